@@ -1,0 +1,139 @@
+package assoc
+
+import (
+	"crypto/hmac"
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+)
+
+// An Algorithm computes authenticators.
+type Algorithm uint8
+
+// Algorithms, with the length of their authenticators in octets.
+const (
+	HMACSHA256 Algorithm = iota + 1 // 32
+	HMACSHA1                        // 20, RFC 3957
+	HMACMD5                         // 16, the default of RFC 5944 section 5.1
+	KeyedMD5                        // 16, "prefix+suffix" of RFC 2002, for old peers (RFC 5944 section 5.1)
+	None                            // 0: neither sends nor requires an authenticator; insecure
+)
+
+// algorithms is the table behind names, sizes and computations.
+var algorithms = [...]struct {
+	name string
+	size int
+	hash func() hash.Hash
+}{
+	HMACSHA256: {"hmac-sha256", sha256.Size, sha256.New},
+	HMACSHA1:   {"hmac-sha1", sha1.Size, sha1.New},
+	HMACMD5:    {"hmac-md5", md5.Size, md5.New},
+	KeyedMD5:   {"keyed-md5", md5.Size, md5.New},
+	None:       {"none", 0, nil},
+}
+
+// ParseAlgorithm reads an algorithm's name as it stands in the configuration.
+func ParseAlgorithm(name string) (Algorithm, error) {
+	for a := HMACSHA256; int(a) < len(algorithms); a++ {
+		if algorithms[a].name == name {
+			return a, nil
+		}
+	}
+	return 0, fmt.Errorf("assoc: unknown algorithm %q", name)
+}
+
+func (a Algorithm) String() string {
+	if a == 0 || int(a) >= len(algorithms) {
+		return fmt.Sprintf("Algorithm(%d)", uint8(a))
+	}
+	return algorithms[a].name
+}
+
+// MinimumSPI is the lowest SPI that an association may have: "SPI values 0
+// through 255 are reserved" (RFC 4721 section 7; RFC 5944 section 1.6).
+const MinimumSPI = 256
+
+// An Association is a mobility security association: what two nodes share to
+// authenticate messages to each other, under one SPI.
+type Association struct {
+	spi       uint32
+	algorithm Algorithm
+	key       Key
+	replay    Style
+}
+
+// New makes an association. None takes no key; every other algorithm needs one.
+func New(spi uint32, algorithm Algorithm, key Key, replay Style) (*Association, error) {
+	switch {
+	case algorithm == 0 || int(algorithm) >= len(algorithms):
+		return nil, fmt.Errorf("assoc: unknown algorithm %v", algorithm)
+	case algorithm == None && key.Len() != 0:
+		return nil, fmt.Errorf("assoc: algorithm none takes no key")
+	case algorithm != None && key.Len() == 0:
+		return nil, fmt.Errorf("assoc: SPI %d has no key", spi)
+	case algorithm != None && spi < MinimumSPI:
+		return nil, fmt.Errorf("assoc: SPI %d is reserved (RFC 4721 section 7), the lowest is %d", spi, MinimumSPI)
+	case replay != Timestamps && replay != Nonces:
+		return nil, fmt.Errorf("assoc: SPI %d has no replay protection style", spi)
+	}
+	return &Association{spi, algorithm, key, replay}, nil
+}
+
+// SPI is the security parameter index that selects the association.
+func (a *Association) SPI() uint32 { return a.spi }
+
+// Algorithm is the authentication algorithm.
+func (a *Association) Algorithm() Algorithm { return a.algorithm }
+
+// Replay is the style of replay protection: "the style is part of the
+// mobility security association" (RFC 5944 section 5.7).
+func (a *Association) Replay() Style { return a.replay }
+
+// Key is the shared secret, which never prints itself.
+func (a *Association) Key() Key { return a.key }
+
+// Authenticated says whether messages carry an authenticator at all.
+func (a *Association) Authenticated() bool { return a.algorithm != None }
+
+// Size is the length of the authenticator in octets.
+func (a *Association) Size() int { return algorithms[a.algorithm].size }
+
+// Sign appends the authenticator over covered to dst. What covered is:
+// RFC 5944 section 3.5.1.
+//
+//rfc:5944#3.5.1
+//rfc:5944#5.1
+func (a *Association) Sign(dst, covered []byte) []byte {
+	switch a.algorithm {
+	case None:
+		return dst
+	case KeyedMD5:
+		// RFC 2002 section 3.5.1: the digest of the key, the covered
+		// octets, and the key again.
+		h := md5.New()
+		h.Write(a.key.octets)
+		h.Write(covered)
+		h.Write(a.key.octets)
+		return h.Sum(dst)
+	}
+	h := hmac.New(algorithms[a.algorithm].hash, a.key.octets)
+	h.Write(covered)
+	return h.Sum(dst)
+}
+
+// Verify tells, in constant time, whether authenticator is the one over
+// covered. An association without authentication verifies nothing.
+func (a *Association) Verify(covered, authenticator []byte) bool {
+	if a.algorithm == None {
+		return false
+	}
+	var space [sha256.Size]byte
+	return hmac.Equal(a.Sign(space[:0], covered), authenticator)
+}
+
+// String describes the association without its secret.
+func (a *Association) String() string {
+	return fmt.Sprintf("spi %d %v %v %v", a.spi, a.algorithm, a.replay, a.key)
+}

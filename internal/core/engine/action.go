@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"net/netip"
+
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+)
+
+// An Action is something to do: one of the types in this file.
+type Action interface{ action() }
+
+// Send sends one signalling datagram.
+type Send struct {
+	Link string         // interface to send on; empty lets routing decide
+	Src  netip.AddrPort // an invalid address lets the host choose; port 0 means the role's own port on that link
+	Dst  netip.AddrPort
+	TTL  uint8        // 0 means the default of 64
+	HW   HardwareAddr // link-layer destination; zero lets ARP find it
+	Data []byte       // the UDP payload
+}
+
+// Commit makes something true: Records become durable together, then Changes
+// are applied to the data plane, then Then is executed. Whatever is told to a
+// peer about the new state stands in Then ("never answer before it is durable
+// and forwarding"). Commits of one machine become true in the order in which
+// they were returned.
+//
+// When it fails, none of Then is executed and the Answer says why. Whatever
+// of it had become durable or forwarding is the machine's to undo with a
+// further Commit.
+type Commit struct {
+	Ticket  Ticket
+	Records []Record
+	Changes []forward.Change
+	Then    []Action
+}
+
+// Ask puts a question to the world outside: to AAA, to the data plane, to a
+// resolver. The question's type says who answers it and with what.
+type Ask struct {
+	Ticket   Ticket
+	Question any
+}
+
+// LastUse is a question to the data plane: when did the entry with this key
+// last send and receive a packet? It is answered with a [forward.Use].
+type LastUse struct{ Key forward.Key }
+
+// Resolve is a question to the host's resolver for the IPv4 addresses of a
+// name. It is answered with a []netip.Addr.
+type Resolve struct{ Name string }
+
+// Tell is the machine's only voice: something that a log, a metric, an
+// operator or a test may want to know.
+type Tell struct{ Note note.Note }
+
+// Result answers a [Command].
+type Result struct {
+	Ticket Ticket
+	Value  any
+	Err    error
+}
+
+// Announce broadcasts a gratuitous ARP on a link: "Address is at HW" (RFC
+// 5944 section 4.6). A zero HW means the link's own address. The driver
+// repeats it a few times, in parallel with whatever follows.
+type Announce struct {
+	Link    string
+	Address netip.Addr
+	HW      HardwareAddr
+}
+
+func (Send) action()     {}
+func (Commit) action()   {}
+func (Ask) action()      {}
+func (Tell) action()     {}
+func (Result) action()   {}
+func (Announce) action() {}

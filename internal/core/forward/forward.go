@@ -1,0 +1,195 @@
+// Package forward defines the data plane's nouns: which packets go through
+// which tunnel. Machines say what they want as entries; a [Plane] makes it so.
+// An entry is desired state, not a command: applying it twice changes nothing.
+//
+// What must not go in here: how a plane does it.
+package forward
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"net/netip"
+	"time"
+
+	"careof/wire/encap"
+)
+
+// HardwareAddr is a 48-bit link-layer address; zero when there is none.
+type HardwareAddr [6]byte
+
+func (h HardwareAddr) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", h[0], h[1], h[2], h[3], h[4], h[5])
+}
+
+// A Key names an entry. It is opaque to planes.
+type Key string
+
+// A Role says which side of a tunnel an entry describes, and so which packets
+// it matches.
+type Role uint8
+
+const (
+	// HomeAgent entries match packets for Inner that reach this host, and
+	// send them to the mobile node; from the tunnel they take packets whose
+	// inner source is in Inner.
+	HomeAgent Role = iota + 1
+	// MobileNode entries own the home address Inner on this host: packets
+	// from it go to the home agent; from the tunnel come packets for it.
+	MobileNode
+	// ForeignAgent entries deliver packets from the tunnel to a visitor.
+	ForeignAgent
+)
+
+// An Entry is what a binding, a registration or a visit asks of the data plane.
+type Entry struct {
+	Key   Key
+	Role  Role
+	Inner netip.Prefix // home address as a /32, or a mobile network's prefix
+
+	// Intercept is the home link on which the host answers ARP requests for
+	// Inner (RFC 5944 section 4.6), empty when the home network is virtual.
+	// Applying an entry that intercepts sends gratuitous ARP before proxying.
+	Intercept string
+
+	// Routes are the destinations that go through the tunnel (MobileNode).
+	Routes []netip.Prefix
+
+	// HomeLink is set on a MobileNode entry while the node is at home: the
+	// home address then speaks over that link directly, and Tunnels is empty.
+	HomeLink string
+
+	// Deliver is the next hop for packets that leave the tunnel
+	// (ForeignAgent); zero lets the routing table decide.
+	Deliver Deliver
+
+	// Broadcast asks for the home network's broadcasts too (B bit).
+	Broadcast bool
+
+	// Tunnels are the ends to send to (all of them: simultaneous bindings)
+	// and to receive from.
+	Tunnels []Tunnel
+}
+
+// Deliver is a next hop by link-layer address.
+type Deliver struct {
+	Link string
+	HW   HardwareAddr
+}
+
+// A Mode says in which direction a tunnel is used.
+type Mode uint8
+
+const (
+	Both    Mode = iota // send and receive
+	Receive             // the replaced tunnel of a move: drains until Until
+	Send                // forward only: no reverse tunnelling was agreed
+)
+
+// A Tunnel is one way to the other end. A packet from the network is taken
+// only when outer source, outer destination, protocol, UDP ports or GRE key
+// all match a tunnel that may receive, and the inner address matches its entry.
+type Tunnel struct {
+	Local   netip.AddrPort // outer address (and UDP port) of this end
+	Peer    netip.AddrPort // outer address (and UDP port) of the other end
+	AnyPort bool           // Peer's port is not known yet: accept any, send nothing (RFC 3519 section 4.3, "half bound")
+	Link    string         // underlay interface to use; empty lets routing decide
+	Encap   encap.Kind     // IP-in-IP, minimal, GRE, or UDP
+	Inside  encap.Kind     // within UDP: what the Next Header says; zero means IP-in-IP
+	Key     uint32         // GRE key, both directions, when HasKey
+	HasKey  bool
+	Mode    Mode
+	MTU     int       // of the inner packet, 0 lets the plane work it out
+	Until   time.Time // monotonic; the plane itself stops using the tunnel then. Zero: no end
+}
+
+// An Op says what a [Change] does.
+type Op uint8
+
+const (
+	Put    Op = iota + 1 // install the entry, or replace the one with its key
+	Delete               // remove the entry with this key; not an error when there is none
+	Extend               // set Until of the entry's sending tunnels, and nothing else: a refresh
+)
+
+// A Change is one step towards the desired state.
+type Change struct {
+	Op    Op
+	Entry Entry     // Put: all of it. Delete, Extend: Key, Role, Inner and Intercept
+	Until time.Time // Extend
+	// ReturnedTo is, on a Delete that intercepts, the link-layer address of
+	// the mobile node that came home: the gratuitous ARP that ends the
+	// interception names it (RFC 5944 section 4.6). Zero sends none.
+	ReturnedTo HardwareAddr
+}
+
+// Counters counts what an entry forwarded, in inner packets and octets.
+type Counters struct {
+	SentPackets     uint64 `json:"sent_packets"`
+	SentBytes       uint64 `json:"sent_bytes"`
+	ReceivedPackets uint64 `json:"received_packets"`
+	ReceivedBytes   uint64 `json:"received_bytes"`
+	DroppedPackets  uint64 `json:"dropped_packets"`
+}
+
+// Use tells when an entry last sent and received, on the monotonic clock;
+// zero when it never did.
+type Use struct{ Sent, Received time.Time }
+
+// A Plane forwards packets as its entries say. Implementations are safe for
+// concurrent use.
+type Plane interface {
+	// Apply carries out changes in order and returns when they are visible
+	// to packets. It is idempotent. On an error, the changes before the
+	// failing one are applied and the rest are not.
+	Apply(ctx context.Context, changes []Change) error
+	// List yields the installed entries, in key order.
+	List(ctx context.Context) iter.Seq[Entry]
+	// Events yields what happened to packets. It is bounded; events are
+	// dropped, and counted, when nobody reads.
+	Events() <-chan Event
+	// Counters and Use tell about one entry; zero when there is none.
+	Counters(Key) Counters
+	Use(Key) Use
+	// Close stops forwarding in this process. What the kernel holds for the
+	// daemon (device, routes) stays, for the next start to find.
+	Close() error
+}
+
+// An Event is something that the plane saw and a machine may want to know:
+// one of the types below.
+type Event interface{ planeEvent() }
+
+// EndpointSeen: a tunnel packet whose inner address is that of a live entry
+// came from an outer endpoint that the entry does not name: a NAT has bound
+// anew, or the first keepalive of a half-bound registration has come. The
+// packet was not forwarded.
+type EndpointSeen struct {
+	Key   Key
+	Local netip.AddrPort
+	From  netip.AddrPort
+	// Echo says that the inner packet is an ICMP echo request from the home
+	// address to this end of the tunnel: RFC 3519's keepalive.
+	Echo bool
+}
+
+// EchoReply: the other end answered a keepalive of this entry through the
+// tunnel. The packet was also forwarded as any other.
+type EchoReply struct {
+	Key      Key
+	From     netip.AddrPort
+	ID, Seq  uint16
+	Received time.Time // monotonic
+}
+
+// Unreachable: routers say that the tunnel's other end cannot be reached. It
+// is a hint and never a proof.
+type Unreachable struct {
+	Key        Key
+	Peer       netip.Addr
+	Type, Code uint8
+}
+
+func (EndpointSeen) planeEvent() {}
+func (EchoReply) planeEvent()    {}
+func (Unreachable) planeEvent()  {}
