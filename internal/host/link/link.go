@@ -1,0 +1,266 @@
+// Package link watches network interfaces and tells, as whole states, what a
+// machine needs to know of them.
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sort"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"careof/internal/core/engine"
+)
+
+// attempts bounds how often an interrupted dump is started again.
+const attempts = 10
+
+// dump runs a netlink dump again while it is interrupted: the kernel says so
+// when its tables changed under the dump, and the partial result is worthless.
+func dump[T any](list func() ([]T, error)) ([]T, error) {
+	for range attempts {
+		items, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return items, err
+		}
+	}
+	return nil, fmt.Errorf("link: dump interrupted %d times", attempts)
+}
+
+// A Watcher follows the interfaces of one network namespace: the one its
+// goroutine was in when Watch was called.
+type Watcher struct {
+	handle *netlink.Handle
+	known  map[string]engine.Link
+}
+
+// Watch sends the present state of every interface to changed, then each new
+// state, until ctx ends. Interfaces that ignore says yes to are left out. It
+// returns the error that ended it, nil when ctx did.
+//
+// Reading the whole state again after every netlink message is what makes a
+// lost or reordered message harmless; a handful of interfaces costs little.
+func Watch(ctx context.Context, ignore func(name string) bool, changed func(engine.Link)) error {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("link: %w", err)
+	}
+	defer handle.Close()
+	done := make(chan struct{})
+	defer close(done)
+	links := make(chan netlink.LinkUpdate, 64)
+	addrs := make(chan netlink.AddrUpdate, 64)
+	routes := make(chan netlink.RouteUpdate, 64)
+	trouble := make(chan error, 3)
+	report := func(err error) {
+		select {
+		case trouble <- err:
+		default:
+		}
+	}
+	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: report}); err != nil {
+		return fmt.Errorf("link: subscribe: %w", err)
+	}
+	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{ErrorCallback: report}); err != nil {
+		return fmt.Errorf("link: subscribe: %w", err)
+	}
+	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: report}); err != nil {
+		return fmt.Errorf("link: subscribe: %w", err)
+	}
+	w := &Watcher{handle: handle, known: make(map[string]engine.Link)}
+	for {
+		if err := w.read(ignore, changed); err != nil {
+			return err
+		}
+		// Only default routes matter here, and a router may have a great many
+		// others that change all the time.
+		for relevant := false; !relevant; {
+			ok := true
+			select {
+			case <-ctx.Done():
+				return nil
+			case err := <-trouble:
+				return fmt.Errorf("link: watching: %w", err)
+			case _, ok = <-links:
+				relevant = true
+			case _, ok = <-addrs:
+				relevant = true
+			case r, open := <-routes:
+				ok, relevant = open, isDefault(r.Route)
+			}
+			if !ok {
+				return lost(ctx)
+			}
+		}
+	}
+}
+
+func isDefault(r netlink.Route) bool {
+	if r.Dst == nil {
+		return true
+	}
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0
+}
+
+func lost(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return errors.New("link: netlink socket was closed")
+}
+
+// read compares the kernel's state with the known one and reports differences
+// in order of name.
+func (w *Watcher) read(ignore func(string) bool, changed func(engine.Link)) error {
+	now, err := w.snapshot(ignore)
+	if err != nil {
+		return err
+	}
+	names := make([]string, 0, len(now)+len(w.known))
+	for name := range now {
+		names = append(names, name)
+	}
+	for name := range w.known {
+		if _, still := now[name]; !still {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		l, exists := now[name]
+		if !exists {
+			l = engine.Link{Name: name, Gone: true}
+		}
+		if old, knew := w.known[name]; knew && equal(old, l) {
+			continue
+		}
+		changed(l)
+	}
+	w.known = now
+	return nil
+}
+
+func equal(a, b engine.Link) bool {
+	return a.Name == b.Name && a.Gone == b.Gone && a.Up == b.Up && a.MTU == b.MTU && a.HW == b.HW &&
+		slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Gateways, b.Gateways) && a.GatewayHW == b.GatewayHW
+}
+
+func (w *Watcher) snapshot(ignore func(string) bool) (map[string]engine.Link, error) {
+	links, err := dump(w.handle.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("link: list: %w", err)
+	}
+	state := make(map[string]engine.Link, len(links))
+	byIndex := make(map[int]string, len(links))
+	for _, l := range links {
+		attrs := l.Attrs()
+		if attrs.Flags&unix.IFF_LOOPBACK != 0 || ignore(attrs.Name) {
+			continue
+		}
+		one := engine.Link{Name: attrs.Name, MTU: attrs.MTU}
+		// "Up" is what a packet needs: administratively up and a carrier.
+		one.Up = attrs.RawFlags&unix.IFF_UP != 0 && attrs.RawFlags&unix.IFF_RUNNING != 0 && attrs.RawFlags&unix.IFF_LOWER_UP != 0
+		copy(one.HW[:], attrs.HardwareAddr)
+		state[attrs.Name] = one
+		byIndex[attrs.Index] = attrs.Name
+	}
+	if err := w.addAddresses(state, byIndex); err != nil {
+		return nil, err
+	}
+	return state, w.addGateways(state, byIndex)
+}
+
+func (w *Watcher) addAddresses(state map[string]engine.Link, byIndex map[int]string) error {
+	addrs, err := dump(func() ([]netlink.Addr, error) { return w.handle.AddrList(nil, netlink.FAMILY_V4) })
+	if err != nil {
+		return fmt.Errorf("link: addresses: %w", err)
+	}
+	for _, a := range addrs {
+		name, watched := byIndex[a.LinkIndex]
+		ip, ok := netip.AddrFromSlice(a.IP.To4())
+		if !watched || !ok {
+			continue
+		}
+		ones, _ := a.Mask.Size()
+		one := state[name]
+		one.Addresses = append(one.Addresses, netip.PrefixFrom(ip, ones))
+		state[name] = one
+	}
+	return nil
+}
+
+// addGateways notes the next hops of the main table's default routes, lowest
+// metric first, and the first one's link-layer address.
+func (w *Watcher) addGateways(state map[string]engine.Link, byIndex map[int]string) error {
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return w.handle.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return fmt.Errorf("link: routes: %w", err)
+	}
+	sort.SliceStable(routes, func(i, j int) bool { return routes[i].Priority < routes[j].Priority })
+	for _, r := range routes {
+		name, watched := byIndex[r.LinkIndex]
+		gw, ok := netip.AddrFromSlice(r.Gw.To4())
+		if !watched || !ok || !isDefault(r) {
+			continue
+		}
+		one := state[name]
+		if !slices.Contains(one.Gateways, gw) {
+			one.Gateways = append(one.Gateways, gw)
+		}
+		state[name] = one
+	}
+	for index, name := range byIndex {
+		one := state[name]
+		if len(one.Gateways) == 0 {
+			continue
+		}
+		one.GatewayHW, err = neighbour(w.handle, index, one.Gateways[0])
+		if err != nil {
+			return err
+		}
+		state[name] = one
+	}
+	return nil
+}
+
+// neighbour finds the link-layer address of addr, zero when it is not resolved.
+func neighbour(handle *netlink.Handle, index int, addr netip.Addr) (engine.HardwareAddr, error) {
+	var hw engine.HardwareAddr
+	neighbours, err := dump(func() ([]netlink.Neigh, error) { return handle.NeighList(index, netlink.FAMILY_V4) })
+	if err != nil {
+		return hw, fmt.Errorf("link: neighbours: %w", err)
+	}
+	const resolved = netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE | netlink.NUD_PERMANENT | netlink.NUD_NOARP
+	for _, n := range neighbours {
+		if ip, ok := netip.AddrFromSlice(n.IP.To4()); ok && ip == addr && n.State&resolved != 0 {
+			copy(hw[:], n.HardwareAddr)
+		}
+	}
+	return hw, nil
+}
+
+// Neighbour finds the link-layer address of a neighbour on the named
+// interface in the kernel's table, zero when there is none.
+func Neighbour(name string, addr netip.Addr) engine.HardwareAddr {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return engine.HardwareAddr{}
+	}
+	defer handle.Close()
+	l, err := handle.LinkByName(name)
+	if err != nil {
+		return engine.HardwareAddr{}
+	}
+	hw, err := neighbour(handle, l.Attrs().Index, addr)
+	if err != nil {
+		return engine.HardwareAddr{}
+	}
+	return hw
+}

@@ -1,0 +1,143 @@
+// Package store keeps the records that machines commit, so that nothing that
+// was answered is lost when the process dies: Pebble, synced, with one sync
+// for as many commits as wait for it.
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"careof/internal/core/engine"
+)
+
+// format is what the records of this version look like; it is stored with
+// them, so that an older binary refuses a newer store instead of misreading it.
+const format = 1
+
+// formatKey sorts before every role's records.
+var formatKey = []byte("\x00format")
+
+// A Store is a directory of durable records. It is safe for concurrent use.
+type Store struct{ db *pebble.DB }
+
+// ErrInUse says that another process has the store open.
+var ErrInUse = errors.New("store: another daemon has it open")
+
+// Open opens the store in dir, and makes the directory when it is missing.
+func Open(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return open(filepath.Join(dir, "store"), vfs.Default)
+}
+
+// OpenMemory opens a store that lasts as long as the process, for
+// laboratories and tests.
+func OpenMemory() (*Store, error) { return open("store", vfs.NewMem()) }
+
+func open(path string, fs vfs.FS) (*Store, error) {
+	db, err := pebble.Open(path, &pebble.Options{
+		FS:                 fs,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             quiet{},
+	})
+	if err != nil {
+		// Pebble has no error value for its lock: another process's shows
+		// as the system call's error, this process's own only as text.
+		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "lock held") {
+			return nil, fmt.Errorf("%w: %s", ErrInUse, path)
+		}
+		return nil, fmt.Errorf("store: open %s: %w", path, err)
+	}
+	s := &Store{db}
+	if err := s.checkFormat(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) checkFormat() error {
+	value, closer, err := s.db.Get(formatKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return s.db.Set(formatKey, []byte{format}, pebble.Sync)
+	}
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	defer closer.Close()
+	if len(value) != 1 || value[0] != format {
+		return fmt.Errorf("store: written in format %v, this version reads %d", value, format)
+	}
+	return nil
+}
+
+// Apply makes records durable, all of them or none, and returns when they are.
+func (s *Store) Apply(role string, records []engine.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	for _, r := range records {
+		key := append(prefix(role), r.Key...)
+		var err error
+		if r.Value == nil {
+			err = b.Delete(key, nil)
+		} else {
+			err = b.Set(key, r.Value, nil)
+		}
+		if err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
+		return fmt.Errorf("store: commit: %w", err)
+	}
+	return nil
+}
+
+// Load calls yield with every record of a role, in key order. The record's
+// slices are valid until yield returns. An error of yield ends the load.
+func (s *Store) Load(role string, yield func(engine.Record) error) error {
+	lower := prefix(role)
+	upper := append([]byte(role), '/'+1)
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	defer it.Close()
+	for it.First(); it.Valid(); it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
+		if err := yield(engine.Record{Key: it.Key()[len(lower):], Value: value}); err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
+
+// Close closes the store. Everything that Apply confirmed is on disk already.
+func (s *Store) Close() error { return s.db.Close() }
+
+func prefix(role string) []byte { return append([]byte(role), '/') }
+
+// quiet keeps Pebble's housekeeping out of the log; its errors come back from
+// the calls. A corruption that it can only report by a fatal line ends the
+// process, as it must: going on would answer what is not durable.
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+func (quiet) Fatalf(f string, args ...any) {
+	fmt.Fprintf(os.Stderr, "careof: store: "+f+"\n", args...)
+	os.Exit(1)
+}

@@ -1,0 +1,93 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"careof/internal/core/engine"
+)
+
+func contents(t *testing.T, s *Store, role string) (list []string) {
+	t.Helper()
+	if err := s.Load(role, func(r engine.Record) error {
+		list = append(list, fmt.Sprintf("%s=%s", r.Key, r.Value))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func rec(key, value string) engine.Record {
+	r := engine.Record{Key: []byte(key)}
+	if value != "" {
+		r.Value = []byte(value)
+	}
+	return r
+}
+
+func TestWhatWasAppliedIsThereAfterReopening(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, batch := range [][]engine.Record{
+		{rec("b", "2"), rec("a", "1"), rec("c", "3")},
+		{rec("b", ""), rec("a", "4")},
+	} {
+		if err := s.Apply("home-agent", batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Apply("mobile-node", []engine.Record{rec("a", "other")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got, want := fmt.Sprint(contents(t, s, "home-agent")), "[a=4 c=3]"; got != want {
+		t.Errorf("home agent's records are %s, want %s in key order", got, want)
+	}
+	if got, want := fmt.Sprint(contents(t, s, "mobile-node")), "[a=other]"; got != want {
+		t.Errorf("mobile node's records are %s, want %s: roles do not see each other's", got, want)
+	}
+}
+
+func TestSecondDaemonIsTold(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	second, err := Open(dir)
+	if err == nil {
+		second.Close()
+		t.Fatal("a second Open of the same directory succeeded")
+	}
+	if !errors.Is(err, ErrInUse) {
+		t.Errorf("error is %v, want ErrInUse", err)
+	}
+}
+
+func TestNewerFormatIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.db.Set(formatKey, []byte{format + 1}, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if s, err := Open(dir); err == nil {
+		s.Close()
+		t.Fatal("a store of a newer format was opened")
+	}
+}
