@@ -115,8 +115,6 @@ func (e *TunnelError) readQuote(q []byte) error {
 		}
 	case Minimal:
 		e.quotedMinimal(q, p, head-outer.HeaderLen)
-	case UDP:
-		// Tunnel Data that a short quote does not show.
 	default:
 		return ErrProtocol
 	}
@@ -192,8 +190,8 @@ const (
 const anyCode = -1
 
 // relayRules is RFC 2003 section 4, row by row. The first row that matches
-// holds. RFC 2004 section 5 and the absence of rules for GRE (dataplane of RFC
-// 2784 section 9) let the same table serve all forms.
+// holds. RFC 2004 section 5 refers to the same rules and RFC 2784 has none of
+// its own (its section 9 says so), hence one table for all forms.
 var relayRules = []struct {
 	t       ICMPType
 	code    int
