@@ -1,0 +1,268 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/ident"
+	"careof/wire/encap"
+)
+
+// check looks at what only several values together can tell.
+func (d *decoder) check(c *Config) {
+	if c.HomeAgent == nil && c.ForeignAgent == nil && c.MobileNode == nil && len(d.problems) == 0 {
+		d.problem("", "add [home-agent], [foreign-agent] or [mobile-node]", "there is no role in this file")
+	}
+	// A unix socket's name has 108 octets with its final zero.
+	if len(c.Control.Socket) > 107 {
+		d.problem("control.socket", "at most 107 characters", "the path is too long for a socket")
+	}
+	if c.HomeAgent != nil {
+		d.checkHomeAgent(c.HomeAgent)
+	}
+	if c.ForeignAgent != nil {
+		d.checkForeignAgent(c.ForeignAgent)
+	}
+	if c.MobileNode != nil {
+		d.checkMobileNode(c.MobileNode, c.Plane.Device)
+	}
+}
+
+func (d *decoder) checkHomeAgent(h *HomeAgent) {
+	const at = "home-agent"
+	if h.LocalAddress.IsValid() {
+		if len(h.Addresses) > 1 {
+			d.problem(at+".local-address", "leave all but one address out", "stands for one address, but there are %d", len(h.Addresses))
+		} else if slices.Contains(h.Addresses, h.LocalAddress) {
+			d.warn(at+".local-address", "leave it out", "is the address itself: there is no NAT to cross")
+		}
+	}
+	if len(h.Encapsulations) > 0 && !slices.Contains(h.Encapsulations, encap.UDP) {
+		switch h.NATTraversal {
+		case NATTraversalForce:
+			d.problem(at+".encapsulations", `add "udp", or set nat-traversal = "off"`, "nat-traversal forces UDP, which is not granted")
+		case NATTraversalAuto:
+			d.warn(at+".encapsulations", `add "udp", or set nat-traversal = "off"`, "nodes behind a NAT will be denied: udp is not granted")
+		}
+	}
+	d.checkNetworks(h)
+	if h.NodesFile != "" {
+		d.readNodes(h)
+	}
+	d.checkNodes(at+".mobile-node", h)
+	seen := map[netip.Addr]int{}
+	for i := range h.ForeignAgents {
+		p := &h.ForeignAgents[i]
+		path := indexed(at+".foreign-agent", i)
+		d.unique(seen, path+".address", at+".foreign-agent", p.Address, i)
+		d.associate(path, &p.Security, agents)
+	}
+}
+
+func (d *decoder) checkNetworks(h *HomeAgent) {
+	const at = "home-agent.network"
+	for i := range h.Networks {
+		n := &h.Networks[i]
+		if !n.Prefix.IsValid() {
+			continue
+		}
+		path := indexed(at, i)
+		for j := range i {
+			if other := h.Networks[j].Prefix; other.IsValid() && other.Overlaps(n.Prefix) {
+				d.problem(path+".prefix", "", "overlaps %s on line %d", other, d.lines.find(indexed(at, j)+".prefix"))
+			}
+		}
+		for k, r := range n.Pool {
+			if !n.Prefix.Contains(r.First) || !n.Prefix.Contains(r.Last) {
+				d.problem(path+".pool", "", "%s is not inside %s", r, n.Prefix)
+				continue
+			}
+			if n.Prefix.Bits() <= 30 {
+				for _, a := range []netip.Addr{n.Prefix.Addr(), lastOf(n.Prefix)} {
+					if r.Contains(a) {
+						d.problem(path+".pool", "begin and end one address further in", "%s contains %s, which no node can have", r, a)
+					}
+				}
+			}
+			for _, a := range append(slices.Clone(h.Addresses), h.LocalAddress) {
+				if a.IsValid() && r.Contains(a) {
+					d.problem(path+".pool", "", "%s contains the home agent's own address %s", r, a)
+				}
+			}
+			for _, other := range n.Pool[:k] {
+				if other.Overlaps(r) {
+					d.problem(path+".pool", "", "%s overlaps %s", r, other)
+				}
+			}
+		}
+	}
+}
+
+// checkNodes checks the nodes of the main file; those of the nodes file have
+// been checked line by line, and are looked at here for what is shared.
+func (d *decoder) checkNodes(at string, h *HomeAgent) {
+	addresses, names := map[netip.Addr]int{}, map[ident.NAI]int{}
+	type claim struct {
+		prefix netip.Prefix
+		node   int
+	}
+	var claims []claim
+	for i := range h.MobileNodes {
+		p := &h.MobileNodes[i]
+		path := indexed(at, i)
+		if line, there := d.lines[path+fileMark]; there {
+			f := &decoder{file: d.nodesFile, lines: lineTable{path: line}}
+			f.checkNode(path, at, p, h, addresses, names, i, d)
+			d.problems = append(d.problems, f.problems...)
+			d.warnings = append(d.warnings, f.warnings...)
+			continue
+		}
+		d.checkNode(path, at, p, h, addresses, names, i, d)
+		d.associate(path, &p.Security, nodeAtHome)
+		for _, prefix := range p.Prefixes {
+			for _, c := range claims {
+				if c.prefix.Overlaps(prefix) && c.node != i {
+					d.problem(path+".prefixes", "", "%s overlaps %s of %s", prefix, c.prefix, h.MobileNodes[c.node].Identity())
+				}
+			}
+			claims = append(claims, claim{prefix, i})
+		}
+	}
+}
+
+// checkNode checks one node's identity. d reports, main knows where the other
+// nodes stand.
+func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, addresses map[netip.Addr]int, names map[ident.NAI]int, i int, main *decoder) {
+	if !p.HomeAddress.IsValid() && p.NAI == "" {
+		if !d.wrong(path+".home-address") && !d.wrong(path+".nai") {
+			d.problem(path, `for example home-address = "10.10.0.5"`, "needs a home-address, a nai, or both")
+		}
+		return
+	}
+	if p.NAI != "" {
+		if first, taken := names[p.NAI]; taken {
+			d.problem(path+".nai", "", "%s is there twice, first %s", p.NAI, main.whereIs(indexed(list, first)))
+		} else {
+			names[p.NAI] = i
+		}
+	}
+	a := p.HomeAddress
+	if !a.IsValid() {
+		if !slices.ContainsFunc(h.Networks, func(n Network) bool { return len(n.Pool) > 0 }) {
+			d.problem(path, "add a pool to a [[home-agent.network]], or a home-address here", "%s has no home address, and there is no pool to take one from", p.NAI)
+		}
+		return
+	}
+	if first, taken := addresses[a]; taken {
+		d.problem(path+".home-address", "", "%s is there twice, first %s", a, main.whereIs(indexed(list, first)))
+	} else {
+		addresses[a] = i
+	}
+	if slices.Contains(h.Addresses, a) || a == h.LocalAddress {
+		d.problem(path+".home-address", "", "%s is the home agent's own address", a)
+	}
+	inside := false
+	for _, n := range h.Networks {
+		if !n.Prefix.IsValid() || !n.Prefix.Contains(a) {
+			continue
+		}
+		inside = true
+		if n.Prefix.Bits() <= 30 && (a == n.Prefix.Addr() || a == lastOf(n.Prefix)) {
+			d.problem(path+".home-address", "", "%s is the network or broadcast address of %s", a, n.Prefix)
+		}
+		for _, r := range n.Pool {
+			if r.Contains(a) {
+				d.problem(path+".home-address", "take it out of the pool", "%s lies in the pool %s and could be given to another node", a, r)
+			}
+		}
+	}
+	if !inside {
+		d.warn(path+".home-address", "add a [[home-agent.network]] that contains it", "%s is in none of the home networks", a)
+	}
+}
+
+// unique reports a second element with the same address.
+func (d *decoder) unique(seen map[netip.Addr]int, path, list string, a netip.Addr, i int) {
+	if !a.IsValid() {
+		return
+	}
+	if first, taken := seen[a]; taken {
+		d.problem(path, "", "%s is there twice, first %s", a, d.whereIs(indexed(list, first)))
+		return
+	}
+	seen[a] = i
+}
+
+func (d *decoder) checkForeignAgent(f *ForeignAgent) {
+	const at = "foreign-agent"
+	seen := map[netip.Addr]int{}
+	for i := range f.HomeAgents {
+		p := &f.HomeAgents[i]
+		path := indexed(at+".home-agent", i)
+		d.unique(seen, path+".address", at+".home-agent", p.Address, i)
+		d.associate(path, &p.Security, agents)
+	}
+	for i := range f.MobileNodes {
+		p := &f.MobileNodes[i]
+		path := indexed(at+".mobile-node", i)
+		if !p.HomeAddress.IsValid() && p.NAI == "" && !d.wrong(path+".home-address") && !d.wrong(path+".nai") {
+			d.problem(path, `for example home-address = "10.10.0.5"`, "needs a home-address, a nai, or both")
+		}
+		d.associate(path, &p.Security, agents)
+	}
+}
+
+func (d *decoder) checkMobileNode(m *MobileNode, device string) {
+	const at = "mobile-node"
+	if !m.HomeAddress.IsValid() && m.NAI == "" && !d.wrong(at+".home-address") && !d.wrong(at+".nai") {
+		d.problem(at, `for example home-address = "10.10.0.5"`, "needs a home-address, a nai, or both")
+	}
+	if len(m.HomeAgents) == 0 && !d.wrong(at+".home-agent") {
+		if !m.HomeNetwork.IsValid() {
+			d.problem(at+".home-agent", "or home-network, to discover one", "is missing")
+		} else if !m.HomeAddress.IsValid() {
+			d.problem(at+".home-agent", "name the home agent, or give the home-address", "a home agent can be discovered only by a node that knows its home address")
+		}
+	}
+	if m.HomeNetwork.IsValid() && m.HomeAddress.IsValid() && !m.HomeNetwork.Contains(m.HomeAddress) {
+		d.problem(at+".home-address", "", "%s is not inside the home network %s", m.HomeAddress, m.HomeNetwork)
+	}
+	for _, h := range m.HomeAgents {
+		if h.Addr.IsValid() && h.Addr == m.HomeAddress {
+			d.problem(at+".home-address", "", "%s is the home agent's address", m.HomeAddress)
+		}
+	}
+	if m.NATTraversal == NATTraversalOff && m.Encapsulation.Kind == encap.UDP {
+		d.problem(at+".encapsulation", `set nat-traversal = "force"`, "udp needs NAT traversal, which is off")
+	}
+	if m.NATTraversal == NATTraversalForce && !m.Encapsulation.Auto && m.Encapsulation.Kind != encap.UDP && m.Encapsulation.Kind != 0 {
+		d.warn(at+".encapsulation", "", "%s is what the UDP tunnel will carry: nat-traversal forces UDP", m.Encapsulation.Kind)
+	}
+	d.associate(at, &m.Security, nodeAway)
+	if len(m.Associations) > 0 && m.Associations[0].Algorithm() == assoc.None && m.NAI != "" && !m.HomeAddress.IsValid() {
+		d.warn(at+".nai", "", "without authentication anybody can take this name")
+	}
+	if len(m.Uplinks) == 0 && !d.anyProblem(at+".uplink") {
+		d.problem(at+".uplink", `add [[mobile-node.uplink]] with interface = "wlan0"`, "there is no link to move between")
+	}
+	seen := map[string]bool{}
+	for i, u := range m.Uplinks {
+		path := indexed(at+".uplink", i) + ".interface"
+		switch {
+		case u.Interface == "":
+		case seen[u.Interface]:
+			d.problem(path, "", "%s is there twice", u.Interface)
+		case u.Interface == device:
+			d.problem(path, "", "%s is the tunnel device itself (plane.device)", u.Interface)
+		}
+		seen[u.Interface] = true
+	}
+}
+
+// anyProblem tells whether a problem with this key or below it was reported.
+func (d *decoder) anyProblem(key string) bool {
+	return slices.ContainsFunc(d.problems, func(p Problem) bool {
+		return p.Key == key || len(p.Key) > len(key) && p.Key[:len(key)+1] == key+"."
+	})
+}

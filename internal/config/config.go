@@ -1,0 +1,167 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"careof/internal/core/ident"
+	"careof/wire/encap"
+)
+
+// A Config is a whole configuration, checked and with its defaults filled in.
+type Config struct {
+	File           string // the file it was read from
+	Version        int
+	StateDirectory string // the store; created if missing
+
+	Control Control
+	Log     Log
+	Plane   Plane
+
+	// The roles; nil when the file has no section for one.
+	HomeAgent    *HomeAgent
+	ForeignAgent *ForeignAgent
+	MobileNode   *MobileNode
+
+	// Warnings are what is allowed but worth a look, announced at start.
+	Warnings Problems
+
+	extra    map[string]any
+	sections []*Section
+}
+
+// Control is the [control] section: the unix socket of the API.
+type Control struct {
+	Socket string
+	Group  string // may read; root may change
+}
+
+// Log is the [log] section.
+type Log struct {
+	Level  slog.Level
+	Levels map[string]slog.Level // by subsystem; see [Subsystems]
+}
+
+// For returns the level of a subsystem.
+func (l Log) For(subsystem string) slog.Level {
+	if level, ok := l.Levels[subsystem]; ok {
+		return level
+	}
+	return l.Level
+}
+
+// Plane is the [plane] section: the data plane.
+type Plane struct {
+	Kind   PlaneKind
+	Device string
+	BPFFS  string
+}
+
+// HomeAgent is the [home-agent] section.
+type HomeAgent struct {
+	Addresses            []netip.Addr // its identity; at least one
+	LocalAddress         netip.Addr   // where it is bound behind a 1:1 NAT; invalid otherwise
+	Port                 uint16
+	Interfaces           []string // home links; empty for a virtual home network
+	MaxLifetime          time.Duration
+	ReverseTunnel        ReverseTunnel
+	NATTraversal         NATTraversal
+	Keepalive            time.Duration
+	Encapsulations       []encap.Kind
+	SimultaneousBindings int
+	NodesFile            string // as written; its nodes are in MobileNodes
+
+	Networks      []Network
+	MobileNodes   []MobileNodePeer
+	ForeignAgents []ForeignAgentPeer
+}
+
+// A Network is a [[home-agent.network]] table: a home network.
+type Network struct {
+	Prefix netip.Prefix
+	Pool   []Range // for nodes that ask for an address by NAI
+}
+
+// A MobileNodePeer is a [[home-agent.mobile-node]] or
+// [[foreign-agent.mobile-node]] table, or a line of the nodes file: a mobile
+// node that may register. At least one of home address and NAI is set.
+type MobileNodePeer struct {
+	HomeAddress netip.Addr
+	NAI         ident.NAI
+	Prefixes    []netip.Prefix // what a mobile router may bring
+	Security
+}
+
+// Identity is who the node is.
+func (p *MobileNodePeer) Identity() ident.Node {
+	return ident.Node{HomeAddress: p.HomeAddress, NAI: p.NAI}
+}
+
+// A ForeignAgentPeer is a [[home-agent.foreign-agent]] table.
+type ForeignAgentPeer struct {
+	Address netip.Addr
+	Security
+}
+
+// A HomeAgentPeer is a [[foreign-agent.home-agent]] table.
+type HomeAgentPeer struct {
+	Address netip.Addr
+	Security
+}
+
+// ForeignAgent is the [foreign-agent] section.
+type ForeignAgent struct {
+	Interfaces        []string
+	CareOfAddress     netip.Addr
+	AdvertiseInterval time.Duration
+	MaxLifetime       time.Duration
+	ReverseTunnel     ReverseTunnel
+
+	HomeAgents  []HomeAgentPeer
+	MobileNodes []MobileNodePeer
+}
+
+// MobileNode is the [mobile-node] section. At least one of home address and
+// NAI is set, and at least one of home agents and home network.
+type MobileNode struct {
+	HomeAddress   netip.Addr // invalid: the home agent assigns one (RFC 2794)
+	NAI           ident.NAI
+	HomeAgents    []Host       // empty: discovered (RFC 5944 section 3.6.1.2)
+	HomeNetwork   netip.Prefix // for discovery and for noticing the return home; may be invalid
+	Lifetime      time.Duration
+	Routes        Routes
+	NATTraversal  NATTraversal
+	Encapsulation Encapsulation
+	Profile       Profile
+	ForeignAgents ForeignAgents
+	Security
+
+	Uplinks []Uplink
+}
+
+// Identity is who the node is.
+func (m *MobileNode) Identity() ident.Node {
+	return ident.Node{HomeAddress: m.HomeAddress, NAI: m.NAI}
+}
+
+// An Encapsulation is what a mobile node asks for.
+type Encapsulation struct {
+	Auto bool // IP-in-IP, and UDP when a NAT is seen
+	Kind encap.Kind
+}
+
+// An Uplink is a [[mobile-node.uplink]] table.
+type Uplink struct {
+	Interface string
+	Priority  int // the highest that works is used
+}
+
+// Values lists what is in force, key by key, in the order of the reference.
+func (c *Config) Values() []Value {
+	out := tableValues("", rootTable, c, nil)
+	for _, s := range c.sections {
+		out = s.values(c, out)
+	}
+	return out
+}

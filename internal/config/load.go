@@ -1,0 +1,75 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Load reads and checks a configuration file. The error is of type
+// [Problems]: every mistake in the file, and in the files that it names.
+// What is allowed but doubtful is in [Config.Warnings].
+func Load(path string, sections ...*Section) (*Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		var pathError *os.PathError
+		if errors.As(err, &pathError) {
+			err = pathError.Err
+		}
+		return nil, Problems{{File: path, Text: "cannot read: " + err.Error(), Hint: "name the file with -c"}}
+	}
+	return Parse(path, string(text), sections...)
+}
+
+// Parse is [Load] for a text that is already there. Relative names in it start
+// at the folder of path.
+func Parse(path, text string, sections ...*Section) (*Config, error) {
+	d := &decoder{
+		file:     path,
+		dir:      filepath.Dir(path),
+		sections: map[string]*Section{},
+		extra:    map[string]any{},
+	}
+	for _, s := range sections {
+		if d.sections[s.name] != nil {
+			panic("config: section " + s.name + " is there twice")
+		}
+		d.sections[s.name] = s
+	}
+	var m map[string]any
+	if _, err := toml.Decode(text, &m); err != nil {
+		return nil, Problems{syntaxProblem(path, err)}
+	}
+	d.lines = scanLines(text)
+
+	c := &Config{File: path, sections: sections, extra: d.extra}
+	decodeTable(d, "", rootTable, m, c)
+	d.check(c)
+	c.Warnings = d.warnings.sorted(path)
+	if len(d.problems) > 0 {
+		return nil, d.problems.sorted(path)
+	}
+	return c, nil
+}
+
+// syntaxProblem is for a text that is no TOML. The library stops at the first
+// mistake of this sort.
+func syntaxProblem(path string, err error) Problem {
+	p := Problem{File: path, Text: strings.TrimPrefix(err.Error(), "toml: ")}
+	var syntax toml.ParseError
+	if errors.As(err, &syntax) {
+		p.Line = syntax.Position.Line
+		p.Key = syntax.LastKey
+		p.Text = syntax.Message
+		if p.Text == "" {
+			p.Text = strings.TrimPrefix(syntax.Error(), "toml: ")
+		}
+		if strings.Contains(p.Text, "already been defined") || strings.Contains(p.Text, "duplicate") {
+			p.Hint = "remove one of the two"
+		}
+	}
+	return p
+}

@@ -1,0 +1,238 @@
+package config
+
+import (
+	"math"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"careof/internal/core/ident"
+	"careof/wire/encap"
+)
+
+// A lifetime is counted in seconds in 16 bits; 0 deregisters and 65535 means
+// infinity (RFC 5944 section 3.3), which is not for a file to give away.
+const (
+	minLifetime = 1 * time.Second
+	maxLifetime = 65534 * time.Second
+)
+
+// minKeepalive keeps a typing mistake from flooding a radio link. The
+// default, 110 seconds, is RFC 3519's (section 4.9).
+const minKeepalive = 10 * time.Second
+
+var (
+	lifetimeKind      = Duration(minLifetime, maxLifetime)
+	reverseTunnelKind = Enum[ReverseTunnel](reverseTunnelWords...)
+	natTraversalKind  = Enum[NATTraversal](natTraversalWords...)
+	encapKind         = Word(encap.ParseKind, "ipip", "gre", "minimal", "udp")
+)
+
+var homeAgentTable = Table[HomeAgent]{
+	Field("address", OneOrList(Address), func(h *HomeAgent) *[]netip.Addr { return &h.Addresses }, Help{
+		Required: true, Example: `"198.51.100.1"`,
+		Doc: "The address that mobile nodes register with: the home agent's identity.",
+	}),
+	Field("local-address", Address, func(h *HomeAgent) *netip.Addr { return &h.LocalAddress }, Help{
+		Example: `"10.0.0.4"`,
+		Doc:     "Where the home agent is bound when a 1:1 NAT stands before it, as on most cloud machines.",
+	}),
+	Field("port", Int[uint16](1, math.MaxUint16), func(h *HomeAgent) *uint16 { return &h.Port }, Help{
+		Default: "434",
+		Doc:     "The UDP port. Only a laboratory needs another one.",
+	}),
+	Field("interfaces", List(Interface), func(h *HomeAgent) *[]string { return &h.Interfaces }, Help{
+		Default: "[]",
+		Doc:     "Home links: advertise there, and answer ARP for nodes that are away. Empty for a purely virtual home network.",
+	}),
+	Field("max-lifetime", lifetimeKind, func(h *HomeAgent) *time.Duration { return &h.MaxLifetime }, Help{
+		Default: `"10m"`,
+		Doc:     "The longest registration lifetime that is granted.",
+	}),
+	Field("reverse-tunnel", reverseTunnelKind, func(h *HomeAgent) *ReverseTunnel { return &h.ReverseTunnel }, Help{
+		Default: `"allowed"`,
+		Doc:     "Whether packets from the nodes come through the tunnel too (RFC 3024).",
+	}),
+	Field("nat-traversal", natTraversalKind, func(h *HomeAgent) *NATTraversal { return &h.NATTraversal }, Help{
+		Default: `"auto"`,
+		Doc:     "When to tunnel in UDP port 434 (RFC 3519): when a NAT is seen, always, or never.",
+	}),
+	Field("keepalive", Duration(minKeepalive, math.MaxUint16*time.Second), func(h *HomeAgent) *time.Duration { return &h.Keepalive }, Help{
+		Default: `"110s"`,
+		Doc:     "How often a node behind a NAT keeps its mapping alive (RFC 3519 section 4.9).",
+	}),
+	Field("encapsulations", OneOrList(encapKind), func(h *HomeAgent) *[]encap.Kind { return &h.Encapsulations }, Help{
+		Default: `["ipip", "gre", "minimal", "udp"]`,
+		Doc:     "The encapsulations that are granted.",
+	}),
+	Field("simultaneous-bindings", Int[int](1, 3), func(h *HomeAgent) *int { return &h.SimultaneousBindings }, Help{
+		Default: "1",
+		Doc:     "How many care-of addresses one node may have at once by the S bit. Packets are duplicated to all of them.",
+	}),
+	Field("nodes-file", String, func(h *HomeAgent) *string { return &h.NodesFile }, Help{
+		Example: `"nodes"`,
+		Doc: "For very many nodes: a file of mode 0600 with one line a node, `nai home-address spi algorithm key`.\n" +
+			"\"-\" stands for a missing NAI or home address; # begins a comment.",
+	}),
+	tables("network", Table[Network]{
+		Field("prefix", Prefix, func(n *Network) *netip.Prefix { return &n.Prefix }, Help{
+			Required: true, Example: `"10.10.0.0/24"`,
+			Doc: "The home network's prefix.",
+		}),
+		Field("pool", OneOrList(Addresses), func(n *Network) *[]Range { return &n.Pool }, Help{
+			Example: `["10.10.0.100-10.10.0.199"]`, Shown: true,
+			Doc: "Addresses for nodes that have none and register by NAI (RFC 2794).",
+		}),
+	}, func(h *HomeAgent) *[]Network { return &h.Networks }, func(n *Network) string { return n.Prefix.String() }, Help{
+		Doc: "A home network. There may be several.",
+	}),
+	tables("mobile-node", mobileNodePeerTable(true), func(h *HomeAgent) *[]MobileNodePeer { return &h.MobileNodes },
+		mobileNodePeerID, Help{Doc: "A node that may register. There may be several."}),
+	tables("foreign-agent", append(Table[ForeignAgentPeer]{
+		Field("address", Address, func(p *ForeignAgentPeer) *netip.Addr { return &p.Address }, Help{
+			Required: true, Example: `"203.0.113.1"`,
+			Doc: "The foreign agent's address.",
+		}),
+	}, securityRows(func(p *ForeignAgentPeer) *Security { return &p.Security }, agents, 300, `"keys.d/fa1"`)...),
+		func(h *HomeAgent) *[]ForeignAgentPeer { return &h.ForeignAgents },
+		func(p *ForeignAgentPeer) string { return p.Address.String() }, Help{
+			Doc: "A foreign agent that shares a key with this home agent (RFC 5944 section 3.5.4). Others may relay, but prove nothing.",
+		}),
+}
+
+func mobileNodePeerID(p *MobileNodePeer) string { return p.Identity().String() }
+
+func mobileNodePeerTable(home bool) Table[MobileNodePeer] {
+	t := Table[MobileNodePeer]{
+		Field("home-address", Address, func(p *MobileNodePeer) *netip.Addr { return &p.HomeAddress }, Help{
+			Example: `"10.10.0.5"`, Shown: true,
+			Doc: "The node's address. It may be left out when nai is there.",
+		}),
+		Field("nai", NAI, func(p *MobileNodePeer) *ident.NAI { return &p.NAI }, Help{
+			Example: `"van7@fleet.example"`,
+			Doc:     "The node's network access identifier (RFC 2794).",
+		}),
+	}
+	if !home {
+		return append(t, securityRows(func(p *MobileNodePeer) *Security { return &p.Security }, agents, 301, `"keys.d/visitor"`)...)
+	}
+	t = append(t, securityRows(func(p *MobileNodePeer) *Security { return &p.Security }, nodeAtHome, 256, `"keys.d/van7"`)...)
+	return append(t, Field("prefixes", List(Prefix), func(p *MobileNodePeer) *[]netip.Prefix { return &p.Prefixes }, Help{
+		Example: `["10.20.7.0/24"]`,
+		Doc:     "The networks behind the node, when it is a mobile router.",
+	}))
+}
+
+var foreignAgentTable = Table[ForeignAgent]{
+	Field("interfaces", OneOrList(Interface), func(f *ForeignAgent) *[]string { return &f.Interfaces }, Help{
+		Required: true, Example: `["eth1"]`,
+		Doc: "The links that visitors attach to.",
+	}),
+	Field("care-of-address", Address, func(f *ForeignAgent) *netip.Addr { return &f.CareOfAddress }, Help{
+		Required: true, Example: `"203.0.113.1"`,
+		Doc: "The end of the tunnels: an address of this machine that home agents can reach.",
+	}),
+	Field("advertise-interval", Duration(3*time.Second, 1800*time.Second), func(f *ForeignAgent) *time.Duration { return &f.AdvertiseInterval }, Help{
+		Default: `"10s"`,
+		Doc:     "The longest time between two advertisements (RFC 1256 section 4.1).",
+	}),
+	Field("max-lifetime", lifetimeKind, func(f *ForeignAgent) *time.Duration { return &f.MaxLifetime }, Help{
+		Default: `"10m"`,
+		Doc:     "The longest registration lifetime that is relayed.",
+	}),
+	Field("reverse-tunnel", reverseTunnelKind, func(f *ForeignAgent) *ReverseTunnel { return &f.ReverseTunnel }, Help{
+		Default: `"allowed"`,
+		Doc:     "Whether visitors' packets go back through the tunnel (RFC 3024).",
+	}),
+	tables("home-agent", append(Table[HomeAgentPeer]{
+		Field("address", Address, func(p *HomeAgentPeer) *netip.Addr { return &p.Address }, Help{
+			Required: true, Example: `"198.51.100.1"`,
+			Doc: "The home agent's address.",
+		}),
+	}, securityRows(func(p *HomeAgentPeer) *Security { return &p.Security }, agents, 300, `"keys.d/fa1"`)...),
+		func(f *ForeignAgent) *[]HomeAgentPeer { return &f.HomeAgents },
+		func(p *HomeAgentPeer) string { return p.Address.String() }, Help{
+			Doc: "A home agent that shares a key with this foreign agent.",
+		}),
+	tables("mobile-node", mobileNodePeerTable(false), func(f *ForeignAgent) *[]MobileNodePeer { return &f.MobileNodes },
+		mobileNodePeerID, Help{Doc: "A visitor that shares a key with this foreign agent."}),
+}
+
+var mobileNodeTable = append(append(Table[MobileNode]{
+	Field("home-address", Address, func(m *MobileNode) *netip.Addr { return &m.HomeAddress }, Help{
+		Example: `"10.10.0.5"`, Shown: true,
+		Doc: "The address that stays. Left out, with nai, the home agent assigns one (RFC 2794).",
+	}),
+	Field("nai", NAI, func(m *MobileNode) *ident.NAI { return &m.NAI }, Help{
+		Example: `"van7@fleet.example"`,
+		Doc:     "The node's network access identifier.",
+	}),
+	Field("home-agent", OneOrList(HostKind), func(m *MobileNode) *[]Host { return &m.HomeAgents }, Help{
+		Example: `"198.51.100.1"`, Shown: true,
+		Doc: "Where to register: an address or a name, or a list. Left out, with home-network, it is discovered.",
+	}),
+	Field("home-network", Prefix, func(m *MobileNode) *netip.Prefix { return &m.HomeNetwork }, Help{
+		Example: `"10.10.0.0/24"`,
+		Doc: "The home network: to notice the return home, and to discover a home agent by\n" +
+			"a request to its directed broadcast address (RFC 5944 section 3.6.1.2).",
+	}),
+	Field("lifetime", lifetimeKind, func(m *MobileNode) *time.Duration { return &m.Lifetime }, Help{
+		Default: `"10m"`,
+		Doc:     "The registration lifetime to ask for. The home agent may grant less.",
+	}),
+}, securityRows(func(m *MobileNode) *Security { return &m.Security }, nodeAway, 256, `"keys.d/home"`)...),
+	Field("routes", routesKind, func(m *MobileNode) *Routes { return &m.Routes }, Help{
+		Default: `"full"`,
+		Doc:     "What goes through the tunnel: everything, or the listed prefixes.",
+	}),
+	Field("nat-traversal", natTraversalKind, func(m *MobileNode) *NATTraversal { return &m.NATTraversal }, Help{
+		Default: `"auto"`,
+		Doc:     "When to tunnel in UDP port 434 (RFC 3519): when a NAT is seen, always, or never.",
+	}),
+	Field("encapsulation", Kind[Encapsulation]{
+		Name: "one of auto, ipip, gre, minimal or udp",
+		Parse: func(v any) (Encapsulation, error) {
+			if v == "auto" {
+				return Encapsulation{Auto: true}, nil
+			}
+			k, err := encapKind.Parse(v)
+			return Encapsulation{Kind: k}, err
+		},
+		Format: func(e Encapsulation) string {
+			if e.Auto {
+				return `"auto"`
+			}
+			return encapKind.Format(e.Kind)
+		},
+	}, func(m *MobileNode) *Encapsulation { return &m.Encapsulation }, Help{
+		Default: `"auto"`,
+		Doc:     "The encapsulation to ask for. auto asks for IP-in-IP, and for UDP when a NAT is seen.",
+	}),
+	Field("profile", Enum[Profile](profileWords...), func(m *MobileNode) *Profile { return &m.Profile }, Help{
+		Default: `"default"`,
+		Doc:     "How eagerly the links are watched: fast notices a dead path sooner, battery probes rarely.",
+	}),
+	Field("foreign-agents", foreignAgentsKind, func(m *MobileNode) *ForeignAgents { return &m.ForeignAgents }, Help{
+		Default: `"any"`,
+		Doc:     "The foreign agents to register through.",
+	}),
+	tables("uplink", Table[Uplink]{
+		Field("interface", Interface, func(u *Uplink) *string { return &u.Interface }, Help{
+			Required: true, Example: `"wlan0"`,
+			Doc: "The interface.",
+		}),
+		Field("priority", Int[int](0, 1000), func(u *Uplink) *int { return &u.Priority }, Help{
+			Default: "100",
+			Doc:     "The uplink of the highest priority that works is used.",
+		}),
+	}, func(m *MobileNode) *[]Uplink { return &m.Uplinks }, func(u *Uplink) string { return u.Interface }, Help{
+		Doc: "A link to the Internet. There may be several.",
+	}),
+)
+
+func formatSPI(spi uint32) string {
+	if spi == 0 {
+		return ""
+	}
+	return strconv.FormatUint(uint64(spi), 10)
+}

@@ -1,0 +1,153 @@
+package config
+
+import (
+	"log/slog"
+	"maps"
+	"strconv"
+	"strings"
+)
+
+var rootTable = Table[Config]{
+	Field("version", Kind[int]{
+		Name: "1",
+		Parse: func(v any) (int, error) {
+			if n, ok := v.(int64); !ok || n != 1 {
+				return 0, mistakef("write version = 1", "this program reads version 1 of the configuration")
+			}
+			return 1, nil
+		},
+		Format: func(n int) string { return strconv.Itoa(n) },
+	}, func(c *Config) *int { return &c.Version }, Help{
+		Required: true, Example: "1",
+		Doc: "The version of this file's format.",
+	}),
+	Field("state-directory", String, func(c *Config) *string { return &c.StateDirectory }, Help{
+		Default: `"/var/lib/careof"`,
+		Doc:     "Where bindings and replay marks survive a restart. Created if missing.",
+	}),
+	always("control", controlTable, func(c *Config) *Control { return &c.Control }, Help{
+		Doc: "The control API: HTTP and JSON on a unix socket.",
+	}),
+	always("log", logTable, func(c *Config) *Log { return &c.Log }, Help{
+		Doc: "What is logged: for everything, and for single subsystems.",
+	}),
+	always("plane", planeTable, func(c *Config) *Plane { return &c.Plane }, Help{
+		Doc: "The data plane: what carries packets through the tunnels.",
+	}),
+	optional("home-agent", homeAgentTable, func(c *Config) **HomeAgent { return &c.HomeAgent }, Help{
+		Doc: "The home agent: keeps the nodes' addresses while they are away (RFC 5944 section 3.8).",
+	}),
+	optional("foreign-agent", foreignAgentTable, func(c *Config) **ForeignAgent { return &c.ForeignAgent }, Help{
+		Doc: "The foreign agent: lends visitors its care-of address (RFC 5944 section 3.7).",
+	}),
+	optional("mobile-node", mobileNodeTable, func(c *Config) **MobileNode { return &c.MobileNode }, Help{
+		Doc: "The mobile node or mobile router: keeps its home address wherever it is attached (RFC 5944 section 3.6).",
+	}),
+}
+
+var controlTable = Table[Control]{
+	Field("socket", String, func(c *Control) *string { return &c.Socket }, Help{
+		Default: `"/run/careof/careof.sock"`,
+		Doc:     "Where clients connect: careof --socket, or the variable CAREOF_SOCKET.",
+	}),
+	Field("group", String, func(c *Control) *string { return &c.Group }, Help{
+		Default: `"careof"`,
+		Doc:     "The group that may read. Only root may change anything.",
+	}),
+}
+
+var planeTable = Table[Plane]{
+	Field("kind", Enum[PlaneKind](planeKindWords...), func(p *Plane) *PlaneKind { return &p.Kind }, Help{
+		Default: `"auto"`,
+		Doc:     "auto takes the best that this machine allows.",
+	}),
+	Field("device", Interface, func(p *Plane) *string { return &p.Device }, Help{
+		Default: `"careof0"`,
+		Doc:     "The tunnel device.",
+	}),
+	Field("bpffs", String, func(p *Plane) *string { return &p.BPFFS }, Help{
+		Default: `"/sys/fs/bpf/careof"`,
+		Doc:     "Where the eBPF plane pins its maps and programs.",
+	}),
+}
+
+// levelWords are slog's levels by name.
+var levelWords = map[string]slog.Level{
+	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+}
+
+// Level reads a log level.
+var Level = Kind[slog.Level]{
+	Name: "one of debug, info, warn or error",
+	Parse: func(v any) (slog.Level, error) {
+		s, ok := v.(string)
+		if !ok {
+			return 0, wrongType(v, "a log level", `"info"`)
+		}
+		level, ok := levelWords[s]
+		if !ok {
+			return 0, mistakef(didYouMean(s, []string{"debug", "info", "warn", "error"}), "%q is no log level", s)
+		}
+		return level, nil
+	},
+	Format: func(l slog.Level) string { return strconv.Quote(strings.ToLower(l.String())) },
+}
+
+// subsystems are the parts of the daemon that may have a log level of their own.
+var subsystems = []struct{ name, doc string }{
+	{"registration", "requests, replies, denials, bindings"},
+	{"replay", "old and repeated Identifications"},
+	{"movement", "links, care-of addresses, the choice of an uplink"},
+	{"advertisement", "agent advertisements and solicitations"},
+	{"nat", "NAT detection and keepalives"},
+	{"plane", "the data plane"},
+	{"link", "interfaces, addresses, routes, ARP"},
+	{"store", "the state directory"},
+	{"control", "the control API"},
+}
+
+// Subsystems returns the names that may stand in the [log] section.
+func Subsystems() []string {
+	names := make([]string, len(subsystems))
+	for i, s := range subsystems {
+		names[i] = s.name
+	}
+	return names
+}
+
+var logTable = logRows()
+
+func logRows() Table[Log] {
+	t := Table[Log]{
+		Field("level", Level, func(l *Log) *slog.Level { return &l.Level }, Help{
+			Default: `"info"`,
+			Doc:     "For everything that has no level of its own below.",
+		}),
+	}
+	for _, s := range subsystems {
+		t = append(t, Row[Log]{
+			Name: s.name, kind: Level.Name,
+			Help: Help{Example: `"debug"`, Doc: strings.ToUpper(s.doc[:1]) + s.doc[1:] + "."},
+			set: func(d *decoder, path string, l *Log, v any) {
+				level, err := Level.Parse(v)
+				if err != nil {
+					d.mistake(path, err)
+					return
+				}
+				levels := maps.Clone(l.Levels)
+				if levels == nil {
+					levels = map[string]slog.Level{}
+				}
+				levels[s.name] = level
+				l.Levels = levels
+			},
+			values: func(path string, l *Log, out []Value) []Value {
+				if level, ok := l.Levels[s.name]; ok {
+					out = append(out, Value{path, Level.Format(level)})
+				}
+				return out
+			},
+		})
+	}
+	return t
+}
