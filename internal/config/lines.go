@@ -38,7 +38,7 @@ func scanLines(text string) lineTable {
 		case line == "" || line[0] == '#':
 		case strings.HasPrefix(line, "[["):
 			parts, _ := splitKey(line[2:], ']')
-			path := resolve(parts[:len(parts)-1], counts)
+			path := t.resolve(parts[:len(parts)-1], counts, i+1)
 			path = join(path, parts[len(parts)-1])
 			n := counts[path]
 			counts[path]++
@@ -49,7 +49,7 @@ func scanLines(text string) lineTable {
 			t[prefix] = i + 1
 		case line[0] == '[':
 			parts, _ := splitKey(line[1:], ']')
-			prefix = resolve(parts, counts)
+			prefix = t.resolve(parts, counts, i+1)
 			t[prefix] = i + 1
 		default:
 			parts, rest := splitKey(line, '=')
@@ -67,13 +67,17 @@ func scanLines(text string) lineTable {
 }
 
 // resolve writes a table's name as a path in which each array of tables
-// carries the index of its latest element.
-func resolve(parts []string, counts map[string]int) string {
+// carries the index of its latest element. Tables that are not written
+// themselves are there from this line on.
+func (t lineTable) resolve(parts []string, counts map[string]int, line int) string {
 	path := ""
 	for _, part := range parts {
 		path = join(path, part)
 		if n := counts[path]; n > 0 {
 			path += "[" + strconv.Itoa(n-1) + "]"
+		}
+		if _, known := t[path]; !known {
+			t[path] = line
 		}
 	}
 	return path

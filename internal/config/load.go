@@ -67,6 +67,11 @@ func syntaxProblem(path string, err error) Problem {
 		if p.Text == "" {
 			p.Text = strings.TrimPrefix(syntax.Error(), "toml: ")
 		}
+		// The library has already counted the end of the line that it did
+		// not expect.
+		if strings.HasSuffix(p.Text, `got '\n' instead`) && p.Line > 1 {
+			p.Line--
+		}
 		if strings.Contains(p.Text, "already been defined") || strings.Contains(p.Text, "duplicate") {
 			p.Hint = "remove one of the two"
 		}

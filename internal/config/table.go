@@ -67,6 +67,7 @@ func Field[S, V any](name string, k Kind[V], at func(*S) *V, help Help) Row[S] {
 // always makes the row of a [name] table that is in force even when it is
 // left out.
 func always[S, E any](name string, t Table[E], at func(*S) *E, help Help) Row[S] {
+	help.Default = "{}"
 	return Row[S]{
 		Name: name, Help: help,
 		set: func(d *decoder, path string, s *S, v any) {
@@ -93,6 +94,7 @@ func optional[S, E any](name string, t Table[E], at func(*S) **E, help Help) Row
 		}
 		return *at(s)
 	}, help)
+	row.Default = ""
 	values := row.values
 	row.values = func(path string, s *S, out []Value) []Value {
 		if *at(s) == nil {
