@@ -1,0 +1,284 @@
+// Package drive runs machines in the real world: one goroutine owns each
+// machine, everything else only sends it events. It does what the comment of
+// package engine says a driver does.
+package drive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+	"careof/internal/host/clock"
+)
+
+// World is what a driver needs of the host.
+type World struct {
+	Store interface {
+		Apply(role string, records []engine.Record) error
+		Load(role string, yield func(engine.Record) error) error
+	}
+	Plane    forward.Plane
+	Send     func(engine.Send) error
+	Announce func(engine.Announce) error
+	Resolve  func(ctx context.Context, name string) ([]netip.Addr, error)
+	Note     func(note.Note) // must not block
+	Now      func() engine.Now
+}
+
+// A Driver runs the machines of one role: one for each shard.
+type Driver struct {
+	role   string
+	world  World
+	shards []*shard
+	route  func(engine.Event) int
+	writer *committer
+
+	// commands counts tickets for Command: all events of a driver's own making
+	// share it.
+	mu       sync.Mutex
+	commands engine.Ticket
+	waiting  map[engine.Ticket]chan engine.Result
+}
+
+// New makes a driver for the machines of a role, one for each shard, and
+// route, which says which shard an event concerns; a negative answer means
+// all of them. With one machine, route may be nil.
+func New(role string, world World, machines []engine.Machine, route func(engine.Event) int) *Driver {
+	if world.Now == nil {
+		world.Now = clock.Now
+	}
+	if route == nil {
+		route = func(engine.Event) int { return -1 }
+	}
+	d := &Driver{role: role, world: world, route: route, waiting: make(map[engine.Ticket]chan engine.Result)}
+	d.writer = newCommitter(d)
+	for _, m := range machines {
+		d.shards = append(d.shards, &shard{driver: d, machine: m, box: newMailbox()})
+	}
+	return d
+}
+
+// Restore hands the stored records to the machines, and then makes the data
+// plane hold what they call for and nothing else of this role. It is called
+// once, before Run and before any socket is read.
+func (d *Driver) Restore(ctx context.Context, mine func(forward.Entry) bool) error {
+	now := d.world.Now()
+	var persistent []engine.Persistent
+	for _, s := range d.shards {
+		if p, ok := s.machine.(engine.Persistent); ok {
+			persistent = append(persistent, p)
+		}
+	}
+	err := d.world.Store.Load(d.role, func(r engine.Record) error {
+		for _, p := range persistent {
+			if err := p.Restore(now, r); err != nil {
+				return fmt.Errorf("drive: %s: stored record %q: %w", d.role, r.Key, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	wanted := make(map[forward.Key]forward.Entry)
+	var changes []forward.Change
+	for _, p := range persistent {
+		for e := range p.Entries() {
+			wanted[e.Key] = e
+		}
+	}
+	for have := range d.world.Plane.List(ctx) {
+		if !mine(have) {
+			continue
+		}
+		if want, keep := wanted[have.Key]; !keep {
+			changes = append(changes, forward.Change{Op: forward.Delete, Entry: have})
+		} else if have.Equal(want) {
+			delete(wanted, have.Key)
+		}
+	}
+	for _, p := range persistent {
+		for e := range p.Entries() {
+			if _, missing := wanted[e.Key]; missing {
+				changes = append(changes, forward.Change{Op: forward.Put, Entry: e})
+			}
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	if err := d.world.Plane.Apply(ctx, changes); err != nil {
+		return fmt.Errorf("drive: %s: repair forwarding: %w", d.role, err)
+	}
+	return nil
+}
+
+// Run drives the machines until ctx ends. Commits that were handed over by
+// then are finished.
+func (d *Driver) Run(ctx context.Context) {
+	var shards sync.WaitGroup
+	for _, s := range d.shards {
+		shards.Add(1)
+		go func() {
+			defer shards.Done()
+			s.run(ctx)
+		}()
+	}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		d.writer.run()
+	}()
+	shards.Wait()
+	d.writer.close()
+	<-written
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for ticket, answer := range d.waiting {
+		answer <- engine.Result{Ticket: ticket, Err: ErrStopped}
+		delete(d.waiting, ticket)
+	}
+}
+
+// ErrStopped answers a command that the driver did not live to see answered.
+var ErrStopped = errors.New("drive: the daemon is stopping")
+
+// Packet delivers a signalling message; its buffer is copied. When the
+// machine is behind by many messages it is dropped: the sender will repeat it.
+func (d *Driver) Packet(p engine.Packet) {
+	if i := d.route(p); i >= 0 && !d.shards[i].box.hasRoom() {
+		d.shards[i].box.dropped.Add(1)
+		return
+	}
+	p.Data = append([]byte(nil), p.Data...)
+	d.deliver(p, true)
+}
+
+// Link delivers the state of an interface to all machines.
+func (d *Driver) Link(l engine.Link) { d.deliver(engine.LinkChanged{Link: l}, false) }
+
+// PlaneEvent delivers an event of the data plane.
+func (d *Driver) PlaneEvent(ev forward.Event) { d.deliver(engine.Plane{Event: ev}, true) }
+
+func (d *Driver) deliver(ev engine.Event, droppable bool) {
+	if i := d.route(ev); i >= 0 {
+		d.shards[i].box.put(ev, droppable)
+		return
+	}
+	for _, s := range d.shards {
+		s.box.put(ev, droppable)
+	}
+}
+
+// Dropped counts the packets that were dropped because a machine was behind.
+func (d *Driver) Dropped() (n uint64) {
+	for _, s := range d.shards {
+		n += s.box.dropped.Load()
+	}
+	return n
+}
+
+// Command puts an order or a question to the machine that route names, or to
+// all, and returns their answers in order of shards.
+func (d *Driver) Command(ctx context.Context, value any) ([]any, error) {
+	var answers []any
+	for i, s := range d.shards {
+		if to := d.route(engine.Command{Value: value}); to >= 0 && to != i {
+			continue
+		}
+		reply := make(chan engine.Result, 1)
+		d.mu.Lock()
+		d.commands++
+		ticket := d.commands
+		d.waiting[ticket] = reply
+		d.mu.Unlock()
+		if !s.box.put(engine.Command{Ticket: ticket, Value: value}, false) {
+			d.forget(ticket)
+			return nil, ErrStopped
+		}
+		select {
+		case r := <-reply:
+			if r.Err != nil {
+				return nil, r.Err
+			}
+			answers = append(answers, r.Value)
+		case <-ctx.Done():
+			d.forget(ticket)
+			return nil, ctx.Err()
+		}
+	}
+	return answers, nil
+}
+
+func (d *Driver) forget(ticket engine.Ticket) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.waiting, ticket)
+}
+
+func (d *Driver) result(r engine.Result) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if answer := d.waiting[r.Ticket]; answer != nil {
+		answer <- r
+		delete(d.waiting, r.Ticket)
+	}
+}
+
+// act executes actions in order on behalf of a shard.
+func (d *Driver) act(ctx context.Context, s *shard, actions []engine.Action) {
+	for _, a := range actions {
+		switch a := a.(type) {
+		case engine.Send:
+			if err := d.world.Send(a); err != nil {
+				d.tell(note.Note{Kind: note.Failed, Level: note.Debug, Role: d.role, Endpoint: a.Dst, Link: a.Link, Why: err.Error()})
+			}
+		case engine.Commit:
+			d.writer.put(commit{a, s})
+		case engine.Ask:
+			d.ask(ctx, s, a)
+		case engine.Tell:
+			if a.Note.Role == "" {
+				a.Note.Role = d.role
+			}
+			d.tell(a.Note)
+		case engine.Result:
+			d.result(a)
+		case engine.Announce:
+			if err := d.world.Announce(a); err != nil {
+				d.tell(note.Note{Kind: note.Failed, Level: note.Warn, Role: d.role, Link: a.Link, HomeAddress: a.Address, Why: err.Error()})
+			}
+		default:
+			panic(fmt.Sprintf("drive: unknown action %T", a))
+		}
+	}
+}
+
+// ask answers a question without keeping anybody waiting.
+func (d *Driver) ask(ctx context.Context, s *shard, a engine.Ask) {
+	switch q := a.Question.(type) {
+	case engine.LastUse:
+		s.box.put(engine.Answer{Ticket: a.Ticket, Value: d.world.Plane.Use(q.Key)}, false)
+	case engine.Resolve:
+		go func() {
+			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
+			addrs, err := d.world.Resolve(ctx, q.Name)
+			s.box.put(engine.Answer{Ticket: a.Ticket, Value: addrs, Err: err}, false)
+		}()
+	default:
+		s.box.put(engine.Answer{Ticket: a.Ticket, Err: fmt.Errorf("drive: nobody answers %T", q)}, false)
+	}
+}
+
+func (d *Driver) tell(n note.Note) {
+	if d.world.Note != nil {
+		d.world.Note(n)
+	}
+}

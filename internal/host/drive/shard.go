@@ -1,0 +1,113 @@
+package drive
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"careof/internal/core/engine"
+)
+
+// A shard is one machine and the goroutine that owns it.
+type shard struct {
+	driver  *Driver
+	machine engine.Machine
+	box     *mailbox
+}
+
+func (s *shard) run(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	defer s.box.close()
+	for {
+		s.arm(timer)
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.box.ready:
+			for _, ev := range s.box.take() {
+				s.step(ctx, ev)
+			}
+		case <-timer.C:
+			s.step(ctx, engine.Wake{})
+		}
+	}
+}
+
+// arm sets the one timer to the machine's deadline.
+func (s *shard) arm(timer *time.Timer) {
+	at := s.machine.Deadline()
+	if at.IsZero() {
+		timer.Stop()
+		return
+	}
+	timer.Reset(max(0, at.Sub(s.driver.world.Now().Mono)))
+}
+
+func (s *shard) step(ctx context.Context, ev engine.Event) {
+	s.driver.act(ctx, s, s.machine.Step(s.driver.world.Now(), ev))
+}
+
+// backlog is how many messages of the network may wait for a machine. At a
+// hundred thousand a second it is some 40 ms of work: a sender that waits
+// longer has repeated its message.
+const backlog = 4096
+
+// A mailbox holds events for a machine. Answers and commands always fit:
+// there are no more of them than the machine and the operator asked for, and
+// the committer must never wait for a machine that waits for the committer.
+type mailbox struct {
+	ready   chan struct{} // has one token while there is something to take
+	dropped atomic.Uint64
+
+	mu        sync.Mutex
+	events    []engine.Event
+	droppable int
+	closed    bool
+}
+
+func newMailbox() *mailbox { return &mailbox{ready: make(chan struct{}, 1)} }
+
+func (b *mailbox) hasRoom() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.droppable < backlog
+}
+
+// put adds an event and tells whether it will be delivered.
+func (b *mailbox) put(ev engine.Event, droppable bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	if droppable {
+		if b.droppable >= backlog {
+			b.dropped.Add(1)
+			return false
+		}
+		b.droppable++
+	}
+	b.events = append(b.events, ev)
+	select {
+	case b.ready <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// take empties the mailbox.
+func (b *mailbox) take() []engine.Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	events := b.events
+	b.events, b.droppable = nil, 0
+	return events
+}
+
+func (b *mailbox) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+}

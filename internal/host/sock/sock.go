@@ -1,0 +1,293 @@
+// Package sock owns the signalling sockets: UDP port 434 and a mobile node's
+// ports on its uplinks. Registration messages and tunnel data share a socket,
+// so that they share a NAT's mapping (RFC 3519 section 4); what comes in is
+// parted by its first octet: Tunnel Data goes to the data plane in batches,
+// all else is signalling.
+package sock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+
+	"careof/internal/core/engine"
+	"careof/wire/encap"
+)
+
+// Data is one Tunnel Data message as it came in.
+type Data struct {
+	Local, From netip.AddrPort
+	Link        string // interface it came in on
+	TOS         uint8  // of the outer header: its ECN field matters (RFC 6040)
+	Message     []byte // the UDP payload; valid until the receiver returns
+}
+
+// A Receiver takes what comes in. Its functions are called from one goroutine
+// for each socket and must not keep the buffers.
+type Receiver struct {
+	Signal func(engine.Packet)
+	Data   func([]Data)
+}
+
+// A Set is the sockets of one daemon. It is safe for concurrent use.
+type Set struct {
+	receive Receiver
+	mark    uint32
+
+	mu      sync.Mutex
+	sockets map[place]*socket
+	ports   map[string]uint16 // by link: the port that a mobile node keeps there
+	readers sync.WaitGroup
+	closed  bool
+}
+
+// place is where a socket is bound: to an address, and to an interface when
+// it is an uplink's.
+type place struct {
+	link string
+	addr netip.Addr
+	port uint16 // 0 for an uplink's socket, whose port is the kernel's choice
+}
+
+// ErrNoSocket says that nothing is bound where a message should leave.
+var ErrNoSocket = errors.New("sock: no socket there")
+
+// New makes an empty set. A mark other than 0 is put on every packet sent
+// (SO_MARK), for policy routing.
+func New(receive Receiver, mark uint32) *Set {
+	return &Set{receive: receive, mark: mark, sockets: make(map[place]*socket), ports: make(map[string]uint16)}
+}
+
+// Listen binds an agent's socket. A broadcast address may be given, to
+// receive what is sent to it.
+func (s *Set) Listen(local netip.AddrPort) error {
+	_, err := s.open(place{addr: local.Addr(), port: local.Port()})
+	return err
+}
+
+// Send sends one signalling message. From a Src without a port it leaves
+// through the socket of that address on that link, which is opened when it is
+// not there yet.
+//
+// HW is not needed here: every peer of a registration without foreign agents
+// answers ARP.
+func (s *Set) Send(m engine.Send) error {
+	sk, err := s.find(m.Link, m.Src, true)
+	if err != nil {
+		return err
+	}
+	return sk.send(m)
+}
+
+// SendData sends Tunnel Data messages of one flow, in order. A local port of
+// 0 means the uplink's socket.
+func (s *Set) SendData(local, peer netip.AddrPort, link string, tos uint8, messages [][]byte) error {
+	sk, err := s.find(link, local, false)
+	if err != nil {
+		return err
+	}
+	return sk.sendData(peer, tos, messages)
+}
+
+func (s *Set) find(link string, local netip.AddrPort, open bool) (*socket, error) {
+	s.mu.Lock()
+	sk := s.lookup(link, local)
+	s.mu.Unlock()
+	if sk != nil {
+		return sk, nil
+	}
+	if !open || local.Port() != 0 || !local.Addr().IsValid() || link == "" {
+		return nil, fmt.Errorf("%w: %v on %q", ErrNoSocket, local, link)
+	}
+	return s.open(place{link: link, addr: local.Addr()})
+}
+
+// lookup finds an agent's socket by address and port, an uplink's by link and
+// address. An uplink's real port is accepted too.
+func (s *Set) lookup(link string, local netip.AddrPort) *socket {
+	if sk := s.sockets[place{addr: local.Addr(), port: local.Port()}]; sk != nil {
+		return sk
+	}
+	if sk := s.sockets[place{link: link, addr: local.Addr()}]; sk != nil && (local.Port() == 0 || local.Port() == sk.local.Port()) {
+		return sk
+	}
+	if link != "" {
+		return nil
+	}
+	// Without a link the address decides; two uplinks with one address
+	// need the link to be told apart.
+	var found *socket
+	for p, sk := range s.sockets {
+		if p.addr == local.Addr() && p.port == 0 && (local.Port() == 0 || local.Port() == sk.local.Port()) {
+			if found != nil {
+				return nil
+			}
+			found = sk
+		}
+	}
+	return found
+}
+
+func (s *Set) open(p place) (*socket, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, net.ErrClosed
+	}
+	if sk := s.sockets[p]; sk != nil {
+		return sk, nil
+	}
+	port := p.port
+	if port == 0 {
+		// "SHOULD keep the same port" when nothing but the lifetime is
+		// renewed (RFC 3519 section 4.1): one port for each link.
+		port = s.ports[p.link]
+	}
+	sk, err := s.bind(p, port)
+	if err != nil && p.port == 0 && port != 0 && errors.Is(err, unix.EADDRINUSE) {
+		sk, err = s.bind(p, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.port == 0 {
+		s.ports[p.link] = sk.local.Port()
+	}
+	s.sockets[p] = sk
+	s.readers.Add(1)
+	go func() {
+		defer s.readers.Done()
+		sk.read(s.receive)
+	}()
+	return sk, nil
+}
+
+// Addresses tells which addresses a link has now; uplink sockets bound to
+// others are closed.
+func (s *Set) Addresses(l engine.Link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, sk := range s.sockets {
+		if p.link == l.Name && p.port == 0 && !has(l, p.addr) {
+			sk.close()
+			delete(s.sockets, p)
+		}
+	}
+}
+
+func has(l engine.Link, addr netip.Addr) bool {
+	for _, p := range l.Addresses {
+		if p.Addr() == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// Port is the port of the uplink's socket with this address, 0 when there is none.
+func (s *Set) Port(link string, addr netip.Addr) uint16 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sk := s.sockets[place{link: link, addr: addr}]; sk != nil {
+		return sk.local.Port()
+	}
+	return 0
+}
+
+// Close closes all sockets and waits for their readers.
+func (s *Set) Close() {
+	s.mu.Lock()
+	s.closed = true
+	for _, sk := range s.sockets {
+		sk.close()
+	}
+	s.mu.Unlock()
+	s.readers.Wait()
+}
+
+// bind makes a socket with the options that its reader and writers rely on.
+func (s *Set) bind(p place, port uint16) (*socket, error) {
+	sk := &socket{place: p}
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		err := c.Control(func(fd uintptr) { failed = s.options(int(fd), p) })
+		return errors.Join(err, failed)
+	}}
+	conn, err := config.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(p.addr, port).String())
+	if err != nil {
+		return nil, fmt.Errorf("sock: %w", err)
+	}
+	sk.conn = conn.(*net.UDPConn)
+	sk.batch = ipv4.NewPacketConn(conn)
+	sk.local = sk.conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	sk.local = netip.AddrPortFrom(sk.local.Addr().Unmap(), sk.local.Port())
+	return sk, nil
+}
+
+func (s *Set) options(fd int, p place) error {
+	set := func(level, name, value int) error {
+		if err := unix.SetsockoptInt(fd, level, name, value); err != nil {
+			return fmt.Errorf("sock: option %d/%d: %w", level, name, err)
+		}
+		return nil
+	}
+	err := errors.Join(
+		set(unix.SOL_IP, unix.IP_PKTINFO, 1),
+		set(unix.SOL_IP, unix.IP_RECVTTL, 1),
+		set(unix.SOL_IP, unix.IP_RECVTOS, 1),
+		set(unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
+		// The outer header always has DF, and its path MTU is the data
+		// plane's business: the kernel must neither fragment nor remember.
+		set(unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE),
+	)
+	if err != nil {
+		return err
+	}
+	if p.addr == broadcast || p.link == "" && !isLocalUnicast(p.addr) {
+		// Several daemons on one host may listen to the same broadcasts.
+		err = set(unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
+	if p.link != "" {
+		// What leaves by an uplink's socket leaves by that uplink, whatever
+		// the routing table prefers.
+		err = errors.Join(err, unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, p.link))
+	}
+	if s.mark != 0 {
+		err = errors.Join(err, set(unix.SOL_SOCKET, unix.SO_MARK, int(s.mark)))
+	}
+	// Wishes, not conditions: big buffers need CAP_NET_ADMIN, UDP_GRO a
+	// kernel of version 5.0.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4<<20)
+	_ = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1)
+	return err
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// isLocalUnicast tells whether addr is an address of this host, and not a
+// broadcast address of one of its networks.
+func isLocalUnicast(addr netip.Addr) bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return true
+	}
+	for _, a := range addrs {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr() == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// isTunnelData tells a Tunnel Data message from signalling.
+func isTunnelData(payload []byte) bool {
+	return len(payload) > 0 && payload[0] == encap.TunnelDataType
+}

@@ -1,0 +1,218 @@
+package sock
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"careof/internal/core/engine"
+)
+
+// inNamespace gives the test a network namespace with two addresses on a
+// veth pair's end and on loopback; sockets are made in it because the test's
+// thread stays in it.
+func inNamespace(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make a network namespace")
+	}
+	runtime.LockOSThread()
+	ns, err := netns.New()
+	must(t, err)
+	t.Cleanup(func() { ns.Close() })
+	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0"}, PeerName: "peer0"}))
+	for name, addr := range map[string]string{"lo": "198.51.100.1/32", "up0": "192.0.2.2/24", "peer0": "203.0.113.1/24"} {
+		l, err := netlink.LinkByName(name)
+		must(t, err)
+		must(t, netlink.LinkSetUp(l))
+		a, err := netlink.ParseAddr(addr)
+		must(t, err)
+		must(t, netlink.AddrAdd(l, a))
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inbox collects what a set receives.
+type inbox struct {
+	signals chan engine.Packet
+	data    chan Data
+}
+
+func newInbox() inbox { return inbox{make(chan engine.Packet, 256), make(chan Data, 256)} }
+
+func (b inbox) receiver() Receiver {
+	return Receiver{
+		Signal: func(p engine.Packet) { p.Data = bytes.Clone(p.Data); b.signals <- p },
+		Data: func(batch []Data) {
+			for _, d := range batch {
+				d.Message = bytes.Clone(d.Message)
+				b.data <- d
+			}
+		},
+	}
+}
+
+func await[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(5 * time.Second):
+		t.Fatalf("no %s came", what)
+		panic("unreachable")
+	}
+}
+
+var (
+	agent = netip.MustParseAddrPort("198.51.100.1:434")
+	lo    = netip.MustParseAddr("198.51.100.1")
+)
+
+func TestSignallingAndTunnelDataShareAPortAndArePartedByTheFirstOctet(t *testing.T) {
+	inNamespace(t)
+	ha, mn := newInbox(), newInbox()
+	home, mobile := New(ha.receiver(), 0), New(mn.receiver(), 0)
+	defer home.Close()
+	defer mobile.Close()
+	must(t, home.Listen(agent))
+
+	// The loopback interface stands for an uplink.
+	must(t, mobile.Send(engine.Send{Link: "lo", Src: netip.AddrPortFrom(lo, 0), Dst: agent, TTL: 255, Data: []byte{1, 2, 3}}))
+	request := await(t, "request", ha.signals)
+	if request.TTL != 255 || request.Link != "lo" || request.Dst != agent || !bytes.Equal(request.Data, []byte{1, 2, 3}) {
+		t.Errorf("the request arrived as %+v", request)
+	}
+	if port := mobile.Port("lo", lo); port == 0 || port != request.Src.Port() {
+		t.Errorf("the uplink's port is %d, the request came from %v", port, request.Src)
+	}
+	must(t, home.Send(engine.Send{Src: agent, Dst: request.Src, Data: []byte{3, 0}}))
+	if reply := await(t, "reply", mn.signals); reply.Src != agent || reply.Dst != request.Src {
+		t.Errorf("the reply arrived as %+v", reply)
+	}
+
+	// Both kinds of data go through the same two ports.
+	must(t, mobile.SendData(netip.AddrPortFrom(lo, 0), agent, "lo", 0x03, [][]byte{{4, 4, 0, 0, 0x45}}))
+	if d := await(t, "data", ha.data); d.From != request.Src || d.Local != agent || d.TOS != 0x03 {
+		t.Errorf("tunnel data arrived as %+v", d)
+	}
+	must(t, home.SendData(agent, request.Src, "", 0, [][]byte{{4, 4, 0, 0, 0x46}}))
+	if d := await(t, "data", mn.data); d.Local != request.Src || d.Message[4] != 0x46 {
+		t.Errorf("tunnel data arrived as %+v", d)
+	}
+}
+
+func TestABatchArrivesWholeAndInOrder(t *testing.T) {
+	inNamespace(t)
+	ha := newInbox()
+	home, mobile := New(ha.receiver(), 0), New(newInbox().receiver(), 0)
+	defer home.Close()
+	defer mobile.Close()
+	must(t, home.Listen(agent))
+	must(t, mobile.Send(engine.Send{Link: "lo", Src: netip.AddrPortFrom(lo, 0), Dst: agent, Data: []byte{1}}))
+
+	// Sizes that force every way of grouping: equal, a short last one, a
+	// longer one after a shorter, more than fit one group.
+	var batch [][]byte
+	for i := range 200 {
+		m := bytes.Repeat([]byte{byte(i)}, 1000+(i%7/6)*137-(i%11/10)*500)
+		m[0] = 4
+		batch = append(batch, m)
+	}
+	must(t, mobile.SendData(netip.AddrPortFrom(lo, 0), agent, "lo", 0, batch))
+	for i, want := range batch {
+		if got := await(t, fmt.Sprintf("message %d", i), ha.data); !bytes.Equal(got.Message, want) {
+			t.Fatalf("message %d has %d octets of %d, want %d of %d", i, len(got.Message), got.Message[1], len(want), want[1])
+		}
+	}
+}
+
+func TestAnUplinkKeepsItsPortWhenItsAddressChanges(t *testing.T) {
+	inNamespace(t)
+	s := New(newInbox().receiver(), 0)
+	defer s.Close()
+	first, second := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")
+	up0, err := netlink.LinkByName("up0")
+	must(t, err)
+	a, err := netlink.ParseAddr("192.0.2.3/24")
+	must(t, err)
+	must(t, netlink.AddrAdd(up0, a))
+	send := func(from netip.Addr) {
+		t.Helper()
+		must(t, s.Send(engine.Send{Link: "up0", Src: netip.AddrPortFrom(from, 0), Dst: netip.MustParseAddrPort("192.0.2.9:434"), Data: []byte{1}}))
+	}
+	send(first)
+	send(second)
+	if a, b := s.Port("up0", first), s.Port("up0", second); a == 0 || a != b {
+		t.Errorf("ports are %d and %d, want one and the same", a, b)
+	}
+	s.Addresses(engine.Link{Name: "up0", Addresses: []netip.Prefix{netip.PrefixFrom(second, 24)}})
+	if s.Port("up0", first) != 0 || s.Port("up0", second) == 0 {
+		t.Error("the socket of the address that went is still there, or the other is not")
+	}
+	if err := s.SendData(netip.AddrPortFrom(first, 0), agent, "up0", 0, [][]byte{{4}}); !errors.Is(err, ErrNoSocket) {
+		t.Errorf("error is %v, want ErrNoSocket", err)
+	}
+}
+
+func TestBroadcastsAreHeard(t *testing.T) {
+	inNamespace(t)
+	ha := newInbox()
+	home, other := New(ha.receiver(), 0), New(newInbox().receiver(), 0)
+	defer home.Close()
+	defer other.Close()
+	directed := netip.MustParseAddrPort("192.0.2.255:434")
+	must(t, home.Listen(directed))
+	must(t, other.Listen(directed)) // a second daemon may listen too
+	must(t, home.Send(engine.Send{Link: "up0", Src: netip.MustParseAddrPort("192.0.2.2:0"), Dst: directed, Data: []byte{1}}))
+	if p := await(t, "broadcast", ha.signals); p.Dst != directed {
+		t.Errorf("the broadcast arrived as %+v", p)
+	}
+}
+
+func TestSegmentsGroupsOnlyWhatTheKernelCanPart(t *testing.T) {
+	sized := func(sizes ...int) (list [][]byte) {
+		for _, n := range sizes {
+			list = append(list, make([]byte, n))
+		}
+		return list
+	}
+	for _, c := range []struct {
+		name  string
+		batch [][]byte
+		want  int
+	}{
+		{"one", sized(100), 1},
+		{"equal", sized(100, 100, 100), 3},
+		{"short last", sized(100, 100, 40), 3},
+		{"nothing after a short one", sized(100, 40, 40), 2},
+		{"longer starts anew", sized(100, 200), 1},
+		{"no more than a datagram holds", sized(30000, 30000, 30000), 2},
+		{"no more than the kernel's limit", sized(times(65, 10)...), 64},
+	} {
+		if got := segments(c.batch); got != c.want {
+			t.Errorf("%s: %d together, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+func times(n, size int) []int {
+	sizes := make([]int, n)
+	for i := range sizes {
+		sizes[i] = size
+	}
+	return sizes
+}

@@ -1,0 +1,224 @@
+package sock
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+
+	"careof/internal/core/engine"
+)
+
+const (
+	batchSize   = 64        // datagrams, or groups of them, read at a time
+	bufferSize  = 1<<16 - 1 // a group merged by UDP_GRO fills one
+	controlSize = 128       // packet info, TTL, TOS, segment size
+	maxSegments = 64        // the kernel's UDP_MAX_SEGMENTS
+	maxPayload  = 65507     // of one UDP datagram before it is segmented
+)
+
+// A socket is one bound UDP socket and its reader.
+type socket struct {
+	place
+	conn  *net.UDPConn
+	batch *ipv4.PacketConn
+	local netip.AddrPort
+	noGSO atomic.Bool
+}
+
+func (sk *socket) close() { sk.conn.Close() }
+
+// send sends one signalling datagram.
+func (sk *socket) send(m engine.Send) error {
+	var control []byte
+	if m.TTL != 0 {
+		control = appendInt(control, unix.SOL_IP, unix.IP_TTL, int32(m.TTL))
+	}
+	if m.Link != "" && sk.link == "" {
+		// An agent's socket is bound to no interface; the reply to a node
+		// that came home must leave on the home link (RFC 5944 section 3.8.3).
+		ifi, err := net.InterfaceByName(m.Link)
+		if err != nil {
+			return fmt.Errorf("sock: %s: %w", m.Link, err)
+		}
+		control = appendPacketInfo(control, ifi.Index, m.Src.Addr())
+	}
+	if _, _, err := sk.conn.WriteMsgUDPAddrPort(m.Data, control, m.Dst); err != nil {
+		return fmt.Errorf("sock: send to %v: %w", m.Dst, err)
+	}
+	return nil
+}
+
+// sendData sends messages to one peer, as few system calls as it can.
+func (sk *socket) sendData(peer netip.AddrPort, tos uint8, messages [][]byte) error {
+	for len(messages) > 0 {
+		n := 1
+		if !sk.noGSO.Load() {
+			n = segments(messages)
+		}
+		if err := sk.sendGroup(peer, tos, messages[:n]); err != nil {
+			if n > 1 && (errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL)) {
+				// The interface cannot checksum segments.
+				sk.noGSO.Store(true)
+				continue
+			}
+			return err
+		}
+		messages = messages[n:]
+	}
+	return nil
+}
+
+// segments counts the leading messages that can leave as one segmented
+// datagram: all of one size, the last one possibly shorter.
+func segments(messages [][]byte) int {
+	size, total := len(messages[0]), 0
+	for i, m := range messages {
+		if i == maxSegments || len(m) > size || total+len(m) > maxPayload {
+			return i
+		}
+		total += len(m)
+		if len(m) < size {
+			return i + 1
+		}
+	}
+	return len(messages)
+}
+
+func (sk *socket) sendGroup(peer netip.AddrPort, tos uint8, group [][]byte) error {
+	var space [controlSize]byte
+	control := space[:0]
+	if tos != 0 {
+		control = appendInt(control, unix.SOL_IP, unix.IP_TOS, int32(tos))
+	}
+	payload := group[0]
+	if len(group) > 1 {
+		control = appendShort(control, unix.SOL_UDP, unix.UDP_SEGMENT, uint16(len(payload)))
+		whole := groups.Get().(*[]byte)
+		defer groups.Put(whole)
+		payload = (*whole)[:0]
+		for _, m := range group {
+			payload = append(payload, m...)
+		}
+	}
+	_, _, err := sk.conn.WriteMsgUDPAddrPort(payload, control, peer)
+	return err
+}
+
+// read parts what comes in until the socket is closed.
+func (sk *socket) read(to Receiver) {
+	messages := make([]ipv4.Message, batchSize)
+	for i := range messages {
+		messages[i].Buffers = [][]byte{make([]byte, bufferSize)}
+		messages[i].OOB = make([]byte, controlSize)
+	}
+	names := make(map[int]string)
+	var data []Data
+	for {
+		n, err := sk.batch.ReadBatch(messages, 0)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		// Any other error is one that an ICMP message left on the socket; it
+		// concerns one datagram sent, not this socket.
+		data = data[:0]
+		for i := range max(n, 0) {
+			m := &messages[i]
+			from, ok := addrPort(m.Addr)
+			if !ok || m.N == 0 {
+				continue
+			}
+			info := parseControl(m.OOB[:m.NN])
+			link := sk.link
+			if link == "" {
+				link = interfaceName(names, info.index)
+			}
+			local := sk.local
+			if info.dst.IsValid() {
+				local = netip.AddrPortFrom(info.dst, sk.local.Port())
+			}
+			eachSegment(m.Buffers[0][:m.N], info.segment, func(payload []byte) {
+				if isTunnelData(payload) {
+					data = append(data, Data{local, from, link, info.tos, payload})
+					return
+				}
+				to.Signal(engine.Packet{Link: link, Src: from, Dst: local, TTL: info.ttl, Data: payload})
+			})
+		}
+		if len(data) > 0 {
+			to.Data(data)
+		}
+	}
+}
+
+// eachSegment parts a group that UDP_GRO merged.
+func eachSegment(payload []byte, size int, yield func([]byte)) {
+	if size <= 0 {
+		size = len(payload)
+	}
+	for len(payload) > 0 {
+		n := min(size, len(payload))
+		yield(payload[:n:n])
+		payload = payload[n:]
+	}
+}
+
+func addrPort(a net.Addr) (netip.AddrPort, bool) {
+	u, ok := a.(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	ap := u.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), true
+}
+
+// interfaceName translates an index and remembers the answer: an interface
+// that is renamed while the daemon runs keeps its first name here.
+func interfaceName(names map[int]string, index int) string {
+	if name, known := names[index]; known {
+		return name
+	}
+	ifi, err := net.InterfaceByIndex(index)
+	if err != nil {
+		return ""
+	}
+	names[index] = ifi.Name
+	return ifi.Name
+}
+
+// controlInfo is what the ancillary data of one datagram say.
+type controlInfo struct {
+	index    int
+	dst      netip.Addr
+	ttl, tos uint8
+	segment  int
+}
+
+func parseControl(b []byte) (info controlInfo) {
+	for len(b) >= unix.SizeofCmsghdr {
+		header, body, rest, err := unix.ParseOneSocketControlMessage(b)
+		if err != nil {
+			return info
+		}
+		b = rest
+		switch {
+		case header.Level == unix.SOL_IP && header.Type == unix.IP_PKTINFO && len(body) >= 12:
+			// struct in_pktinfo: interface index, local address, header
+			// destination address.
+			info.index = int(int32(binary.NativeEndian.Uint32(body)))
+			info.dst = netip.AddrFrom4([4]byte(body[8:12]))
+		case header.Level == unix.SOL_IP && header.Type == unix.IP_TTL && len(body) >= 4:
+			info.ttl = uint8(binary.NativeEndian.Uint32(body))
+		case header.Level == unix.SOL_IP && header.Type == unix.IP_TOS && len(body) >= 1:
+			info.tos = body[0]
+		case header.Level == unix.SOL_UDP && header.Type == unix.UDP_GRO && len(body) >= 4:
+			info.segment = int(int32(binary.NativeEndian.Uint32(body)))
+		}
+	}
+	return info
+}
