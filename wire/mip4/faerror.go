@@ -1,0 +1,18 @@
+package mip4
+
+// FAError is the FA Error extension (RFC 4636 section 3): the foreign agent's own code beside the home agent's, which is covered
+// by an authenticator.
+//
+//	Type8=45 Length8=2 Sub8=0 Status8
+type FAError struct{ Status Code } // 64-127
+
+// ExtNumber implements Payload.
+func (*FAError) ExtNumber() (ExtType, uint8) { return ExtFAError, 0 }
+
+// AppendBody implements Payload.
+func (p *FAError) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+
+// ParseBody implements Payload.
+func (p *FAError) ParseBody(b []byte) error { return read(b, p) }
+
+func (p *FAError) layout(c *cursor) { u8(c, "Status", &p.Status) }

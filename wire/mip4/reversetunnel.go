@@ -1,0 +1,17 @@
+package mip4
+
+// EncapsulatingDelivery asks the foreign agent for the encapsulating delivery style (RFC 3024 section 3.3). It has no data.
+//
+//	Type8=130 Length8=0
+type EncapsulatingDelivery struct{}
+
+// ExtNumber implements Payload.
+func (*EncapsulatingDelivery) ExtNumber() (ExtType, uint8) { return ExtEncapsulatingDelivery, 0 }
+
+// AppendBody implements Payload.
+func (p *EncapsulatingDelivery) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+
+// ParseBody implements Payload.
+func (p *EncapsulatingDelivery) ParseBody(b []byte) error { return read(b, p) }
+
+func (*EncapsulatingDelivery) layout(*cursor) {}
