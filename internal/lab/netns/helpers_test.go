@@ -1,0 +1,3 @@
+package netns
+
+var helpers = map[string]func() int{}
