@@ -1,0 +1,27 @@
+# Each target is what CI runs and what a developer types.
+
+check: vet ## everything below but fuzz and lab; CI runs this
+	go test -timeout 5m ./...
+
+vet: ## gofmt, vet and staticcheck
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted (gofmt -w): $$files"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+
+test: ## the quick part: no root, no namespaces
+	go test ./wire/... ./internal/core/... ./internal/proto/... ./internal/config ./cmd/...
+
+netns: ## the scenes in network namespaces (root, or user namespaces)
+	go test -count=1 -v ./internal/lab/... ./internal/host/... ./internal/daemon/...
+
+FUZZTIME ?= 1m
+fuzz: ## every fuzz target for FUZZTIME
+	./scripts/fuzz $(FUZZTIME)
+
+lab: ## the demonstration: a node moves, its connection stays
+	go run ./cmd/careof lab demo
+
+gen: ## what is generated from the code
+	go run ./internal/conformance
+
+.PHONY: check vet test netns fuzz lab gen
