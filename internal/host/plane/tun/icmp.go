@@ -1,0 +1,177 @@
+package tun
+
+import (
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"careof/internal/core/forward"
+	"careof/wire/encap"
+)
+
+const (
+	// minOuterMTU is the smallest path MTU that is believed. Anybody can
+	// forge a "too big", and no path in use is as narrow as the 68 octets
+	// that IPv4 allows: 576 is what every host must take (RFC 791 section
+	// 3.1), and Linux itself believes nothing below 552.
+	minOuterMTU = 576
+	// minInnerMTU is the smallest MTU of a tunnel whatever is configured.
+	minInnerMTU = 296
+	// recent is how long after a packet an ICMP error about it is plausible.
+	recent = int64(time.Minute)
+	// unreachableInterval bounds Unreachable events of one tunnel.
+	unreachableInterval = int64(time.Second)
+)
+
+// softState is what routers have told about a tunnel (RFC 2003 section 5). It
+// is a hint and ages.
+type softState struct {
+	mtu      atomic.Int32
+	mtuUntil atomic.Int64
+
+	why      atomic.Uint32 // ICMP type and code to answer with
+	whyUntil atomic.Int64
+
+	told limiter // Unreachable events
+}
+
+// limit is the tunnel's MTU now.
+func (s *softState) limit(mtu int, now int64) int {
+	if now < s.mtuUntil.Load() {
+		return min(mtu, int(s.mtu.Load()))
+	}
+	return mtu
+}
+
+// unreachable is what to answer a sender whose packet goes into a tunnel that
+// routers call unreachable, when they did not quote enough to say whose
+// packets they meant.
+func (s *softState) unreachable(now int64) (encap.ICMP, bool) {
+	if now >= s.whyUntil.Load() {
+		return encap.ICMP{}, false
+	}
+	w := s.why.Load()
+	return encap.ICMP{Type: encap.ICMPType(w >> 8), Code: uint8(w)}, true
+}
+
+// inherit takes over what is known of the same path by the binding that t's
+// replaces.
+func (s *softState) inherit(old *binding, t *tunnel) {
+	for _, o := range old.tunnels {
+		if o.t.Peer.Addr() == t.t.Peer.Addr() && o.t.Local.Addr() == t.t.Local.Addr() && o.t.Encap == t.t.Encap && o.t.Link == t.t.Link {
+			s.mtu.Store(o.soft.mtu.Load())
+			s.mtuUntil.Store(o.soft.mtuUntil.Load())
+			t.sent.Store(o.sent.Load())
+			return
+		}
+	}
+}
+
+// icmpPackets returns the reader of ICMP errors, with its own rate limit.
+//
+//rfc:2003#4
+func (p *Plane) icmpPackets() func(*batch) {
+	relay := newBucket(100, 50)
+	return func(b *batch) {
+		now := p.now()
+		for i := range b.n {
+			e, err := encap.ParseTunnelError(b.packets[i])
+			if err != nil {
+				continue // about something else than tunnels
+			}
+			p.tunnelError(&e, now, &relay)
+		}
+	}
+}
+
+// tunnelError believes an ICMP error as far as it can be: the quoted packet
+// must be one that a live tunnel sent within the last minute.
+//
+//rfc:2003#4
+//rfc:2003#5
+func (p *Plane) tunnelError(e *encap.TunnelError, now int64, relay *bucket) {
+	told := false
+	for _, t := range p.peers.get(word(e.Outer.Dst)) {
+		if !t.quoted(e, now) {
+			continue
+		}
+		agent := t.of.entry.Role == forward.HomeAgent
+		m, ok := e.Answer(agent && p.isHomeNetwork(t.of.entry.Inner))
+		tooBig := e.Type == encap.DestinationUnreachable && e.Code == encap.DatagramTooBig
+		if tooBig {
+			if !ok {
+				continue
+			}
+			m.MTU = uint16(max(int(m.MTU), minOuterMTU-t.overhead()))
+			t.soft.mtu.Store(int32(m.MTU))
+			t.soft.mtuUntil.Store(now + keepMTU)
+		} else if e.Type == encap.DestinationUnreachable || e.Type == encap.TimeExceeded {
+			if t.soft.told.allow(now, unreachableInterval) {
+				p.emit(forward.Unreachable{Key: t.of.entry.Key, Peer: t.t.Peer.Addr(), Type: uint8(e.Type), Code: e.Code})
+			}
+		}
+		// A mobile node's own sockets are not told that a path is gone: the
+		// node is there to find another one.
+		if !ok || !agent && !tooBig {
+			continue
+		}
+		switch {
+		case e.Quote == nil && !tooBig:
+			t.soft.why.Store(uint32(m.Type)<<8 | uint32(m.Code))
+			t.soft.whyUntil.Store(now + keepUnreachable)
+		case e.Quote != nil && !told && t.of.sentBy(e.Quote) && relay.take(now):
+			told = true
+			p.sendError(encap.ICMPError(m, anyAddress, e.Quote))
+		}
+	}
+}
+
+// quoted reports whether the quoted packet can be one that went into t.
+func (t *tunnel) quoted(e *encap.TunnelError, now int64) bool {
+	sent := t.sent.Load()
+	if sent == 0 || now-sent > recent || e.Outer.Src != t.t.Local.Addr() {
+		return false
+	}
+	if e.Kind != t.t.Encap && !(t.t.Encap == encap.Minimal && e.Kind == encap.IPIP) {
+		return false
+	}
+	switch e.Kind {
+	case encap.UDP:
+		// What the quote says of the local port is true before a NAT on the
+		// way only, and so is the error's own destination.
+		if e.DstPort != t.t.Peer.Port() || t.t.Local.Port() != 0 && e.SrcPort != t.t.Local.Port() {
+			return false
+		}
+		if e.Inner != 0 && e.Inner != t.header.Inner && e.Inner != encap.IPIP {
+			return false
+		}
+	case encap.GRE:
+		if e.HasKey && (!t.t.HasKey || e.Key != t.t.Key) {
+			return false
+		}
+	}
+	return e.Quote == nil || t.of.sentBy(e.Quote)
+}
+
+// sentBy reports whether the quoted original is a packet that the entry sends.
+func (b *binding) sentBy(quote []byte) bool {
+	if len(quote) < 20 {
+		return false
+	}
+	if b.entry.Role == forward.MobileNode {
+		return b.entry.Inner.Contains(word4(quote[12:16]))
+	}
+	return b.entry.Inner.Contains(word4(quote[16:20]))
+}
+
+func (p *Plane) isHomeNetwork(inner netip.Prefix) bool {
+	for _, n := range p.config.HomeNetworks {
+		if n.Overlaps(inner) {
+			return true
+		}
+	}
+	return false
+}
+
+func addrOf(a netip.Addr) *net.IPAddr { return &net.IPAddr{IP: a.AsSlice()} }

@@ -1,0 +1,386 @@
+package tun
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/ipv4"
+
+	"careof/internal/core/forward"
+	"careof/internal/host/clock"
+	"careof/internal/host/sock"
+	"careof/wire/encap"
+)
+
+// ErrUnsupported says that this plane cannot do what an entry asks. It is an
+// errors.ErrUnsupported.
+var ErrUnsupported = fmt.Errorf("tun: %w", errors.ErrUnsupported)
+
+// Datagrams sends Tunnel Data messages through the role's own UDP sockets:
+// data and registrations share a port (RFC 3519 section 4.9). The messages of
+// one call are of one flow and leave in order. *sock.Set is one.
+type Datagrams interface {
+	SendData(local, peer netip.AddrPort, link string, tos uint8, messages [][]byte) error
+}
+
+// Config is what a [Plane] is built from.
+type Config struct {
+	Device    Device    // see OpenDevice; closed by Close
+	Datagrams Datagrams // nil when no tunnel uses UDP
+
+	// Identities are the addresses by which peers know this host as a home
+	// agent, where they differ from the ends of its tunnels (1:1 NAT). A
+	// keepalive is one to such an address.
+	Identities []netip.Addr
+
+	// HomeNetworks are the home agent's own: a packet for an address in one
+	// of them that nobody has bound is answered with host unreachable.
+	HomeNetworks []netip.Prefix
+
+	// Mark is put on the outer packets (SO_MARK) unless it is 0.
+	Mark uint32
+
+	// CopyDF leaves DF of the outer header as the inner one has it. The
+	// default sets it always, RFC 2003 section 5.1: "the encapsulator SHOULD
+	// normally do Path MTU Discovery, requiring it to send all datagrams into
+	// the tunnel with the "Don't Fragment" bit set". UDP sockets are not
+	// concerned.
+	CopyDF bool
+
+	// Clock is the monotonic clock of the machines; nil means clock.Mono.
+	Clock func() time.Time
+
+	// raw replaces the raw sockets in tests.
+	raw rawSocket
+}
+
+// eventRoom bounds the events that wait for a reader.
+const eventRoom = 1024
+
+// Totals counts what belongs to no entry.
+type Totals struct {
+	Strangers     uint64 `json:"strangers"`      // tunnel packets that no live tunnel takes
+	Malformed     uint64 `json:"malformed"`      // tunnel packets that are none
+	Unbound       uint64 `json:"unbound"`        // packets for or from an address without an entry
+	Loops         uint64 `json:"loops"`          // packets that would have gone in a circle
+	Congested     uint64 `json:"congested"`      // dropped by RFC 6040 section 4.2
+	ErrorsRelayed uint64 `json:"errors_relayed"` // ICMP errors sent to original senders
+	EventsLost    uint64 `json:"events_lost"`
+	SendErrors    uint64 `json:"send_errors"` // refused by a socket or the device
+}
+
+type totals struct {
+	strangers, malformed, unbound, loops, congested, relayed, lost, sendErrors atomic.Uint64
+}
+
+// A Plane is the user-space data plane. It implements [forward.Plane].
+type Plane struct {
+	config Config
+	clock  func() time.Time
+	began  time.Time
+	dev    Device
+	raw    rawSocket
+	events chan forward.Event
+	totals totals
+	ident  atomic.Uint32 // outer identification
+
+	agent  table          // HomeAgent, by inner destination when sending, source when receiving
+	mobile table          // MobileNode, the other way round
+	peers  index[*tunnel] // by outer destination, for ICMP errors
+
+	mu       sync.Mutex // of the control side
+	bindings map[forward.Key]*binding
+	closed   bool
+
+	scratch sync.Pool // *batch, for Deliver
+	readers sync.WaitGroup
+}
+
+var _ forward.Plane = (*Plane)(nil)
+
+// New starts a plane on a device. It opens its raw sockets in the calling
+// thread's network namespace.
+func New(c Config) (*Plane, error) {
+	p := &Plane{
+		config:   c,
+		clock:    c.Clock,
+		dev:      c.Device,
+		raw:      c.raw,
+		events:   make(chan forward.Event, eventRoom),
+		bindings: make(map[forward.Key]*binding),
+	}
+	if p.clock == nil {
+		p.clock = clock.Mono
+	}
+	p.began = p.clock()
+	p.scratch.New = func() any { return newBatch(c.Device.BatchSize(), true) }
+	if p.raw == nil {
+		raw, err := openRaw(c.Mark)
+		if err != nil {
+			return nil, err
+		}
+		p.raw = raw
+	}
+	p.start(p.readDevice)
+	for _, proto := range tunnelProtocols {
+		p.start(func() { p.raw.receive(proto, p.rawPackets) })
+	}
+	p.start(func() { p.raw.receive(protoICMP, p.icmpPackets()) })
+	return p, nil
+}
+
+func (p *Plane) start(run func()) {
+	p.readers.Add(1)
+	go func() {
+		defer p.readers.Done()
+		run()
+	}()
+}
+
+// Apply implements [forward.Plane]. An error names the entry.
+func (p *Plane) Apply(ctx context.Context, changes []forward.Change) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range changes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if p.closed {
+			return net.ErrClosed
+		}
+		c := &changes[i]
+		switch c.Op {
+		case forward.Put:
+			if err := p.put(c.Entry); err != nil {
+				return fmt.Errorf("tun: entry %q: %w", c.Entry.Key, err)
+			}
+		case forward.Delete:
+			if old := p.bindings[c.Entry.Key]; old != nil {
+				p.uninstall(old)
+				delete(p.bindings, c.Entry.Key)
+			}
+		case forward.Extend:
+			if b := p.bindings[c.Entry.Key]; b != nil {
+				until := p.until(c.Until)
+				for _, t := range b.tunnels {
+					if t.t.Mode != forward.Receive {
+						t.until.Store(until)
+					}
+				}
+			}
+		default:
+			return fmt.Errorf("tun: entry %q: unknown operation %d", c.Entry.Key, c.Op)
+		}
+	}
+	return nil
+}
+
+func (p *Plane) until(t time.Time) int64 {
+	if t.IsZero() {
+		return noEnd
+	}
+	return p.instant(t)
+}
+
+// put installs e, or replaces the binding with its key in one step.
+func (p *Plane) put(e forward.Entry) error {
+	if err := check(&e); err != nil {
+		return err
+	}
+	e.Routes = slices.Clone(e.Routes)
+	e.Tunnels = slices.Clone(e.Tunnels)
+	b := &binding{entry: e, stats: new(stats)}
+	old := p.bindings[e.Key]
+	if old != nil {
+		b.stats = old.stats
+	}
+	for i := range e.Tunnels {
+		t, err := p.tunnel(b, e.Tunnels[i])
+		if err != nil {
+			return err
+		}
+		if old != nil {
+			t.soft.inherit(old, t)
+		}
+		b.tunnels = append(b.tunnels, t)
+	}
+	p.bindings[e.Key] = b
+	for _, t := range b.tunnels {
+		a := word(t.t.Peer.Addr())
+		p.peers.set(a, append(slices.Clone(p.peers.get(a)), t))
+	}
+	if old != nil && old.entry.Role == e.Role && old.entry.Inner == e.Inner {
+		p.table(e.Role).replace(old, b)
+		p.forgetPeers(old)
+		return nil
+	}
+	p.table(e.Role).add(b)
+	if old != nil {
+		p.uninstall(old)
+	}
+	return nil
+}
+
+func (p *Plane) uninstall(b *binding) {
+	p.table(b.entry.Role).remove(b)
+	p.forgetPeers(b)
+}
+
+func (p *Plane) forgetPeers(b *binding) {
+	for _, t := range b.tunnels {
+		a := word(t.t.Peer.Addr())
+		p.peers.set(a, slices.DeleteFunc(slices.Clone(p.peers.get(a)), func(x *tunnel) bool { return x == t }))
+	}
+}
+
+func (p *Plane) table(r forward.Role) *table {
+	if r == forward.MobileNode {
+		return &p.mobile
+	}
+	return &p.agent
+}
+
+// tunnel makes a tunnel ready for packets.
+func (p *Plane) tunnel(b *binding, ft forward.Tunnel) (*tunnel, error) {
+	t := &tunnel{of: b, t: ft}
+	t.until.Store(p.until(ft.Until))
+	t.header = encap.Header{
+		Kind: ft.Encap,
+		Src:  ft.Local.Addr(), Dst: ft.Peer.Addr(),
+		SrcPort: ft.Local.Port(), DstPort: ft.Peer.Port(),
+		HasKey: ft.HasKey, Key: ft.Key,
+		DF: !p.config.CopyDF,
+	}
+	if ft.Encap == encap.UDP {
+		t.header.Inner = cmp.Or(ft.Inside, encap.IPIP)
+	}
+	index, mtu, err := p.raw.link(ft.Link, ft.Local.Addr())
+	if err != nil {
+		return nil, err
+	}
+	t.mtu = ft.MTU
+	if t.mtu == 0 {
+		t.mtu = mtu - t.overhead()
+	}
+	if t.mtu < minInnerMTU {
+		t.mtu = minInnerMTU
+	}
+	t.to = &net.IPAddr{IP: ft.Peer.Addr().AsSlice()}
+	t.oob = (&ipv4.ControlMessage{IfIndex: index, Src: ft.Local.Addr().AsSlice()}).Marshal()
+	return t, nil
+}
+
+// List implements [forward.Plane].
+func (p *Plane) List(ctx context.Context) iter.Seq[forward.Entry] {
+	return func(yield func(forward.Entry) bool) {
+		p.mu.Lock()
+		keys := slices.Sorted(maps.Keys(p.bindings))
+		p.mu.Unlock()
+		for _, k := range keys {
+			if ctx.Err() != nil {
+				return
+			}
+			p.mu.Lock()
+			b := p.bindings[k]
+			p.mu.Unlock()
+			if b != nil && !yield(p.entryOf(b)) {
+				return
+			}
+		}
+	}
+}
+
+// entryOf is the entry as applied, with the Until of its last extension.
+func (p *Plane) entryOf(b *binding) forward.Entry {
+	e := b.entry
+	e.Routes = slices.Clone(e.Routes)
+	e.Tunnels = slices.Clone(e.Tunnels)
+	for i, t := range b.tunnels {
+		if u := t.until.Load(); u == noEnd {
+			e.Tunnels[i].Until = time.Time{}
+		} else {
+			e.Tunnels[i].Until = p.timeOf(u)
+		}
+	}
+	return e
+}
+
+// Events implements [forward.Plane]. The channel is never closed.
+func (p *Plane) Events() <-chan forward.Event { return p.events }
+
+// Counters implements [forward.Plane].
+func (p *Plane) Counters(k forward.Key) forward.Counters {
+	s := p.statsOf(k)
+	if s == nil {
+		return forward.Counters{}
+	}
+	return forward.Counters{
+		SentPackets: s.sentPackets.Load(), SentBytes: s.sentBytes.Load(),
+		ReceivedPackets: s.receivedPackets.Load(), ReceivedBytes: s.receivedBytes.Load(),
+		DroppedPackets: s.dropped.Load(),
+	}
+}
+
+// Use implements [forward.Plane].
+func (p *Plane) Use(k forward.Key) forward.Use {
+	s := p.statsOf(k)
+	if s == nil {
+		return forward.Use{}
+	}
+	return forward.Use{Sent: p.timeOf(s.sent.Load()), Received: p.timeOf(s.received.Load())}
+}
+
+func (p *Plane) statsOf(k forward.Key) *stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b := p.bindings[k]; b != nil {
+		return b.stats
+	}
+	return nil
+}
+
+// Totals tells what was counted for no entry in particular.
+func (p *Plane) Totals() Totals {
+	return Totals{
+		Strangers: p.totals.strangers.Load(), Malformed: p.totals.malformed.Load(),
+		Unbound: p.totals.unbound.Load(), Loops: p.totals.loops.Load(),
+		Congested: p.totals.congested.Load(), ErrorsRelayed: p.totals.relayed.Load(),
+		EventsLost: p.totals.lost.Load(), SendErrors: p.totals.sendErrors.Load(),
+	}
+}
+
+// Close implements [forward.Plane]: it closes the device and the raw sockets
+// and waits for their readers. A persistent device stays in the kernel.
+func (p *Plane) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	p.mu.Unlock()
+	err := errors.Join(p.dev.Close(), p.raw.close())
+	p.readers.Wait()
+	return err
+}
+
+// emit never waits.
+func (p *Plane) emit(e forward.Event) {
+	select {
+	case p.events <- e:
+	default:
+		p.totals.lost.Add(1)
+	}
+}
+
+var _ Datagrams = (*sock.Set)(nil)

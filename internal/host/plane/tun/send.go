@@ -1,0 +1,340 @@
+package tun
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/net/ipv4"
+
+	"careof/internal/core/forward"
+	"careof/wire/encap"
+)
+
+// sender is the state of the goroutine that reads the device.
+type sender struct {
+	p       *Plane
+	now     int64
+	in      *batch
+	copies  [][]byte // buffers for duplicates and fragments, kept for the next batch
+	used    int
+	raw     []ipv4.Message
+	touched []*tunnel // with messages waiting, in the order of their first
+	answers bucket
+}
+
+// IP protocol numbers of packets that are read from the device.
+const protoUDP = 17
+
+// readDevice sends what the kernel routes to the device, until it is closed.
+// Being one goroutine, it never reorders a flow.
+func (p *Plane) readDevice() {
+	s := &sender{p: p, in: newBatch(p.dev.BatchSize(), false), answers: newBucket(100, 50)}
+	sizes := make([]int, len(s.in.bufs))
+	for {
+		n, err := p.dev.Read(s.in.bufs, sizes, headroom)
+		if errors.Is(err, os.ErrClosed) {
+			return
+		}
+		if err != nil {
+			p.totals.sendErrors.Add(1)
+			if p.isClosed() {
+				return
+			}
+		}
+		s.now, s.used = p.now(), 0
+		for i := range n {
+			s.packet(s.in.bufs[i], sizes[i])
+		}
+		s.flush()
+	}
+}
+
+func (p *Plane) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
+}
+
+// packet sends buf[headroom:headroom+n] where its entry says.
+//
+//rfc:5944#4.1
+//rfc:5944#4.2.3
+func (s *sender) packet(buf []byte, n int) {
+	pkt := buf[headroom : headroom+n]
+	if n < 20 || pkt[0]>>4 != 4 {
+		return // IPv6 has no tunnels here, and is not to leave in another way
+	}
+	b, inward := s.p.route(pkt)
+	if b == nil {
+		s.unbound(pkt)
+		return
+	}
+	if s.loops(b, pkt) {
+		s.p.totals.loops.Add(1)
+		b.stats.dropped.Add(1)
+		return
+	}
+	var first *tunnel
+	for _, t := range b.tunnels {
+		if !t.sends(s.now) {
+			continue
+		}
+		if inward && encap.Loops(word4(pkt[12:16]), t.t.Peer.Addr(), nil) {
+			// RFC 2003 section 3.2: the source is the tunnel's other end.
+			// The rule's other half, a source of our own, is the kernel's:
+			// it takes no packet from outside with one (a martian), and
+			// our own answers to keepalives must go in.
+			s.p.totals.loops.Add(1)
+			continue
+		}
+		if first == nil {
+			first = t
+			continue
+		}
+		// Simultaneous bindings: "a separate copy of each" goes to every one.
+		// It is made before the first is changed in place.
+		s.tunnel(t, s.copy(pkt), n)
+	}
+	if first == nil {
+		// No live tunnel: fail closed, and say nothing, for the next one may
+		// be a moment away.
+		b.stats.dropped.Add(1)
+		return
+	}
+	s.tunnel(first, buf, n)
+}
+
+// route finds the entry of a packet that the kernel sends to the device: the
+// mobile node's own by source, the home agent's by destination. inward says
+// that it goes towards a mobile node.
+func (p *Plane) route(pkt []byte) (b *binding, inward bool) {
+	if list := p.mobile.find(binary.BigEndian.Uint32(pkt[12:])); list != nil {
+		return list[0], false
+	}
+	if list := p.agent.find(binary.BigEndian.Uint32(pkt[16:])); list != nil {
+		return list[0], true
+	}
+	return nil, false
+}
+
+// unbound answers for addresses of our home networks that nobody has bound;
+// what else comes here is dropped.
+func (s *sender) unbound(pkt []byte) {
+	s.p.totals.unbound.Add(1)
+	dst := word4(pkt[16:20])
+	for _, net := range s.p.config.HomeNetworks {
+		if !net.Contains(dst) {
+			continue
+		}
+		if dst != lastOf(net) {
+			s.answer(encap.ICMP{Type: encap.DestinationUnreachable, Code: encap.HostUnreachable}, pkt)
+		}
+		return
+	}
+}
+
+// lastOf is the directed broadcast address of a network; for a host it is an
+// address that no packet has.
+func lastOf(p netip.Prefix) netip.Addr {
+	if p.Bits() >= 31 {
+		return netip.Addr{}
+	}
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], word(p.Masked().Addr())|uint32(1<<(32-p.Bits())-1))
+	return netip.AddrFrom4(b)
+}
+
+func word4(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b[:4])) }
+
+// loops refuses our own tunnel packets, which come back when a care-of address
+// lies in a home network, and those that RFC 5944 section 4.2.3 names.
+//
+//rfc:5944#4.2.3
+func (s *sender) loops(b *binding, pkt []byte) bool {
+	proto := pkt[9]
+	switch proto {
+	case uint8(encap.IPIP), uint8(encap.GRE), uint8(encap.Minimal), protoUDP:
+	default:
+		return false
+	}
+	src := word4(pkt[12:16])
+	head := int(pkt[0]&15) * 4
+	for _, t := range b.tunnels {
+		if proto != protoUDP {
+			if src == t.t.Local.Addr() || encap.CameBack(pkt, t.t.Peer.Addr()) {
+				return true
+			}
+			continue
+		}
+		if src == t.t.Local.Addr() && len(pkt) > head+8 && pkt[head+8] == encap.TunnelDataType &&
+			(binary.BigEndian.Uint16(pkt[head:]) == encap.Port || binary.BigEndian.Uint16(pkt[head+2:]) == encap.Port) {
+			return true
+		}
+	}
+	return false
+}
+
+// tunnel sends the packet buf[headroom:headroom+n] into t, in place.
+//
+//rfc:2003#5
+//rfc:2003#5.1
+//rfc:3519#4.8
+func (s *sender) tunnel(t *tunnel, buf []byte, n int) {
+	pkt := buf[headroom : headroom+n]
+	// RFC 2003 section 5: a packet that violates the tunnel's soft state is
+	// told so and nevertheless sent.
+	if m, ok := t.soft.unreachable(s.now); ok {
+		s.answer(m, pkt)
+	}
+	mtu := t.soft.limit(t.mtu, s.now)
+	if n <= mtu {
+		s.push(t, buf, headroom, n)
+		return
+	}
+	pieces, err := encap.Fragment(pkt, mtu)
+	if err != nil {
+		if errors.Is(err, encap.ErrTooBig) {
+			s.answer(encap.ICMP{Type: encap.DestinationUnreachable, Code: encap.DatagramTooBig, MTU: uint16(mtu)}, pkt)
+		}
+		t.of.stats.dropped.Add(1)
+		return
+	}
+	for _, f := range pieces {
+		s.push(t, s.copy(f), headroom, len(f))
+	}
+}
+
+// push encapsulates and queues.
+func (s *sender) push(t *tunnel, buf []byte, off, n int) {
+	h := t.header
+	h.ID = uint16(s.p.ident.Add(1))
+	tos := encap.EncapTOS(buf[off+1])
+	size := n
+	var err error
+	if h.Kind == encap.UDP {
+		off, n, err = encap.PushUDP(&h, buf, off, n)
+		if errors.Is(err, encap.ErrFragment) || errors.Is(err, encap.ErrOptions) {
+			h.Inner = encap.IPIP
+			off, n, err = encap.PushUDP(&h, buf, off, n)
+		}
+	} else {
+		off, n, err = encap.Push(&h, buf, off, n)
+		if errors.Is(err, encap.ErrFragment) {
+			h.Kind = encap.IPIP
+			off, n, err = encap.Push(&h, buf, off, n)
+		}
+	}
+	if err != nil {
+		t.of.stats.dropped.Add(1)
+		return
+	}
+	st := t.of.stats
+	st.sentPackets.Add(1)
+	st.sentBytes.Add(uint64(size))
+	st.sent.Store(s.now)
+	t.sent.Store(s.now)
+	if h.Kind != encap.UDP {
+		s.queueRaw(t, buf[off:off+n])
+		return
+	}
+	if len(t.waiting) > 0 && t.waitingTOS != tos {
+		s.flushTunnel(t)
+	}
+	if len(t.waiting) == 0 {
+		s.touched = append(s.touched, t)
+	}
+	t.waitingTOS = tos
+	t.waiting = append(t.waiting, buf[off:off+n])
+}
+
+func (s *sender) queueRaw(t *tunnel, packet []byte) {
+	if len(s.raw) < cap(s.raw) {
+		s.raw = s.raw[:len(s.raw)+1]
+	} else {
+		s.raw = append(s.raw, ipv4.Message{Buffers: make([][]byte, 1)})
+	}
+	m := &s.raw[len(s.raw)-1]
+	if m.Buffers == nil {
+		m.Buffers = make([][]byte, 1)
+	}
+	m.Buffers[0], m.OOB, m.Addr = packet, t.oob, t.to
+}
+
+// flush hands everything that waits to the sockets.
+func (s *sender) flush() {
+	if len(s.raw) > 0 {
+		s.p.totals.sendErrors.Add(uint64(s.p.raw.send(s.raw)))
+		s.raw = s.raw[:0]
+	}
+	for _, t := range s.touched {
+		s.flushTunnel(t)
+	}
+	s.touched = s.touched[:0]
+}
+
+func (s *sender) flushTunnel(t *tunnel) {
+	if len(t.waiting) == 0 {
+		return
+	}
+	if s.p.config.Datagrams == nil {
+		s.p.totals.sendErrors.Add(uint64(len(t.waiting)))
+	} else if err := s.p.config.Datagrams.SendData(t.t.Local, t.t.Peer, t.t.Link, t.waitingTOS, t.waiting); err != nil {
+		s.p.totals.sendErrors.Add(1)
+	}
+	clear(t.waiting)
+	t.waiting = t.waiting[:0]
+}
+
+// copy puts a packet into a buffer with headroom that lasts until the end of
+// the batch.
+func (s *sender) copy(pkt []byte) []byte {
+	if s.used == len(s.copies) {
+		s.copies = append(s.copies, make([]byte, headroom+maxRead))
+	}
+	buf := s.copies[s.used]
+	s.used++
+	if len(buf) < headroom+len(pkt) {
+		buf = make([]byte, headroom+len(pkt))
+		s.copies[s.used-1] = buf
+	}
+	copy(buf[headroom:], pkt)
+	return buf
+}
+
+// answer sends an ICMP error about a packet to its sender, within the rate
+// that RFC 1812 section 4.3.2.8 asks to limit.
+func (s *sender) answer(m encap.ICMP, original []byte) {
+	if !s.answers.take(s.now) {
+		return
+	}
+	s.p.sendError(encap.ICMPError(m, anyAddress, original))
+}
+
+// anyAddress as a source lets the kernel fill in its own: the address of the
+// interface through which the error leaves.
+var anyAddress = netip.IPv4Unspecified()
+
+// sendError sends an ICMP error. It goes through a raw socket and not through
+// the device, from which the kernel takes no packet with an address of its own.
+func (p *Plane) sendError(packet []byte) {
+	if packet == nil {
+		return
+	}
+	dst := word4(packet[16:20])
+	m := ipv4.Message{Buffers: [][]byte{packet}, Addr: addrOf(dst)}
+	if p.raw.send([]ipv4.Message{m}) == 0 {
+		p.totals.relayed.Add(1)
+	}
+}
+
+// Keep is how long soft state about a tunnel holds: RFC 1191 section 6.3
+// recommends ten minutes for a path MTU.
+const (
+	keepMTU         = int64(10 * time.Minute)
+	keepUnreachable = int64(10 * time.Second)
+)
+
+var _ forward.Plane = (*Plane)(nil)
