@@ -273,17 +273,15 @@ func TestTapSeesEveryFrameAndItsFate(t *testing.T) {
 
 func TestSwitchLearnsAndDoesNotFloodKnownAddresses(t *testing.T) {
 	p := newPair(t, Conditions{})
-	c := must(p.network.NewNode("c", NodeConfig{}))(t)
-	pc := must(c.Attach(p.segment, "eth0", PortConfig{}))(t)
+	bystander := p.network.newPort("bystander/0", p.network.newMAC())
 	var mu sync.Mutex
 	var heard [][]byte
-	sink := pc.sink
-	pc.sink = func(frame []byte) {
+	bystander.sink = func(frame []byte) {
 		mu.Lock()
+		defer mu.Unlock()
 		heard = append(heard, frame)
-		mu.Unlock()
-		sink(frame)
 	}
+	bystander.Move(p.segment)
 	echo(t, p.b, "10.0.0.2:7")
 	conn := listen(t, p.a, "10.0.0.1:0")
 	for range 5 {
