@@ -1,0 +1,225 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"careof/internal/core/note"
+)
+
+// A Backend answers what is asked over the API.
+type Backend interface {
+	// Show returns the value for a name of [Names], for one argument when
+	// the name takes one: a slice, or a struct for one thing.
+	Show(ctx context.Context, what, argument string) (any, error)
+	// Subscribe returns events as they happen, until cancel is called. A
+	// subscriber that reads too slowly loses events, not the daemon time.
+	Subscribe() (events <-chan Event, cancel func())
+}
+
+// Event is one note and when it happened.
+type Event struct {
+	Time time.Time `json:"time"`
+	note.Note
+}
+
+// Names lists what can be shown, in the order in which help lists it.
+var Names = []string{
+	"status", "bindings", "binding", "registrations", "uplinks", "associations",
+	"stages", "counters", "plane", "config",
+}
+
+// A Server serves the API on one unix socket.
+type Server struct {
+	http     *http.Server
+	listener net.Listener
+}
+
+// requestLimit bounds how long one question may take.
+const requestLimit = 10 * time.Second
+
+// Listen makes the socket, with its directory when that is missing, owned by
+// group when there is such a group. A socket that nobody listens on any more
+// is replaced; one that somebody does is an error.
+func Listen(path, group string, backend Backend) (*Server, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("control: another daemon listens on %s", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	// The socket must not be open to all for the moment before its mode is set.
+	old := unix.Umask(0o177)
+	listener, err := net.Listen("unix", path)
+	unix.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	mode := fs.FileMode(0o600)
+	reader := -1
+	if g, err := user.LookupGroup(group); err == nil {
+		reader, _ = strconv.Atoi(g.Gid)
+		if os.Chown(path, -1, reader) == nil {
+			mode = 0o660
+		}
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		return nil, errors.Join(fmt.Errorf("control: %w", err), listener.Close())
+	}
+	s := &Server{listener: listener}
+	s.http = &http.Server{
+		Handler:           authorise(reader, routes(backend)),
+		ReadHeaderTimeout: requestLimit,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, callerKey{}, callerOf(c))
+		},
+	}
+	return s, nil
+}
+
+// Serve answers until Close.
+func (s *Server) Serve() error {
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Close ends all connections and removes the socket.
+func (s *Server) Close() error {
+	err := s.http.Close()
+	// Before Serve, the HTTP server does not know the listener yet.
+	if closed := s.listener.Close(); !errors.Is(closed, net.ErrClosed) {
+		err = errors.Join(err, closed)
+	}
+	return err
+}
+
+// caller is who connected, as the kernel says.
+type caller struct {
+	known bool
+	uid   int
+	gids  []int
+}
+
+type callerKey struct{}
+
+func callerOf(c net.Conn) caller {
+	raw, err := c.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return caller{}
+	}
+	var who caller
+	err = raw.Control(func(fd uintptr) {
+		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err == nil {
+			who = caller{known: true, uid: int(cred.Uid), gids: []int{int(cred.Gid)}}
+		}
+	})
+	if err != nil || !who.known {
+		return caller{}
+	}
+	if u, err := user.LookupId(strconv.Itoa(who.uid)); err == nil {
+		ids, _ := u.GroupIds()
+		for _, id := range ids {
+			if gid, err := strconv.Atoi(id); err == nil {
+				who.gids = append(who.gids, gid)
+			}
+		}
+	}
+	return who
+}
+
+// authorise lets root and the daemon's own user do everything, and members of
+// the group read.
+func authorise(group int, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who, _ := r.Context().Value(callerKey{}).(caller)
+		all := who.known && (who.uid == 0 || who.uid == os.Geteuid())
+		mayRead := who.known && group >= 0 && slices.Contains(who.gids, group)
+		if !all && !(mayRead && r.Method == http.MethodGet) {
+			fail(w, fmt.Errorf("%w: root may change, members of the socket's group may read", ErrDenied))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func routes(backend Backend) http.Handler {
+	mux := http.NewServeMux()
+	show := func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), requestLimit)
+		defer cancel()
+		what := r.PathValue("what")
+		value, err := backend.Show(ctx, what, r.PathValue("argument"))
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: the daemon is too busy to answer", ErrTimeout)
+		}
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		answer(w, http.StatusOK, map[string]any{"schema": Schema, what: value})
+	}
+	mux.HandleFunc("GET /v1/{what}", show)
+	mux.HandleFunc("GET /v1/{what}/{argument}", show)
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { stream(w, r, backend) })
+	return mux
+}
+
+// stream writes events as server-sent events.
+func stream(w http.ResponseWriter, r *http.Request, backend Backend) {
+	events, cancel := backend.Subscribe()
+	defer cancel()
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.WriteHeader(http.StatusOK)
+	flush := http.NewResponseController(w)
+	if flush.Flush() != nil {
+		return
+	}
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case e, open := <-events:
+			if !open {
+				return
+			}
+			text, err := json.Marshal(e)
+			if err != nil {
+				return
+			}
+			if _, err := fmt.Fprintf(w, "event: %s\ndata: %s\n\n", e.Kind, text); err != nil || flush.Flush() != nil {
+				return
+			}
+		}
+	}
+}
+
+func answer(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	// An error here means that the caller has gone away.
+	_ = json.NewEncoder(w).Encode(value)
+}
+
+func fail(w http.ResponseWriter, err error) {
+	answer(w, statusOf(err), map[string]any{"schema": Schema, "error": err.Error()})
+}

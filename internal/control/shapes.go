@@ -1,0 +1,151 @@
+package control
+
+import (
+	"net/netip"
+	"time"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+)
+
+// Seconds is a duration that shows as seconds with a fraction in JSON.
+type Seconds time.Duration
+
+// MarshalJSON writes seconds, to the millisecond.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return appendSeconds(nil, time.Duration(s)), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	d, err := parseSeconds(string(b))
+	*s = Seconds(d)
+	return err
+}
+
+func (s Seconds) String() string { return time.Duration(s).Round(time.Millisecond).String() }
+
+// Status is the answer to GET /v1/status.
+type Status struct {
+	Version        string          `json:"version"`
+	Started        time.Time       `json:"started"`
+	ConfigFile     string          `json:"config_file"`
+	StateDirectory string          `json:"state_directory"`
+	Plane          string          `json:"plane"`
+	Device         string          `json:"device"`
+	Roles          []RoleStatus    `json:"roles"`
+	Warnings       []string        `json:"warnings,omitempty"`
+	IPv6           string          `json:"ipv6,omitempty"` // what happens to IPv6 beside a full tunnel
+	Forwarded      ForwardedStatus `json:"forwarded"`
+}
+
+// RoleStatus is one role of a daemon in one line.
+type RoleStatus struct {
+	Role    string `json:"role"`
+	State   string `json:"state"` // "serving", "registered", "registering", "at home", "no uplink" …
+	Summary string `json:"summary"`
+	Dropped uint64 `json:"dropped_messages"` // because the machine was behind
+}
+
+// ForwardedStatus is the sum over all entries and what belongs to none.
+type ForwardedStatus struct {
+	forward.Counters
+	Entries   int    `json:"entries"`
+	Strangers uint64 `json:"stranger_packets"` // tunnel packets that no live binding allows
+}
+
+// Binding is one mobility binding at a home agent, as it is used now.
+type Binding struct {
+	HomeAddress    netip.Addr       `json:"home_address"`
+	NAI            string           `json:"nai,omitempty"`
+	CareOfAddress  netip.Addr       `json:"care_of_address"`
+	Endpoint       netip.AddrPort   `json:"endpoint"` // where the tunnel goes
+	Encapsulation  string           `json:"encapsulation"`
+	ReverseTunnel  bool             `json:"reverse_tunnel"`
+	NAT            bool             `json:"nat"`
+	State          string           `json:"state"` // "active", "half-bound", "draining", "pending"
+	Granted        Seconds          `json:"granted"`
+	Remaining      Seconds          `json:"remaining"`
+	Since          time.Time        `json:"since"`
+	SPI            uint32           `json:"spi"`
+	Algorithm      string           `json:"algorithm"`
+	Identification string           `json:"identification"`
+	Encrypted      bool             `json:"encrypted"`
+	Counters       forward.Counters `json:"counters"` // of the home address, all its bindings together
+}
+
+// Registration is one registration of a mobile node.
+type Registration struct {
+	HomeAddress   netip.Addr       `json:"home_address"`
+	HomeAgent     netip.Addr       `json:"home_agent"`
+	Uplink        string           `json:"uplink"`
+	CareOfAddress netip.Addr       `json:"care_of_address"`
+	State         string           `json:"state"`
+	Encapsulation string           `json:"encapsulation,omitempty"`
+	ReverseTunnel bool             `json:"reverse_tunnel"`
+	NAT           bool             `json:"nat"`
+	Granted       Seconds          `json:"granted"`
+	Remaining     Seconds          `json:"remaining"`
+	RoundTrip     Seconds          `json:"round_trip"`
+	Code          uint8            `json:"code"`
+	Meaning       string           `json:"meaning,omitempty"`
+	Encrypted     bool             `json:"encrypted"`
+	Counters      forward.Counters `json:"counters"`
+}
+
+// Uplink is one interface that a mobile node may use, and why it does or not.
+type Uplink struct {
+	Interface string         `json:"interface"`
+	Priority  int            `json:"priority"`
+	Up        bool           `json:"up"`
+	Usable    bool           `json:"usable"`
+	Active    bool           `json:"active"`
+	Addresses []netip.Prefix `json:"addresses"`
+	Gateway   netip.Addr     `json:"gateway,omitzero"`
+	Why       string         `json:"why,omitempty"`
+}
+
+// Association is one security association, without its key.
+type Association struct {
+	Role        string `json:"role"`
+	Peer        string `json:"peer"`
+	SPI         uint32 `json:"spi"`
+	Algorithm   string `json:"algorithm"`
+	Replay      string `json:"replay"`
+	Fingerprint string `json:"fingerprint"`
+	Insecure    bool   `json:"insecure"`
+}
+
+// Counter is one count since the daemon's start.
+type Counter struct {
+	Name    string `json:"name"`
+	Value   uint64 `json:"value"`
+	Meaning string `json:"meaning,omitempty"`
+}
+
+// Entry is one forwarding entry of the data plane.
+type Entry struct {
+	Key      string           `json:"key"`
+	Inner    netip.Prefix     `json:"inner"`
+	Tunnels  []Tunnel         `json:"tunnels"`
+	Counters forward.Counters `json:"counters"`
+}
+
+// Tunnel is one tunnel of an entry.
+type Tunnel struct {
+	Local         netip.AddrPort `json:"local"`
+	Peer          netip.AddrPort `json:"peer"`
+	Encapsulation string         `json:"encapsulation"`
+	Mode          string         `json:"mode"`
+	HalfBound     bool           `json:"half_bound,omitempty"`
+	MTU           int            `json:"mtu,omitempty"`
+}
+
+// Stage describes one stage of a role's processing and who takes part in it.
+type Stage = engine.StageInfo
+
+// Setting is one value of the configuration in force.
+type Setting struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
