@@ -9,6 +9,7 @@ import (
 // ICMPType is an ICMP message type, RFC 792.
 type ICMPType uint8
 
+// The ICMP types that agents and tunnels meet.
 const (
 	EchoReply              ICMPType = 0
 	DestinationUnreachable ICMPType = 3

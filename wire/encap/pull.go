@@ -124,6 +124,11 @@ func pullTunnelData(h *Header, buf []byte, off, n, ipLen int) ([]byte, error) {
 		// Next Header field ... Third, ordinary minimal IP encapsulation
 		// processing is done."
 		if ipLen != 0 {
+			// The length of the original is the IP header's; a UDP length that
+			// disagrees would cut it.
+			if off+n != int(binary.BigEndian.Uint16(buf[2:])) {
+				return nil, ErrLength
+			}
 			return pullMinimal(buf, off+tunnelDataLen, off+n, ipLen)
 		}
 		return rebuildMinimal(h, buf, off+tunnelDataLen)
