@@ -24,7 +24,7 @@ func (m *Message) Authentication(e Ext) (Authentication, error) {
 	case !isAuthentication(e.Type):
 		return Authentication{}, &ParseError{Off: e.Off, Ext: e.Type, In: true, Err: ErrType}
 	case e.Type == ExtGeneralizedAuth:
-		least = 20 // "Length: 4 plus the number of bytes in the Authenticator; MUST be at least 20" (RFC 4721 section 5)
+		least = 20 // "4 plus the number of octets in the Authenticator; MUST be at least 20" (RFC 4721 section 5)
 	}
 	if len(e.Body) < least {
 		return Authentication{}, &ParseError{Off: e.Off, Ext: e.Type, In: true, Err: ErrLength}
@@ -32,7 +32,7 @@ func (m *Message) Authentication(e Ext) (Authentication, error) {
 	return Authentication{SPI: binary.BigEndian.Uint32(e.Body), Authenticator: e.Body[4:]}, nil
 }
 
-// Covered returns exactly the octets that the authenticator at e protects: "the UDP payload (i.e., the Registration Request or
+// Covered returns exactly the octets that the authenticator at e protects: "the UDP payload (that is, the Registration Request or
 // Registration Reply data), all prior Extensions in their entirety, and the Type, Length, and SPI of this Extension". It aliases
 // Raw. For what is no authentication extension of this message it is nil.
 //
@@ -45,7 +45,7 @@ func (m *Message) Covered(e Ext) []byte {
 	return m.Raw[:end:end]
 }
 
-// AuthorizationEnabling reports whether e is "an authentication which makes a (registration) message acceptable to the ultimate
+// AuthorizationEnabling reports whether e is "an authentication that makes a (registration) message acceptable to the ultimate
 // recipient" (RFC 5944 section 1.6): 32 and 36/1; in regional registration 36/3 (RFC 4857 section 11), in fast handover 36/4
 // (RFC 4988 section 8), whose recipients are the gateway and the previous access router.
 //
@@ -77,7 +77,8 @@ func (m *Message) LastAuthorizing() (Ext, bool) {
 }
 
 // Head returns the message up to and including its last authorization-enabling extension. "The foreign agent MUST NOT modify any of the fields beginning with the fixed portion of the Registration Request
-// through and including the Mobile-Home Authentication Extension or other authorization-enabling extension" (RFC 5944 section
+// up through and including the Mobile-Home Authentication Extension or other authentication extension supplied by the mobile node
+// as an authorization-enabling extension" (RFC 5944 section
 // 3.7.2.2). It aliases Raw.
 //
 // Without any authorization-enabling extension there is no border; then the extensions before the first 33 or 34 belong to the

@@ -17,5 +17,5 @@ func (p *Challenge) ParseBody(b []byte) error { return read(b, p) }
 
 func (p *Challenge) layout(c *cursor) {
 	c.octets("Challenge", &p.Value)
-	c.must(c.err != nil || len(p.Value) > 0)
+	c.least(1, p.Value)
 }

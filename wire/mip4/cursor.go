@@ -280,6 +280,13 @@ func (c *cursor) text(name string, p *string, least, most int) {
 	}
 }
 
+// least refuses variable data that are too few.
+func (c *cursor) least(n int, b []byte) {
+	if len(b) < n {
+		c.fail(ErrLength)
+	}
+}
+
 // must refuses a value that the RFC excludes.
 func (c *cursor) must(ok bool) {
 	if !ok {

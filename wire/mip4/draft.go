@@ -4,8 +4,8 @@ import (
 	"fmt"
 )
 
-// Zone is a place in an outgoing message. "The extensions MUST be in the order" (RFC 5944 sections 3.6.1.3 and 3.8.3.3) of the
-// zones; inside a zone they keep the order in which they were added.
+// Zone is a place in an outgoing message. The order of the zones is the order of RFC 5944 sections 3.6.1.3 and 3.8.3.3, which
+// "is REQUIRED"; inside a zone they keep the order in which they were added.
 type Zone uint8
 
 // The zones, in the order of the message.
@@ -206,7 +206,8 @@ func (d *Draft) Append(b []byte) ([]byte, error) {
 		return b, fmt.Errorf("mip4: draft: %v: %w", d.fixed.MessageType(), err)
 	}
 	out = append(out, d.zones[ZoneHome]...)
-	// "the Mobile-Home Authentication Extension MUST appear prior to" 132 and 36 (RFC 4721 sections 3.1 and 6).
+	// "the Mobile-Home Authentication extension MUST appear prior to the Mobile-AAA Authentication extension" (RFC 4721 section 6);
+	// the challenge comes between them (section 3.1).
 	out, err = d.sign(out, start, err, func(a sealed) bool { return a.t == ExtMobileHome })
 	out = append(out, d.zones[ZoneAuthorizing]...)
 	out, err = d.sign(out, start, err, func(a sealed) bool {

@@ -2,7 +2,7 @@ package mip4
 
 import "net/netip"
 
-// IPv6LinkLocal is the prefix length that says "the field holds a link-local address" (RFC 5454 section 2.1).
+// IPv6LinkLocal is the prefix length that says that the field holds a link-local address (RFC 5454 section 2.1).
 const IPv6LinkLocal = 255
 
 // IPv6PrefixRequest is the IPv6 Prefix Request extension (RFC 5454 section 2.1). The text calls the length "a sixteen-byte field";

@@ -3,7 +3,7 @@ package mip4
 import "net/netip"
 
 // FastBindingUpdate is the fixed part of message 20 (RFC 4988 section 5.1), shaped like a Registration Request with a lifetime of
-// 10 bits. "The 'S' and 'B' flags are sent as zero, and ignored on reception."
+// 10 bits. The S and B flags "are sent as zero, and ignored on reception".
 //
 //	Type8=20 | x x D M G r T x | reserved6 Lifetime10 | HomeAddress32 | HomeAgent32 | CareOfAddress32 | Identification64
 type FastBindingUpdate struct {

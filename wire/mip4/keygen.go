@@ -76,12 +76,10 @@ func (p *MobileForeignKeyReply) layout(c *cursor) {
 	c.nonce(&p.Nonce)
 }
 
-// nonce is key material; "MUST be at least 128 bits" (RFC 3957 section 9).
+// nonce is key material; at least 128 bits (RFC 3957 section 6).
 func (c *cursor) nonce(p *[]byte) {
 	c.octets("Key Generation Nonce", p)
-	if c.err == nil && len(*p) < 16 {
-		c.fail(ErrLength)
-	}
+	c.least(16, *p)
 }
 
 // MobileHomeKeyRequest asks AAA for a key between mobile node and home agent (RFC 3957 section 6.3).

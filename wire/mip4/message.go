@@ -79,7 +79,7 @@ func frame(mt MessageType, b []byte, off int) (Ext, error) {
 	header, length := 2, 0
 	switch format {
 	case FormatPad:
-		// "the Type field ... of zero ... is one byte long and has no Length field" (RFC 5944 section 2.1.3).
+		// "encoded with neither Length nor Data field" (RFC 5944 section 1.8)
 		header = 1
 	case FormatLong, FormatVendor:
 		header = 4
@@ -97,7 +97,7 @@ func frame(mt MessageType, b []byte, off int) (Ext, error) {
 		}
 		length = int(rest[1])
 		if format == FormatUnits {
-			// "Length: the length of the option in units of 8 octets", type and length included (RFC 4988 section 6).
+			// "The length of the option (including the Type, Length and Option-Code fields) in units of 8 octets" (RFC 4988 section 6.2).
 			length = 8*length - header
 			if length < 0 {
 				return e, ErrLength
@@ -152,9 +152,9 @@ func (m *Message) FindSub(t ExtType, sub uint8) (first Ext, n int) {
 	return first, n
 }
 
-// FirstUnclaimed returns the first extension numbered 0-127 that claimed does not accept. "When an extension numbered in this
-// range is encountered but not recognized, the message containing that extension MUST be silently discarded" (RFC 5944 section
-// 1.8). The one-octet padding is always recognised.
+// FirstUnclaimed returns the first extension numbered 0-127 that claimed does not accept. "When an Extension numbered ... within
+// the range 0 through 127 is encountered but not recognized, the message containing that Extension MUST be silently discarded"
+// (RFC 5944 section 1.8). The one-octet padding is always recognised.
 //
 //rfc:5944#1.8
 func (m *Message) FirstUnclaimed(claimed func(Ext) bool) (Ext, bool) {

@@ -30,8 +30,8 @@ func (p *UDPTunnelRequest) layout(c *cursor) {
 	u16(c, "Reserved", &p.Reserved)
 }
 
-// UDPTunnelCode is the answer in a UDP Tunnel Reply. "Values 0-63 indicate assent, values 64-255 indicate that tunnelling will not
-// be done" (RFC 3519 section 3.2.1).
+// UDPTunnelCode is the answer in a UDP Tunnel Reply. "Values in the range 0 .. 63 indicate assent ... while values in the range 64 ..
+// 255 indicate that tunnelling should not be done" (RFC 3519 section 3.2.1).
 type UDPTunnelCode uint8
 
 // The assigned codes.

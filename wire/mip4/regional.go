@@ -3,7 +3,8 @@ package mip4
 import "net/netip"
 
 // RegionalRequest is the fixed part of message 18 (RFC 4857 section 10.1): a Registration Request with the gateway foreign agent
-// in the Home Agent field. The care-of address "MAY be all-ones" (section 10.1) or zero (section 6): careof sends zero.
+// in the Home Agent field. Section 10.1 allows an all-ones care-of address where section 6 has zero: careof sends
+// zero.
 type RegionalRequest RegistrationRequest
 
 // MessageType implements Fixed.

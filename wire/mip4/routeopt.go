@@ -114,10 +114,10 @@ func (p *MobileCorrespondentAuth) layout(c *cursor) {
 	u16(c, "Home Nonce Index", &p.HomeNonceIndex)
 	u16(c, "Care-of Nonce Index", &p.CareOfNonceIndex)
 	c.octets("Authenticator", &p.Authenticator)
-	c.must(c.err != nil || len(p.Authenticator) > 0)
+	c.least(1, p.Authenticator)
 }
 
-// CoveredCorrespondent appends to b the octets that a MobileCorrespondentAuth at e protects: "the UDP payload, all prior
+// CoveredCorrespondent appends to b the octets that a MobileCorrespondentAuth at e protects: the UDP payload, "all prior
 // extensions in their entirety, and the Type, Length, Home Nonce Index, and Care-of Nonce Index of this extension". The list has
 // neither Subtype nor Reserved, so they are left out. ok is false when e is no such extension.
 //

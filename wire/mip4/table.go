@@ -176,8 +176,8 @@ func rowOf(t ExtType, sub uint8) *Row {
 	return nil
 }
 
-// formatOf is the layout of type t in a message of type mt. "The long format is only for the types that define it" (RFC 5944
-// section 1.10): every number without a row has the simple layout.
+// formatOf is the layout of type t in a message of type mt. Only the types whose RFC says so have the long layout (RFC 5944 section
+// 1.10); every number without a row has the simple one.
 func formatOf(mt MessageType, t ExtType) Format {
 	r := typeRow(t)
 	switch {

@@ -1,7 +1,7 @@
 package mip4
 
-// CVSE is a Critical Vendor/Organization Specific Extension (RFC 3115 section 2.1). "Length ... does not include the Type and
-// Length fields" leaves open whether Reserved counts; RFC 4784 section 9 quotes the editor: it does not.
+// CVSE is a Critical Vendor/Organization Specific Extension (RFC 3115 section 2.1). "Length in bytes of this
+// extension, not including the Type and Length bytes" leaves open whether Reserved counts; RFC 4784 section 9 quotes the editor: it does not.
 //
 //	Type8=38 Reserved8 Length16=6+n Vendor32 VendorType16 Value n
 type CVSE struct {
