@@ -11,46 +11,47 @@ import (
 
 // Field is one described part of a message.
 type Field struct {
-	Offset  int    // octets from the ICMP type
-	Length  int    // octets; 0 for a note about something that is missing
-	Name    string // the RFC's word
-	Value   string // for people
-	Section string // "RFC 5944 2.1.1"
-	Nested  []Field
+	Offset int     `json:"offset"` // from the ICMP type
+	Length int     `json:"length"` // octets
+	Name   string  `json:"name"`   // the RFC's word
+	Value  string  `json:"value,omitempty"`
+	RFC    string  `json:"rfc,omitempty"`   // "RFC 5944 section 2.1.1"
+	Error  string  `json:"error,omitempty"` // why these octets could not be read
+	Nested []Field `json:"nested,omitempty"`
 }
 
 // Describe reads the ICMP message b field by field. An error does not end it:
-// it becomes a field named "error" at its place, and what can still be read
+// it becomes the Error of the field at its place, and what can still be read
 // follows.
 func Describe(b []byte) []Field {
 	if len(b) < headerLen {
-		return []Field{{0, len(b), "error", "an ICMP message has at least 8 octets", "RFC 792", nil}}
+		return []Field{{0, len(b), "ICMP", hex(b), "RFC 792", "an ICMP message has at least 8 octets", nil}}
 	}
 	t := MessageType(b[0])
 	fields := []Field{
-		{0, 1, "Type", fmt.Sprintf("%d %s", uint8(t), t), "RFC 1256 3", nil},
-		{1, 1, "Code", codeText(t, b[1]), "RFC 5944 2.1", nil},
-		{2, 2, "Checksum", checksumText(b), "RFC 1256 3", nil},
+		{0, 1, "Type", fmt.Sprintf("%d %s", uint8(t), t), "RFC 1256 section 3", "", nil},
+		{1, 1, "Code", codeText(t, b[1]), "RFC 5944 section 2.1", "", nil},
+		{2, 2, "Checksum", hex(b[2:4]), "RFC 1256 section 3", checksumError(b), nil},
 	}
 	switch t {
 	case TypeSolicitation:
-		fields = append(fields, Field{4, 4, "Reserved", hex(b[4:8]), "RFC 1256 3", nil})
+		fields = append(fields, Field{4, 4, "Reserved", hex(b[4:8]), "RFC 1256 section 3", "", nil})
 		if len(b) > headerLen {
-			fields = append(fields, Field{headerLen, len(b) - headerLen, "ignored", hex(b[headerLen:]), "RFC 1256 4.2", nil})
+			fields = append(fields, Field{headerLen, len(b) - headerLen, "ignored", hex(b[headerLen:]), "RFC 1256 section 4.2", "", nil})
 		}
 		return fields
 	case TypeAdvertisement:
 		return append(fields, describeAdvertisement(b)...)
 	}
-	return append(fields, Field{0, 1, "error", "not a router discovery message", "RFC 1256 3", nil})
+	return append(fields, Field{headerLen, len(b) - headerLen, "Data", hex(b[headerLen:]), "RFC 1256 section 3", "not a router discovery message", nil})
 }
 
 func describeAdvertisement(b []byte) []Field {
 	n, size := int(b[4]), int(b[5])*4
 	fields := []Field{
-		{4, 1, "Num Addrs", strconv.Itoa(n), "RFC 1256 3", nil},
-		{5, 1, "Addr Entry Size", fmt.Sprintf("%d words", b[5]), "RFC 1256 3", nil},
-		{6, 2, "Lifetime", seconds(binary.BigEndian.Uint16(b[6:]), false), "RFC 1256 3", nil},
+		{4, 1, "Num Addrs", strconv.Itoa(n), "RFC 1256 section 3", "", nil},
+		{5, 1, "Addr Entry Size", fmt.Sprintf("%d words", b[5]), "RFC 1256 section 3", "", nil},
+		{6, 2, "Lifetime", seconds(binary.BigEndian.Uint16(b[6:]), false), "RFC 1256 section 3", "", nil},
 	}
 	m := &Message{Type: TypeAdvertisement, Code: b[1], Raw: b}
 	err := m.parseAdvertisement(b)
@@ -59,14 +60,14 @@ func describeAdvertisement(b []byte) []Field {
 		if r.Preference == NotDefault {
 			pref = "not a default router"
 		}
-		fields = append(fields, Field{headerLen + i*size, size, "Router Address", fmt.Sprintf("%v, preference %s", r.Addr, pref), "RFC 1256 3", nil})
+		fields = append(fields, Field{headerLen + i*size, size, "Router Address", fmt.Sprintf("%v, preference %s", r.Addr, pref), "RFC 1256 section 3", "", nil})
 	}
 	for _, e := range m.Exts {
 		fields = append(fields, describeExt(e))
 	}
 	var pe *ParseError
 	if errors.As(err, &pe) {
-		fields = append(fields, Field{pe.Off, len(b) - pe.Off, "error", pe.Err.Error(), "RFC 5944 1.8", nil})
+		fields = append(fields, Field{pe.Off, len(b) - pe.Off, "Data", hex(b[pe.Off:]), "RFC 5944 section 1.8", pe.Err.Error(), nil})
 	}
 	return fields
 }
@@ -74,27 +75,27 @@ func describeAdvertisement(b []byte) []Field {
 // describeExt is an extension with its header and its data as nested fields.
 func describeExt(e Ext) Field {
 	row, known := lookup(e.Type, e.Sub)
-	f := Field{Offset: e.Off, Length: e.End - e.Off, Name: row.Name, Section: row.Section}
+	f := Field{Offset: e.Off, Length: e.End - e.Off, Name: row.Name, RFC: row.Section}
 	if !known {
-		f.Name, f.Section = e.Type.String(), "RFC 5944 1.8"
+		f.Name, f.RFC = e.Type.String(), "RFC 5944 section 1.8"
 		f.Value = "unknown: the message is discarded"
 		if e.Type.Skippable() {
 			f.Value = "unknown: skipped"
 		}
 	}
-	f.Nested = append(f.Nested, Field{e.Off, 1, "Type", strconv.Itoa(int(e.Type)), f.Section, nil})
+	f.Nested = append(f.Nested, Field{e.Off, 1, "Type", strconv.Itoa(int(e.Type)), f.RFC, "", nil})
 	if e.Type == ExtPadding {
 		return f
 	}
-	f.Nested = append(f.Nested, Field{e.Off + 1, 1, "Length", strconv.Itoa(e.End - e.Off - 2), f.Section, nil})
+	f.Nested = append(f.Nested, Field{e.Off + 1, 1, "Length", strconv.Itoa(e.End - e.Off - 2), f.RFC, "", nil})
 	at := e.Off + 2
 	if e.HasSub {
-		f.Nested = append(f.Nested, Field{at, 1, "Sub-Type", strconv.Itoa(int(e.Sub)), f.Section, nil})
+		f.Nested = append(f.Nested, Field{at, 1, "Sub-Type", strconv.Itoa(int(e.Sub)), f.RFC, "", nil})
 		at++
 	}
 	if !known {
 		if len(e.Body) > 0 {
-			f.Nested = append(f.Nested, Field{at, len(e.Body), "Data", hex(e.Body), f.Section, nil})
+			f.Nested = append(f.Nested, Field{at, len(e.Body), "Data", hex(e.Body), f.RFC, "", nil})
 		}
 		return f
 	}
@@ -108,39 +109,37 @@ func describeBody(e Ext, at int, row Row) []Field {
 		n.setNumber(e.Type, e.Sub)
 	}
 	if err := p.ParseBody(e.Body); err != nil {
-		return []Field{
-			{at, len(e.Body), "Data", hex(e.Body), row.Section, nil},
-			{at, len(e.Body), "error", err.Error(), row.Section, nil},
-		}
+		return []Field{{at, len(e.Body), "Data", hex(e.Body), row.Section, err.Error(), nil}}
 	}
 	switch p := p.(type) {
 	case *MobilityAgent:
+		contradiction := ""
+		if err := p.Check(); err != nil {
+			contradiction = err.Error()
+		}
 		fields := []Field{
-			{at, 2, "Sequence Number", strconv.Itoa(int(p.Sequence)), "RFC 5944 2.3.2", nil},
-			{at + 2, 2, "Registration Lifetime", seconds(p.Lifetime, true), row.Section, nil},
-			{at + 4, 2, "Flags", flagsText(p.Flags), row.Section, nil},
+			{at, 2, "Sequence Number", strconv.Itoa(int(p.Sequence)), "RFC 5944 section 2.3.2", "", nil},
+			{at + 2, 2, "Registration Lifetime", seconds(p.Lifetime, true), row.Section, "", nil},
+			{at + 4, 2, "Flags", flagsText(p.Flags), row.Section, contradiction, nil},
 		}
 		for i, a := range p.CareOfAddresses {
-			fields = append(fields, Field{at + 6 + 4*i, 4, "Care-of Address", a.String(), row.Section, nil})
-		}
-		if err := p.Check(); err != nil {
-			fields = append(fields, Field{at + 4, 2, "error", err.Error(), row.Section, nil})
+			fields = append(fields, Field{at + 6 + 4*i, 4, "Care-of Address", a.String(), row.Section, "", nil})
 		}
 		return fields
 	case *PrefixLengths:
 		fields := make([]Field, len(p.Lengths))
 		for i, l := range p.Lengths {
-			fields[i] = Field{at + i, 1, "Prefix Length", "/" + strconv.Itoa(int(l)), row.Section, nil}
+			fields[i] = Field{at + i, 1, "Prefix Length", "/" + strconv.Itoa(int(l)), row.Section, "", nil}
 		}
 		return fields
 	case *Challenge:
-		return []Field{{at, len(p.Value), "Challenge", hex(p.Value), row.Section, nil}}
+		return []Field{{at, len(p.Value), "Challenge", hex(p.Value), row.Section, "", nil}}
 	case *NAI:
-		return []Field{{at, len(e.Body), "NAI", strconv.QuoteToASCII(p.Value), row.Section, nil}}
+		return []Field{{at, len(e.Body), "NAI", strconv.QuoteToASCII(p.Value), row.Section, "", nil}}
 	case *LinkLayerAddress:
-		return []Field{{at, len(p.Data), "Address", addressText(p), row.Section, nil}}
+		return []Field{{at, len(p.Data), "Address", addressText(p), row.Section, "", nil}}
 	}
-	return []Field{{at, len(e.Body), "Data", hex(e.Body), row.Section, nil}}
+	return []Field{{at, len(e.Body), "Data", hex(e.Body), row.Section, "", nil}}
 }
 
 func addressText(p *LinkLayerAddress) string {
@@ -167,11 +166,11 @@ func codeText(t MessageType, code uint8) string {
 	return strconv.Itoa(int(code))
 }
 
-func checksumText(b []byte) string {
+func checksumError(b []byte) string {
 	if checksum(b) != 0 {
-		return hex(b[2:4]) + " (wrong)"
+		return ErrChecksum.Error()
 	}
-	return hex(b[2:4]) + " (correct)"
+	return ""
 }
 
 // flagsText is the letters and their meaning.

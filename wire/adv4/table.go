@@ -45,15 +45,15 @@ type Row struct {
 // Types 20 to 22 live in another ICMP message (RFC 4988), 137 to 139 are not
 // Mobile IP's (RFC 4065).
 var rows = []Row{
-	{ExtPadding, 0, "One-byte Padding", "RFC 5944 2.1.3", FormatPad, nil},
-	{ExtMobilityAgent, 0, "Mobility Agent Advertisement", "RFC 5944 2.1.1", FormatSimple, func() Payload { return new(MobilityAgent) }},
-	{ExtPrefixLengths, 0, "Prefix-Lengths", "RFC 5944 2.1.2", FormatSimple, func() Payload { return new(PrefixLengths) }},
-	{ExtChallenge, 0, "Challenge", "RFC 4721 2", FormatSimple, func() Payload { return new(Challenge) }},
-	{ExtExperimental, 0, "Experimental (non-skippable)", "RFC 4064 4.2", FormatSimple, func() Payload { return new(Experimental) }},
-	{ExtNAI, SubNAIForeignAgent, "Foreign Agent NAI", "RFC 4857 8.2", FormatShort, func() Payload { return new(NAI) }},
-	{ExtNAI, 0, "NAI Carrying", "RFC 3846 3", FormatShort, func() Payload { return new(NAI) }},
-	{ExtLinkLayerAddress, 0, "Generalized Link Layer Address", "RFC 4881 9", FormatShort, func() Payload { return new(LinkLayerAddress) }},
-	{ExtExperimentalSkippable, 0, "Experimental (skippable)", "RFC 4064 4.4", FormatSimple, func() Payload { return &Experimental{Skippable: true} }},
+	{ExtPadding, 0, "One-byte Padding", "RFC 5944 section 2.1.3", FormatPad, nil},
+	{ExtMobilityAgent, 0, "Mobility Agent Advertisement", "RFC 5944 section 2.1.1", FormatSimple, func() Payload { return new(MobilityAgent) }},
+	{ExtPrefixLengths, 0, "Prefix-Lengths", "RFC 5944 section 2.1.2", FormatSimple, func() Payload { return new(PrefixLengths) }},
+	{ExtChallenge, 0, "Challenge", "RFC 4721 section 2", FormatSimple, func() Payload { return new(Challenge) }},
+	{ExtExperimental, 0, "Experimental (non-skippable)", "RFC 4064 section 4.2", FormatSimple, func() Payload { return new(Experimental) }},
+	{ExtNAI, SubNAIForeignAgent, "Foreign Agent NAI", "RFC 4857 section 8.2", FormatShort, func() Payload { return new(NAI) }},
+	{ExtNAI, 0, "NAI Carrying", "RFC 3846 section 3", FormatShort, func() Payload { return new(NAI) }},
+	{ExtLinkLayerAddress, 0, "Generalized Link Layer Address", "RFC 4881 section 9", FormatShort, func() Payload { return new(LinkLayerAddress) }},
+	{ExtExperimentalSkippable, 0, "Experimental (skippable)", "RFC 4064 section 4.4", FormatSimple, func() Payload { return &Experimental{Skippable: true} }},
 }
 
 // Rows returns the table.
