@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"careof/internal/config"
+	"careof/internal/control"
+)
+
+// Exit codes; scripts rely on them.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2 // wrong arguments, or a wrong configuration
+	exitUnreachable = 3 // no daemon at the control socket
+	exitNotFound    = 4
+	exitDenied      = 5
+	exitTimeout     = 6
+)
+
+// An exit is an error with the exit code that it deserves. One without an
+// error has been reported already.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exit) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &exit{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// usageArgs makes a wrong number of arguments a usage error.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usagef("%v\nusage: %s", err, cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// noArgs refuses every argument.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no arguments, but there is %q\nusage: %s", cmd.CommandPath(), args[0], cmd.UseLine())
+	}
+	return nil
+}
+
+// codes ties the errors of packages to exit codes, the first that fits.
+var codes = []struct {
+	err  error
+	code int
+}{
+	{control.ErrUnreachable, exitUnreachable},
+	{control.ErrNotFound, exitNotFound},
+	{control.ErrDenied, exitDenied},
+	{control.ErrTimeout, exitTimeout},
+	{context.DeadlineExceeded, exitTimeout},
+}
+
+// exitCode is the exit code for what a command returned.
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var own *exit
+	if errors.As(err, &own) {
+		return own.code
+	}
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		return exitUsage
+	}
+	for _, row := range codes {
+		if errors.Is(err, row.err) {
+			return row.code
+		}
+	}
+	// cobra has no type for this one. Its text ends with what may be meant.
+	if strings.HasPrefix(err.Error(), "unknown command") {
+		return exitUsage
+	}
+	return exitFailure
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"careof/wire/mip4"
+)
+
+func newExplain(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain [CODE|TERM]",
+		Short: "Say what a reply code, message or extension means, and what to do",
+		Long: `Explain looks a number or a name up among the reply codes, messages and
+extensions of Mobile IPv4, and says what it means, what to do about it, and
+where it is defined. Without one it lists the reply codes.`,
+		Example: `  careof explain 133
+  careof explain "identification mismatch"
+  careof explain 36/1                        # extension 36, subtype 1
+  careof explain nai`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return listCodes(e)
+			}
+			return runExplain(e, strings.Join(args, " "))
+		},
+	}
+}
+
+// explained is the output of explain.
+type explained struct {
+	Schema  int          `json:"schema"`
+	Entries []mip4.Entry `json:"entries"`
+}
+
+func runExplain(e *env, term string) error {
+	entries := mip4.Explain(term)
+	if len(entries) == 0 {
+		return &exit{exitNotFound, fmt.Errorf("%q is no reply code, message or extension: give a number or a word of its name", term)}
+	}
+	if e.output == outputJSON {
+		return e.printJSON(explained{1, entries})
+	}
+	for i, entry := range entries {
+		if i > 0 {
+			fmt.Fprintln(e.stdout)
+		}
+		fmt.Fprintln(e.stdout, e.bold(fmt.Sprintf("%s %s: %s", entry.Kind, entry.Number, entry.Name)))
+		for _, line := range []struct{ label, text string }{
+			{"", entry.Text}, {"Means: ", entry.Means}, {"Do:    ", entry.Do}, {"See:   ", entry.RFC},
+		} {
+			if line.text != "" {
+				fmt.Fprintf(e.stdout, "  %s%s\n", line.label, line.text)
+			}
+		}
+	}
+	return nil
+}
+
+// listed is the output of explain without a term.
+type listed struct {
+	Schema int       `json:"schema"`
+	Codes  []codeRow `json:"codes"`
+}
+
+type codeRow struct {
+	Code int    `json:"code"`
+	Name string `json:"name"`
+	RFC  string `json:"rfc"`
+}
+
+func listCodes(e *env) error {
+	out := listed{Schema: 1}
+	rows := [][]string{{"CODE", "NAME", "DEFINED IN"}}
+	for _, c := range mip4.Codes() {
+		out.Codes = append(out.Codes, codeRow{int(c.Code), c.Name, c.RFC})
+		rows = append(rows, []string{strconv.Itoa(int(c.Code)), c.Name, c.RFC})
+	}
+	if e.output == outputJSON {
+		return e.printJSON(out)
+	}
+	return e.table(rows)
+}
