@@ -1,0 +1,225 @@
+package route
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"careof/internal/core/forward"
+)
+
+const (
+	mainTable = 254
+	// lastMetric is that of a route that counts when all others are gone.
+	lastMetric = 1 << 30
+)
+
+// Offsets from Config.Base: of rules' priorities and of tables.
+const (
+	ruleWithin = iota
+	ruleUplink
+	ruleMark
+	ruleToNetwork
+	ruleFromHome
+	ruleConnected
+	ruleRoutes
+	ruleEnd
+)
+
+const (
+	tableEntries = 0  // one for each home address or mobile network
+	tableUplinks = 50 // one for each uplink, in the order of Config.Uplinks
+	tableNowhere = 99 // everything is unreachable (IPv6 beside a full tunnel)
+	tableEnd     = 100
+)
+
+// state is what should be in the kernel, or what is there under our tag.
+type state struct {
+	addresses []netip.Prefix // on the device
+	routes    []Route
+	rules     []Rule
+}
+
+// home is one home address or mobile network of a mobile node with its table.
+type home struct {
+	inner netip.Prefix
+	table int
+	entry *forward.Entry // nil while there is none
+}
+
+// desired computes what should be there.
+func (k *Keeper) desired() state {
+	var s state
+	for _, p := range k.c.HomeNetworks {
+		s.routes = append(s.routes, Route{Table: mainTable, Dst: p, Link: k.c.Device})
+	}
+	for _, a := range k.c.Identities {
+		s.addresses = append(s.addresses, netip.PrefixFrom(a, 32))
+	}
+	for _, key := range slices.Sorted(maps.Keys(k.agent)) {
+		s.routes = append(s.routes, k.agent[key])
+	}
+	k.uplinkState(&s)
+	k.mobileState(&s)
+	return s.sorted()
+}
+
+// uplinkState: what leaves from an uplink's address uses that uplink, whatever
+// the main table prefers.
+func (k *Keeper) uplinkState(s *state) {
+	for i, name := range k.c.Uplinks {
+		u := k.uplinks[name]
+		table := k.c.Base + tableUplinks + i
+		if len(u.routes) == 0 {
+			continue
+		}
+		for _, r := range u.routes {
+			r.Table = table
+			s.routes = append(s.routes, r)
+		}
+		for _, a := range u.addresses {
+			s.rules = append(s.rules, Rule{Priority: k.c.Base + ruleUplink, From: netip.PrefixFrom(a, 32), Table: table})
+		}
+	}
+}
+
+// mobileState: home addresses, and what goes through their tunnels.
+func (k *Keeper) mobileState(s *state) {
+	homes := k.homes()
+	if len(homes) == 0 {
+		return
+	}
+	if k.c.Mark != 0 {
+		s.rules = append(s.rules, Rule{Priority: k.c.Base + ruleMark, Mark: k.c.Mark, Table: mainTable})
+	}
+	var captured, full bool
+	for _, h := range homes {
+		s.routes = append(s.routes, k.tableOf(h)...)
+		s.rules = append(s.rules, Rule{Priority: k.c.Base + ruleFromHome, From: h.inner, Table: h.table})
+		if h.inner.Bits() == 32 {
+			s.addresses = append(s.addresses, h.inner)
+		} else {
+			// A mobile network's own hosts are on a link of the router.
+			s.rules = append(s.rules,
+				Rule{Priority: k.c.Base + ruleWithin, From: h.inner, To: h.inner, Table: mainTable},
+				Rule{Priority: k.c.Base + ruleToNetwork, To: h.inner, Table: mainTable})
+		}
+		if h.entry == nil || h.entry.HomeLink != "" {
+			continue
+		}
+		for _, to := range h.entry.Routes {
+			captured = true
+			r := Rule{Priority: k.c.Base + ruleRoutes, To: to.Masked(), Table: h.table}
+			if to.Bits() == 0 {
+				full = true
+				r.To = netip.Prefix{}
+			}
+			s.rules = append(s.rules, r)
+		}
+	}
+	if captured {
+		s.rules = append(s.rules, Rule{Priority: k.c.Base + ruleConnected, Table: mainTable, NoDefault: true})
+	}
+	if full && k.hasIPv6 {
+		// An IPv6 packet would pass beside a tunnel that carries IPv4 only.
+		// Connected networks stay reachable, as they do with IPv4.
+		s.rules = append(s.rules,
+			Rule{Priority: k.c.Base + ruleConnected, IPv6: true, Table: mainTable, NoDefault: true},
+			Rule{Priority: k.c.Base + ruleRoutes, IPv6: true, Table: k.c.Base + tableNowhere})
+		s.routes = append(s.routes, Route{
+			Table: k.c.Base + tableNowhere, Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Metric: lastMetric, Unreachable: true,
+		})
+	}
+}
+
+// tableOf is the table of a home address: to the device, or over the home link
+// while the node is at home; and nowhere else.
+func (k *Keeper) tableOf(h home) []Route {
+	all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	nowhere := Route{Table: h.table, Dst: all, Metric: lastMetric, Unreachable: true}
+	var src netip.Addr
+	if h.inner.Bits() == 32 {
+		src = h.inner.Addr()
+	}
+	if h.entry == nil || h.entry.HomeLink == "" {
+		return []Route{{Table: h.table, Dst: all, Link: k.c.Device, Src: src}, nowhere}
+	}
+	out := []Route{nowhere}
+	for _, r := range k.homeRoutes[h.entry.HomeLink] {
+		r.Table, r.Src = h.table, src
+		out = append(out, r)
+	}
+	return out
+}
+
+// homes lists the configured home addresses and those of entries, with the
+// tables they have.
+func (k *Keeper) homes() []home {
+	byInner := make(map[netip.Prefix]*forward.Entry)
+	for _, a := range k.c.HomeAddresses {
+		byInner[netip.PrefixFrom(a, 32)] = nil
+	}
+	for _, key := range slices.Sorted(maps.Keys(k.mobile)) {
+		e := k.mobile[key]
+		if byInner[e.Inner] == nil {
+			byInner[e.Inner] = &e
+		}
+	}
+	inners := slices.SortedFunc(maps.Keys(byInner), comparePrefixes)
+	// A table stays with its prefix as long as that is there.
+	taken := make(map[int]bool)
+	for p, t := range k.tables {
+		if _, ok := byInner[p]; ok {
+			taken[t] = true
+		} else {
+			delete(k.tables, p)
+		}
+	}
+	var out []home
+	for _, p := range inners {
+		t, ok := k.tables[p]
+		for n := tableEntries; !ok && n < tableUplinks; n++ {
+			if !taken[k.c.Base+n] {
+				t, ok = k.c.Base+n, true
+				taken[t], k.tables[p] = true, t
+			}
+		}
+		if ok {
+			out = append(out, home{inner: p, table: t, entry: byInner[p]})
+		}
+	}
+	return out
+}
+
+func (s state) sorted() state {
+	return state{
+		addresses: sorted(s.addresses, comparePrefixes),
+		routes:    sorted(s.routes, compareRoutes),
+		rules:     sorted(s.rules, compareRules),
+	}
+}
+
+func comparePrefixes(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+func compareRoutes(a, b Route) int {
+	return cmp.Or(cmp.Compare(a.Table, b.Table), comparePrefixes(a.Dst, b.Dst), cmp.Compare(a.Metric, b.Metric),
+		a.Via.Compare(b.Via), cmp.Compare(a.Link, b.Link), a.Src.Compare(b.Src), compareBools(a.Unreachable, b.Unreachable))
+}
+
+func compareRules(a, b Rule) int {
+	return cmp.Or(cmp.Compare(a.Priority, b.Priority), compareBools(a.IPv6, b.IPv6), comparePrefixes(a.From, b.From),
+		comparePrefixes(a.To, b.To), cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Table, b.Table), compareBools(a.NoDefault, b.NoDefault))
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}

@@ -1,0 +1,400 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+)
+
+// DefaultBase is where our tables and rule priorities begin.
+const DefaultBase = 4340
+
+// Config is what a [Keeper] is built from.
+type Config struct {
+	Device string // the tunnel device; it is there already
+	// Base is where this daemon's hundred tables and its rule priorities
+	// begin; 0 means DefaultBase. Daemons on one host need different ones.
+	Base int
+	// Mark is the mark of the daemon's own outer packets (SO_MARK); 0: none.
+	Mark uint32
+
+	HomeNetworks []netip.Prefix // HomeAgent: virtual home networks, all of whose packets go to the device
+	Identities   []netip.Addr   // HomeAgent: addresses behind a 1:1 NAT, to be had on the device
+	Forward      bool           // this host forwards packets: an agent, a mobile router
+
+	HomeAddresses []netip.Addr // MobileNode: configured ones; others come with entries
+	Uplinks       []string     // MobileNode: interfaces with care-of addresses, at most 49
+
+	Kernel Kernel // nil: the one of the calling thread's network namespace
+}
+
+// Status tells what is kept, for `careof show`.
+type Status struct {
+	Routes     int      `json:"routes"`
+	Rules      int      `json:"rules"`
+	Addresses  []string `json:"addresses"`
+	IPv6       string   `json:"ipv6"` // "open", or "blocked" beside a full tunnel, or "absent"
+	Forwarding bool     `json:"forwarding"`
+	Warnings   []string `json:"warnings,omitempty"`
+}
+
+// A Keeper keeps routes, rules, addresses and sysctls as they should be. It is
+// safe for concurrent use.
+type Keeper struct {
+	c Config
+
+	mu         sync.Mutex
+	kernel     Kernel
+	hasIPv6    bool
+	settled    bool // stale things may be removed
+	installed  state
+	agent      map[forward.Key]Route         // home agent: routes of entries outside of HomeNetworks
+	mobile     map[forward.Key]forward.Entry // mobile node
+	tables     map[netip.Prefix]int
+	uplinks    map[string]uplink
+	homeRoutes map[string][]Route
+	forwarding bool
+}
+
+type uplink struct {
+	addresses []netip.Addr
+	routes    []Route
+}
+
+// New installs what the configuration alone asks for. What an earlier process
+// left is not removed yet: its entries are about to be put again, and their
+// packets must not leak meanwhile. [Keeper.Reconcile] removes it.
+func New(c Config) (*Keeper, error) {
+	if c.Base == 0 {
+		c.Base = DefaultBase
+	}
+	if len(c.Uplinks) >= tableNowhere-tableUplinks {
+		return nil, fmt.Errorf("route: %d uplinks are too many", len(c.Uplinks))
+	}
+	k := &Keeper{
+		c: c, kernel: c.Kernel,
+		agent: make(map[forward.Key]Route), mobile: make(map[forward.Key]forward.Entry),
+		tables: make(map[netip.Prefix]int), uplinks: make(map[string]uplink), homeRoutes: make(map[string][]Route),
+	}
+	if k.kernel == nil {
+		kernel, err := Linux()
+		if err != nil {
+			return nil, err
+		}
+		k.kernel = kernel
+	}
+	_, err := k.kernel.Sysctl("net/ipv6/conf/all/disable_ipv6")
+	k.hasIPv6 = err == nil
+	if err := k.sysctls(); err != nil {
+		k.kernel.Close()
+		return nil, err
+	}
+	if err := k.adopt(); err != nil {
+		k.kernel.Close()
+		return nil, err
+	}
+	if err := k.sync(); err != nil {
+		k.kernel.Close()
+		return nil, err
+	}
+	return k, nil
+}
+
+// adopt learns which table an earlier process gave to which home address, so
+// that reconciling moves nothing.
+func (k *Keeper) adopt() error {
+	rules, err := k.kernel.Rules()
+	if err != nil {
+		return err
+	}
+	for _, r := range rules {
+		if r.Priority == k.c.Base+ruleFromHome && r.From.IsValid() && k.ours(r.Table) {
+			k.tables[r.From] = r.Table
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) ours(table int) bool {
+	return table >= k.c.Base && table < k.c.Base+tableEnd
+}
+
+// Put makes the kernel send the entry's packets to the device (or, at home,
+// over the home link). A home agent's entry within a home network needs
+// nothing: the network is there already.
+func (k *Keeper) Put(e forward.Entry) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch e.Role {
+	case forward.HomeAgent:
+		if e.Intercept == "" && k.covered(e.Inner) {
+			return k.dropAgentRoute(e.Key)
+		}
+		r := Route{Table: mainTable, Dst: e.Inner, Link: k.c.Device}
+		old, had := k.agent[e.Key]
+		if had && old == r {
+			return nil
+		}
+		if err := k.kernel.AddRoute(r); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		k.agent[e.Key] = r
+		if had {
+			return k.releaseAgentRoute(old)
+		}
+		return nil
+	case forward.MobileNode:
+		e.Routes = slices.Clone(e.Routes)
+		e.Tunnels = nil
+		k.mobile[e.Key] = e
+		return k.refresh()
+	}
+	return nil
+}
+
+// covered reports whether a home network's own route leads to the device.
+func (k *Keeper) covered(p netip.Prefix) bool {
+	for _, n := range k.c.HomeNetworks {
+		if n.Bits() <= p.Bits() && n.Contains(p.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// Delete takes back what Put did. It is no error when there is nothing.
+func (k *Keeper) Delete(key forward.Key) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.mobile[key]; ok {
+		delete(k.mobile, key)
+		return k.refresh()
+	}
+	return k.dropAgentRoute(key)
+}
+
+func (k *Keeper) dropAgentRoute(key forward.Key) error {
+	r, ok := k.agent[key]
+	if !ok {
+		return nil
+	}
+	delete(k.agent, key)
+	return k.releaseAgentRoute(r)
+}
+
+// releaseAgentRoute removes a route unless another entry needs it.
+func (k *Keeper) releaseAgentRoute(r Route) error {
+	for _, other := range k.agent {
+		if other == r {
+			return nil
+		}
+	}
+	return k.kernel.DelRoute(r)
+}
+
+// Uplink tells the present state of a link. Links that are no uplink and no
+// home link do not matter.
+func (k *Keeper) Uplink(l engine.Link) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !slices.Contains(k.c.Uplinks, l.Name) {
+		return nil
+	}
+	u := uplink{}
+	if l.Up && !l.Gone {
+		routes, err := k.linkRoutes(l.Name)
+		if err != nil {
+			return err
+		}
+		u.routes = routes
+		for _, p := range l.Addresses {
+			if !slices.Contains(k.homeAddresses(), p.Addr()) {
+				u.addresses = append(u.addresses, p.Addr())
+			}
+		}
+		k.tune(l.Name)
+	}
+	k.uplinks[l.Name] = u
+	return k.refresh()
+}
+
+func (k *Keeper) homeAddresses() []netip.Addr {
+	out := slices.Clone(k.c.HomeAddresses)
+	for _, e := range k.mobile {
+		if e.Inner.Bits() == 32 {
+			out = append(out, e.Inner.Addr())
+		}
+	}
+	return out
+}
+
+// linkRoutes copies what others (DHCP, NetworkManager, networkd) have put into
+// the main table for a link.
+func (k *Keeper) linkRoutes(link string) ([]Route, error) {
+	list, err := k.kernel.LinkRoutes(link)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		list[i].Src = netip.Addr{}
+	}
+	return list, nil
+}
+
+// refresh brings the kernel up to date after a change on the mobile side.
+func (k *Keeper) refresh() error {
+	clear(k.homeRoutes)
+	for _, key := range slices.Sorted(maps.Keys(k.mobile)) {
+		if l := k.mobile[key].HomeLink; l != "" {
+			routes, err := k.linkRoutes(l)
+			if err != nil {
+				return err
+			}
+			k.homeRoutes[l] = routes
+		}
+	}
+	k.tuneARP()
+	return k.sync()
+}
+
+// Reconcile removes what is tagged as ours and not wanted, and puts back what
+// is wanted and was removed by somebody. Call it once the entries that
+// outlived a restart have been put, and then at leisure.
+func (k *Keeper) Reconcile() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.settled = true
+	if err := k.sysctls(); err != nil {
+		return err
+	}
+	return k.sync()
+}
+
+// sync repairs the difference between what is there and what should be: first
+// what is missing (addresses, routes, then the rules that lead to them), then
+// what is too much, the other way round.
+func (k *Keeper) sync() error {
+	have, err := k.read()
+	if err != nil {
+		return err
+	}
+	want := k.desired()
+	err = errors.Join(
+		each(missing(want.addresses, have.addresses, comparePrefixes), func(a netip.Prefix) error { return k.kernel.AddAddress(k.c.Device, a) }),
+		each(missing(want.routes, have.routes, compareRoutes), k.kernel.AddRoute),
+		each(missing(want.rules, have.rules, compareRules), k.kernel.AddRule),
+	)
+	if k.settled || len(k.mobile) > 0 {
+		stale := missing(have.routes, want.routes, compareRoutes)
+		if !k.settled {
+			// Routes of a home agent's entries that are still to be put.
+			stale = slices.DeleteFunc(stale, func(r Route) bool { return !k.ours(r.Table) })
+		}
+		err = errors.Join(err,
+			each(missing(have.rules, want.rules, compareRules), k.kernel.DelRule),
+			each(stale, k.kernel.DelRoute),
+			each(missing(have.addresses, want.addresses, comparePrefixes), func(a netip.Prefix) error { return k.kernel.DelAddress(k.c.Device, a) }),
+		)
+	}
+	k.installed = want
+	return err
+}
+
+// read lists what carries our tag.
+func (k *Keeper) read() (state, error) {
+	var s state
+	addresses, err := k.kernel.Addresses(k.c.Device)
+	if err != nil {
+		return s, err
+	}
+	routes, err := k.kernel.Routes()
+	if err != nil {
+		return s, err
+	}
+	rules, err := k.kernel.Rules()
+	if err != nil {
+		return s, err
+	}
+	s.addresses = addresses
+	for _, r := range routes {
+		// Another daemon's are those of other tables and devices.
+		if k.ours(r.Table) || r.Table == mainTable && r.Link == k.c.Device {
+			s.routes = append(s.routes, r)
+		}
+	}
+	for _, r := range rules {
+		if r.Priority >= k.c.Base && r.Priority < k.c.Base+ruleEnd {
+			s.rules = append(s.rules, r)
+		}
+	}
+	return s.sorted(), nil
+}
+
+// missing is what of want is not in have; both are sorted.
+func missing[T any](want, have []T, compare func(a, b T) int) []T {
+	var out []T
+	for _, w := range want {
+		if _, ok := slices.BinarySearchFunc(have, w, compare); !ok {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+func each[T any](items []T, do func(T) error) error {
+	var errs []error
+	for _, it := range items {
+		errs = append(errs, do(it))
+	}
+	return errors.Join(errs...)
+}
+
+// Withdraw removes everything of ours: for uninstalling, not for a restart.
+func (k *Keeper) Withdraw() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	have, err := k.read()
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		each(have.rules, k.kernel.DelRule),
+		each(have.routes, k.kernel.DelRoute),
+		each(have.addresses, func(a netip.Prefix) error { return k.kernel.DelAddress(k.c.Device, a) }),
+	)
+}
+
+// Status tells what is kept.
+func (k *Keeper) Status() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := Status{Routes: len(k.installed.routes), Rules: len(k.installed.rules), Forwarding: k.forwarding, IPv6: "open"}
+	for _, a := range k.installed.addresses {
+		s.Addresses = append(s.Addresses, a.Addr().String())
+	}
+	for _, r := range k.installed.routes {
+		if r.Table == k.c.Base+tableNowhere {
+			s.IPv6 = "blocked"
+		}
+	}
+	if !k.hasIPv6 {
+		s.IPv6 = "absent"
+	}
+	s.Warnings = k.warnings()
+	return s
+}
+
+// Close lets go of the kernel and leaves everything in place for the next
+// start.
+func (k *Keeper) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.kernel.Close()
+}

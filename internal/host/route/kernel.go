@@ -1,0 +1,458 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Protocol is the routing protocol number (rtproto) that tags our routes and
+// rules. `ip route show proto 143` lists them.
+const Protocol = 143
+
+// A Route is one route of the kernel.
+type Route struct {
+	Table       int
+	Dst         netip.Prefix
+	Via         netip.Addr // next hop; invalid when on-link
+	Link        string     // empty when unreachable
+	Src         netip.Addr // preferred source; invalid for none
+	Metric      int
+	Unreachable bool
+}
+
+// A Rule is one policy rule.
+type Rule struct {
+	Priority  int
+	IPv6      bool
+	From, To  netip.Prefix // invalid for all
+	Mark      uint32       // 0 for any
+	Table     int
+	NoDefault bool // use the table's routes but the default ones (suppress_prefixlength 0)
+}
+
+// A Kernel is what a Keeper needs of the kernel. Lists contain only what
+// carries our tag, except where they say otherwise.
+type Kernel interface {
+	Routes() ([]Route, error)
+	AddRoute(Route) error
+	DelRoute(Route) error
+	Rules() ([]Rule, error)
+	AddRule(Rule) error
+	DelRule(Rule) error
+	// Addresses lists the IPv4 addresses of a link.
+	Addresses(link string) ([]netip.Prefix, error)
+	AddAddress(link string, a netip.Prefix) error
+	DelAddress(link string, a netip.Prefix) error
+	// LinkRoutes lists the IPv4 routes of the main table over a link that
+	// are not ours.
+	LinkRoutes(link string) ([]Route, error)
+	// Sysctl reads a file under /proc/sys; errors are fs.ErrNotExist where
+	// the kernel has no such thing.
+	Sysctl(name string) (string, error)
+	SetSysctl(name, value string) error
+	SetMTU(link string, mtu int) error
+	Close() error
+}
+
+// attempts bounds how often an interrupted dump is started again.
+const attempts = 20
+
+// Dump runs a netlink dump again while the kernel says that its tables changed
+// under it: such a result has holes and doubles.
+func Dump[T any](list func() ([]T, error)) ([]T, error) {
+	for range attempts {
+		items, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return items, err
+		}
+	}
+	return nil, fmt.Errorf("route: dump interrupted %d times", attempts)
+}
+
+// linux is the kernel of one network namespace.
+type linux struct {
+	h  *netlink.Handle
+	ns netns.NsHandle
+}
+
+// Linux opens the kernel of the calling thread's network namespace.
+func Linux() (Kernel, error) {
+	ns, err := netns.Get()
+	if err != nil {
+		return nil, fmt.Errorf("route: namespace: %w", err)
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		ns.Close()
+		return nil, fmt.Errorf("route: netlink: %w", err)
+	}
+	return &linux{h: h, ns: ns}, nil
+}
+
+func (k *linux) Close() error {
+	k.h.Close()
+	return k.ns.Close()
+}
+
+func (k *linux) link(name string) (netlink.Link, error) {
+	l, err := k.h.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("route: link %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// names maps interface indexes to names.
+func (k *linux) names() (map[int]string, error) {
+	links, err := Dump(k.h.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("route: links: %w", err)
+	}
+	m := make(map[int]string, len(links))
+	for _, l := range links {
+		m[l.Attrs().Index] = l.Attrs().Name
+	}
+	return m, nil
+}
+
+func (k *linux) Routes() ([]Route, error) {
+	names, err := k.names()
+	if err != nil {
+		return nil, err
+	}
+	var out []Route
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		list, err := Dump(func() ([]netlink.Route, error) {
+			// With a table of 0 the filter means all tables.
+			return k.h.RouteListFiltered(family, &netlink.Route{Protocol: Protocol}, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+		})
+		if err != nil {
+			if family == unix.AF_INET6 && noIPv6(err) {
+				break
+			}
+			return nil, fmt.Errorf("route: routes: %w", err)
+		}
+		for i := range list {
+			out = append(out, routeFrom(&list[i], names, family))
+		}
+	}
+	return out, nil
+}
+
+func (k *linux) LinkRoutes(link string) ([]Route, error) {
+	l, err := k.link(link)
+	if err != nil {
+		return nil, err
+	}
+	list, err := Dump(func() ([]netlink.Route, error) {
+		return k.h.RouteListFiltered(unix.AF_INET, &netlink.Route{LinkIndex: l.Attrs().Index, Table: unix.RT_TABLE_MAIN},
+			netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("route: routes of %s: %w", link, err)
+	}
+	names := map[int]string{l.Attrs().Index: link}
+	var out []Route
+	for i := range list {
+		if list[i].Protocol != Protocol && list[i].Type == unix.RTN_UNICAST {
+			out = append(out, routeFrom(&list[i], names, unix.AF_INET))
+		}
+	}
+	return out, nil
+}
+
+func routeFrom(r *netlink.Route, names map[int]string, family int) Route {
+	out := Route{
+		Table:       r.Table,
+		Dst:         prefixFrom(r.Dst, family),
+		Link:        names[r.LinkIndex],
+		Metric:      r.Priority,
+		Unreachable: r.Type == unix.RTN_UNREACHABLE,
+	}
+	out.Via = addrFrom(r.Gw)
+	out.Src = addrFrom(r.Src)
+	if out.Unreachable {
+		out.Link = ""
+		if family == unix.AF_INET6 {
+			out.Metric = r.Priority
+		}
+	}
+	return out
+}
+
+func prefixFrom(n *net.IPNet, family int) netip.Prefix {
+	if n == nil {
+		if family == unix.AF_INET6 {
+			return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	a, _ := netip.AddrFromSlice(n.IP)
+	if family == unix.AF_INET {
+		a = a.Unmap()
+	}
+	bits, _ := n.Mask.Size()
+	return netip.PrefixFrom(a, bits)
+}
+
+func addrFrom(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
+
+func (k *linux) AddRoute(r Route) error {
+	nr, err := k.route(r)
+	if err != nil {
+		return err
+	}
+	// In our own tables a route replaces the one in its place; in the main
+	// table somebody else's must not be replaced.
+	add := k.h.RouteReplace
+	if r.Table == unix.RT_TABLE_MAIN {
+		add = k.h.RouteAdd
+	}
+	if err := add(nr); err != nil {
+		return fmt.Errorf("route: add %v: %w", r, err)
+	}
+	return nil
+}
+
+func (k *linux) DelRoute(r Route) error {
+	nr, err := k.route(r)
+	if err != nil {
+		return nil // its link is gone, and it with it
+	}
+	if err := k.h.RouteDel(nr); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("route: delete %v: %w", r, err)
+	}
+	return nil
+}
+
+func (k *linux) route(r Route) (*netlink.Route, error) {
+	nr := &netlink.Route{
+		Table:    r.Table,
+		Dst:      ipNet(r.Dst),
+		Protocol: Protocol,
+		Priority: r.Metric,
+		Type:     unix.RTN_UNICAST,
+		Family:   familyOf(r.Dst),
+	}
+	if r.Unreachable {
+		nr.Type = unix.RTN_UNREACHABLE
+		return nr, nil
+	}
+	l, err := k.link(r.Link)
+	if err != nil {
+		return nil, err
+	}
+	nr.LinkIndex = l.Attrs().Index
+	if r.Via.IsValid() {
+		nr.Gw = r.Via.AsSlice()
+		// A next hop that is on no connected network is on the link all the
+		// same: tables of ours need not have the connected route first.
+		nr.Flags = unix.RTNH_F_ONLINK
+	} else {
+		nr.Scope = netlink.SCOPE_LINK
+	}
+	if r.Src.IsValid() {
+		nr.Src = r.Src.AsSlice()
+	}
+	return nr, nil
+}
+
+func familyOf(p netip.Prefix) int {
+	if p.Addr().Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+func (k *linux) Rules() ([]Rule, error) {
+	var out []Rule
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		list, err := Dump(func() ([]netlink.Rule, error) { return k.h.RuleList(family) })
+		if err != nil {
+			if family == unix.AF_INET6 && noIPv6(err) {
+				break
+			}
+			return nil, fmt.Errorf("route: rules: %w", err)
+		}
+		for i := range list {
+			if list[i].Protocol == Protocol {
+				out = append(out, ruleFrom(&list[i], family))
+			}
+		}
+	}
+	return out, nil
+}
+
+func ruleFrom(r *netlink.Rule, family int) Rule {
+	out := Rule{Priority: r.Priority, IPv6: family == unix.AF_INET6, Mark: r.Mark, Table: r.Table, NoDefault: r.SuppressPrefixlen == 0}
+	if r.Src != nil {
+		out.From = prefixFrom(r.Src, family)
+	}
+	if r.Dst != nil {
+		out.To = prefixFrom(r.Dst, family)
+	}
+	return out
+}
+
+func (k *linux) rule(r Rule) *netlink.Rule {
+	nr := netlink.NewRule()
+	nr.Priority, nr.Table, nr.Protocol, nr.Mark = r.Priority, r.Table, Protocol, r.Mark
+	nr.Family = unix.AF_INET
+	if r.IPv6 {
+		nr.Family = unix.AF_INET6
+	}
+	if r.From.IsValid() {
+		nr.Src = ipNet(r.From)
+	}
+	if r.To.IsValid() {
+		nr.Dst = ipNet(r.To)
+	}
+	if r.NoDefault {
+		nr.SuppressPrefixlen = 0
+	}
+	return nr
+}
+
+func (k *linux) AddRule(r Rule) error {
+	if err := k.h.RuleAdd(k.rule(r)); err != nil && !errors.Is(err, unix.EEXIST) && !(r.IPv6 && noIPv6(err)) {
+		return fmt.Errorf("route: add rule %v: %w", r, err)
+	}
+	return nil
+}
+
+func (k *linux) DelRule(r Rule) error {
+	if err := k.h.RuleDel(k.rule(r)); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("route: delete rule %v: %w", r, err)
+	}
+	return nil
+}
+
+// noIPv6 recognises the errors of a kernel without IPv6.
+func noIPv6(err error) bool {
+	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP)
+}
+
+func (k *linux) Addresses(link string) ([]netip.Prefix, error) {
+	l, err := k.link(link)
+	if err != nil {
+		return nil, err
+	}
+	list, err := Dump(func() ([]netlink.Addr, error) { return k.h.AddrList(l, unix.AF_INET) })
+	if err != nil {
+		return nil, fmt.Errorf("route: addresses of %s: %w", link, err)
+	}
+	var out []netip.Prefix
+	for _, a := range list {
+		out = append(out, prefixFrom(a.IPNet, unix.AF_INET))
+	}
+	return out, nil
+}
+
+func (k *linux) AddAddress(link string, a netip.Prefix) error {
+	l, err := k.link(link)
+	if err != nil {
+		return err
+	}
+	if err := k.h.AddrAdd(l, &netlink.Addr{IPNet: ipNet(a)}); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("route: address %v on %s: %w", a, link, err)
+	}
+	return nil
+}
+
+func (k *linux) DelAddress(link string, a netip.Prefix) error {
+	l, err := k.link(link)
+	if err != nil {
+		return nil
+	}
+	if err := k.h.AddrDel(l, &netlink.Addr{IPNet: ipNet(a)}); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		return fmt.Errorf("route: delete address %v on %s: %w", a, link, err)
+	}
+	return nil
+}
+
+func (k *linux) SetMTU(link string, mtu int) error {
+	l, err := k.link(link)
+	if err != nil {
+		return err
+	}
+	if l.Attrs().MTU == mtu {
+		return nil
+	}
+	if err := k.h.LinkSetMTU(l, mtu); err != nil {
+		return fmt.Errorf("route: MTU of %s: %w", link, err)
+	}
+	return nil
+}
+
+func (k *linux) Sysctl(name string) (value string, err error) {
+	err = k.inside(func() error {
+		b, err := os.ReadFile(filepath.Join("/proc/sys", name))
+		value = strings.TrimSpace(string(b))
+		return err
+	})
+	return value, err
+}
+
+func (k *linux) SetSysctl(name, value string) error {
+	return k.inside(func() error {
+		f, err := os.OpenFile(filepath.Join("/proc/sys", name), os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteString(value)
+		return errors.Join(err, f.Close())
+	})
+}
+
+// inside runs f in the namespace: the files under /proc/sys/net are those of
+// the thread that opens them.
+func (k *linux) inside(f func() error) error {
+	runtime.LockOSThread()
+	here, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer here.Close()
+	if here.Equal(k.ns) {
+		defer runtime.UnlockOSThread()
+		return f()
+	}
+	if err := netns.Set(k.ns); err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	err = f()
+	if back := netns.Set(here); back != nil {
+		// The thread is lost to others: it stays locked to this goroutine
+		// and ends with it.
+		return errors.Join(err, back)
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+// sortRoutes and the like give what is compared and done a fixed order.
+func sorted[T any](s []T, less func(a, b T) int) []T {
+	s = slices.Clone(s)
+	slices.SortFunc(s, less)
+	return slices.CompactFunc(s, func(a, b T) bool { return less(a, b) == 0 })
+}

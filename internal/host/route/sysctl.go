@@ -1,0 +1,154 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"careof/wire/encap"
+)
+
+// set writes a sysctl if it has another value. Where the kernel has none, or
+// does not let us, only must makes that an error.
+func (k *Keeper) set(name, value string, must bool) error {
+	have, err := k.kernel.Sysctl(name)
+	if err == nil && have == value {
+		return nil
+	}
+	if err == nil {
+		err = k.kernel.SetSysctl(name, value)
+	}
+	if err != nil && must {
+		return fmt.Errorf("route: sysctl %s: %w", strings.ReplaceAll(name, "/", "."), err)
+	}
+	return nil
+}
+
+// sysctls sets what the device and the role need.
+func (k *Keeper) sysctls() error {
+	dev := "net/ipv4/conf/" + k.c.Device + "/"
+	// Packets come out of a tunnel from anywhere.
+	if err := k.set(dev+"rp_filter", "2", true); err != nil {
+		return err
+	}
+	// Two nodes that talk to each other through us are not to be redirected.
+	k.set(dev+"send_redirects", "0", false)
+	k.set(dev+"accept_redirects", "0", false)
+	// No router solicitations and listener reports into an IPv4 tunnel.
+	k.set("net/ipv6/conf/"+k.c.Device+"/disable_ipv6", "1", false)
+	if !k.c.Forward {
+		v, err := k.kernel.Sysctl("net/ipv4/ip_forward")
+		k.forwarding = err == nil && v == "1"
+		return nil
+	}
+	if err := k.set("net/ipv4/ip_forward", "1", true); err != nil {
+		return err
+	}
+	k.forwarding = true
+	return nil
+}
+
+// tune prepares an uplink for a move: with promote_secondaries, removing its
+// first address does not take others of the subnet along.
+func (k *Keeper) tune(link string) {
+	k.set("net/ipv4/conf/"+link+"/promote_secondaries", "1", false)
+}
+
+// tuneARP keeps a mobile node silent about its home address on links away from
+// home and lets it speak at home. RFC 5944 section 4.6: "while the mobile node
+// is away from home, it MUST NOT transmit any broadcast ARP Request or ARP
+// Reply messages" about it. Linux would answer on every link for every address
+// of the host (arp_ignore 0).
+//
+//rfc:5944#4.6
+func (k *Keeper) tuneARP() {
+	if len(k.c.HomeAddresses) == 0 && len(k.mobile) == 0 {
+		return
+	}
+	home := make(map[string]bool)
+	for _, e := range k.mobile {
+		if e.HomeLink != "" {
+			home[e.HomeLink] = true
+		}
+	}
+	for _, link := range k.c.Uplinks {
+		ignore, announce := "1", "2"
+		if home[link] {
+			ignore, announce = "0", "0"
+		}
+		k.set("net/ipv4/conf/"+link+"/arp_ignore", ignore, false)
+		k.set("net/ipv4/conf/"+link+"/arp_announce", announce, false)
+	}
+}
+
+// warnings names settings of the host that will hurt.
+func (k *Keeper) warnings() []string {
+	var out []string
+	for _, link := range k.c.Uplinks {
+		// The larger of the two counts.
+		if (k.value("net/ipv4/conf/all/rp_filter") == "1" || k.value("net/ipv4/conf/"+link+"/rp_filter") == "1") &&
+			k.value("net/ipv4/conf/"+link+"/rp_filter") != "2" && len(k.uplinks[link].routes) == 0 {
+			out = append(out, fmt.Sprintf("%s: rp_filter is strict and the link has no routes: its tunnels will be filtered", link))
+		}
+		if k.value("net/ipv4/conf/all/arp_ignore") == "0" && k.value("net/ipv4/conf/"+link+"/arp_ignore") == "0" && !k.atHome(link) && len(k.homeAddresses()) > 0 {
+			out = append(out, fmt.Sprintf("%s: arp_ignore is 0: the host answers for its home address there", link))
+		}
+	}
+	if k.c.Forward && k.value("net/ipv4/ip_forward") != "1" {
+		out = append(out, "net.ipv4.ip_forward is 0: nothing is forwarded")
+	}
+	return out
+}
+
+func (k *Keeper) atHome(link string) bool {
+	for _, e := range k.mobile {
+		if e.HomeLink == link {
+			return true
+		}
+	}
+	return false
+}
+
+func (k *Keeper) value(name string) string {
+	v, err := k.kernel.Sysctl(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return v
+}
+
+const (
+	// maxDeviceMTU is the longest packet that the user-space plane reads.
+	maxDeviceMTU = 9000
+	// minDeviceMTU is what IPv4 hosts must be able to receive (RFC 791).
+	minDeviceMTU = 576
+)
+
+// DeviceMTU is the MTU of the tunnel device: the smallest underlay minus the
+// largest overhead of the enabled encapsulations, so that the kernel fragments
+// inner packets, or answers "fragmentation needed", before they are tunnelled.
+// Without underlays it assumes Ethernet's.
+func DeviceMTU(underlays []int, kinds []encap.Kind) int {
+	mtu := 0
+	for _, u := range underlays {
+		if mtu == 0 || u < mtu {
+			mtu = u
+		}
+	}
+	if mtu == 0 {
+		mtu = 1500
+	}
+	most := 0
+	for _, k := range kinds {
+		most = max(most, encap.Overhead(k, true))
+	}
+	return min(max(mtu-most, minDeviceMTU), maxDeviceMTU)
+}
+
+// SetMTU sets the device's MTU when it has another one.
+func (k *Keeper) SetMTU(mtu int) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.kernel.SetMTU(k.c.Device, mtu)
+}
