@@ -371,12 +371,12 @@ func TestErrorsAreTranslatedWithWhatTheyQuote(t *testing.T) {
 	} {
 		b := newBox(t, func(c *Config) { c.Pass = []uint8{4} })
 		outward(t, b, t0, row.sent)
-		in, v := b.Inbound(t0, icmp(3, 4, router, external, 1400, row.quoted))
+		in, v := b.Inbound(t0, icmp(12, 0, router, external, 9<<24|1400, row.quoted))
 		if v != Translated {
 			t.Errorf("%s: %s", row.name, v)
 			continue
 		}
-		same(t, row.name, in, icmp(3, 4, router, host.Addr(), 1400, row.quotedInside))
+		same(t, row.name, in, icmp(12, 0, router, host.Addr(), 9<<24|1400, row.quotedInside))
 	}
 }
 

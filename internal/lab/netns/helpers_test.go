@@ -22,6 +22,7 @@ var helpers = map[string]func() int{
 	"rootless": helperRootless,
 	"enter":    helperEnter,
 	"stay":     helperStay,
+	"ask":      helperAsk,
 }
 
 func helper(name string, args ...string) *exec.Cmd {
