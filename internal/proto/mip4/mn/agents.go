@@ -1,0 +1,161 @@
+package mn
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/engine"
+	"careof/internal/core/note"
+)
+
+// A candidateAgent is a home agent that may be registered with.
+type candidateAgent struct {
+	address     netip.Addr
+	association *assoc.Association
+	discover    bool // the address is a directed broadcast: the answer names the home agent
+}
+
+// A roster keeps the home agents and which one is tried.
+type roster struct {
+	cfg       *Config
+	names     map[string][]netip.Addr // what names resolved to last
+	found     []candidateAgent        // learnt from code 136
+	index     int
+	asking    int // names being resolved
+	failures  int // rounds in which nothing resolved
+	resolveAt time.Time
+}
+
+func (r *roster) init(cfg *Config) {
+	r.cfg, r.names = cfg, make(map[string][]netip.Addr)
+}
+
+// list is every home agent known now, in the order to try.
+func (r *roster) list() []candidateAgent {
+	list := slices.Clone(r.found)
+	add := func(a candidateAgent) {
+		if !slices.ContainsFunc(list, func(o candidateAgent) bool { return o.address == a.address }) {
+			list = append(list, a)
+		}
+	}
+	for _, h := range r.cfg.HomeAgents {
+		if h.Name == "" {
+			add(candidateAgent{address: h.Address, association: h.Association})
+			continue
+		}
+		for _, a := range r.names[h.Name] {
+			add(candidateAgent{address: a, association: h.Association})
+		}
+	}
+	if len(r.cfg.HomeAgents) == 0 && len(list) == 0 {
+		// "the mobile node MUST set the Home Agent field to the
+		// subnet-directed broadcast address of the mobile node's home
+		// network" (RFC 5944 section 3.6.1.2).
+		list = append(list, candidateAgent{directedBroadcast(r.cfg.HomeNetwork), r.cfg.Association, true})
+	}
+	return list
+}
+
+// current is the home agent to try.
+func (r *roster) current() (candidateAgent, bool) {
+	list := r.list()
+	if len(list) == 0 {
+		return candidateAgent{}, false
+	}
+	return list[r.index%len(list)], true
+}
+
+// discovering says that the home agent's address is not known yet.
+func (r *roster) discovering() bool {
+	a, ok := r.current()
+	return ok && a.discover
+}
+
+// next goes to the next home agent, and says whether it is another one.
+func (r *roster) next() bool {
+	before, _ := r.current()
+	if r.found != nil && len(r.cfg.HomeAgents) == 0 {
+		r.found = nil // discover again
+	}
+	r.index++
+	after, ok := r.current()
+	return ok && after.address != before.address
+}
+
+// adopt makes the home agent that an answer named the one to try.
+//
+//rfc:5944#3.6.2.3
+func (r *roster) adopt(address netip.Addr, association *assoc.Association) {
+	r.found = []candidateAgent{{address: address, association: association}}
+	r.index = 0
+}
+
+// failed goes to the next home agent when the present one does not answer or
+// refuses, and has names resolved again: the address may have changed.
+func (n *Node) failed(r *Registration) {
+	agent, ok := n.roster.current()
+	if !ok || agent.address != r.Key.HomeAgent || n.active != nil && n.active.live {
+		return
+	}
+	n.resolve()
+	if !n.roster.next() {
+		return
+	}
+	for _, o := range n.registrations() {
+		if o.Key.HomeAgent == agent.address && o.try != nil {
+			o.giveUp()
+		}
+	}
+	n.rechoose = true
+}
+
+// resolve asks for the addresses of home agents that are known by name.
+func (n *Node) resolve() {
+	if n.roster.asking > 0 || !n.roster.resolveAt.IsZero() {
+		return
+	}
+	for _, h := range n.cfg.HomeAgents {
+		if h.Name == "" {
+			continue
+		}
+		n.roster.asking++
+		n.Ask(engine.Resolve{Name: h.Name}, func(a engine.Answer) { n.resolved(h.Name, a) })
+	}
+}
+
+const (
+	resolveFirst = time.Second
+	resolveCap   = time.Minute
+)
+
+// resolved takes the answer to one name. A name that no longer resolves keeps
+// the addresses it had.
+func (n *Node) resolved(name string, a engine.Answer) {
+	n.roster.asking--
+	var list []netip.Addr
+	answer, _ := a.Value.([]netip.Addr)
+	for _, addr := range answer {
+		if addr = addr.Unmap(); unicast(addr) {
+			list = append(list, addr)
+		}
+	}
+	if len(list) > 0 {
+		n.roster.failures = 0
+		if !slices.Equal(n.roster.names[name], list) {
+			n.roster.names[name] = list
+			n.roster.index = 0
+			n.rechoose = true
+		}
+		return
+	}
+	why := "home agent " + name + " has no IPv4 address"
+	if a.Err != nil {
+		why = "home agent " + name + ": " + a.Err.Error()
+	}
+	n.Tell(note.Note{Kind: note.Failed, Level: note.Warn, Why: why})
+	wait := min(resolveFirst<<min(n.roster.failures, 6), resolveCap)
+	n.roster.failures++
+	n.roster.resolveAt = n.now.Mono.Add(wait)
+}

@@ -1,0 +1,191 @@
+package mn
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/engine"
+)
+
+// choose decides which uplinks register now.
+func (n *Node) choose() {
+	x := &Choice{Now: n.now, Node: n}
+	for _, u := range n.uplinksByName() {
+		x.Candidates = append(x.Candidates, Candidate{Link: u.link, Priority: n.priority(u.link.Name)})
+	}
+	engine.Pipeline[*Choice]{&n.Choose}.Run(x, new(engine.Position))
+
+	n.choice = nil
+	for _, c := range x.Candidates {
+		if c.Home && n.address.IsValid() {
+			n.returnHome(c)
+			return
+		}
+		if c.Unusable == "" {
+			n.choice = append(n.choice, c)
+		}
+	}
+	n.leaveHome()
+	agent, ok := n.roster.current()
+	n.dropDead()
+	if n.stopped || !ok {
+		if !ok {
+			n.resolve()
+		}
+		return
+	}
+	if len(n.choice) == 0 {
+		return
+	}
+
+	if n.broken() {
+		n.race(agent)
+		return
+	}
+	// The tunnel works. Wanted are the preferred uplinks, as many as may
+	// register at a time; a better one than the active is registered before
+	// the active is left.
+	wanted := n.choice[:min(n.width(), len(n.choice))]
+	for _, c := range wanted {
+		n.want(c, agent)
+	}
+	if u := n.uplinks[n.active.Key.Link]; u != nil && u.attached {
+		n.begin(n.active, Register)
+	}
+	suspect := n.active.try != nil && n.active.try.transmissions > 1
+	for _, r := range n.registrations() {
+		if r == n.active || r.try == nil || slices.ContainsFunc(wanted, r.of) {
+			continue
+		}
+		if !suspect {
+			r.giveUp()
+		}
+	}
+	if suspect {
+		// The active path does not answer: a silent black hole, perhaps.
+		for _, c := range n.choice {
+			n.want(c, agent)
+		}
+	}
+}
+
+// race registers every live uplink at once. The preferred one goes last, so
+// that its Identification is the greatest and it is the one that the home
+// agent keeps when several requests arrive: a request without the S bit
+// replaces what was there.
+//
+// A nonce is good for one request, so with nonces only the preferred uplink
+// starts; the others follow when it does not answer.
+func (n *Node) race(agent candidateAgent) {
+	first := n.choice[0]
+	alone := agent.association.Replay() == assoc.Nonces
+	if r := n.links[RegistrationKey{first.Link.Name, first.CareOf, agent.address}]; r != nil && r.try != nil && r.try.transmissions > 1 {
+		alone = false
+	}
+	for _, c := range slices.Backward(n.choice) {
+		if c.Link.Name == first.Link.Name || !alone {
+			n.want(c, agent)
+		}
+	}
+}
+
+// want registers a candidate, unless it is registered or on its way.
+func (n *Node) want(c Candidate, agent candidateAgent) {
+	r := n.registration(RegistrationKey{c.Link.Name, c.CareOf, agent.address}, agent)
+	u := n.uplinks[c.Link.Name]
+	if !u.attached && (r.live || r.try != nil) {
+		return
+	}
+	n.begin(r, Register)
+}
+
+// width is how many uplinks register at a time.
+func (n *Node) width() int {
+	if n.plainOnly {
+		return 1
+	}
+	return n.cfg.Simultaneous
+}
+
+// broken says that nothing can be sent through the active registration: there
+// is none, or its uplink or care-of address is gone. A link that was never
+// heard of (after a restart) is not broken yet.
+func (n *Node) broken() bool {
+	if n.active == nil || !n.active.live {
+		return true
+	}
+	if n.uplinks[n.active.Key.Link] == nil {
+		return false
+	}
+	return !slices.ContainsFunc(n.choice, n.active.of)
+}
+
+// dropDead stops attempts over uplinks that cannot be used any more, and
+// makes the address that a link still has stand for the candidate.
+func (n *Node) dropDead() {
+	for _, r := range n.registrations() {
+		if r.try != nil && !slices.ContainsFunc(n.choice, r.of) {
+			r.giveUp()
+		}
+	}
+}
+
+// of says whether the registration is one of the candidate.
+func (r *Registration) of(c Candidate) bool {
+	return r.Key.Link == c.Link.Name && r.Key.CareOf == c.CareOf
+}
+
+func (n *Node) uplinksByName() []*uplink {
+	var list []*uplink
+	for _, u := range n.uplinks {
+		list = append(list, u)
+	}
+	slices.SortFunc(list, func(a, b *uplink) int { return cmp.Compare(a.link.Name, b.link.Name) })
+	return list
+}
+
+// chooseAddress finds the co-located care-of address of each link: the
+// address in use, else the first that another host can answer to.
+func chooseAddress(x *Choice) engine.Verdict {
+	for i := range x.Candidates {
+		c := &x.Candidates[i]
+		if c.Link.Gone || !c.Link.Up {
+			c.Unusable = "link is down"
+			continue
+		}
+		for _, p := range c.Link.Addresses {
+			a := p.Addr()
+			if !unicast(a) || a.IsLinkLocalUnicast() || a == x.Node.address {
+				continue
+			}
+			if r := x.Node.active; !c.CareOf.IsValid() || r != nil && r.live && r.Key.Link == c.Link.Name && r.Key.CareOf == a {
+				c.CareOf = a
+			}
+		}
+		switch {
+		case !c.CareOf.IsValid():
+			c.Unusable = "no care-of address"
+		case len(c.Link.Gateways) == 0 && !x.Node.onLink(c.Link):
+			c.Unusable = "no gateway"
+		}
+	}
+	return engine.Next()
+}
+
+// onLink says whether the home agent is a neighbour on the link.
+func (n *Node) onLink(link engine.Link) bool {
+	agent, ok := n.roster.current()
+	return ok && slices.ContainsFunc(link.Addresses, func(p netip.Prefix) bool {
+		return unicast(p.Addr()) && p.Addr() != n.address && p.Contains(agent.address)
+	})
+}
+
+// chooseOrder: by priority, then by name.
+func chooseOrder(x *Choice) engine.Verdict {
+	slices.SortStableFunc(x.Candidates, func(a, b Candidate) int {
+		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Link.Name, b.Link.Name))
+	})
+	return engine.Next()
+}

@@ -1,0 +1,347 @@
+package mn
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/note"
+	"careof/wire/mip4"
+)
+
+// Questions and orders of the operator. Each is the value of an
+// [engine.Command]; the answer's type stands in the comment.
+type (
+	ShowStatus        struct{} // Status
+	ShowRegistrations struct{} // []RegistrationInfo
+	ShowUplinks       struct{} // []UplinkInfo
+	ShowAssociations  struct{} // []AssociationInfo
+	ShowStages        struct{} // []engine.StageInfo
+	ShowCounters      struct{} // []Counter
+	// Reregister starts a new attempt now, also after Deregister: Status.
+	Reregister struct{}
+	// Deregister ends all registrations and keeps the node unregistered
+	// until Reregister: Status, once the home agent has agreed.
+	Deregister struct{}
+)
+
+// Status is the node at a glance.
+type Status struct {
+	Role          string             `json:"role"`
+	State         string             `json:"state"` // registered, registering, home, returning, deregistered, idle
+	HomeAddress   netip.Addr         `json:"home_address,omitzero"`
+	NAI           string             `json:"nai,omitempty"`
+	HomeAgent     netip.Addr         `json:"home_agent,omitzero"`
+	CareOfAddress netip.Addr         `json:"care_of_address,omitzero"`
+	Link          string             `json:"link,omitempty"`
+	Encapsulation string             `json:"encapsulation,omitempty"`
+	ReverseTunnel bool               `json:"reverse_tunnel"`
+	Routes        []netip.Prefix     `json:"routes"`
+	Registered    []RegistrationInfo `json:"registrations"`
+	Problem       *Problem           `json:"problem,omitempty"`
+}
+
+// RegistrationInfo is one registration. Times are of the wall clock.
+type RegistrationInfo struct {
+	Link           string     `json:"link"`
+	CareOfAddress  netip.Addr `json:"care_of_address"`
+	HomeAgent      netip.Addr `json:"home_agent"`
+	State          string     `json:"state"` // registered, renewing, requesting, refused, deregistering, idle
+	Active         bool       `json:"active"`
+	Encapsulation  string     `json:"encapsulation,omitempty"`
+	Since          time.Time  `json:"since,omitzero"`
+	Expires        time.Time  `json:"expires,omitzero"`
+	Granted        float64    `json:"granted_seconds,omitempty"`
+	RoundTrip      float64    `json:"round_trip_seconds,omitempty"`
+	Identification string     `json:"identification,omitempty"` // of the last accepted request, hexadecimal
+	Transmissions  int        `json:"transmissions,omitempty"`  // of the present attempt
+	NextRequest    time.Time  `json:"next_request,omitzero"`
+	SPI            uint32     `json:"spi"`
+}
+
+// UplinkInfo is one interface.
+type UplinkInfo struct {
+	Link          string       `json:"link"`
+	Priority      int          `json:"priority"`
+	Usable        bool         `json:"usable"`
+	Why           string       `json:"why,omitempty"` // it is not usable
+	Home          bool         `json:"home"`
+	CareOfAddress netip.Addr   `json:"care_of_address,omitzero"`
+	Gateways      []netip.Addr `json:"gateways"`
+	Active        bool         `json:"active"`
+}
+
+// AssociationInfo is a mobility security association without its secret.
+type AssociationInfo struct {
+	HomeAgent string `json:"home_agent"` // address, name, or "any"
+	SPI       uint32 `json:"spi"`
+	Algorithm string `json:"algorithm"`
+	Replay    string `json:"replay"`
+	Key       string `json:"key"` // a fingerprint
+}
+
+// A Counter counts one thing since the start.
+type Counter struct {
+	Name  string `json:"name"`
+	Value uint64 `json:"value"`
+}
+
+// counters counts notes by kind, and denials by code.
+type counters struct {
+	kinds map[note.Kind]uint64
+	codes map[uint8]uint64
+}
+
+func (c *counters) init() {
+	c.kinds, c.codes = make(map[note.Kind]uint64), make(map[uint8]uint64)
+}
+
+func (c *counters) count(t note.Note) {
+	c.kinds[t.Kind]++
+	if t.Kind == note.Refused {
+		c.codes[t.Code]++
+	}
+}
+
+func (c *counters) list() []Counter {
+	var list []Counter
+	for kind, v := range c.kinds {
+		list = append(list, Counter{string(kind), v})
+	}
+	for code, v := range c.codes {
+		list = append(list, Counter{fmt.Sprintf("refused-%03d", code), v})
+	}
+	slices.SortFunc(list, func(a, b Counter) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+// advice is what an operator can do about a denial.
+func advice(c mip4.Code) string { return mip4.ExplainCode(c).Do }
+
+// Answer answers a command.
+func (n *Node) Answer(c engine.Command, value any, err error) {
+	n.Emit(engine.Result{Ticket: c.Ticket, Value: value, Err: err})
+}
+
+// command hands a command to its receiver.
+func (n *Node) command(c engine.Command) {
+	name := fmt.Sprintf("%T", c.Value)
+	for _, h := range n.commands {
+		if fmt.Sprintf("%T", h.sample) == name {
+			h.run(c)
+			return
+		}
+	}
+	n.Answer(c, nil, fmt.Errorf("mn: unknown command %s", name))
+}
+
+// baseCommands are the base's rows.
+func (n *Node) baseCommands() {
+	show := func(sample any, value func() any) {
+		n.Command("base", sample, func(c engine.Command) { n.Answer(c, value(), nil) })
+	}
+	show(ShowStatus{}, func() any { return n.status() })
+	show(ShowRegistrations{}, func() any { return n.infos() })
+	show(ShowUplinks{}, func() any { return n.uplinkInfos() })
+	show(ShowAssociations{}, func() any { return n.associations() })
+	show(ShowStages{}, func() any { return n.stages.describe() })
+	show(ShowCounters{}, func() any { return n.counters.list() })
+	n.Command("base", Reregister{}, n.reregister)
+	n.Command("base", Deregister{}, n.deregister)
+}
+
+// reregister makes every link count as attached anew.
+func (n *Node) reregister(c engine.Command) {
+	n.stopped = false
+	for _, u := range n.uplinks {
+		u.attached = true
+	}
+	if n.broken() {
+		for _, r := range n.links {
+			r.refusals = 0
+		}
+	}
+	n.rechoose = true
+	n.Answer(c, n.status(), nil)
+}
+
+// deregister asks the home agent to end all bindings.
+func (n *Node) deregister(c engine.Command) {
+	if n.home != nil || !n.address.IsValid() || n.active == nil || !n.active.live || n.broken() {
+		// At home the node is deregistered already; without a path nobody
+		// can be told, and the lifetime does it.
+		var err error
+		if n.home == nil && n.active != nil {
+			err = errors.New("mn: no uplink to deregister over; the home agent keeps the binding until it expires")
+		}
+		n.forget()
+		n.Answer(c, n.status(), err)
+		return
+	}
+	n.stopped = true
+	n.leaving = append(n.leaving, c.Ticket)
+	for _, r := range n.registrations() {
+		if r != n.active {
+			r.giveUp()
+		}
+	}
+	n.begin(n.active, DeregisterAll)
+}
+
+// deregistered ends a Deregister, agreed or not.
+func (n *Node) deregistered(r *Registration, agreed bool) {
+	var err error
+	if agreed {
+		n.Tell(n.noteOf(r, note.Note{Kind: note.Deregistered, Level: note.Info}))
+	} else {
+		err = errors.New("mn: the home agent did not answer; it keeps the binding until it expires")
+	}
+	n.forget()
+	for _, t := range n.leaving {
+		n.Emit(engine.Result{Ticket: t, Value: n.status(), Err: err})
+	}
+	n.leaving = nil
+}
+
+// forget drops every registration and stays unregistered.
+func (n *Node) forget() {
+	n.stopped = true
+	for _, r := range n.registrations() {
+		if r == n.home {
+			continue
+		}
+		r.giveUp()
+		if r.live {
+			r.end()
+			n.saveRegistration(r)
+		}
+	}
+	n.active, n.drains = nil, nil
+}
+
+func (n *Node) status() Status {
+	s := Status{
+		Role: role, State: n.state(), HomeAddress: n.address, NAI: string(n.cfg.NAI),
+		Routes: slices.Clone(n.cfg.Routes), Registered: n.infos(),
+	}
+	if agent, ok := n.roster.current(); ok {
+		s.HomeAgent = agent.address
+	}
+	if r := n.active; r != nil && r.live && n.home == nil {
+		s.HomeAgent, s.CareOfAddress, s.Link = r.Key.HomeAgent, r.Key.CareOf, r.Key.Link
+		s.Encapsulation, s.ReverseTunnel = r.Tunnel.Encap.String(), r.Reverse
+	}
+	if n.problem.Code != 0 {
+		p := n.problem
+		s.Problem = &p
+	}
+	return s
+}
+
+func (n *Node) state() string {
+	switch {
+	case n.atHome:
+		return "home"
+	case n.home != nil:
+		return "returning"
+	case n.stopped:
+		return "deregistered"
+	case !n.broken():
+		return "registered"
+	}
+	for _, r := range n.links {
+		if r.try != nil {
+			return "registering"
+		}
+	}
+	return "idle"
+}
+
+func (n *Node) infos() []RegistrationInfo {
+	list := []RegistrationInfo{}
+	for _, r := range n.registrations() {
+		if !r.live && r.try == nil {
+			continue
+		}
+		i := RegistrationInfo{
+			Link: r.Key.Link, CareOfAddress: r.Key.CareOf, HomeAgent: r.Key.HomeAgent,
+			State: r.state(), Active: r == n.active && r.live,
+			NextRequest: n.now.WallOf(engine.Earliest(r.retryAt, r.renewAt)),
+		}
+		if r.association != nil {
+			i.SPI = r.association.SPI()
+		}
+		if r.live {
+			i.Encapsulation = r.Tunnel.Encap.String()
+			i.Since, i.Expires = n.now.WallOf(r.since), n.now.WallOf(r.expires)
+			i.Granted = r.Granted.Seconds()
+			i.Identification = fmt.Sprintf("%016s", strconv.FormatUint(r.accepted, 16))
+		}
+		if u := n.uplinks[r.Key.Link]; u != nil {
+			i.RoundTrip = u.rtt.Seconds()
+		}
+		if r.try != nil {
+			i.Transmissions = r.try.transmissions
+		}
+		list = append(list, i)
+	}
+	return list
+}
+
+func (r *Registration) state() string {
+	switch {
+	case r.try != nil && r.try.purpose != Register:
+		return "deregistering"
+	case r.live && r.try != nil:
+		return "renewing"
+	case r.live:
+		return "registered"
+	case r.refusals > 0:
+		return "refused"
+	case r.try != nil:
+		return "requesting"
+	}
+	return "idle"
+}
+
+func (n *Node) uplinkInfos() []UplinkInfo {
+	x := &Choice{Now: n.now, Node: n}
+	for _, u := range n.uplinksByName() {
+		x.Candidates = append(x.Candidates, Candidate{Link: u.link, Priority: n.priority(u.link.Name)})
+	}
+	engine.Pipeline[*Choice]{&n.Choose}.Run(x, new(engine.Position))
+	list := []UplinkInfo{}
+	for _, c := range x.Candidates {
+		list = append(list, UplinkInfo{
+			Link: c.Link.Name, Priority: c.Priority, Usable: c.Unusable == "", Why: c.Unusable, Home: c.Home,
+			CareOfAddress: c.CareOf, Gateways: append([]netip.Addr{}, c.Link.Gateways...),
+			Active: n.active != nil && n.active.live && n.active.of(c),
+		})
+	}
+	return list
+}
+
+func (n *Node) associations() []AssociationInfo {
+	list := []AssociationInfo{}
+	for _, h := range n.cfg.HomeAgents {
+		name := h.Name
+		if name == "" {
+			name = h.Address.String()
+		}
+		a := h.Association
+		list = append(list, AssociationInfo{name, a.SPI(), a.Algorithm().String(), a.Replay().String(), a.Key().String()})
+	}
+	if a := n.cfg.Association; a != nil && len(list) == 0 {
+		list = append(list, AssociationInfo{"any", a.SPI(), a.Algorithm().String(), a.Replay().String(), a.Key().String()})
+	}
+	return list
+}

@@ -1,0 +1,36 @@
+// Package mn is the mobile node of RFC 5944 section 3.6 with a co-located
+// care-of address, network access identifiers (RFC 2794) and reverse
+// tunnelling (RFC 3024): a pure machine that is told what the node's links
+// are and what its home agent answers, and says what to send and which
+// tunnels the node's home address uses.
+//
+// The node holds several registrations at a time, keyed by uplink, care-of
+// address and home agent. A move to a living uplink is made before it breaks:
+// the new care-of address is registered without the S bit while the old
+// tunnel still works, and the replaced tunnel stays receive-only for two
+// seconds. When the uplink is lost, every live uplink registers at once, the
+// preferred one last, so that it is the one that the home agent keeps; data
+// go through the preferred one together with its request.
+//
+// One file per concern:
+//
+//	config.go          what the node is told at its start
+//	node.go            the machine: events in, actions out
+//	exchange.go        what hooks see: Hearing, Choice, Attempt, Response, Movement, Probe
+//	tables.go          claims, message handlers, encapsulations, timers, commands of features
+//	link.go            uplinks and their limits (Heard)
+//	choose.go          which uplink registers when (Choose)
+//	agents.go          home agents: lists, names, discovery
+//	registration.go    a registration and its deadlines
+//	request.go         requests and their retransmission (Request)
+//	identification.go  replay protection, seen from the mobile node
+//	reply.go           checks of replies (Reply)
+//	accept.go, deny.go what an answer leads to (Accepted, Denied)
+//	home.go            returning home and leaving it (Home)
+//	forwarding.go      the forwarding entry that all this amounts to
+//	records.go         what outlives the process
+//	commands.go        what the operator sees and orders
+//
+// What must not go in here: sockets, clocks, and anything that an optional
+// RFC adds.
+package mn

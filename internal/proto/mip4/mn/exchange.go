@@ -1,0 +1,199 @@
+package mn
+
+import (
+	"net/netip"
+	"time"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/wire/encap"
+	"careof/wire/mip4"
+)
+
+// A Hearing is news of a link: the exchange of the stage Heard.
+type Hearing struct {
+	Now      engine.Now
+	Node     *Node
+	Old, New engine.Link
+	// Attached says that the link is now attached to another network than
+	// before, though its address may be the same: what was registered over
+	// it must be registered again.
+	Attached bool
+}
+
+// A Choice is the question which uplinks shall be registered: the exchange of
+// the stage Choose.
+type Choice struct {
+	Now        engine.Now
+	Node       *Node
+	Candidates []Candidate // in order of name until the last hook; then the preferred first
+}
+
+// A Candidate is one interface in a Choice.
+type Candidate struct {
+	Link     engine.Link
+	Priority int
+	CareOf   netip.Addr // the address to register; invalid when there is none
+	Home     bool       // the link is the home network
+	Unusable string     // why it cannot be used; empty when it can
+}
+
+// A Purpose says what a request is for.
+type Purpose uint8
+
+const (
+	Register      Purpose = iota // register a care-of address
+	DeregisterOne                // end the registration of one care-of address
+	DeregisterAll                // end all registrations of the node
+)
+
+// An Attempt is one request on its way out: the exchange of the stage
+// Request. Hooks fill it in; the node then gives it its Identification, lays
+// it out, authenticates and sends it.
+type Attempt struct {
+	Now          engine.Now
+	Node         *Node
+	Registration *Registration
+	Purpose      Purpose
+	Transmission int // 1 for the first request of an attempt
+
+	Request mip4.RegistrationRequest
+	Link    string
+	Src     netip.AddrPort // port 0: the socket of that uplink
+	Dst     netip.AddrPort
+	TTL     uint8
+	HW      engine.HardwareAddr
+
+	// Tunnels are the tunnels that may come of this request, the most
+	// likely first. While the request is pending during a move they already
+	// receive, and the first may send.
+	Tunnels []forward.Tunnel
+
+	// Answer answers the question of a hook that awaited one.
+	Answer engine.Answer
+
+	extensions []zoned
+	at         engine.Position
+}
+
+type zoned struct {
+	zone    mip4.Zone
+	payload mip4.Payload
+}
+
+// Add puts an extension into the request.
+func (x *Attempt) Add(z mip4.Zone, p mip4.Payload) {
+	x.extensions = append(x.extensions, zoned{z, p})
+}
+
+// Limit lowers the lifetime that is asked for; it never raises it.
+func (x *Attempt) Limit(d time.Duration) {
+	if s := seconds(d); s < x.Request.Lifetime && x.Purpose == Register {
+		x.Request.Lifetime = max(s, 1)
+	}
+}
+
+// A Response is a reply that matched a pending request: the exchange of the
+// stages Reply, Accepted and Denied.
+type Response struct {
+	Now          engine.Now
+	Node         *Node
+	Registration *Registration
+	Sent         Sent // the request that it answers
+	Packet       engine.Packet
+	Message      *mip4.Message
+	Reply        mip4.RegistrationReply
+
+	// Authentic says that the home agent's authenticator was there and
+	// holds, or that the association asks for none.
+	Authentic bool
+
+	// Facts that a hook may replace; the node judges and uses them after
+	// the last hook.
+	HomeAgentOK   bool           // the reply's Home Agent field is acceptable
+	Encap, Inside encap.Kind     // of the tunnel
+	Peer          netip.AddrPort // the tunnel's other end
+	Granted       time.Duration  // lifetime, counted from Sent.At
+
+	// Denied: Retry sends a new request at once; a Why says in a few words what changed.
+	Retry bool
+	Why   string
+
+	// Answer answers the question of a hook that awaited one.
+	Answer engine.Answer
+
+	at engine.Position
+}
+
+// Limit lowers the granted lifetime; it never raises it.
+func (x *Response) Limit(d time.Duration) { x.Granted = min(x.Granted, d) }
+
+// A Movement says that the tunnel to send through changed: the exchange of
+// the stages Moved and Home.
+type Movement struct {
+	Now  engine.Now
+	Node *Node
+	From *Registration // nil when there was none
+	To   *Registration // nil when the node came home
+}
+
+// A Probe is what became known about a registration's path: the exchange of
+// the stage Probed.
+type Probe struct {
+	Now          engine.Now
+	Node         *Node
+	Registration *Registration
+	Alive        bool
+	Why          string
+}
+
+// stages are the named points at which the base and the features act.
+type stages struct {
+	Heard    engine.Stage[*Hearing]
+	Choose   engine.Stage[*Choice]
+	Request  engine.Stage[*Attempt]
+	Reply    engine.Stage[*Response]
+	Accepted engine.Stage[*Response]
+	Denied   engine.Stage[*Response]
+	Moved    engine.Stage[*Movement]
+	Home     engine.Stage[*Movement]
+	Probed   engine.Stage[*Probe]
+}
+
+func (s *stages) name() {
+	s.Heard.Name, s.Heard.Section = "Heard", "5944#2.4"
+	s.Heard.Doc = "News of a link. A hook may say that the link is attached to another network."
+	s.Choose.Name, s.Choose.Section = "Choose", "5944#3.6"
+	s.Choose.Doc = "Which uplinks are to be registered. A hook may declare candidates unusable or change their priority."
+	s.Request.Name, s.Request.Section = "Request", "5944#3.6.1"
+	s.Request.Doc = "A request is put together. A hook may set flags, lower the lifetime, add extensions and tunnels to expect."
+	s.Reply.Name, s.Reply.Section = "Reply", "5944#3.6.2.1"
+	s.Reply.Doc = "A reply to a pending request is checked. A hook may drop it or make its Home Agent field acceptable."
+	s.Accepted.Name, s.Accepted.Section = "Accepted", "5944#3.6.2.2"
+	s.Accepted.Doc = "A request was accepted. A hook may set the tunnel's encapsulation and end, and lower the lifetime."
+	s.Denied.Name, s.Denied.Section = "Denied", "5944#3.6.2.3"
+	s.Denied.Doc = "A request was denied. A hook may repair what was wrong and ask for a new request."
+	s.Moved.Name, s.Moved.Section = "Moved", "5944#3.6.2.2"
+	s.Moved.Doc = "The node sends through another tunnel than before."
+	s.Home.Name, s.Home.Section = "Home", "5944#4.6"
+	s.Home.Doc = "The node is at home and its home agent knows it."
+	s.Probed.Name, s.Probed.Section = "Probed", "3519#4.10"
+	s.Probed.Doc = "A path was found alive or dead. The base registers again over a dead one."
+}
+
+// describe lists the stages in their order.
+func (s *stages) describe() []engine.StageInfo {
+	var list []engine.StageInfo
+	list = append(list, engine.Pipeline[*Hearing]{&s.Heard}.Describe(role)...)
+	list = append(list, engine.Pipeline[*Choice]{&s.Choose}.Describe(role)...)
+	list = append(list, engine.Pipeline[*Attempt]{&s.Request}.Describe(role)...)
+	list = append(list, engine.Pipeline[*Response]{&s.Reply, &s.Accepted, &s.Denied}.Describe(role)...)
+	list = append(list, engine.Pipeline[*Movement]{&s.Moved, &s.Home}.Describe(role)...)
+	list = append(list, engine.Pipeline[*Probe]{&s.Probed}.Describe(role)...)
+	return list
+}
+
+// seconds converts a duration to whole seconds of a Lifetime field.
+func seconds(d time.Duration) uint16 {
+	return uint16(min(max(d/time.Second, 0), mip4.LifetimeInfinite))
+}

@@ -1,0 +1,138 @@
+package mn
+
+import (
+	"iter"
+	"net/netip"
+	"reflect"
+	"time"
+
+	"careof/internal/core/forward"
+)
+
+// entry is what the data plane should do for the home address now; ok is
+// false while there is no home address. Without any tunnel the entry stays:
+// it is what keeps packets of the home address from leaving another way.
+func (n *Node) entry() (e forward.Entry, ok bool) {
+	if !n.address.IsValid() {
+		return forward.Entry{}, false
+	}
+	e = forward.Entry{
+		Key: n.Key(), Role: forward.MobileNode,
+		Inner:     netip.PrefixFrom(n.address, 32),
+		Routes:    n.cfg.Routes,
+		HomeLink:  n.homeLink(),
+		Broadcast: n.cfg.Broadcast,
+	}
+	if e.HomeLink != "" || n.stopped {
+		return e, true
+	}
+	add := func(t forward.Tunnel) {
+		for _, o := range e.Tunnels {
+			if same(o, t) {
+				return
+			}
+		}
+		e.Tunnels = append(e.Tunnels, t)
+	}
+	broken := n.broken()
+	moving := false // a registration is live, so that packets may come and go
+	for _, r := range n.registrations() {
+		moving = moving || r.live
+	}
+	if !broken {
+		t := n.active.Tunnel
+		t.Until = n.active.expires
+		if !n.active.Reverse {
+			t.Mode = forward.Receive // packets from the home address go their own way
+		}
+		add(t)
+	} else if moving {
+		// Break before make: data follow the request at once. The home agent
+		// takes them as soon as it has accepted it; waiting for its reply
+		// would cost a round trip more.
+		if r := n.earliest(); r != nil {
+			t := r.try.tunnels[0]
+			t.Mode = forward.Both
+			add(t)
+		}
+	}
+	for _, r := range n.registrations() {
+		if r.live {
+			t := r.Tunnel
+			t.Mode, t.Until = forward.Receive, r.expires
+			add(t)
+		}
+		if moving && r.try != nil && r.try.purpose == Register {
+			// The first packet through the new tunnel may overtake the reply.
+			for _, t := range r.try.tunnels {
+				t.Mode = forward.Receive
+				add(t)
+			}
+		}
+	}
+	for _, t := range n.drains {
+		add(t)
+	}
+	return e, true
+}
+
+// earliest is the attempt whose tunnel may be used before it is accepted: that
+// of the preferred uplink.
+func (n *Node) earliest() *Registration {
+	for _, c := range n.choice {
+		for _, r := range n.registrations() {
+			if r.of(c) && r.try != nil && r.try.purpose == Register && len(r.try.tunnels) > 0 {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+// change is the step from what the data plane was last told to the present
+// entry, and whether it changes the home link.
+func (n *Node) change() (changes []forward.Change, homeLink bool) {
+	e, ok := n.entry()
+	if !ok || !n.putAgain.IsZero() {
+		return nil, false
+	}
+	old := n.applied
+	n.applied = &e
+	switch {
+	case old == nil && !n.began:
+		n.began = true
+		return []forward.Change{{Op: forward.Put, Entry: e}}, e.HomeLink != ""
+	case old != nil && reflect.DeepEqual(*old, e):
+		return nil, false
+	case old != nil && refreshed(*old, e):
+		return []forward.Change{{
+			Op:    forward.Extend,
+			Entry: forward.Entry{Key: e.Key, Role: e.Role, Inner: e.Inner},
+			Until: e.Tunnels[0].Until,
+		}}, false
+	}
+	return []forward.Change{{Op: forward.Put, Entry: e}}, old == nil || old.HomeLink != e.HomeLink
+}
+
+// refreshed says that nothing but the end of the sending tunnel differs.
+func refreshed(old, e forward.Entry) bool {
+	if len(old.Tunnels) == 0 || len(old.Tunnels) != len(e.Tunnels) || e.Tunnels[0].Mode == forward.Receive {
+		return false
+	}
+	level := func(e forward.Entry) forward.Entry {
+		tunnels := append([]forward.Tunnel(nil), e.Tunnels...)
+		tunnels[0].Until = time.Time{}
+		e.Tunnels = tunnels
+		return e
+	}
+	return reflect.DeepEqual(level(old), level(e))
+}
+
+// Entries implements [engine.Persistent].
+func (n *Node) Entries() iter.Seq[forward.Entry] {
+	return func(yield func(forward.Entry) bool) {
+		if e, ok := n.entry(); ok {
+			yield(e)
+		}
+	}
+}

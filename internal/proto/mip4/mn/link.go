@@ -1,0 +1,140 @@
+package mn
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/note"
+)
+
+// An uplink is what the node keeps about one interface.
+type uplink struct {
+	link     engine.Link
+	attached bool          // attached anew since the last attempt over it
+	rtt      time.Duration // smoothed, request to reply; 0 while unknown
+	tokens   int
+	filled   time.Time
+}
+
+// Rate of requests on one uplink. A link event starts a new attempt at once,
+// so the one-second rule of RFC 5944 section 3.6.3 holds within an attempt;
+// this bounds the attempts of a link that flaps: a short burst, and "a mobile
+// node MUST NOT attempt to register more often than once per second" (section
+// 3.6) on average.
+const (
+	burst  = 4
+	refill = minimumInterval
+)
+
+// take takes leave to send one request now; otherwise it says when to ask again.
+//
+//rfc:5944#3.6
+func (u *uplink) take(mono time.Time) (again time.Time, ok bool) {
+	if u.filled.IsZero() {
+		u.tokens, u.filled = burst, mono
+	}
+	if n := int(mono.Sub(u.filled) / refill); n > 0 {
+		u.tokens = min(u.tokens+n, burst)
+		u.filled = u.filled.Add(time.Duration(n) * refill)
+	}
+	if u.tokens == 0 {
+		return u.filled.Add(refill), false
+	}
+	if u.tokens == burst {
+		u.filled = mono // an idle bucket does not store the time it was full
+	}
+	u.tokens--
+	return time.Time{}, true
+}
+
+// measure takes one round trip into the smoothed round-trip time.
+func (u *uplink) measure(took time.Duration) {
+	if u.rtt == 0 {
+		u.rtt = took
+		return
+	}
+	u.rtt += (took - u.rtt) / 8
+}
+
+// firstTimeout: "The minimum value SHOULD be large enough to account for the
+// size of the messages, twice the round-trip time for transmission to the
+// home agent, and at least an additional 100 milliseconds" and "MUST NOT be
+// less than 1 second".
+//
+//rfc:5944#3.6.3
+func (u *uplink) firstTimeout() time.Duration {
+	return max(minimumInterval, 2*u.rtt+processing)
+}
+
+// heard takes the present state of a link.
+func (n *Node) heard(link engine.Link) {
+	if !n.allowed(link.Name) {
+		return
+	}
+	u := n.uplinks[link.Name]
+	if u == nil {
+		if link.Gone {
+			return
+		}
+		u = &uplink{}
+		n.uplinks[link.Name] = u
+	}
+	link.Addresses = slices.Clone(link.Addresses)
+	link.Gateways = slices.Clone(link.Gateways)
+	x := &Hearing{Now: n.now, Node: n, Old: u.link, New: link}
+	engine.Pipeline[*Hearing]{&n.Heard}.Run(x, new(engine.Position))
+	wasUp, isUp := x.Old.Up && !x.Old.Gone, link.Up && !link.Gone
+	switch {
+	case isUp && !wasUp:
+		n.Tell(note.Note{Kind: note.LinkUp, Link: link.Name})
+	case wasUp && !isUp:
+		n.Tell(note.Note{Kind: note.LinkDown, Link: link.Name})
+	}
+	u.link = link
+	if x.Attached {
+		// The round-trip time and the NAT belonged to the network before.
+		u.attached, u.rtt = true, 0
+	}
+	if link.Gone {
+		// A rate limit outlives its interface, or a flapping driver would
+		// reset it.
+		u.link = engine.Link{Name: link.Name, Gone: true}
+	}
+	n.rechoose = true
+}
+
+// allowed says whether the configuration lets an interface be used.
+func (n *Node) allowed(name string) bool {
+	if name == n.cfg.HomeLink && name != "" || len(n.cfg.Uplinks) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(n.cfg.Uplinks, func(u UplinkConfig) bool { return u.Interface == name })
+}
+
+// priority is the configured one.
+func (n *Node) priority(name string) int {
+	for _, u := range n.cfg.Uplinks {
+		if u.Interface == name {
+			return u.Priority
+		}
+	}
+	return 0
+}
+
+// heardAttachment: a link that came up, or whose addresses or gateway
+// changed, is attached anew.
+func heardAttachment(x *Hearing) engine.Verdict {
+	if !x.New.Up || x.New.Gone {
+		return engine.Next()
+	}
+	if !x.Old.Up || x.Old.Gone ||
+		!slices.Equal(x.Old.Addresses, x.New.Addresses) ||
+		!slices.Equal(firstOf(x.Old.Gateways), firstOf(x.New.Gateways)) {
+		x.Attached = true
+	}
+	return engine.Next()
+}
+
+func firstOf(list []netip.Addr) []netip.Addr { return list[:min(1, len(list))] }

@@ -1,0 +1,333 @@
+package mn
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+)
+
+// role is the name of this role in notes and listings.
+const role = "mobile-node"
+
+// A Node is a mobile node. It implements [engine.Machine] and
+// [engine.Persistent]; it is not safe for concurrent use.
+type Node struct {
+	stages
+	tables
+
+	cfg Config
+	rng *rand.Rand
+	now engine.Now // of the present Step
+
+	uplinks   map[string]*uplink
+	links     map[RegistrationKey]*Registration
+	active    *Registration // the one to send through; nil when there is none
+	home      *Registration // at home: what ends the bindings; nil when away
+	atHome    bool          // the home agent knows that the node is at home
+	stopped   bool          // the operator deregistered the node
+	choice    []Candidate   // of the last Choose, the usable ones, preferred first
+	rechoose  bool
+	plainOnly bool // the home agent knows no simultaneous bindings (code 1)
+
+	address  netip.Addr // home address, configured or given; invalid while unknown
+	roster   roster
+	clocks   map[netip.Addr]*sequence
+	drains   []forward.Tunnel
+	applied  *forward.Entry // as the data plane was last told
+	putAgain time.Time      // when to repeat what the data plane refused
+
+	tickets   engine.Ticket
+	asked     map[engine.Ticket]func(engine.Answer)
+	committed map[engine.Ticket]func(error)
+	leaving   []engine.Ticket // commands that wait for the deregistration
+
+	counters counters
+	problem  Problem
+
+	// what the present Step says, by kind
+	arp, sends, rest []engine.Action
+	saves            map[string][]byte
+	stored           map[string]string
+	began            bool
+}
+
+// New makes a mobile node. features add themselves to its stages and tables;
+// the order of features is the order of their hooks.
+func New(cfg Config, rng *rand.Rand, features ...func(*Node) error) (*Node, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	if rng == nil {
+		return nil, errors.New("mn: no source of random numbers")
+	}
+	n := &Node{
+		cfg:       cfg,
+		rng:       rng,
+		address:   cfg.HomeAddress,
+		uplinks:   make(map[string]*uplink),
+		links:     make(map[RegistrationKey]*Registration),
+		clocks:    make(map[netip.Addr]*sequence),
+		asked:     make(map[engine.Ticket]func(engine.Answer)),
+		committed: make(map[engine.Ticket]func(error)),
+		saves:     make(map[string][]byte),
+		stored:    make(map[string]string),
+	}
+	n.counters.init()
+	n.roster.init(&n.cfg)
+	n.stages.name()
+	n.base()
+	for _, f := range features {
+		if err := f(n); err != nil {
+			return nil, fmt.Errorf("mn: %w", err)
+		}
+	}
+	if err := n.tables.err(); err != nil {
+		return nil, fmt.Errorf("mn: %w", err)
+	}
+	return n, nil
+}
+
+// base is the base protocol: its hooks stand first in every stage.
+func (n *Node) base() {
+	n.Heard.Add("base", "attachment", heardAttachment)
+	n.Choose.Add("base", "address", chooseAddress)
+	n.Choose.Add("base", "home", chooseHome)
+	n.Choose.Judge(chooseOrder)
+	n.Request.Add("base", "fields", requestFields)
+	n.Request.Add("base", "identity", requestIdentity)
+	n.Request.Add("base", "tunnels", requestTunnels)
+	n.Reply.Add("base", "authenticate", replyAuthenticate)
+	n.Reply.Add("base", "fields", replyFields)
+	n.Reply.Judge(replyJudge)
+	n.Accepted.Add("base", "lifetime", acceptLifetime)
+	n.Accepted.Add("base", "tunnel", acceptTunnel)
+	n.Denied.Add("base", "repair", denyRepair)
+	n.Probed.Judge(probedJudge)
+	n.baseTables()
+}
+
+// Config returns the configuration with its defaults. It must not be changed.
+func (n *Node) Config() Config { return n.cfg }
+
+// Now is the instant of the present Step, for hooks.
+func (n *Node) Now() engine.Now { return n.now }
+
+// Rand is the node's source of random numbers.
+func (n *Node) Rand() *rand.Rand { return n.rng }
+
+// HomeAddress is the node's home address, invalid while it is unknown.
+func (n *Node) HomeAddress() netip.Addr { return n.address }
+
+// Active is the registration through whose tunnel the node sends, nil when
+// there is none.
+func (n *Node) Active() *Registration { return n.active }
+
+// Key is the key of the node's forwarding entry; empty while the home address
+// is unknown.
+func (n *Node) Key() forward.Key {
+	if !n.address.IsValid() {
+		return ""
+	}
+	return forward.Key(role + "/" + n.address.String())
+}
+
+// Emit adds an action to what the present Step says. It is for hooks and
+// handlers of features.
+func (n *Node) Emit(a engine.Action) { n.rest = append(n.rest, a) }
+
+// Tell adds a note, with the role and the node's identity filled in.
+func (n *Node) Tell(t note.Note) {
+	t.Role = role
+	if !t.HomeAddress.IsValid() {
+		t.HomeAddress = n.address
+	}
+	t.NAI = string(n.cfg.NAI)
+	n.counters.count(t)
+	n.rest = append(n.rest, engine.Tell{Note: t})
+}
+
+// maxAsked bounds the questions that are open at a time.
+const maxAsked = 64
+
+// Ask puts a question to the world and calls then with its answer. Beyond a
+// bound of open questions it answers at once with an error.
+func (n *Node) Ask(question any, then func(engine.Answer)) {
+	if len(n.asked) >= maxAsked {
+		then(engine.Answer{Err: errors.New("mn: too many open questions")})
+		return
+	}
+	n.tickets++
+	n.asked[n.tickets] = then
+	n.rest = append(n.rest, engine.Ask{Ticket: n.tickets, Question: question})
+}
+
+// Step implements [engine.Machine].
+func (n *Node) Step(now engine.Now, ev engine.Event) []engine.Action {
+	n.now = now
+	switch ev := ev.(type) {
+	case engine.LinkChanged:
+		n.heard(ev.Link)
+	case engine.Packet:
+		n.receive(ev)
+	case engine.Answer:
+		n.answered(ev)
+	case engine.Command:
+		n.command(ev)
+	case engine.Plane:
+		n.planeEvent(ev.Event)
+	case engine.Wake:
+	}
+	// Whatever the event was, deadlines that have come are met in the same
+	// step; a choice may follow from both.
+	n.due()
+	// Each round can only lead to a further one through an acceptance or a
+	// change of home agent, so few rounds settle it.
+	for range 4 {
+		if !n.rechoose {
+			break
+		}
+		n.rechoose = false
+		n.choose()
+	}
+	return n.flush()
+}
+
+// answered hands an answer to whoever waits for it.
+func (n *Node) answered(a engine.Answer) {
+	if then, ok := n.asked[a.Ticket]; ok {
+		delete(n.asked, a.Ticket)
+		then(a)
+		return
+	}
+	if then, ok := n.committed[a.Ticket]; ok {
+		delete(n.committed, a.Ticket)
+		then(a.Err)
+	}
+}
+
+// planeEvent hands an event of the data plane to the features, and takes
+// routers' complaints as a hint.
+func (n *Node) planeEvent(ev forward.Event) {
+	if u, ok := ev.(forward.Unreachable); ok && n.active != nil && u.Key == n.Key() && u.Peer == n.active.Tunnel.Peer.Addr() {
+		n.hint(n.active)
+	}
+	for _, h := range n.planeHandlers {
+		h.run(ev)
+	}
+}
+
+// hintAge is how old the last request must be before an unproven hint that
+// the path is dead leads to a new one.
+const hintAge = 5 * time.Second
+
+// hint registers again over a path that may be dead. Anybody can forge the
+// message that led here, so it costs at most one request in a while and ends
+// nothing.
+func (n *Node) hint(r *Registration) {
+	if r.try == nil && n.now.Mono.Sub(r.lastSent) >= hintAge {
+		n.begin(r, Register)
+	}
+}
+
+// Deadline implements [engine.Machine].
+func (n *Node) Deadline() time.Time {
+	at := engine.Earliest(n.putAgain, n.roster.resolveAt)
+	for _, r := range n.links {
+		at = engine.Earliest(at, r.deadline())
+	}
+	for _, t := range n.drains {
+		at = engine.Earliest(at, t.Until)
+	}
+	for _, t := range n.timers {
+		at = engine.Earliest(at, t.deadline())
+	}
+	if n.rechoose {
+		at = n.now.Mono
+	}
+	return at
+}
+
+// due meets every deadline that has come.
+func (n *Node) due() {
+	mono := n.now.Mono
+	come := func(at time.Time) bool { return !at.IsZero() && !at.After(mono) }
+	for _, r := range n.registrations() {
+		if come(r.expires) {
+			n.expired(r)
+		}
+		if come(r.renewAt) {
+			r.renewAt = time.Time{}
+			if r.live && r.try == nil {
+				n.begin(r, Register)
+			}
+		}
+		if come(r.retryAt) {
+			r.retryAt = time.Time{}
+			n.retry(r)
+		}
+		if r.idle(mono) {
+			delete(n.links, r.Key)
+		}
+	}
+	n.drains = slices.DeleteFunc(n.drains, func(t forward.Tunnel) bool { return come(t.Until) })
+	if come(n.roster.resolveAt) {
+		n.roster.resolveAt = time.Time{}
+		n.resolve()
+	}
+	if come(n.putAgain) {
+		n.putAgain = time.Time{} // flush compares with what is applied
+	}
+	for _, t := range n.timers {
+		if come(t.deadline()) {
+			t.run()
+		}
+	}
+}
+
+// flush puts the actions of this step in order.
+//
+// A request that belongs to a change of the home link waits for that change,
+// in the order of RFC 5944 section 4.6. All others leave at once: a request
+// promises nothing, and a handover must not wait for a disk.
+func (n *Node) flush() []engine.Action {
+	var out []engine.Action
+	change, homeLink := n.change()
+	put := func(then []engine.Action) {
+		n.tickets++
+		n.committed[n.tickets] = n.putDone
+		out = append(out, engine.Commit{Ticket: n.tickets, Changes: change, Then: then})
+	}
+	switch {
+	case len(change) > 0 && homeLink:
+		put(append(n.arp, n.sends...))
+	default:
+		out = append(out, n.arp...)
+		out = append(out, n.sends...)
+		if len(change) > 0 {
+			put(nil)
+		}
+	}
+	if records := n.changedRecords(); len(records) > 0 {
+		out = append(out, engine.Commit{Records: records})
+	}
+	out = append(out, n.rest...)
+	n.arp, n.sends, n.rest = nil, nil, nil
+	return out
+}
+
+// putDone learns whether the data plane took the entry.
+func (n *Node) putDone(err error) {
+	if err == nil {
+		return
+	}
+	n.applied, n.began = nil, false
+	n.putAgain = n.now.Mono.Add(time.Second)
+	n.Tell(note.Note{Kind: note.Failed, Level: note.Error, Why: "data plane: " + err.Error()})
+}

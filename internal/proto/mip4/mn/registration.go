@@ -1,0 +1,218 @@
+package mn
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+	"careof/wire/mip4"
+)
+
+// A RegistrationKey names a registration. One uplink may have two at a time
+// while its care-of address changes.
+type RegistrationKey struct {
+	Link      string
+	CareOf    netip.Addr
+	HomeAgent netip.Addr
+}
+
+func compareKeys(a, b RegistrationKey) int {
+	return cmp.Or(cmp.Compare(a.Link, b.Link), a.CareOf.Compare(b.CareOf), a.HomeAgent.Compare(b.HomeAgent))
+}
+
+// A Registration is what the node keeps about one care-of address at one home
+// agent. It is live while the home agent has accepted it; it may be on its
+// way at the same time, to be renewed.
+type Registration struct {
+	Key RegistrationKey
+
+	// Tunnel is the tunnel agreed on, while the registration is live.
+	Tunnel forward.Tunnel
+	// Reverse says that reverse tunnelling was agreed.
+	Reverse bool
+	// Granted is the lifetime that the home agent granted.
+	Granted time.Duration
+
+	association *assoc.Association
+	discover    bool // Key.HomeAgent is a directed broadcast
+
+	live       bool
+	accepted   uint64 // Identification of the accepted request
+	acceptedAt order
+	since      time.Time // when the registration became live
+	expires    time.Time // zero: never
+	renewAt    time.Time
+
+	try      *try
+	retryAt  time.Time
+	pending  []Sent // requests that may still be answered, oldest first
+	lastSent time.Time
+	refusals int // in a row
+
+	// repairs of what the home agent refused
+	limit time.Duration // of the requested lifetime; 0 for none
+	clear mip4.RequestFlags
+}
+
+// A try is an attempt: a request and its retransmissions.
+type try struct {
+	purpose       Purpose
+	transmissions int
+	repairs       int // requests sent at once because an answer said what was wrong
+	timeout       time.Duration
+	octets        []byte // of the last request, for the identical retransmission under nonces
+	sent          Sent
+	tunnels       []forward.Tunnel // to expect
+	until         time.Time        // of those tunnels
+}
+
+// A Sent is what is kept of a request until it is answered: "For each pending
+// registration, the mobile node maintains the following information" (RFC
+// 5944 section 3.6).
+type Sent struct {
+	Identification uint64
+	At             time.Time // monotonic, of its first transmission
+	Purpose        Purpose
+	Request        mip4.RegistrationRequest // with the requested lifetime and care-of address
+	Dst            netip.AddrPort
+	repeated       bool // sent again unchanged: a round trip cannot be measured
+}
+
+const (
+	// maxPending bounds the requests of a registration that may still be answered.
+	maxPending = 8
+	// pendingFor is how long a request may still be answered. The remaining
+	// lifetime of the request bounds it too.
+	pendingFor = time.Minute
+	// maxRepairs bounds the requests that answers provoke within one attempt,
+	// so that a confused home agent gets no more than a few.
+	maxRepairs = 3
+	// failedAfter is how many unanswered requests make the node try another
+	// home agent.
+	failedAfter = 3
+	// refusedFirst is the pause after a denial that cannot be repaired; it
+	// doubles up to the retransmission cap.
+	refusedFirst = 5 * time.Second
+)
+
+// registration finds or makes the registration with this key.
+func (n *Node) registration(k RegistrationKey, agent candidateAgent) *Registration {
+	r := n.links[k]
+	if r == nil {
+		r = &Registration{Key: k}
+		n.links[k] = r
+	}
+	r.association, r.discover = agent.association, agent.discover
+	return r
+}
+
+// registrations lists all in the order of their keys.
+func (n *Node) registrations() []*Registration {
+	list := make([]*Registration, 0, len(n.links))
+	for _, r := range n.links {
+		list = append(list, r)
+	}
+	slices.SortFunc(list, func(a, b *Registration) int { return compareKeys(a.Key, b.Key) })
+	return list
+}
+
+// Live says whether the home agent has accepted the registration.
+func (r *Registration) Live() bool { return r.live }
+
+// Expires is when the registration ends, on the monotonic clock; zero for never.
+func (r *Registration) Expires() time.Time { return r.expires }
+
+func (r *Registration) deadline() time.Time {
+	at := r.retryAt
+	if r.live {
+		at = engine.Earliest(at, r.expires, r.renewAt)
+	}
+	return at
+}
+
+// idle says that nothing is kept that matters any more.
+func (r *Registration) idle(mono time.Time) bool {
+	r.pending = slices.DeleteFunc(r.pending, func(s Sent) bool {
+		life := pendingFor
+		if l := lifetimeOf(s.Request.Lifetime); s.Purpose == Register && l < life {
+			life = l
+		}
+		return mono.Sub(s.At) > life
+	})
+	return !r.live && r.try == nil && r.retryAt.IsZero() && len(r.pending) == 0
+}
+
+// giveUp ends the attempt. Its requests may still be answered.
+func (r *Registration) giveUp() { r.try, r.retryAt = nil, time.Time{} }
+
+// end makes the registration not live.
+func (r *Registration) end() {
+	r.live, r.expires, r.renewAt, r.accepted = false, time.Time{}, time.Time{}, 0
+}
+
+// lifetimeOf reads a Lifetime field.
+func lifetimeOf(s uint16) time.Duration { return time.Duration(s) * time.Second }
+
+// begin starts an attempt: its first request leaves now.
+func (n *Node) begin(r *Registration, p Purpose) {
+	u := n.uplinks[r.Key.Link]
+	if u == nil {
+		return
+	}
+	u.attached = false
+	r.try = &try{purpose: p, timeout: u.firstTimeout()}
+	r.retryAt = time.Time{}
+	n.transmit(r)
+}
+
+// retry is called when an attempt's timer runs out.
+func (n *Node) retry(r *Registration) {
+	if r.try == nil {
+		return
+	}
+	if r.try.transmissions >= failedAfter && r.try.purpose == Register {
+		n.failed(r)
+		if r.try == nil {
+			return
+		}
+	}
+	if r.try.purpose == DeregisterAll && r != n.home && r.try.transmissions >= failedAfter {
+		n.deregistered(r, false)
+		return
+	}
+	n.transmit(r)
+	if r.try != nil && r.try.transmissions == 2 {
+		n.rechoose = true // the path is suspect: others may do better
+	}
+}
+
+// expired: the lifetime ran out before a renewal was accepted.
+func (n *Node) expired(r *Registration) {
+	if !r.live {
+		return
+	}
+	r.end()
+	n.Tell(n.noteOf(r, note.Note{Kind: note.Lost, Level: note.Warn, Why: "lifetime ran out"}))
+	if n.active == r {
+		n.active = nil
+		// Another live registration (S bit) serves on.
+		for _, o := range n.registrations() {
+			if o.live && slices.ContainsFunc(n.choice, o.of) {
+				n.active = o
+				break
+			}
+		}
+	}
+	n.rechoose = true
+}
+
+// noteOf fills in what a registration says about itself.
+func (n *Node) noteOf(r *Registration, t note.Note) note.Note {
+	t.Link, t.CareOfAddress, t.HomeAgent = r.Key.Link, r.Key.CareOf, r.Key.HomeAgent
+	return t
+}
