@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A cursor walks once over a layout. The same layout function reads octets into a value, writes a value as octets and, while
@@ -99,6 +100,21 @@ func u8[T ~uint8](c *cursor, name string, p *T) {
 	}
 }
 
+// flags is an octet of flags whose type spells them.
+func flags[T interface {
+	~uint8
+	fmt.Stringer
+}](c *cursor, name string, p *T) {
+	if c.writing {
+		c.out = append(c.out, byte(*p))
+	} else if b := c.take(1); b != nil {
+		*p = T(b[0])
+		if c.noting {
+			c.note(1, name, fmt.Sprintf("0x%02x (%v)", b[0], *p))
+		}
+	}
+}
+
 func u16[T ~uint16](c *cursor, name string, p *T) {
 	if c.writing {
 		c.out = binary.BigEndian.AppendUint16(c.out, uint16(*p))
@@ -132,6 +148,21 @@ func (c *cursor) hex64(name string, p *uint64) {
 		}
 	}
 }
+
+// identification is the replay protection field. With timestamps it is an NTP time (RFC 5944 section 5.7.1); where it reads as a
+// time since 2000 the time is shown beside it.
+func (c *cursor) identification(name string, p *uint64) {
+	c.hex64(name, p)
+	if n := len(c.fields); c.noting && c.err == nil && *p>>32 >= ntpOf2000 {
+		at := time.Unix(int64(*p>>32)-ntpToUnix, int64((*p&0xffffffff)*1e9>>32)).UTC()
+		c.fields[n-1].Value += " (as NTP time " + at.Format("2006-01-02T15:04:05.000Z") + ")"
+	}
+}
+
+const (
+	ntpToUnix = 2208988800            // seconds from 1900 to 1970
+	ntpOf2000 = ntpToUnix + 946684800 // and to 2000
+)
 
 // seconds is a lifetime of 16 bits.
 func (c *cursor) seconds(name string, p *uint16) {

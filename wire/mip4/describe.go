@@ -81,11 +81,11 @@ func describeExt(m *Message, e Ext) Field {
 		f.Nested, f.Error = describeAuthentication(m, e)
 		return f
 	case row == nil || row.New == nil:
-		rule := "unknown: the receiver discards the message"
+		rule := "a receiver that does not know it discards the message"
 		if e.Type.Skippable() {
-			rule = "unknown: the receiver skips it"
+			rule = "a receiver that does not know it skips it"
 		}
-		f.Value += ", " + rule
+		f.Name, f.Value = "Unknown extension", f.Value+", "+rule
 		f.Nested = []Field{{Offset: body, Length: len(e.Body), Name: "Data", Value: hex.EncodeToString(e.Body)}}
 		return f
 	}

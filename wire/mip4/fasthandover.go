@@ -26,12 +26,12 @@ func (p *FastBindingUpdate) ParseFixed(b []byte) error { return read(b, p) }
 
 func (p *FastBindingUpdate) layout(c *cursor) {
 	typeOctet(c, TypeFastBindingUpdate)
-	u8(c, "Flags", &p.Flags)
+	flags(c, "Flags", &p.Flags)
 	c.tenBits(&p.Lifetime)
 	c.addr("Home Address", &p.HomeAddress)
 	c.addr("Home Agent", &p.HomeAgent)
 	c.addr("Care-of Address", &p.CareOfAddress)
-	c.hex64("Identification", &p.Identification)
+	c.identification("Identification", &p.Identification)
 }
 
 // tenBits is a lifetime in the low ten bits of sixteen; the others are reserved.
@@ -87,7 +87,7 @@ func (p *FastBindingAck) layout(c *cursor) {
 	c.tenBits(&p.Lifetime)
 	c.addr("Home Address", &p.HomeAddress)
 	c.addr("Home Agent", &p.HomeAgent)
-	c.hex64("Identification", &p.Identification)
+	c.identification("Identification", &p.Identification)
 }
 
 // NewAddressKind is the option code of a NewIPv4Address.

@@ -66,12 +66,12 @@ func (r *RegistrationRequest) layout(c *cursor) { r.as(c, TypeRegistrationReques
 
 func (r *RegistrationRequest) as(c *cursor, t MessageType) {
 	typeOctet(c, t)
-	u8(c, "Flags", &r.Flags)
+	flags(c, "Flags", &r.Flags)
 	c.seconds("Lifetime", &r.Lifetime)
 	c.addr("Home Address", &r.HomeAddress)
 	c.addr("Home Agent", &r.HomeAgent)
 	c.addr("Care-of Address", &r.CareOfAddress)
-	c.hex64("Identification", &r.Identification)
+	c.identification("Identification", &r.Identification)
 }
 
 // RegistrationReply is the fixed part of message 3 (RFC 5944 section 3.4):
@@ -102,7 +102,7 @@ func (r *RegistrationReply) as(c *cursor, t MessageType) {
 	c.seconds("Lifetime", &r.Lifetime)
 	c.addr("Home Address", &r.HomeAddress)
 	c.addr("Home Agent", &r.HomeAgent)
-	c.hex64("Identification", &r.Identification)
+	c.identification("Identification", &r.Identification)
 }
 
 // fixedOf reads the fixed part of m as T.

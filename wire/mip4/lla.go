@@ -94,13 +94,13 @@ func (p *HandoffRequest) ParseFixed(b []byte) error { return read(b, p) }
 
 func (p *HandoffRequest) layout(c *cursor) {
 	typeOctet(c, TypeHandoffRequest)
-	u8(c, "Flags", &p.Flags)
+	flags(c, "Flags", &p.Flags)
 	c.reserved(2)
 	c.seconds("Lifetime", &p.Lifetime)
 	c.reserved(2)
 	c.addr("MN Home Address", &p.HomeAddress)
 	c.addr("HA Address", &p.HomeAgent)
-	c.hex64("Identification", &p.Identification)
+	c.identification("Identification", &p.Identification)
 }
 
 // HandoffCode is the result of a handoff.
@@ -140,12 +140,12 @@ func (p *HandoffReply) ParseFixed(b []byte) error { return read(b, p) }
 
 func (p *HandoffReply) layout(c *cursor) {
 	typeOctet(c, TypeHandoffReply)
-	u8(c, "Flags", &p.Flags)
+	flags(c, "Flags", &p.Flags)
 	c.reserved(1)
 	u8(c, "Code", &p.Code)
 	c.seconds("Lifetime", &p.Lifetime)
 	c.reserved(2)
 	c.addr("MN Home Address", &p.HomeAddress)
 	c.addr("HA Address", &p.HomeAgent)
-	c.hex64("Identification", &p.Identification)
+	c.identification("Identification", &p.Identification)
 }

@@ -51,7 +51,7 @@ func (p *Notification) layout(c *cursor) {
 	c.addr("Home Address", &p.HomeAddress)
 	c.addr("Home Agent", &p.HomeAgent)
 	c.addr("Care-of Address", &p.CareOfAddress)
-	c.hex64("Identification", &p.Identification)
+	c.identification("Identification", &p.Identification)
 }
 
 // NotificationCode is the answer to a notification: 64-69 from the foreign agent, 128-133 from the home agent, 192-197 from the
@@ -110,5 +110,5 @@ func (p *NotificationAck) layout(c *cursor) {
 	c.addr("Home Address", &p.HomeAddress)
 	c.addr("Home Agent", &p.HomeAgent)
 	c.addr("Care-of Address", &p.CareOfAddress)
-	c.hex64("Identification", &p.Identification)
+	c.identification("Identification", &p.Identification)
 }

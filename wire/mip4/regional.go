@@ -107,7 +107,7 @@ func (p *ReplayStyle) ParseBody(b []byte) error { return read(b, p) }
 
 func (p *ReplayStyle) layout(c *cursor) {
 	u16(c, "Replay Protection Style", &p.Style)
-	c.hex64("Initial Identification", &p.Identification)
+	c.identification("Initial Identification", &p.Identification)
 }
 
 // RegionalLifetime is the Regional Registration Lifetime extension (RFC 4857 section 9.4). The field has 32 bits, infinity is

@@ -78,7 +78,7 @@ func (p *RouteOptimizationReply) layout(c *cursor) {
 			}
 		}
 	}
-	u8(c, "O N S Code", &v)
+	flags(c, "O N S Code", &v)
 	*p = RouteOptimizationReply{v&0x80 != 0, v&0x40 != 0, v&0x20 != 0, RouteOptimizationCode(v & 0x1f)}
 }
 
