@@ -168,7 +168,6 @@ type toyMobile struct {
 	number uint64
 	next   time.Time
 	ticket engine.Ticket
-	active string
 }
 
 func newToyMobile(home netip.Addr, agent netip.AddrPort, luck *rand.Rand) *toyMobile {

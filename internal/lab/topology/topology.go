@@ -1,0 +1,296 @@
+// Package topology reads the file that describes a laboratory: nodes, the
+// segments between them, addresses, translators, and the configuration of the
+// daemons. The simulated world and the namespace laboratory build the same
+// network from it. It also draws one.
+//
+// What must not go in here: how a laboratory is built.
+package topology
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"careof/internal/config"
+	"careof/internal/lab/nat"
+)
+
+// A Topology is a laboratory's network.
+type Topology struct {
+	File     string `toml:"-"`
+	Version  int
+	Name     string
+	Segments []Segment `toml:"segment"`
+	Nodes    []Node    `toml:"node"`
+}
+
+// A Segment is a broadcast domain.
+type Segment struct {
+	Name      string
+	Delay     Duration // one way
+	Jitter    Duration // at random on top, which reorders
+	Loss      float64  // probabilities, 0 to 1
+	Duplicate float64
+	Corrupt   float64
+	MTU       int // of an IP packet, 0 means 1500
+
+	// Network is the segment's IPv4 prefix and Gateway its router. A mobile
+	// node that moves here gets an address of Network from FirstLease on.
+	Network    netip.Prefix
+	Gateway    netip.Addr
+	FirstLease netip.Addr `toml:"first-lease"`
+}
+
+// A Kind says what a node is.
+type Kind uint8
+
+// The kinds of nodes.
+const (
+	Host         Kind = iota // an ordinary host: a correspondent node, a neighbour
+	HomeAgent                // runs a careof daemon with a [home-agent] section
+	MobileNode               // runs a careof daemon with a [mobile-node] section
+	Router                   // forwards packets; with NAT it translates
+	ForeignAgent             // runs a careof daemon with a [foreign-agent] section
+)
+
+var kinds = [...]string{"correspondent", "home-agent", "mobile-node", "router", "foreign-agent"}
+
+func (k Kind) String() string {
+	if int(k) < len(kinds) {
+		return kinds[k]
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
+// UnmarshalText reads a kind's name.
+func (k *Kind) UnmarshalText(b []byte) error {
+	at := slices.Index(kinds[:], string(b))
+	if at < 0 {
+		return fmt.Errorf("topology: unknown kind %q (%s)", b, strings.Join(kinds[:], ", "))
+	}
+	*k = Kind(at)
+	return nil
+}
+
+// Daemon tells whether a careof daemon runs on nodes of this kind.
+func (k Kind) Daemon() bool { return k == HomeAgent || k == MobileNode || k == ForeignAgent }
+
+// A Node is a host or a router.
+type Node struct {
+	Name       string
+	Kind       Kind
+	Interfaces []Interface `toml:"interface"`
+	Routes     []Route     `toml:"route"`
+	NAT        *NAT
+
+	// Config is the daemon's configuration as TOML text; ConfigFile names a
+	// file with it, relative to the topology's folder.
+	Config     string
+	ConfigFile string `toml:"config-file"`
+
+	// Parsed is the daemon's configuration, nil on nodes without one.
+	Parsed *config.Config `toml:"-"`
+}
+
+// An Interface connects a node to a segment.
+type Interface struct {
+	Name    string
+	Segment string       // where it is plugged in at the start; empty for an uplink that waits
+	Address netip.Prefix // unset on a mobile node's uplink: the segment leases one
+	Gateway netip.Addr   // default route
+}
+
+// A Route is a static route.
+type Route struct {
+	Prefix netip.Prefix
+	Via    netip.Addr
+}
+
+// NAT makes a router a translator. Its external address is the one of the
+// interface Outside.
+type NAT struct {
+	Outside string
+	Inside  netip.Prefix
+	Timeout Duration // of UDP mappings, 0 means 2 minutes
+	Kind    string   // port-restricted (default), full-cone, symmetric
+}
+
+// Behaviour reads the translator's kind.
+func (n *NAT) Behaviour() (nat.Kind, bool) {
+	if n.Kind == "" {
+		return nat.PortRestricted, true
+	}
+	for k := nat.PortRestricted; k <= nat.Symmetric; k++ {
+		if k.String() == n.Kind {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
+// A Duration is written as Go does: "25ms".
+type Duration struct{ time.Duration }
+
+// UnmarshalText reads a duration.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err != nil {
+		return fmt.Errorf("topology: %q is no duration such as \"25ms\"", b)
+	}
+	d.Duration = v
+	return nil
+}
+
+//go:embed *.toml
+var builtin embed.FS
+
+// Builtin lists the names of the topologies that are built in.
+func Builtin() []string { return []string{"default", "home-link"} }
+
+// Default is the built-in topology of the laboratory: a correspondent node, a
+// home agent with a virtual home network, a core, two access networks of 25 ms
+// each way of which one lies behind a translator, and a mobile node.
+func Default() *Topology { return mustBuiltin("default") }
+
+// HomeLink is the built-in topology with a home link: a home agent and a
+// neighbour share it, and the mobile node may come home.
+func HomeLink() *Topology { return mustBuiltin("home-link") }
+
+func mustBuiltin(name string) *Topology {
+	t, err := Load(name)
+	if err != nil {
+		panic(err) // a test reads each of them
+	}
+	return t
+}
+
+// Load reads a topology: a built-in one by its name, or a file. The error is
+// of type config.Problems and names every mistake.
+func Load(path string) (*Topology, error) {
+	if slices.Contains(Builtin(), path) {
+		text, err := builtin.ReadFile(path + ".toml")
+		if err != nil {
+			return nil, fmt.Errorf("topology: %w", err)
+		}
+		return Parse(path+".toml", string(text))
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, config.Problems{{File: path, Text: "cannot be read: " + errors.Unwrap(err).Error(), Hint: "built in are: " + strings.Join(Builtin(), ", ")}}
+	}
+	return Parse(path, string(text))
+}
+
+// Parse reads a topology from a text. Names of files in it are relative to the
+// folder of path.
+func Parse(path, text string) (*Topology, error) {
+	t := &Topology{File: path}
+	meta, err := toml.Decode(text, t)
+	if err != nil {
+		var syntax toml.ParseError
+		if errors.As(err, &syntax) {
+			return nil, config.Problems{{File: path, Line: syntax.Position.Line, Key: syntax.LastKey, Text: syntax.Message}}
+		}
+		return nil, config.Problems{{File: path, Text: err.Error()}}
+	}
+	c := &checker{topology: t, lines: headings(text)}
+	for _, key := range meta.Undecoded() {
+		c.problems = append(c.problems, config.Problem{File: path, Line: lineOf(text, key[len(key)-1]), Key: key.String(), Text: "unknown key"})
+	}
+	c.check()
+	if len(c.problems) > 0 {
+		slices.SortStableFunc(c.problems, func(a, b config.Problem) int { return a.Line - b.Line })
+		return nil, c.problems
+	}
+	return t, nil
+}
+
+var (
+	heading = regexp.MustCompile(`^\s*\[\[\s*(segment|node)\s*\]\]`)
+	keyLine = regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*=`)
+)
+
+// headings finds the lines of the [[segment]] and [[node]] headings.
+func headings(text string) map[string][]int {
+	found := make(map[string][]int)
+	for i, line := range strings.Split(text, "\n") {
+		if m := heading.FindStringSubmatch(line); m != nil {
+			found[m[1]] = append(found[m[1]], i+1)
+		}
+	}
+	return found
+}
+
+// lineOf finds the first line that sets a key.
+func lineOf(text, key string) int {
+	for i, line := range strings.Split(text, "\n") {
+		if m := keyLine.FindStringSubmatch(line); m != nil && m[1] == key {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// Segment finds a segment by name; nil when there is none.
+func (t *Topology) Segment(name string) *Segment {
+	for i := range t.Segments {
+		if t.Segments[i].Name == name {
+			return &t.Segments[i]
+		}
+	}
+	return nil
+}
+
+// Node finds a node by name; nil when there is none.
+func (t *Topology) Node(name string) *Node {
+	for i := range t.Nodes {
+		if t.Nodes[i].Name == name {
+			return &t.Nodes[i]
+		}
+	}
+	return nil
+}
+
+// Interface finds an interface by name; nil when there is none.
+func (n *Node) Interface(name string) *Interface {
+	for i := range n.Interfaces {
+		if n.Interfaces[i].Name == name {
+			return &n.Interfaces[i]
+		}
+	}
+	return nil
+}
+
+// Lease is the address and gateway that an interface of a mobile node gets on
+// a segment: every such interface has one of its own there. It is false when
+// the segment gives none.
+func (t *Topology) Lease(s *Segment, node, iface string) (netip.Prefix, netip.Addr, bool) {
+	if !s.FirstLease.IsValid() {
+		return netip.Prefix{}, netip.Addr{}, false
+	}
+	a := s.FirstLease
+	for _, n := range t.Nodes {
+		if n.Kind != MobileNode {
+			continue
+		}
+		for _, i := range n.Interfaces {
+			if n.Name == node && i.Name == iface {
+				return netip.PrefixFrom(a, s.Network.Bits()), s.Gateway, true
+			}
+			a = a.Next()
+		}
+	}
+	return netip.Prefix{}, netip.Addr{}, false
+}
+
+// folder is where files that the topology names are looked for.
+func (t *Topology) folder() string { return filepath.Dir(t.File) }
