@@ -1,0 +1,126 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sort"
+	"sync"
+	"time"
+
+	"careof/internal/config"
+	"careof/internal/control"
+	"careof/internal/core/note"
+)
+
+// A hub is where every note goes: to the log, to a count, and to whoever
+// subscribed. It never blocks the machine that spoke.
+type hub struct {
+	log    *slog.Logger
+	levels config.Log
+
+	mu     sync.Mutex
+	counts map[string]uint64
+	next   int
+	ears   map[int]chan control.Event
+}
+
+// earRoom is how many events a slow subscriber may be behind.
+const earRoom = 1024
+
+func newHub(log *slog.Logger, levels config.Log) *hub {
+	return &hub{log: log, levels: levels, counts: make(map[string]uint64), ears: make(map[int]chan control.Event)}
+}
+
+// slogLevels translates a note's level.
+var slogLevels = [...]slog.Level{note.Debug: slog.LevelDebug, note.Info: slog.LevelInfo, note.Warn: slog.LevelWarn, note.Error: slog.LevelError}
+
+// subsystem says which log level of the configuration a note obeys.
+func subsystem(n note.Note) string {
+	switch n.Kind {
+	case note.LinkUp, note.LinkDown:
+		return "link"
+	}
+	return "registration"
+}
+
+func (h *hub) note(n note.Note) {
+	name := string(n.Kind)
+	if n.Role != "" {
+		name = n.Role + "." + name
+	}
+	if n.Code != 0 {
+		name = fmt.Sprintf("%s.%d", name, n.Code)
+	}
+	h.mu.Lock()
+	h.counts[name]++
+	for _, ear := range h.ears {
+		select {
+		case ear <- control.Event{Time: time.Now(), Note: n}:
+		default: // it loses this one
+		}
+	}
+	h.mu.Unlock()
+	if level := slogLevels[n.Level]; level >= h.levels.For(subsystem(n)) {
+		h.log.LogAttrs(context.Background(), level, sentence(n), attributes(n)...)
+	}
+}
+
+// sentence is a note's headline in the log.
+func sentence(n note.Note) string {
+	if n.Role == "" {
+		return string(n.Kind)
+	}
+	return n.Role + " " + string(n.Kind)
+}
+
+// attributes are a note's fields under stable keys.
+func attributes(n note.Note) []slog.Attr {
+	var list []slog.Attr
+	put := func(set bool, a slog.Attr) {
+		if set {
+			list = append(list, a)
+		}
+	}
+	put(true, slog.String("event", string(n.Kind)))
+	put(n.HomeAddress.IsValid(), slog.Any("home", n.HomeAddress))
+	put(n.NAI != "", slog.String("nai", n.NAI))
+	put(n.HomeAgent.IsValid(), slog.Any("ha", n.HomeAgent))
+	put(n.CareOfAddress.IsValid(), slog.Any("coa", n.CareOfAddress))
+	put(n.Endpoint.IsValid(), slog.Any("endpoint", n.Endpoint))
+	put(n.Link != "", slog.String("link", n.Link))
+	put(n.Encapsulation != "", slog.String("encap", n.Encapsulation))
+	put(n.SPI != 0, slog.Any("spi", n.SPI))
+	put(n.Code != 0, slog.Int("code", int(n.Code)))
+	put(n.Lifetime != 0, slog.Duration("lifetime", n.Lifetime))
+	put(n.Took != 0, slog.Duration("took", n.Took))
+	put(n.Why != "", slog.String("why", n.Why))
+	return list
+}
+
+// subscribe gives a new listener every note from now on.
+func (h *hub) subscribe() (<-chan control.Event, func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	id := h.next
+	h.next++
+	ear := make(chan control.Event, earRoom)
+	h.ears[id] = ear
+	return ear, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.ears, id)
+	}
+}
+
+// counters lists how often each kind of note was heard, by name.
+func (h *hub) counters() []control.Counter {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := make([]control.Counter, 0, len(h.counts))
+	for name, value := range h.counts {
+		list = append(list, control.Counter{Name: "event." + name, Value: value})
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list
+}
