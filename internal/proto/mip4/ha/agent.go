@@ -1,0 +1,314 @@
+package ha
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"careof/internal/core/binding"
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/ident"
+	"careof/internal/core/note"
+	"careof/wire/mip4"
+)
+
+// RoleName is the home agent's name in notes and listings.
+const RoleName = "home-agent"
+
+// An Agent is a home agent, or one shard of it.
+type Agent struct {
+	// The stages of a Registration Request, in order. Features add hooks.
+	Identify, Authenticate, Replay, Agents, Admit, Bind engine.Stage[*Exchange]
+	// Reply is passed by every request that is answered.
+	Reply engine.Stage[*Exchange]
+
+	// Claims are the extensions that are understood in requests.
+	Claims Claims
+	// Encapsulations are the ones that the M and G bits can ask for.
+	Encapsulations []Encapsulation
+
+	cfg        Config
+	rng        *rand.Rand
+	processing engine.Pipeline[*Exchange]
+	answering  engine.Pipeline[*Exchange]
+	err        error // first mistake in what a feature registered
+
+	nodes    []*Node // in configuration order, own shard only
+	byHome   map[netip.Addr]*Node
+	byNAI    map[ident.NAI]*Node
+	named    map[string]*Node // by Node.String, the name in records
+	relays   map[netip.Addr]*Relay
+	pools    []*pool // parallel to cfg.Networks
+	links    map[string]engine.Link
+	messages map[mip4.MessageType]func(engine.Packet, *mip4.Message)
+	bound    []func(*Node, binding.Binding)
+	unbound  []func(*Node, binding.Binding, Reason)
+	onPlane  []func(*Node, forward.Event)
+	orders   []order
+	records  []recordOwner
+	timers   []timer
+
+	now      engine.Now
+	out      []engine.Action
+	ticket   engine.Ticket
+	waiting  map[engine.Ticket]func(engine.Answer)
+	expiry   engine.Agenda[int] // by Node.index
+	parked   map[engine.Ticket]*Exchange
+	parkedAt engine.Agenda[engine.Ticket]
+	message  mip4.Message // reused between steps
+	counters counters
+	recent   recent
+}
+
+var _ engine.Persistent = (*Agent)(nil)
+
+type timer struct {
+	next func() time.Time
+	due  func()
+}
+
+// New makes a home agent. rng is its only source of luck: nonces. features
+// are applied in order; what they register twice is an error.
+func New(cfg Config, rng *rand.Rand, features ...func(*Agent)) (*Agent, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if rng == nil {
+		return nil, errors.New("ha: no source of randomness")
+	}
+	a := &Agent{
+		cfg: cfg, rng: rng,
+		byHome:   make(map[netip.Addr]*Node),
+		byNAI:    make(map[ident.NAI]*Node),
+		named:    make(map[string]*Node),
+		relays:   make(map[netip.Addr]*Relay),
+		links:    make(map[string]engine.Link),
+		messages: make(map[mip4.MessageType]func(engine.Packet, *mip4.Message)),
+		waiting:  make(map[engine.Ticket]func(engine.Answer)),
+		parked:   make(map[engine.Ticket]*Exchange),
+	}
+	a.recent.limit = cfg.Recent
+	if err := a.index(); err != nil {
+		return nil, err
+	}
+	a.base()
+	for _, feature := range features {
+		feature(a)
+	}
+	return a, a.err
+}
+
+// base installs the base protocol's stages, hooks and tables.
+func (a *Agent) base() {
+	stage := func(s *engine.Stage[*Exchange], name, section, doc string) {
+		s.Name, s.Section, s.Doc = name, section, doc
+	}
+	stage(&a.Identify, "Identify", "5944#3.8.2", "finds the mobile node by home address or NAI; strangers are discarded without a trace")
+	stage(&a.Authenticate, "Authenticate", "5944#3.8.2.1", "checks every authenticator; at least one must make the request acceptable")
+	stage(&a.Replay, "Replay", "5944#5.7", "repeats the reply to an exact repeat, refuses any other old Identification with 133")
+	stage(&a.Agents, "Agents", "5944#3.8.2.1", "judges the Foreign-Home authenticator: 132, or discarded")
+	stage(&a.Admit, "Admit", "5944#3.8.2.3", "policy: reserved bits, home agent field, home address, reverse tunnelling; assigns an address")
+	stage(&a.Bind, "Bind", "5944#3.8.2.2", "settles lifetime, encapsulation and effective care-of endpoint, and judges them")
+	stage(&a.Reply, "Reply", "5944#3.8.3", "adds the reply's extensions, in acceptances and in denials")
+	a.processing = engine.Pipeline[*Exchange]{&a.Identify, &a.Authenticate, &a.Replay, &a.Agents, &a.Admit, &a.Bind}
+	a.answering = engine.Pipeline[*Exchange]{&a.Reply}
+
+	a.Identify.Add("base", "node", a.identify)
+	a.Authenticate.Add("base", "foreign-home", a.checkForeignHome)
+	a.Authenticate.Add("base", "mobile-home", a.checkMobileHome)
+	a.Authenticate.Judge(a.judgeAuthentication)
+	a.Replay.Add("base", "repeat", a.repeatReply)
+	a.Replay.Add("base", "identification", a.checkIdentification)
+	a.Agents.Add("base", "foreign-home", a.judgeForeignHome)
+	a.Admit.Add("base", "turn", a.takeTurn)
+	a.Admit.Add("base", "reserved-bits", a.checkReservedBits)
+	a.Admit.Add("base", "home-agent", a.checkHomeAgent)
+	a.Admit.Add("base", "home-address", a.checkHomeAddress)
+	a.Admit.Add("base", "reverse-tunnel", a.checkReverseTunnel)
+	a.Admit.Judge(a.judgeAdmission)
+	a.Bind.Add("base", "lifetime", a.settleLifetime)
+	a.Bind.Add("base", "encapsulation", a.settleEncapsulation)
+	a.Bind.Add("base", "endpoint", a.settleEndpoint)
+	a.Bind.Judge(a.judgeBinding)
+	a.Reply.Add("base", "nai", a.copyNAI)
+
+	a.baseClaims()
+	a.baseEncapsulations()
+	a.baseCommands()
+}
+
+// Config is the configuration, defaults filled in.
+func (a *Agent) Config() Config { return a.cfg }
+
+// Now is the present step's time.
+func (a *Agent) Now() engine.Now { return a.now }
+
+// Rand is the agent's source of luck.
+func (a *Agent) Rand() *rand.Rand { return a.rng }
+
+// Do adds an action to what the present step returns.
+func (a *Agent) Do(act engine.Action) { a.out = append(a.out, act) }
+
+// Tell tells the world something.
+func (a *Agent) Tell(n note.Note) {
+	n.Role = RoleName
+	a.Do(engine.Tell{Note: n})
+}
+
+// Ask asks the world outside; then is called with the answer, in its own step.
+func (a *Agent) Ask(question any, then func(engine.Answer)) {
+	t := a.newTicket()
+	a.waiting[t] = then
+	a.Do(engine.Ask{Ticket: t, Question: question})
+}
+
+func (a *Agent) newTicket() engine.Ticket { a.ticket++; return a.ticket }
+
+// Fail remembers the first mistake in how the agent was put together; New
+// returns it.
+func (a *Agent) Fail(err error) {
+	if a.err == nil {
+		a.err = err
+	}
+}
+
+// Handle makes run the handler of messages of type t other than Registration
+// Requests. The packet's buffer is reused after it returns.
+func (a *Agent) Handle(feature string, t mip4.MessageType, run func(engine.Packet, *mip4.Message)) {
+	if _, twice := a.messages[t]; twice || t == mip4.TypeRegistrationRequest {
+		a.Fail(fmt.Errorf("ha: feature %s handles message %v, which is handled already", feature, t))
+		return
+	}
+	a.messages[t] = run
+}
+
+// OnBound has run called when a new, moved or refreshed binding is true.
+func (a *Agent) OnBound(run func(*Node, binding.Binding)) { a.bound = append(a.bound, run) }
+
+// A Reason says why a binding ended.
+type Reason string
+
+// Reasons.
+const (
+	Deregistered Reason = "deregistered"
+	Replaced     Reason = "replaced"
+	Expired      Reason = "expired"
+	ByOperator   Reason = "cleared"
+	Failed       Reason = "failed"
+)
+
+// OnUnbound has run called when a binding ended.
+func (a *Agent) OnUnbound(run func(*Node, binding.Binding, Reason)) {
+	a.unbound = append(a.unbound, run)
+}
+
+// OnPlane has run called for events of the data plane about a node's entry.
+func (a *Agent) OnPlane(run func(*Node, forward.Event)) { a.onPlane = append(a.onPlane, run) }
+
+// AddTimer gives a feature a deadline of its own: next says when (zero:
+// never), due is called at or after it.
+func (a *Agent) AddTimer(next func() time.Time, due func()) {
+	a.timers = append(a.timers, timer{next, due})
+}
+
+// Step implements [engine.Machine].
+func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
+	a.now, a.out = now, nil
+	switch ev := ev.(type) {
+	case engine.Packet:
+		a.packet(ev)
+	case engine.Answer:
+		a.answer(ev)
+	case engine.Plane:
+		a.plane(ev.Event)
+	case engine.Command:
+		a.command(ev)
+	case engine.LinkChanged:
+		if ev.Link.Gone {
+			delete(a.links, ev.Link.Name)
+		} else {
+			a.links[ev.Link.Name] = ev.Link
+		}
+	}
+	// Whatever the event was, what is due is due.
+	a.expire()
+	a.dropOverdue()
+	for _, t := range a.timers {
+		if at := t.next(); !at.IsZero() && !at.After(now.Mono) {
+			t.due()
+		}
+	}
+	out := a.out
+	a.out = nil
+	return out
+}
+
+// Deadline implements [engine.Machine].
+func (a *Agent) Deadline() time.Time {
+	first := engine.Earliest(a.expiry.Next(), a.parkedAt.Next())
+	for _, t := range a.timers {
+		first = engine.Earliest(first, t.next())
+	}
+	return first
+}
+
+// Stages describes the stages, for `careof show stages`.
+func (a *Agent) Stages() []engine.StageInfo {
+	return append(a.processing.Describe(RoleName), a.answering.Describe(RoleName)...)
+}
+
+// packet sorts what came in. A message that nobody handles leaves no trace
+// but a count.
+func (a *Agent) packet(p engine.Packet) {
+	// A reply could only go to one host: no reflection to broadcast, to
+	// ourselves, or to nowhere.
+	if !unicast(p.Src.Addr()) || p.Src.Port() == 0 || a.cfg.own(p.Src.Addr()) {
+		a.ignore()
+		return
+	}
+	m := &a.message
+	if err := m.Parse(p.Data); err != nil {
+		a.ignore()
+		return
+	}
+	if m.Type == mip4.TypeRegistrationRequest {
+		a.request(p, m)
+		return
+	}
+	if handle, ok := a.messages[m.Type]; ok {
+		handle(p, m)
+		return
+	}
+	a.ignore()
+}
+
+// ignore counts what was discarded from a stranger; there is nothing to say
+// about it.
+func (a *Agent) ignore() { a.counters.ignored++ }
+
+func (a *Agent) plane(ev forward.Event) {
+	n := a.byHome[planeHome(ev)]
+	if n == nil || n.list.Len() == 0 {
+		return
+	}
+	for _, run := range a.onPlane {
+		run(n, ev)
+	}
+}
+
+func (a *Agent) answer(ans engine.Answer) {
+	if x, ok := a.parked[ans.Ticket]; ok {
+		a.unpark(ans.Ticket)
+		x.Answer = &ans
+		a.advance(x)
+		return
+	}
+	if then, ok := a.waiting[ans.Ticket]; ok {
+		delete(a.waiting, ans.Ticket)
+		then(ans)
+	}
+}

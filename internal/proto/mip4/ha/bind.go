@@ -1,0 +1,163 @@
+package ha
+
+import (
+	"net/netip"
+
+	"careof/internal/core/binding"
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/wire/encap"
+	"careof/wire/mip4"
+)
+
+// settleLifetime grants what was asked for, up to the own maximum.
+//
+// "The Lifetime field MUST be copied from the corresponding field in the
+// Registration Request, unless the requested value is greater than the maximum
+// length of time the home agent is willing to provide the requested service"
+// (RFC 5944 section 3.8.3.2). 0xffff asks for a binding that does not expire.
+//
+//rfc:5944#3.8.3.2
+//rfc:5944#3.3
+func (a *Agent) settleLifetime(x *Exchange) engine.Verdict {
+	if asked := x.Request.Lifetime; asked != mip4.LifetimeInfinite {
+		x.Limit(lifetime(asked))
+	}
+	x.Limit(a.cfg.MaxLifetime)
+	return engine.Next()
+}
+
+// settleEncapsulation chooses by the M and G bits: "If the mobile node has set
+// the 'M' bit, it is requesting that its home agent use minimal encapsulation"
+// (RFC 5944 section 3.3), G likewise for GRE, and IP-in-IP without either.
+//
+//rfc:5944#3.3
+//rfc:5944#4.1
+func (a *Agent) settleEncapsulation(x *Exchange) engine.Verdict {
+	x.Encap, x.EncapOffered = a.askedFor(x.Request.Flags)
+	x.Mode = forward.Send
+	if x.Request.Flags.Has(mip4.FlagT) {
+		x.Mode = forward.Both
+	}
+	return engine.Next()
+}
+
+// settleEndpoint takes the care-of address for the tunnel's other end. A
+// source that differs from it is accepted when a foreign agent stands for it:
+// one with a valid authenticator, or a configured one.
+//
+//rfc:5944#3.8.2.2
+func (a *Agent) settleEndpoint(x *Exchange) engine.Verdict {
+	x.ID = binding.ByCareOf(x.Request.CareOfAddress)
+	x.Endpoint = netip.AddrPortFrom(x.Request.CareOfAddress, 0)
+	x.SourceAccepted = x.Packet.Src.Addr() == x.Request.CareOfAddress ||
+		x.ForeignAgent != nil || x.ForeignCheck == ForeignValid
+	return engine.Next()
+}
+
+// judgeBinding has the stage's last word about the facts that features may
+// have replaced, and settles the code of an accepted request.
+//
+//rfc:5944#3.8.2.2
+//rfc:5944#3.8.2.3
+func (a *Agent) judgeBinding(x *Exchange) engine.Verdict {
+	x.Code = mip4.CodeAccepted
+	if x.Deregisters() {
+		// Nothing will be sent to the care-of address; only what is bound
+		// can be named.
+		x.Lifetime = 0
+		return engine.Next()
+	}
+	if v := a.judgeCareOf(x.Request.CareOfAddress); !v.IsNext() {
+		return v
+	}
+	if x.Endpoint.Addr() != x.Request.CareOfAddress {
+		if v := a.judgeCareOf(x.Endpoint.Addr()); !v.IsNext() {
+			return v
+		}
+	}
+	if !x.SourceAccepted {
+		return engine.Deny(uint8(mip4.CodeHAProhibited), "the source is not the care-of address")
+	}
+	if !x.EncapOffered {
+		// "If the home agent ... does not support the requested form of
+		// encapsulation ... MUST reject ... code 139" (RFC 3024 section 4.3).
+		return engine.Deny(uint8(mip4.CodeHAEncapsulationUnavailable), "requested encapsulation is not offered")
+	}
+	if x.Request.Flags.Has(mip4.FlagS) {
+		others := x.Node.list.Len()
+		if x.Node.list.Get(x.ID) != nil {
+			others--
+		}
+		switch most := a.cfg.SimultaneousBindings; {
+		case most == 1:
+			// "When replying to an accepted registration, a home agent SHOULD
+			// respond with Code 1 if it does not support simultaneous
+			// registrations" (RFC 5944 section 3.8.3.2). Only a node that
+			// asked for them is told.
+			x.Code = mip4.CodeAcceptedNoSimultaneous
+		case others+1 > most:
+			// "a home agent can limit the number of simultaneous
+			// registrations for a mobile node, by rejecting any registrations
+			// that would cause its limit to be exceeded, and returning a
+			// Registration Reply with a Code of 135" (section 3.8.2.3).
+			return engine.Deny(uint8(mip4.CodeTooManyBindings), "too many simultaneous bindings")
+		}
+	}
+	x.Lifetime = lifetime(seconds(x.limit))
+	if x.Lifetime == 0 {
+		return engine.Deny(uint8(mip4.CodeHAProhibited), "no lifetime can be granted")
+	}
+	return engine.Next()
+}
+
+// judgeCareOf refuses care-of addresses that must not be sent to: what is no
+// host's address, our own, and what lies in a home network, where packets
+// would go in circles between home agents.
+func (a *Agent) judgeCareOf(c netip.Addr) engine.Verdict {
+	if !unicast(c) || a.isBroadcast(c) {
+		return engine.Deny(uint8(mip4.CodeHAPoorlyFormed), "the care-of address is not a unicast address")
+	}
+	if a.ownAddress(c) {
+		return engine.Deny(uint8(mip4.CodeHAProhibited), "the care-of address is the home agent's own")
+	}
+	if _, home := a.cfg.network(c); home {
+		return engine.Deny(uint8(mip4.CodeHAProhibited), "the care-of address lies in a home network")
+	}
+	for _, p := range a.cfg.OtherHomeNetworks {
+		if p.Contains(c) {
+			return engine.Deny(uint8(mip4.CodeHAProhibited), "the care-of address lies in another agent's home network")
+		}
+	}
+	return engine.Next()
+}
+
+// newBinding is what an accepted request binds.
+func (a *Agent) newBinding(x *Exchange) binding.Binding {
+	r := &x.Request
+	local := netip.AddrPortFrom(a.local(x.HomeAgent), 0)
+	if x.Encap == encap.UDP {
+		local = netip.AddrPortFrom(local.Addr(), a.cfg.Port)
+	}
+	b := binding.Binding{
+		ID:             x.ID,
+		CareOfAddress:  r.CareOfAddress,
+		Source:         x.Packet.Src,
+		Identification: x.Identification,
+		Since:          a.now.Mono,
+		Broadcast:      r.Flags.Has(mip4.FlagB),
+		Decapsulates:   r.Flags.Has(mip4.FlagD),
+		Flags:          uint8(r.Flags),
+		ReplyTo:        x.ReplyTo,
+		// "outer source MUST be the home agent's address" that the reply
+		// names; behind a 1:1 NAT that is the local address.
+		Tunnel: forward.Tunnel{
+			Local: local, Peer: x.Endpoint, AnyPort: x.AnyPort,
+			Encap: x.Encap, Inside: x.Inside,
+			Key: x.Key, HasKey: x.HasKey,
+			Mode: x.Mode, MTU: x.MTU,
+		},
+	}
+	b.Grant(a.now.Mono, x.Lifetime)
+	return b
+}

@@ -1,0 +1,239 @@
+package ha
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"careof/internal/core/binding"
+	"careof/internal/core/engine"
+	"careof/internal/core/ident"
+	"careof/wire/mip4"
+)
+
+// ErrNotFound answers a command about a node or binding that is not there.
+var ErrNotFound = errors.New("ha: not found")
+
+// The operator's commands. Each is the Value of an [engine.Command]; its
+// comment names the Value of the [engine.Result].
+type (
+	// ListBindings is answered with []Binding, by home address.
+	ListBindings struct{}
+	// ShowBinding is answered with []Binding of one node, or ErrNotFound.
+	ShowBinding struct{ Node ident.Node }
+	// ListRegistrations is answered with []Registration, the latest first.
+	ListRegistrations struct{}
+	// ListAssociations is answered with []Association, by node.
+	ListAssociations struct{}
+	// ListCounters is answered with []Counter.
+	ListCounters struct{}
+	// ListStages is answered with []engine.StageInfo.
+	ListStages struct{}
+	// ClearBinding ends a node's bindings at once: one, or all when
+	// CareOfAddress is invalid. It is answered with Cleared when that is
+	// true, or ErrNotFound.
+	ClearBinding struct {
+		Node          ident.Node
+		CareOfAddress netip.Addr
+	}
+)
+
+// Binding is a mobility binding as shown.
+type Binding struct {
+	HomeAddress    netip.Addr     `json:"home_address"`
+	NAI            string         `json:"nai,omitempty"`
+	ID             string         `json:"binding_id"`
+	CareOfAddress  netip.Addr     `json:"care_of_address"`
+	Endpoint       netip.AddrPort `json:"endpoint"` // port 0 unless in UDP
+	Source         netip.AddrPort `json:"source"`   // of the last request
+	Encapsulation  string         `json:"encapsulation"`
+	HalfBound      bool           `json:"half_bound,omitempty"`
+	ReverseTunnel  bool           `json:"reverse_tunnel"`
+	BehindNAT      bool           `json:"behind_nat"`
+	Encrypted      bool           `json:"encrypted"` // the data, not the signalling
+	Flags          string         `json:"flags"`
+	Lifetime       string         `json:"lifetime"`  // granted
+	Remaining      string         `json:"remaining"` // "infinite" or a Go duration
+	Since          time.Time      `json:"since"`
+	Renewed        time.Time      `json:"renewed"`
+	Identification string         `json:"identification"` // 16 hexadecimal digits
+	Intercept      string         `json:"home_link,omitempty"`
+	Key            string         `json:"key"` // of the forwarding entry
+}
+
+// Registration is an answered request as shown.
+type Registration struct {
+	Time              time.Time      `json:"time"`
+	HomeAddress       netip.Addr     `json:"home_address,omitzero"`
+	NAI               string         `json:"nai,omitempty"`
+	CareOfAddress     netip.Addr     `json:"care_of_address"`
+	Source            netip.AddrPort `json:"source"`
+	Code              uint8          `json:"code"`
+	Meaning           string         `json:"meaning"`
+	Why               string         `json:"why,omitempty"`
+	SPI               uint32         `json:"spi"`
+	Flags             string         `json:"flags"`
+	RequestedLifetime string         `json:"requested_lifetime"`
+	Lifetime          string         `json:"lifetime,omitempty"` // granted
+}
+
+// Association is a security association as shown: never its secret.
+type Association struct {
+	Peer        string `json:"peer"` // NAI or address
+	Kind        string `json:"kind"` // "mobile-node" or "foreign-agent"
+	SPI         uint32 `json:"spi"`
+	Algorithm   string `json:"algorithm"`
+	Replay      string `json:"replay"`
+	Fingerprint string `json:"fingerprint"`
+	Insecure    bool   `json:"insecure,omitempty"`
+}
+
+// Cleared is the result of a ClearBinding.
+type Cleared struct {
+	Bindings int `json:"bindings"`
+}
+
+// lifetimeText is a lifetime for people and JSON.
+func lifetimeText(d time.Duration) string {
+	if d == binding.Infinite {
+		return "infinite"
+	}
+	return d.Round(time.Millisecond).String()
+}
+
+// An order is a command's handler: it returns false when the value is not its.
+type order func(engine.Command) bool
+
+// AddCommand makes run the handler of commands whose Value is a T. Its result
+// and error answer the command.
+func AddCommand[T any](a *Agent, run func(T) (any, error)) {
+	a.orders = append(a.orders, func(c engine.Command) bool {
+		v, mine := c.Value.(T)
+		if !mine {
+			return false
+		}
+		value, err := run(v)
+		a.Do(engine.Result{Ticket: c.Ticket, Value: value, Err: err})
+		return true
+	})
+}
+
+func (a *Agent) baseCommands() {
+	AddCommand(a, func(ListBindings) (any, error) { return a.listBindings(), nil })
+	AddCommand(a, func(ListRegistrations) (any, error) { return a.recent.list(), nil })
+	AddCommand(a, func(ListAssociations) (any, error) { return a.listAssociations(), nil })
+	AddCommand(a, func(ListCounters) (any, error) { return a.counters.list(), nil })
+	AddCommand(a, func(ListStages) (any, error) { return a.Stages(), nil })
+	AddCommand(a, func(c ShowBinding) (any, error) {
+		n := a.find(c.Node)
+		if n == nil || n.list.Len() == 0 {
+			return nil, fmt.Errorf("%w: no binding of %v", ErrNotFound, c.Node)
+		}
+		return a.show(n), nil
+	})
+	a.orders = append(a.orders, a.clearBinding)
+}
+
+func (a *Agent) command(c engine.Command) {
+	for _, run := range a.orders {
+		if run(c) {
+			return
+		}
+	}
+	a.Do(engine.Result{Ticket: c.Ticket, Err: fmt.Errorf("ha: unknown command %T", c.Value)})
+}
+
+// find looks a node up by NAI, else by home address.
+func (a *Agent) find(who ident.Node) *Node {
+	if who.NAI != "" {
+		return a.byNAI[who.NAI]
+	}
+	return a.byHome[who.HomeAddress]
+}
+
+func (a *Agent) clearBinding(c engine.Command) bool {
+	v, mine := c.Value.(ClearBinding)
+	if !mine {
+		return false
+	}
+	n := a.find(v.Node)
+	removed := 0
+	if n != nil {
+		id := binding.ID{}
+		count := n.list.Len()
+		if v.CareOfAddress.IsValid() {
+			id, count = binding.ID{}, 0
+			for _, b := range n.list.All() {
+				if b.CareOfAddress == v.CareOfAddress {
+					id, count = b.ID, 1
+				}
+			}
+		}
+		if count > 0 {
+			// The result stands in the commit: the operator hears of it when
+			// it is true.
+			removed = a.Remove(n, id, ByOperator, engine.Result{Ticket: c.Ticket, Value: Cleared{count}})
+		}
+	}
+	if removed == 0 {
+		a.Do(engine.Result{Ticket: c.Ticket, Err: fmt.Errorf("%w: no binding of %v", ErrNotFound, v.Node)})
+	}
+	return true
+}
+
+func (a *Agent) listBindings() []Binding {
+	list := []Binding{}
+	for _, n := range a.nodes {
+		list = append(list, a.show(n)...)
+	}
+	slices.SortFunc(list, func(x, y Binding) int {
+		if c := x.HomeAddress.Compare(y.HomeAddress); c != 0 {
+			return c
+		}
+		return x.CareOfAddress.Compare(y.CareOfAddress)
+	})
+	return list
+}
+
+func (a *Agent) show(n *Node) []Binding {
+	var list []Binding
+	for _, b := range n.list.All() {
+		list = append(list, Binding{
+			HomeAddress: n.home, NAI: string(n.config.NAI), ID: b.ID.String(),
+			CareOfAddress: b.CareOfAddress, Endpoint: b.Tunnel.Peer, Source: b.Source,
+			Encapsulation: tunnelName(b.Tunnel), HalfBound: b.Tunnel.AnyPort,
+			ReverseTunnel: mip4.RequestFlags(b.Flags).Has(mip4.FlagT),
+			BehindNAT:     b.Source.Addr() != b.CareOfAddress && b.Tunnel.Peer.Addr() != b.CareOfAddress,
+			Flags:         mip4.RequestFlags(b.Flags).String(),
+			Lifetime:      lifetimeText(b.Lifetime),
+			Remaining:     lifetimeText(b.Remaining(a.now.Mono)),
+			Since:         a.now.WallOf(b.Since), Renewed: a.now.WallOf(b.Renewed),
+			Identification: fmt.Sprintf("%016x", b.Identification),
+			Intercept:      a.intercept(n), Key: string(n.Key()),
+		})
+	}
+	return list
+}
+
+func (a *Agent) listAssociations() []Association {
+	list := []Association{}
+	for _, n := range a.nodes {
+		for _, k := range n.config.Keys {
+			list = append(list, Association{
+				Peer: n.String(), Kind: "mobile-node", SPI: k.SPI(), Algorithm: k.Algorithm().String(),
+				Replay: k.Replay().String(), Fingerprint: k.Key().String(), Insecure: !k.Authenticated(),
+			})
+		}
+	}
+	for _, f := range a.cfg.ForeignAgents {
+		for _, k := range f.Keys {
+			list = append(list, Association{
+				Peer: f.Address.String(), Kind: "foreign-agent", SPI: k.SPI(), Algorithm: k.Algorithm().String(),
+				Replay: k.Replay().String(), Fingerprint: k.Key().String(), Insecure: !k.Authenticated(),
+			})
+		}
+	}
+	return list
+}

@@ -1,0 +1,322 @@
+package ha
+
+import (
+	"careof/internal/core/assoc"
+	"careof/internal/core/binding"
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+	"careof/wire/mip4"
+)
+
+const nonces = assoc.Nonces
+
+// deny sends a denial. When the replay mark has moved it is made durable
+// first, so that the Identification stays used up across a restart.
+func (a *Agent) deny(x *Exchange, send engine.Send) {
+	a.counters.denied[x.Code]++
+	n := x.note(note.Denied, note.Info)
+	if x.Code == mip4.CodeIdentificationMismatch || x.Code == mip4.CodeHAForeignAgentAuth || x.Code == mip4.CodeHAMobileNodeAuth {
+		n.Level = note.Warn // "SHOULD log the error as a security exception"
+	}
+	n.Code, n.Why = uint8(x.Code), x.Why
+	a.remember(x)
+	moved := x.Fresh || (x.Authentic && x.Association.Replay() == nonces)
+	if !moved {
+		a.Do(send)
+		a.Tell(n)
+		a.leave(x)
+		return
+	}
+	x.keep()
+	a.commit(x.Node, engine.Commit{
+		Records: append(a.recordsFor(x), x.extra...),
+		Then:    append([]engine.Action{send, tell(n)}, x.then...),
+	}, func(err error) {
+		if err != nil {
+			a.failed(x.Node, err)
+		}
+		a.leave(x)
+	})
+}
+
+func tell(n note.Note) engine.Action {
+	n.Role = RoleName
+	return engine.Tell{Note: n}
+}
+
+// accept makes an accepted request true and answers it.
+//
+//rfc:5944#3.8.2.2
+func (a *Agent) accept(x *Exchange, send engine.Send) {
+	x.keep()
+	n := x.Node
+	before := n.list.Len()
+	var (
+		b       binding.Binding
+		removed []binding.Binding
+		change  = binding.Altered
+		kind    note.Kind
+		why     = Replaced
+	)
+	switch {
+	case x.DeregistersAll():
+		// "the home agent deletes all of the entries in the mobility binding
+		// list for the requesting mobile node".
+		removed, kind, why = n.list.Clear(), note.Unbound, Deregistered
+		a.counters.deregistered++
+	case x.Deregisters():
+		// "the home agent deletes only the entry containing the specified
+		// Care-of Address"; "Any other active entries ... will remain active".
+		kind, why = note.Unbound, Deregistered
+		if old, ok := n.list.Remove(x.ID); ok {
+			removed = []binding.Binding{old}
+		}
+		a.counters.deregistered++
+	default:
+		// "If the 'S' bit is set and the home agent supports simultaneous
+		// mobility bindings, the previous mobility binding entries are
+		// retained. Otherwise, the home agent removes all previous entries".
+		keep := x.Request.Flags.Has(mip4.FlagS) && a.cfg.SimultaneousBindings > 1
+		b = a.newBinding(x)
+		change, removed = n.list.Put(b, keep, a.now.Mono)
+		switch change {
+		case binding.Added:
+			kind = note.Bound
+			a.counters.bound++
+		case binding.Same:
+			kind = note.Refreshed
+			a.counters.refreshed++
+		default:
+			kind = note.Moved
+			a.counters.moved++
+		}
+		if held := n.list.Get(x.ID); held != nil {
+			b = *held
+		}
+	}
+	if n.list.Len() == 0 {
+		n.freed = a.now.Mono
+	}
+	a.reschedule(n)
+	a.remember(x)
+
+	nt := x.note(kind, note.Info)
+	if kind == note.Refreshed {
+		nt.Level = note.Debug
+	}
+	nt.HomeAgent, nt.Lifetime = x.HomeAgent, x.Lifetime
+	if b.Tunnel.Encap != 0 {
+		nt.Encapsulation = tunnelName(b.Tunnel)
+		nt.Endpoint = b.Tunnel.Peer
+	}
+	last := &lastReply{
+		identification: x.Request.Identification, careOf: x.Request.CareOfAddress, home: x.Request.HomeAddress,
+		from: x.Packet.Src, id: x.ID, lifetime: x.Lifetime, signer: x.Association, send: send,
+	}
+	last.send.Data = append([]byte(nil), send.Data...)
+	n.last = last
+
+	a.commit(n, engine.Commit{
+		Records: append(a.recordsFor(x), x.extra...),
+		Changes: a.changes(n, before, change, x),
+		Then:    append([]engine.Action{send, tell(nt)}, x.then...),
+	}, func(err error) {
+		if err != nil {
+			a.undo(x, removed, err)
+			return
+		}
+		for _, old := range removed {
+			a.ended(n, old, why)
+		}
+		if !x.Deregisters() {
+			for _, run := range a.bound {
+				run(n, b)
+			}
+		}
+		a.leave(x)
+	})
+}
+
+// changes is what the data plane has to do when a node's list had before
+// bindings and then changed. A plain refresh of an only binding moves nothing
+// but its end.
+func (a *Agent) changes(n *Node, before int, change binding.Change, x *Exchange) []forward.Change {
+	e, live := a.entry(n)
+	switch {
+	case !live && before == 0:
+		return nil
+	case !live:
+		e = forward.Entry{Key: n.Key(), Role: forward.HomeAgent, Inner: n.inner(), Intercept: a.intercept(n)}
+		c := forward.Change{Op: forward.Delete, Entry: e}
+		// "the home agent ... MUST ... perform a gratuitous ARP on behalf of
+		// the mobile node" that came home (RFC 5944 section 4.6).
+		if x != nil && x.FromHome() && e.Intercept != "" && x.Packet.Link == e.Intercept {
+			c.ReturnedTo = x.Packet.HW
+		}
+		return []forward.Change{c}
+	case change == binding.Same && n.list.Only() != nil:
+		head := forward.Entry{Key: e.Key, Role: e.Role, Inner: e.Inner, Intercept: e.Intercept}
+		return []forward.Change{{Op: forward.Extend, Entry: head, Until: n.list.Only().Expires}}
+	}
+	return []forward.Change{{Op: forward.Put, Entry: e}}
+}
+
+// commit returns a Commit of a node and keeps its requests waiting until the
+// answer has come; done is then called.
+func (a *Agent) commit(n *Node, c engine.Commit, done func(error)) {
+	if n.turn == nil {
+		n.turn = &turn{}
+	}
+	n.turn.commits++
+	c.Ticket = a.newTicket()
+	a.waiting[c.Ticket] = func(ans engine.Answer) {
+		n.turn.commits--
+		if done != nil {
+			done(ans.Err)
+		} else if ans.Err != nil {
+			a.failed(n, ans.Err)
+		}
+		a.nextTurn(n)
+	}
+	a.Do(c)
+}
+
+func (a *Agent) failed(n *Node, err error) {
+	a.counters.failed++
+	a.Tell(note.Note{Kind: note.Failed, Level: note.Error, HomeAddress: n.home, NAI: string(n.config.NAI), Why: err.Error()})
+}
+
+// undo takes back a binding that could not be made durable or forwarding: the
+// binding goes, the replay mark stays, the node hears 130.
+//
+// The exchange keeps its turn until the second commit is answered too.
+func (a *Agent) undo(x *Exchange, removed []binding.Binding, err error) {
+	n := x.Node
+	a.failed(n, err)
+	n.last = nil
+	if !x.Deregisters() {
+		if old, ok := n.list.Remove(x.ID); ok {
+			removed = append(removed, old)
+		}
+	}
+	if n.list.Len() == 0 {
+		n.freed = a.now.Mono
+	}
+	a.reschedule(n)
+
+	x.Code, x.Why = mip4.CodeHAResources, "could not be made durable and forwarding"
+	x.replying, x.at, x.then, x.extra = true, engine.Position{}, nil, nil
+	a.prepareReply(x)
+	if v := a.answering.Run(x, &x.at); !v.IsNext() {
+		// A hook that cannot agree to a denial now has no second chance.
+		x.at = engine.Position{}
+	}
+	var then []engine.Action
+	if data, err := a.seal(x); err == nil {
+		a.counters.denied[x.Code]++
+		nt := x.note(note.Denied, note.Error)
+		nt.Code, nt.Why = uint8(x.Code), x.Why
+		then = []engine.Action{
+			engine.Send{Link: x.ReplyTo.Link, Src: x.ReplyTo.Src, Dst: x.ReplyTo.Dst, HW: x.ReplyTo.HW, Data: data},
+			tell(nt),
+		}
+	}
+	a.remember(x)
+	a.commit(n, engine.Commit{
+		Records: []engine.Record{a.record(n)},
+		Changes: a.changes(n, 1, binding.Altered, x),
+		Then:    then,
+	}, func(err error) {
+		if err != nil {
+			a.failed(n, err)
+		}
+		for _, old := range removed {
+			a.ended(n, old, Failed)
+		}
+		a.leave(x)
+	})
+}
+
+// ended tells features and the world that a binding is over.
+func (a *Agent) ended(n *Node, b binding.Binding, why Reason) {
+	for _, run := range a.unbound {
+		run(n, b, why)
+	}
+}
+
+// Update changes one live binding of a node outside a registration, for
+// instance when its first keepalive tells the port, and makes it durable and
+// forwarding.
+func (a *Agent) Update(n *Node, id binding.ID, change func(*binding.Binding)) {
+	b := n.list.Get(id)
+	if b == nil {
+		return
+	}
+	change(b)
+	a.reschedule(n)
+	e, live := a.entry(n)
+	if !live {
+		return
+	}
+	a.commit(n, engine.Commit{
+		Records: []engine.Record{a.record(n)},
+		Changes: []forward.Change{{Op: forward.Put, Entry: e}},
+	}, nil)
+}
+
+// Remove ends bindings of a node outside a registration: one, or all of them
+// when id is the zero ID. It says how many.
+func (a *Agent) Remove(n *Node, id binding.ID, why Reason, then ...engine.Action) int {
+	before := n.list.Len()
+	var removed []binding.Binding
+	if id == (binding.ID{}) {
+		removed = n.list.Clear()
+	} else if b, ok := n.list.Remove(id); ok {
+		removed = append(removed, b)
+	}
+	if len(removed) == 0 {
+		return 0
+	}
+	a.afterRemoval(n, before, removed, why, then)
+	return len(removed)
+}
+
+func (a *Agent) afterRemoval(n *Node, before int, removed []binding.Binding, why Reason, then []engine.Action) {
+	if n.list.Len() == 0 {
+		n.freed = a.now.Mono
+	}
+	a.reschedule(n)
+	kind := note.Unbound
+	if why == Expired {
+		kind = note.Expired
+	}
+	for _, b := range removed {
+		then = append(then, tell(note.Note{
+			Kind: kind, Level: note.Info, HomeAddress: n.home, NAI: string(n.config.NAI),
+			CareOfAddress: b.CareOfAddress, Endpoint: b.Tunnel.Peer, Why: string(why),
+		}))
+	}
+	a.commit(n, engine.Commit{
+		Records: []engine.Record{a.record(n)},
+		Changes: a.changes(n, before, binding.Altered, nil),
+		Then:    then,
+	}, func(err error) {
+		if err != nil {
+			a.failed(n, err)
+		}
+		for _, b := range removed {
+			a.ended(n, b, why)
+		}
+	})
+}
+
+// reschedule sets the node's next expiry.
+func (a *Agent) reschedule(n *Node) { a.expiry.Set(n.index, n.list.Next()) }
+
+func tunnelName(t forward.Tunnel) string {
+	if t.Inside != 0 {
+		return t.Encap.String() + "/" + t.Inside.String()
+	}
+	return t.Encap.String()
+}

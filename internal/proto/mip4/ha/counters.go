@@ -1,0 +1,95 @@
+package ha
+
+import (
+	"fmt"
+
+	"careof/wire/mip4"
+)
+
+// counters count what happened. They only grow.
+type counters struct {
+	bound, refreshed, moved, deregistered, expired, repeated uint64
+
+	discarded  uint64 // from known nodes
+	ignored    uint64 // from strangers
+	overflowed uint64 // parked exchanges that found no room
+	failed     uint64 // commits
+	denied     [256]uint64
+}
+
+// A Counter is one counter by name.
+type Counter struct {
+	Name  string `json:"name"`
+	Value uint64 `json:"value"`
+	Help  string `json:"help,omitempty"`
+}
+
+// list gives all counters in a fixed order; denial codes that are no home
+// agent's appear once they were sent.
+func (c *counters) list() []Counter {
+	l := []Counter{
+		{"registrations_bound", c.bound, "new bindings"},
+		{"registrations_refreshed", c.refreshed, "bindings renewed in place"},
+		{"registrations_moved", c.moved, "bindings moved to another endpoint"},
+		{"registrations_deregistered", c.deregistered, "deregistrations accepted"},
+		{"registrations_repeated", c.repeated, "exact repeats of an accepted request"},
+		{"bindings_expired", c.expired, "bindings whose lifetime ran out"},
+		{"messages_discarded", c.discarded, "messages of known nodes discarded"},
+		{"messages_ignored", c.ignored, "messages of strangers ignored"},
+		{"exchanges_overflowed", c.overflowed, "requests dropped because too many waited for an answer"},
+		{"commits_failed", c.failed, "changes that could not be made durable or forwarding"},
+	}
+	for code, n := range c.denied {
+		k := mip4.Code(code)
+		if n > 0 || (k >= mip4.CodeHAUnspecified && k <= mip4.CodeUDPEncapUnavailable) {
+			l = append(l, Counter{fmt.Sprintf("denied_%d", code), n, k.String()})
+		}
+	}
+	return l
+}
+
+// recent is a ring of the registrations last answered.
+type recent struct {
+	limit int
+	ring  []Registration
+	next  int
+}
+
+func (r *recent) add(v Registration) {
+	if len(r.ring) < r.limit {
+		r.ring = append(r.ring, v)
+		return
+	}
+	r.ring[r.next] = v
+	r.next = (r.next + 1) % r.limit
+}
+
+// list gives them, the latest first.
+func (r *recent) list() []Registration {
+	out := make([]Registration, 0, len(r.ring))
+	for i := range r.ring {
+		out = append(out, r.ring[(r.next+len(r.ring)-1-i)%len(r.ring)])
+	}
+	return out
+}
+
+// remember notes an answered request to be shown.
+func (a *Agent) remember(x *Exchange) {
+	if !x.Authentic {
+		return
+	}
+	v := Registration{
+		Time: a.now.Wall, NAI: string(x.NAI), HomeAddress: x.Home,
+		CareOfAddress: x.Request.CareOfAddress, Source: x.Packet.Src,
+		Code: uint8(x.Code), Meaning: x.Code.String(), Why: x.Why,
+		SPI: x.Association.SPI(), Flags: x.Request.Flags.String(),
+		RequestedLifetime: lifetimeText(lifetime(x.Request.Lifetime)),
+	}
+	if v.NAI == "" {
+		v.NAI = string(x.Node.config.NAI)
+	}
+	if x.Accepted() {
+		v.Lifetime = lifetimeText(x.Lifetime)
+	}
+	a.recent.add(v)
+}

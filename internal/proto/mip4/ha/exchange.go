@@ -1,0 +1,141 @@
+package ha
+
+import (
+	"net/netip"
+	"time"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/binding"
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/ident"
+	"careof/wire/encap"
+	"careof/wire/mip4"
+)
+
+// An Exchange is one Registration Request on its way through the stages. Each
+// field belongs to the stage named; hooks of other stages only read it. The
+// facts of Bind may be replaced by a feature there.
+type Exchange struct {
+	Agent   *Agent
+	Packet  engine.Packet
+	Message *mip4.Message
+	Request mip4.RegistrationRequest
+
+	// Identify
+	Node *Node      // whose request it is
+	Home netip.Addr // the home address it concerns; Admit assigns one
+	NAI  ident.NAI  // from extension 131, empty without one
+
+	// Authenticate
+	Association  *assoc.Association // the one that signs the reply
+	Authentic    bool               // an authorization-enabling extension is right
+	ForeignAgent *Relay             // the configured foreign agent that relayed, or nil
+	ForeignCheck ForeignCheck       // what became of the Foreign-Home authenticator
+
+	// Replay
+	Fresh          bool   // the Identification was acceptable, and is used up now
+	Identification uint64 // of the reply
+
+	// Admit
+	HomeAgent           netip.Addr // the identity that the reply names
+	HomeAgentAcceptable bool       // judged at the end of Admit: 136
+	Discovery           bool       // sent to a broadcast address
+
+	// Bind: facts that a feature may replace; judged at its end
+	ID             binding.ID     // which binding of the home address it is
+	Endpoint       netip.AddrPort // the effective care-of endpoint; port 0 unless UDP
+	Encap, Inside  encap.Kind
+	EncapOffered   bool         // judged: 139
+	AnyPort        bool         // the endpoint's port is not known yet
+	Key            uint32       // GRE key
+	HasKey         bool         //
+	Mode           forward.Mode // Both with reverse tunnelling, else Send
+	SourceAccepted bool         // the outer source may differ from the care-of address; judged: 129
+	MTU            int
+
+	ReplyTo binding.ReplyTo // where the reply goes
+
+	// Reply
+	Code     mip4.Code     // what the reply will say
+	Lifetime time.Duration // granted; zero in denials and deregistrations
+	Why      string        // of a denial
+	Draft    *mip4.Draft   // the reply, before it is signed
+
+	// Answer is the answer to the question that the exchange awaited; the
+	// hook that asked finds it here.
+	Answer *engine.Answer
+
+	at       engine.Position
+	replying bool
+	kept     bool // Packet.Data is our own copy
+	limit    time.Duration
+	began    time.Time // monotonic
+	slots    map[any]any
+	extra    []engine.Record
+	then     []engine.Action
+}
+
+// Now is the present step's time.
+func (x *Exchange) Now() engine.Now { return x.Agent.now }
+
+// Limit lowers the lifetime that will be granted; it never raises it.
+func (x *Exchange) Limit(d time.Duration) { x.limit = min(x.limit, d) }
+
+// Deregisters says whether the request ends bindings: Lifetime 0.
+func (x *Exchange) Deregisters() bool { return x.Request.Lifetime == 0 }
+
+// DeregistersAll says whether the request ends all bindings: "the Lifetime is
+// zero and the Care-of Address equals the mobile node's home address" (RFC
+// 5944 section 3.8.2.2).
+func (x *Exchange) DeregistersAll() bool {
+	r := &x.Request
+	return r.Lifetime == 0 && (r.CareOfAddress == r.HomeAddress || r.CareOfAddress == x.Home)
+}
+
+// FromHome says whether the request comes from the mobile node at home: it
+// deregisters all, and its IP source is the home address (RFC 5944 section
+// 3.8.3.1).
+func (x *Exchange) FromHome() bool {
+	return x.DeregistersAll() && x.Home.IsValid() && x.Packet.Src.Addr() == x.Home
+}
+
+// Accepted says whether the reply will accept the request.
+func (x *Exchange) Accepted() bool { return x.Code.Accepted() }
+
+// Record adds a durable record of a feature to what the reply commits.
+func (x *Exchange) Record(r engine.Record) { x.extra = append(x.extra, r) }
+
+// Then adds an action that is carried out when the commit is true, after the
+// reply was sent.
+func (x *Exchange) Then(a engine.Action) { x.then = append(x.then, a) }
+
+// keep makes the exchange independent of the caller's buffer, which is reused
+// after the step.
+func (x *Exchange) keep() {
+	if x.kept {
+		return
+	}
+	x.kept = true
+	x.Packet.Data = append([]byte(nil), x.Packet.Data...)
+	if m, err := mip4.Parse(x.Packet.Data); err == nil {
+		x.Message = m
+	}
+}
+
+// A Slot is a feature's private fact about an exchange. Declare it as a
+// package variable's pointer: it holds no state itself.
+type Slot[T any] struct{ _ byte }
+
+// Of is the slot's value in x, the zero T at first.
+func (s *Slot[T]) Of(x *Exchange) *T {
+	if v, ok := x.slots[s]; ok {
+		return v.(*T)
+	}
+	if x.slots == nil {
+		x.slots = make(map[any]any)
+	}
+	v := new(T)
+	x.slots[s] = v
+	return v
+}

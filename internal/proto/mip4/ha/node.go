@@ -1,0 +1,118 @@
+package ha
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/binding"
+	"careof/internal/core/forward"
+	"careof/internal/core/ident"
+)
+
+// A Node is what the home agent knows of one mobile node that it serves.
+type Node struct {
+	config *MobileNode
+	index  int        // in Agent.nodes
+	home   netip.Addr // configured, or assigned from a pool; invalid before that
+	mark   assoc.Mark // never goes back
+	list   binding.List
+	last   *lastReply
+	turn   *turn     // nil when nothing of this node is being committed
+	denied time.Time // monotonic: when the last 131 went out
+	freed  time.Time // monotonic: when the last binding ended
+}
+
+// Identity is who the node is by configuration.
+func (n *Node) Identity() ident.Node { return n.config.Node }
+
+// Home is the node's home address, invalid while it has none.
+func (n *Node) Home() netip.Addr { return n.home }
+
+// Configuration is the node's configuration.
+func (n *Node) Configuration() *MobileNode { return n.config }
+
+// Bindings are copies of the node's live bindings.
+func (n *Node) Bindings() []binding.Binding { return n.list.All() }
+
+// Key is the key of the node's forwarding entry.
+func (n *Node) Key() forward.Key { return entryKey(n.home) }
+
+// Association finds the node's association with this SPI.
+func (n *Node) Association(spi uint32) *assoc.Association {
+	for _, k := range n.config.Keys {
+		if k.SPI() == spi {
+			return k
+		}
+	}
+	return nil
+}
+
+// String is the node's name for people.
+func (n *Node) String() string { return n.config.Node.String() }
+
+const keyPrefix = "ha/"
+
+func entryKey(home netip.Addr) forward.Key { return forward.Key(keyPrefix + home.String()) }
+
+// homeOf is the home address that an entry's key names.
+func homeOf(key forward.Key) (netip.Addr, bool) {
+	s, ok := strings.CutPrefix(string(key), keyPrefix)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(s)
+	return a, err == nil
+}
+
+// index takes the shard's part of the configuration.
+func (a *Agent) index() error {
+	naiSeen := make(map[ident.NAI]bool)
+	homeSeen := make(map[netip.Addr]bool)
+	for i := range a.cfg.Nodes {
+		c := &a.cfg.Nodes[i]
+		if c.NAI != "" && naiSeen[c.NAI] {
+			return fmt.Errorf("ha: mobile node %s is there twice", c.NAI)
+		}
+		if c.HomeAddress.IsValid() && homeSeen[c.HomeAddress] {
+			return fmt.Errorf("ha: home address %v belongs to two mobile nodes", c.HomeAddress)
+		}
+		naiSeen[c.NAI], homeSeen[c.HomeAddress] = true, true
+		if c.Shard(a.cfg.Shards) != a.cfg.Shard {
+			continue
+		}
+		n := &Node{config: c, index: len(a.nodes), home: c.HomeAddress}
+		a.nodes = append(a.nodes, n)
+		a.named[n.String()] = n
+		if c.NAI != "" {
+			a.byNAI[c.NAI] = n
+		}
+		if n.home.IsValid() {
+			a.byHome[n.home] = n
+		}
+	}
+	for _, f := range a.cfg.ForeignAgents {
+		a.relays[f.Address] = &Relay{Address: f.Address, keys: f.Keys}
+	}
+	return a.makePools(homeSeen)
+}
+
+// intercept is the home link on which the node's home address is defended,
+// empty when its home network is virtual.
+func (a *Agent) intercept(n *Node) string {
+	if net, ok := a.cfg.network(n.home); ok {
+		return net.Link
+	}
+	return ""
+}
+
+func (n *Node) inner() netip.Prefix { return netip.PrefixFrom(n.home, n.home.BitLen()) }
+
+func (a *Agent) entry(n *Node) (forward.Entry, bool) {
+	if !n.home.IsValid() {
+		return forward.Entry{}, false
+	}
+	return n.list.Entry(n.Key(), n.inner(), a.intercept(n), a.now.Mono)
+}

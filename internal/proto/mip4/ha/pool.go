@@ -1,0 +1,156 @@
+package ha
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"careof/internal/core/engine"
+)
+
+// maxPool bounds the addresses of all pools together.
+const maxPool = 1 << 20
+
+// A pool is this shard's part of the addresses that a network gives out.
+type pool struct {
+	network *Network
+	free    []netip.Addr // never given out in this life, in order
+	owner   map[netip.Addr]*Node
+	all     map[netip.Addr]bool
+}
+
+// poolAddresses yields the pool addresses of all networks in order, with the
+// shard that each belongs to. Addresses that are some node's own, ours or no
+// host's are left out.
+func poolAddresses(cfg *Config, taken map[netip.Addr]bool, yield func(network int, a netip.Addr, shard int)) error {
+	n := 0
+	seen := make(map[netip.Addr]bool)
+	for i := range cfg.Networks {
+		net := &cfg.Networks[i]
+		for _, r := range net.Pool {
+			for a := r.From; a.Compare(r.To) <= 0; a = a.Next() {
+				if n >= maxPool {
+					return fmt.Errorf("ha: the pools hold more than %d addresses", maxPool)
+				}
+				if !taken[a] && !seen[a] && net.assignable(a) && !cfg.own(a) {
+					seen[a] = true
+					yield(i, a, n%cfg.Shards)
+				}
+				// The number counts every address of the range, so that a
+				// node that gets a fixed address moves nobody else's.
+				n++
+			}
+		}
+	}
+	return nil
+}
+
+func (a *Agent) makePools(taken map[netip.Addr]bool) error {
+	a.pools = make([]*pool, len(a.cfg.Networks))
+	for i := range a.pools {
+		a.pools[i] = &pool{network: &a.cfg.Networks[i], owner: make(map[netip.Addr]*Node), all: make(map[netip.Addr]bool)}
+	}
+	return poolAddresses(&a.cfg, taken, func(i int, addr netip.Addr, shard int) {
+		if shard == a.cfg.Shard {
+			a.pools[i].free = append(a.pools[i].free, addr)
+			a.pools[i].all[addr] = true
+		}
+	})
+}
+
+// give makes addr the node's home address.
+func (a *Agent) give(p *pool, n *Node, addr netip.Addr) {
+	a.takeBack(n)
+	p.owner[addr] = n
+	a.byHome[addr] = n
+	n.home = addr
+}
+
+// takeBack takes a node's assigned address away.
+func (a *Agent) takeBack(n *Node) {
+	if n.config.HomeAddress.IsValid() || !n.home.IsValid() {
+		return
+	}
+	for _, p := range a.pools {
+		if p.owner[n.home] == n {
+			delete(p.owner, n.home)
+		}
+	}
+	delete(a.byHome, n.home)
+	n.home = netip.Addr{}
+}
+
+// assign gives the node the pool address that it asks for, when nobody has it
+// and the node has no bindings under another.
+//
+//rfc:2794#3
+func (a *Agent) assign(x *Exchange, addr netip.Addr) bool {
+	n := x.Node
+	if n.list.Len() > 0 {
+		return false
+	}
+	for _, p := range a.pools {
+		if p.all[addr] && p.owner[addr] == nil {
+			a.give(p, n, addr)
+			x.Home = addr
+			return true
+		}
+	}
+	return false
+}
+
+// assignAny gives the node a free address: one that nobody ever had, else the
+// one whose owner has been away the longest. The address stays with the node:
+// it is asked for by name, and the name keeps it.
+//
+//rfc:2794#3
+func (a *Agent) assignAny(x *Exchange) bool {
+	for _, p := range a.pools {
+		for len(p.free) > 0 {
+			addr := p.free[0]
+			p.free = p.free[1:]
+			if p.owner[addr] == nil {
+				a.give(p, x.Node, addr)
+				x.Home = addr
+				return true
+			}
+		}
+	}
+	var (
+		from  *pool
+		which netip.Addr
+		since time.Time
+	)
+	for _, p := range a.pools {
+		for addr := range p.all {
+			o := p.owner[addr]
+			if o != nil && (o.list.Len() > 0 || o.turn != nil) {
+				continue
+			}
+			var away time.Time // an address without an owner comes first
+			if o != nil {
+				away = o.freed
+			}
+			// The order of the map does not show: the longest away, then the
+			// lowest address, is always the same one.
+			if from == nil || away.Before(since) || (away.Equal(since) && addr.Less(which)) {
+				from, which, since = p, addr, away
+			}
+		}
+	}
+	if from == nil {
+		return false
+	}
+	if old := from.owner[which]; old != nil {
+		a.takeBack(old)
+		x.extra = append(x.extra, a.record(old))
+	}
+	a.give(from, x.Node, which)
+	x.Home = which
+	return true
+}
+
+// recordsFor are the node's records that an exchange has changed.
+func (a *Agent) recordsFor(x *Exchange) []engine.Record {
+	return []engine.Record{a.record(x.Node)}
+}

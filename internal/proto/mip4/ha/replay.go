@@ -1,0 +1,132 @@
+package ha
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/binding"
+	"careof/internal/core/engine"
+	"careof/internal/core/note"
+	"careof/wire/mip4"
+)
+
+// lastReply is the reply to the last request that a node had accepted.
+type lastReply struct {
+	identification uint64 // of the request
+	careOf         netip.Addr
+	home           netip.Addr     // the request's field
+	from           netip.AddrPort // outer endpoint of the request
+	id             binding.ID
+	lifetime       time.Duration
+	signer         *assoc.Association
+	send           engine.Send
+}
+
+func (l *lastReply) matches(x *Exchange) bool {
+	return l.identification == x.Request.Identification && l.careOf == x.Request.CareOfAddress &&
+		l.home == x.Request.HomeAddress && l.from == x.Packet.Src
+}
+
+// repeatReply answers an exact repeat with the reply it already got.
+//
+// "A Registration Request is a duplicate if the home address, care-of
+// address, and Identification fields all equal those of an accepted current
+// registration"; then "the new Lifetime MUST NOT extend beyond the Lifetime
+// originally granted" (RFC 5944 section 3.8.2.2). It extends nothing and moves
+// nothing, so it must also come from the same outer endpoint: from another
+// one it is a replay.
+//
+//rfc:5944#3.8.2.2
+func (a *Agent) repeatReply(x *Exchange) engine.Verdict {
+	n := x.Node
+	if n.turn != nil {
+		for _, y := range n.turn.inFlight {
+			if y.Request.Identification == x.Request.Identification && y.Request.CareOfAddress == x.Request.CareOfAddress &&
+				y.Request.HomeAddress == x.Request.HomeAddress && y.Packet.Src == x.Packet.Src {
+				// The answer is on its way to the disk; it comes when it is true.
+				a.counters.repeated++
+				return engine.Done()
+			}
+		}
+	}
+	l := n.last
+	if l == nil || !l.matches(x) {
+		return engine.Next()
+	}
+	if l.lifetime != 0 {
+		b := n.list.Get(l.id)
+		if b == nil || !b.Live(a.now.Mono) {
+			return engine.Next() // no current registration any more
+		}
+		shorten(l.send.Data, b.Remaining(a.now.Mono), l.signer)
+	}
+	send := l.send
+	send.Data = append([]byte(nil), send.Data...)
+	a.counters.repeated++
+	a.Tell(x.note(note.Repeated, note.Debug))
+	a.Do(send)
+	return engine.Done()
+}
+
+// shorten writes what is left of the lifetime into a stored reply and signs
+// it again. A Foreign-Home authenticator would no longer hold, so a reply that
+// has one stays as it is: its lifetime counts from the request all the same.
+func shorten(data []byte, left time.Duration, signer *assoc.Association) {
+	m, err := mip4.Parse(data)
+	if err != nil || left == binding.Infinite {
+		return
+	}
+	if _, n := m.Find(mip4.ExtForeignHome); n > 0 {
+		return
+	}
+	if m.Fixed >= 4 {
+		binary.BigEndian.PutUint16(data[2:], seconds(left))
+	}
+	if e, n := m.Find(mip4.ExtMobileHome); n == 1 {
+		if covered := m.Covered(e); covered != nil {
+			signer.Sign(data[:len(covered)], append([]byte(nil), covered...))
+		}
+	}
+}
+
+// checkIdentification checks the Identification and moves the replay mark.
+//
+// "The home agent MUST check that the registration Identification field is
+// correct using the context selected by the SPI within the
+// authorization-enabling extension ... If incorrect, the home agent MUST
+// reject the Request and SHOULD send a Registration Reply to the mobile node
+// with Code 133" (RFC 5944 section 3.8.2.1 b).
+//
+//rfc:5944#3.8.2.1
+//rfc:5944#5.7
+func (a *Agent) checkIdentification(x *Exchange) engine.Verdict {
+	n, style := x.Node, x.Association.Replay()
+	fresh, why := n.mark.Fresh(style, x.Request.Identification, a.now.Wall, a.cfg.Window)
+	if !fresh {
+		if a.isBroadcast(x.Packet.Dst.Addr()) {
+			// Home agent discovery cannot be accepted anyway, and the mobile
+			// node takes both the address and the time from a 136: "the
+			// mobile node SHOULD also resynchronise" (section 3.6.2.3).
+			x.Discovery = true
+			return engine.Deny(uint8(mip4.CodeUnknownHomeAgent), "sent to a broadcast address; "+why)
+		}
+		return engine.Deny(uint8(mip4.CodeIdentificationMismatch), why)
+	}
+	// From here on the Identification is used up, whatever the answer will be.
+	// Under nonces the next one is drawn at once, so that no second request
+	// can use the old one while this one waits for its commit.
+	n.mark = n.mark.Accept(style, x.Request.Identification)
+	x.Identification, n.mark = n.mark.ReplyIdentification(style, x.Request.Identification, true, a.now.Wall, a.rng)
+	x.Fresh = true
+	return engine.Next()
+}
+
+// seconds is a lifetime as the field has it, rounded down.
+func seconds(d time.Duration) uint16 {
+	if d == binding.Infinite {
+		return mip4.LifetimeInfinite
+	}
+	return uint16(min(d/time.Second, mip4.LifetimeInfinite-1))
+}
