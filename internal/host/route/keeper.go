@@ -26,6 +26,7 @@ type Config struct {
 	Mark uint32
 
 	HomeNetworks []netip.Prefix // HomeAgent: virtual home networks, all of whose packets go to the device
+	HomeLinks    []string       // HomeAgent: interfaces on which ARP is answered for others
 	Identities   []netip.Addr   // HomeAgent: addresses behind a 1:1 NAT, to be had on the device
 	Forward      bool           // this host forwards packets: an agent, a mobile router
 

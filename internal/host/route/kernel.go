@@ -7,13 +7,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"careof/internal/host/netspace"
 )
 
 // Protocol is the routing protocol number (rtproto) that tags our routes and
@@ -65,44 +65,29 @@ type Kernel interface {
 	Close() error
 }
 
-// attempts bounds how often an interrupted dump is started again.
-const attempts = 20
-
-// Dump runs a netlink dump again while the kernel says that its tables changed
-// under it: such a result has holes and doubles.
-func Dump[T any](list func() ([]T, error)) ([]T, error) {
-	for range attempts {
-		items, err := list()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return items, err
-		}
-	}
-	return nil, fmt.Errorf("route: dump interrupted %d times", attempts)
-}
-
 // linux is the kernel of one network namespace.
 type linux struct {
-	h  *netlink.Handle
-	ns netns.NsHandle
+	h     *netlink.Handle
+	space *netspace.Space
 }
 
 // Linux opens the kernel of the calling thread's network namespace.
 func Linux() (Kernel, error) {
-	ns, err := netns.Get()
+	space, err := netspace.Here()
 	if err != nil {
-		return nil, fmt.Errorf("route: namespace: %w", err)
+		return nil, fmt.Errorf("route: %w", err)
 	}
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		ns.Close()
+		space.Close()
 		return nil, fmt.Errorf("route: netlink: %w", err)
 	}
-	return &linux{h: h, ns: ns}, nil
+	return &linux{h: h, space: space}, nil
 }
 
 func (k *linux) Close() error {
 	k.h.Close()
-	return k.ns.Close()
+	return k.space.Close()
 }
 
 func (k *linux) link(name string) (netlink.Link, error) {
@@ -115,7 +100,7 @@ func (k *linux) link(name string) (netlink.Link, error) {
 
 // names maps interface indexes to names.
 func (k *linux) names() (map[int]string, error) {
-	links, err := Dump(k.h.LinkList)
+	links, err := netspace.Dump(k.h.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("route: links: %w", err)
 	}
@@ -133,7 +118,7 @@ func (k *linux) Routes() ([]Route, error) {
 	}
 	var out []Route
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		list, err := Dump(func() ([]netlink.Route, error) {
+		list, err := netspace.Dump(func() ([]netlink.Route, error) {
 			// With a table of 0 the filter means all tables.
 			return k.h.RouteListFiltered(family, &netlink.Route{Protocol: Protocol}, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
 		})
@@ -155,7 +140,7 @@ func (k *linux) LinkRoutes(link string) ([]Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := Dump(func() ([]netlink.Route, error) {
+	list, err := netspace.Dump(func() ([]netlink.Route, error) {
 		return k.h.RouteListFiltered(unix.AF_INET, &netlink.Route{LinkIndex: l.Attrs().Index, Table: unix.RT_TABLE_MAIN},
 			netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
 	})
@@ -285,7 +270,7 @@ func ipNet(p netip.Prefix) *net.IPNet {
 func (k *linux) Rules() ([]Rule, error) {
 	var out []Rule
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		list, err := Dump(func() ([]netlink.Rule, error) { return k.h.RuleList(family) })
+		list, err := netspace.Dump(func() ([]netlink.Rule, error) { return k.h.RuleList(family) })
 		if err != nil {
 			if family == unix.AF_INET6 && noIPv6(err) {
 				break
@@ -355,7 +340,7 @@ func (k *linux) Addresses(link string) ([]netip.Prefix, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := Dump(func() ([]netlink.Addr, error) { return k.h.AddrList(l, unix.AF_INET) })
+	list, err := netspace.Dump(func() ([]netlink.Addr, error) { return k.h.AddrList(l, unix.AF_INET) })
 	if err != nil {
 		return nil, fmt.Errorf("route: addresses of %s: %w", link, err)
 	}
@@ -403,7 +388,7 @@ func (k *linux) SetMTU(link string, mtu int) error {
 }
 
 func (k *linux) Sysctl(name string) (value string, err error) {
-	err = k.inside(func() error {
+	err = k.space.Do(func() error {
 		b, err := os.ReadFile(filepath.Join("/proc/sys", name))
 		value = strings.TrimSpace(string(b))
 		return err
@@ -412,7 +397,7 @@ func (k *linux) Sysctl(name string) (value string, err error) {
 }
 
 func (k *linux) SetSysctl(name, value string) error {
-	return k.inside(func() error {
+	return k.space.Do(func() error {
 		f, err := os.OpenFile(filepath.Join("/proc/sys", name), os.O_WRONLY, 0)
 		if err != nil {
 			return err
@@ -422,35 +407,7 @@ func (k *linux) SetSysctl(name, value string) error {
 	})
 }
 
-// inside runs f in the namespace: the files under /proc/sys/net are those of
-// the thread that opens them.
-func (k *linux) inside(f func() error) error {
-	runtime.LockOSThread()
-	here, err := netns.Get()
-	if err != nil {
-		runtime.UnlockOSThread()
-		return err
-	}
-	defer here.Close()
-	if here.Equal(k.ns) {
-		defer runtime.UnlockOSThread()
-		return f()
-	}
-	if err := netns.Set(k.ns); err != nil {
-		runtime.UnlockOSThread()
-		return err
-	}
-	err = f()
-	if back := netns.Set(here); back != nil {
-		// The thread is lost to others: it stays locked to this goroutine
-		// and ends with it.
-		return errors.Join(err, back)
-	}
-	runtime.UnlockOSThread()
-	return err
-}
-
-// sortRoutes and the like give what is compared and done a fixed order.
+// sorted gives what is compared and done a fixed order, without repetitions.
 func sorted[T any](s []T, less func(a, b T) int) []T {
 	s = slices.Clone(s)
 	slices.SortFunc(s, less)

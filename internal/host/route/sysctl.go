@@ -37,6 +37,13 @@ func (k *Keeper) sysctls() error {
 	k.set(dev+"accept_redirects", "0", false)
 	// No router solicitations and listener reports into an IPv4 tunnel.
 	k.set("net/ipv6/conf/"+k.c.Device+"/disable_ipv6", "1", false)
+	for _, link := range k.c.HomeLinks {
+		// The kernel waits up to 0.8 s before it answers for others, in case
+		// the node itself is there. It is not.
+		if err := k.set("net/ipv4/neigh/"+link+"/proxy_delay", "0", true); err != nil {
+			return err
+		}
+	}
 	if !k.c.Forward {
 		v, err := k.kernel.Sysctl("net/ipv4/ip_forward")
 		k.forwarding = err == nil && v == "1"
@@ -57,9 +64,10 @@ func (k *Keeper) tune(link string) {
 
 // tuneARP keeps a mobile node silent about its home address on links away from
 // home and lets it speak at home. RFC 5944 section 4.6: "while the mobile node
-// is away from home, it MUST NOT transmit any broadcast ARP Request or ARP
-// Reply messages" about it. Linux would answer on every link for every address
-// of the host (arp_ignore 0).
+// is away from home, it MUST NOT reply to ARP Requests in which the target IP
+// address is its own home address" but for a foreign agent's. Linux would
+// answer on every link for every address of the host (arp_ignore 0), and ask
+// with any of them (arp_announce 0).
 //
 //rfc:5944#4.6
 func (k *Keeper) tuneARP() {

@@ -1,0 +1,402 @@
+// Package plane joins what forwarding needs of this host (tunnels in user
+// space, routes and rules, ARP on the home link, a firewall table) into one
+// [forward.Plane], and keeps the order that RFC 5944 section 4.6 asks for.
+//
+// What must not go in here: packets (package tun), and what the kernel should
+// look like (package route).
+package plane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/host/arp"
+	"careof/internal/host/firewall"
+	"careof/internal/host/plane/tun"
+	"careof/internal/host/route"
+	"careof/wire/encap"
+)
+
+// DefaultDevice is the name of the tunnel device.
+const DefaultDevice = "careof0"
+
+// A Network is a home network.
+type Network struct {
+	Prefix netip.Prefix
+	Link   string // the interface on it; empty when it is virtual
+}
+
+// Config is what a [Host] is built from.
+type Config struct {
+	Device string // empty: DefaultDevice
+	// Transient makes a device that vanishes with the process. The default
+	// leaves it, with its routes, for the next start.
+	Transient bool
+	// MTU of the device; 0 works it out from the links and Encapsulations.
+	MTU            int
+	Encapsulations []encap.Kind // enabled ones; none means all
+	Datagrams      tun.Datagrams
+	Mark           uint32 // SO_MARK of outer packets, 0 for none; give the UDP sockets the same
+	Base           int    // see route.Config
+
+	HomeNetworks []Network    // HomeAgent
+	Identities   []netip.Addr // HomeAgent: addresses behind a 1:1 NAT
+	Forward      bool         // agents and mobile routers
+
+	HomeAddresses []netip.Addr // MobileNode
+	Uplinks       []string     // MobileNode
+}
+
+// A Host is the data plane of a daemon.
+type Host struct {
+	c         Config
+	packets   *tun.Plane
+	routes    *route.Keeper
+	announcer *arp.Announcer
+	neighbour *arp.Neighbours
+	firewall  *firewall.Firewall
+
+	mu          sync.Mutex
+	intercepted map[forward.Key]interception
+	underlays   map[string]int // MTU by link
+	mtu         int
+}
+
+type interception struct {
+	link string
+	addr netip.Addr
+}
+
+var _ forward.Plane = (*Host)(nil)
+
+// Open builds the plane in the calling thread's network namespace. What an
+// earlier process left in the kernel stays until [Host.Reconcile].
+func Open(c Config) (h *Host, err error) {
+	if c.Device == "" {
+		c.Device = DefaultDevice
+	}
+	if len(c.Encapsulations) == 0 {
+		c.Encapsulations = encap.Kinds()
+	}
+	h = &Host{c: c, intercepted: make(map[forward.Key]interception), underlays: make(map[string]int)}
+	defer func() {
+		if err != nil {
+			h.Close()
+			h = nil
+		}
+	}()
+	// Silence first: from here on nobody learns more than the last time.
+	if h.firewall, err = firewall.Open(c.Device); err != nil {
+		return h, err
+	}
+	if _, err = h.firewall.Reconcile(); err != nil {
+		return h, err
+	}
+	if h.announcer, err = arp.NewAnnouncer(); err != nil {
+		return h, err
+	}
+	if h.neighbour, err = arp.OpenNeighbours(); err != nil {
+		return h, err
+	}
+	h.mtu = c.MTU
+	if h.mtu == 0 {
+		h.mtu = route.DeviceMTU(nil, c.Encapsulations)
+	}
+	dev, err := tun.OpenDevice(c.Device, h.mtu, !c.Transient)
+	if err != nil {
+		return h, err
+	}
+	var virtual, all []netip.Prefix
+	var links []string
+	for _, n := range c.HomeNetworks {
+		all = append(all, n.Prefix)
+		if n.Link == "" {
+			virtual = append(virtual, n.Prefix)
+		} else if !slices.Contains(links, n.Link) {
+			links = append(links, n.Link)
+		}
+	}
+	h.packets, err = tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Mark: c.Mark})
+	if err != nil {
+		dev.Close()
+		return h, err
+	}
+	h.routes, err = route.New(route.Config{
+		Device: c.Device, Base: c.Base, Mark: c.Mark,
+		HomeNetworks: virtual, HomeLinks: links, Identities: c.Identities, Forward: c.Forward,
+		HomeAddresses: c.HomeAddresses, Uplinks: c.Uplinks,
+	})
+	return h, err
+}
+
+// Tunnels is the packet side: its Deliver takes what the UDP sockets receive.
+func (h *Host) Tunnels() *tun.Plane { return h.packets }
+
+// Apply implements [forward.Plane].
+func (h *Host) Apply(ctx context.Context, changes []forward.Change) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(changes) > 0 {
+		// Refreshes concern nothing but the tunnels, and come in great numbers.
+		n := 0
+		for n < len(changes) && changes[n].Op == forward.Extend {
+			n++
+		}
+		if n > 0 {
+			if err := h.packets.Apply(ctx, changes[:n]); err != nil {
+				return err
+			}
+			changes = changes[n:]
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var err error
+		switch c := &changes[0]; c.Op {
+		case forward.Put:
+			err = h.put(ctx, c)
+		case forward.Delete:
+			err = h.delete(ctx, c)
+		default:
+			err = fmt.Errorf("plane: entry %q: unknown operation %d", c.Entry.Key, c.Op)
+		}
+		if err != nil {
+			return err
+		}
+		changes = changes[1:]
+	}
+	return nil
+}
+
+// put: the tunnel is there before packets are led to it; at home the packets
+// are led away before the tunnel is gone.
+//
+//rfc:5944#4.6
+func (h *Host) put(ctx context.Context, c *forward.Change) error {
+	e := &c.Entry
+	tunnel := func() error { return h.packets.Apply(ctx, []forward.Change{*c}) }
+	lead := func() error { return h.routes.Put(*e) }
+	steps := []func() error{tunnel, lead}
+	if e.Role == forward.MobileNode && e.HomeLink != "" {
+		steps = []func() error{lead, tunnel}
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	old, was := h.intercepted[e.Key]
+	if e.Role != forward.HomeAgent || e.Intercept == "" || e.Inner.Bits() != 32 {
+		if was {
+			return h.release(e.Key, old)
+		}
+		return nil
+	}
+	now := interception{e.Intercept, e.Inner.Addr()}
+	if was && old == now {
+		return nil
+	}
+	if was {
+		if err := h.release(e.Key, old); err != nil {
+			return err
+		}
+	}
+	// "it performs a gratuitous ARP on behalf of the mobile node, and begins
+	// using proxy ARP": in this order, when there was no binding before.
+	if err := h.announcer.Announce(now.link, now.addr, forward.HardwareAddr{}); err != nil {
+		return err
+	}
+	if err := h.neighbour.Proxy(now.link, now.addr); err != nil {
+		return err
+	}
+	h.intercepted[e.Key] = now
+	return nil
+}
+
+func (h *Host) release(key forward.Key, at interception) error {
+	if err := h.neighbour.Unproxy(at.link, at.addr); err != nil {
+		return err
+	}
+	delete(h.intercepted, key)
+	return nil
+}
+
+// delete: a home agent "stops using proxy ARP ..., and then performs a
+// gratuitous ARP on behalf of the mobile node" with the node's own address. A
+// mobile node's packets have nowhere to go from the first step on.
+//
+//rfc:5944#4.6
+func (h *Host) delete(ctx context.Context, c *forward.Change) error {
+	e := &c.Entry
+	at, was := h.intercepted[e.Key]
+	if !was && e.Intercept != "" && e.Inner.IsValid() && e.Inner.Bits() == 32 {
+		// Left by an earlier process.
+		at, was = interception{e.Intercept, e.Inner.Addr()}, true
+	}
+	if was {
+		if err := h.release(e.Key, at); err != nil {
+			return err
+		}
+	}
+	if err := h.routes.Delete(e.Key); err != nil {
+		return err
+	}
+	if err := h.packets.Apply(ctx, []forward.Change{*c}); err != nil {
+		return err
+	}
+	if was && c.ReturnedTo != (forward.HardwareAddr{}) {
+		return h.announcer.Announce(at.link, at.addr, c.ReturnedTo)
+	}
+	return nil
+}
+
+// List implements [forward.Plane].
+func (h *Host) List(ctx context.Context) iter.Seq[forward.Entry] { return h.packets.List(ctx) }
+
+// Events implements [forward.Plane].
+func (h *Host) Events() <-chan forward.Event { return h.packets.Events() }
+
+// Counters implements [forward.Plane].
+func (h *Host) Counters(k forward.Key) forward.Counters { return h.packets.Counters(k) }
+
+// Use implements [forward.Plane].
+func (h *Host) Use(k forward.Key) forward.Use { return h.packets.Use(k) }
+
+// LinkChanged tells the present state of a link: it moves the device's MTU and
+// an uplink's own routes. Links that do not concern the plane may be told too.
+func (h *Host) LinkChanged(l engine.Link) error {
+	if l.Name == h.c.Device || l.Name == "lo" {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	uplink := slices.Contains(h.c.Uplinks, l.Name)
+	if len(h.c.Uplinks) == 0 || uplink {
+		if l.Gone || !l.Up {
+			delete(h.underlays, l.Name)
+		} else {
+			h.underlays[l.Name] = l.MTU
+		}
+	}
+	if h.c.MTU == 0 && len(h.underlays) > 0 {
+		mtu := route.DeviceMTU(slices.Collect(maps.Values(h.underlays)), h.c.Encapsulations)
+		if mtu != h.mtu {
+			if err := h.routes.SetMTU(mtu); err != nil {
+				return err
+			}
+			h.mtu = mtu
+		}
+	}
+	return h.routes.Uplink(l)
+}
+
+// Announce executes an [engine.Announce].
+func (h *Host) Announce(a engine.Announce) error {
+	return h.announcer.Announce(a.Link, a.Address, a.HW)
+}
+
+// Neighbour tells the link-layer address of a neighbour, zero when the kernel
+// has not resolved it.
+func (h *Host) Neighbour(link string, a netip.Addr) (forward.HardwareAddr, error) {
+	return h.neighbour.Lookup(link, a)
+}
+
+// Reconcile makes the kernel agree with the entries: what an earlier process
+// left and nobody wants is removed, what somebody took away is put back. Call
+// it once the entries that outlived a restart have been applied.
+func (h *Host) Reconcile() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, err := h.firewall.Reconcile()
+	return errors.Join(err, h.routes.Reconcile(), h.reconcileProxies())
+}
+
+// reconcileProxies: the kernel does not tell who made a proxy entry. Those on
+// a home link for addresses of its home network are ours.
+func (h *Host) reconcileProxies() error {
+	want := make(map[interception]bool)
+	for _, at := range h.intercepted {
+		want[at] = true
+	}
+	var errs []error
+	have := make(map[interception]bool)
+	for _, n := range h.c.HomeNetworks {
+		if n.Link == "" {
+			continue
+		}
+		addrs, err := h.neighbour.Proxied(n.Link)
+		errs = append(errs, err)
+		for _, a := range addrs {
+			at := interception{n.Link, a}
+			have[at] = true
+			if n.Prefix.Contains(a) && !want[at] {
+				errs = append(errs, h.neighbour.Unproxy(n.Link, a))
+			}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(h.intercepted)) {
+		if at := h.intercepted[key]; !have[at] {
+			errs = append(errs, h.neighbour.Proxy(at.link, at.addr))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Status is what `careof show` tells of the plane.
+type Status struct {
+	Kind   string       `json:"kind"`
+	Device string       `json:"device"`
+	MTU    int          `json:"mtu"`
+	Routes route.Status `json:"routes"`
+	Totals tun.Totals   `json:"totals"`
+}
+
+// Status tells about the plane as a whole.
+func (h *Host) Status() Status {
+	h.mu.Lock()
+	mtu := h.mtu
+	h.mu.Unlock()
+	return Status{Kind: "tun", Device: h.c.Device, MTU: mtu, Routes: h.routes.Status(), Totals: h.packets.Totals()}
+}
+
+// Withdraw removes everything of ours from the kernel, but for the device: for
+// uninstalling, and for a lab that tidies up.
+func (h *Host) Withdraw() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var errs []error
+	for _, key := range slices.Sorted(maps.Keys(h.intercepted)) {
+		errs = append(errs, h.release(key, h.intercepted[key]))
+	}
+	return errors.Join(append(errs, h.routes.Withdraw(), h.firewall.Remove())...)
+}
+
+// Close implements [forward.Plane].
+func (h *Host) Close() error {
+	var errs []error
+	if h.packets != nil {
+		errs = append(errs, h.packets.Close())
+	}
+	if h.routes != nil {
+		errs = append(errs, h.routes.Close())
+	}
+	if h.announcer != nil {
+		errs = append(errs, h.announcer.Close())
+	}
+	if h.neighbour != nil {
+		errs = append(errs, h.neighbour.Close())
+	}
+	if h.firewall != nil {
+		errs = append(errs, h.firewall.Close())
+	}
+	return errors.Join(errs...)
+}
