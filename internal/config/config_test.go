@@ -207,6 +207,10 @@ func TestMistakes(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"syntax", "version = 1\n[home-agent\n", `careof.toml:2: expected '.' or ']' to end table name, but got '\n' instead`},
 		{"key twice", "version = 1\nversion = 1\n", `careof.toml:2: version: Key 'version' has already been defined. (remove one of the two)`},
+		{"no quotes", "version = 1\n[home-agent]\naddress = 198.51.100.1\n", `careof.toml:3: home-agent.address: Invalid float value: "198.51.100.1" (texts and addresses stand between quotes: "192.0.2.1")`},
+		{"one quote", "version = 1\n[home-agent]\naddress = \"198.51.100.1\n", `careof.toml:3: home-agent.address: strings cannot contain newlines (a quote is missing at the end of the line)`},
+		{"word without quotes", "version = 1\n[plane]\nkind = auto\n", `careof.toml:3: plane.kind: expected value but found "auto" instead (texts and addresses stand between quotes: "auto")`},
+		{"duration without quotes", "version = 1\n[home-agent]\nmax-lifetime = 10m\n", `careof.toml:3: home-agent: expected a top-level item to end with a newline, comment, or EOF, but got 'm' instead (texts and durations stand between quotes: "10m")`},
 		{"no role", "version = 1\n", `careof.toml: there is no role in this file (add [home-agent], [foreign-agent] or [mobile-node])`},
 		{"no version", in(homeAgent, "version = 1", ""), `careof.toml: version: is missing (for example version = 1)`},
 		{"other version", in(homeAgent, "version = 1", "version = 2"), `careof.toml:1: version: this program reads version 1 of the configuration (write version = 1)`},

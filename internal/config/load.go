@@ -72,9 +72,22 @@ func syntaxProblem(path string, err error) Problem {
 		if strings.HasSuffix(p.Text, `got '\n' instead`) && p.Line > 1 {
 			p.Line--
 		}
-		if strings.Contains(p.Text, "already been defined") || strings.Contains(p.Text, "duplicate") {
-			p.Hint = "remove one of the two"
+		for _, h := range syntaxHints {
+			if strings.Contains(p.Text, h.text) {
+				p.Hint = h.hint
+				break
+			}
 		}
 	}
 	return p
+}
+
+// syntaxHints say what to do about the library's commonest complaints.
+var syntaxHints = []struct{ text, hint string }{
+	{"already been defined", "remove one of the two"},
+	{"Invalid float", `texts and addresses stand between quotes: "192.0.2.1"`},
+	{"expected a top-level item to end with a newline", `texts and durations stand between quotes: "10m"`},
+	{"expected value but found", `texts and addresses stand between quotes: "auto"`},
+	{"Invalid TOML Datetime", "texts stand between quotes"},
+	{"strings cannot contain newlines", "a quote is missing at the end of the line"},
 }
