@@ -181,7 +181,7 @@ func acceptLifetime(x *Response) engine.Verdict {
 
 // acceptTunnel: a home agent that accepts uses the form that was asked for.
 func acceptTunnel(x *Response) engine.Verdict {
-	x.Encap, x.Inside = x.Node.encapOf(x.Sent.Request.Flags), encap.Kind(0)
+	x.Encap, x.Inside = x.Node.EncapOf(x.Sent.Request.Flags), encap.Kind(0)
 	x.Peer = netip.AddrPortFrom(x.Registration.Key.HomeAgent, 0)
 	return engine.Next()
 }
@@ -230,4 +230,20 @@ func probedJudge(x *Probe) engine.Verdict {
 		x.Node.begin(r, Register)
 	}
 	return engine.Next()
+}
+
+// Probe says what became known about a registration's path, through the stage
+// Probed.
+func (n *Node) Probe(r *Registration, alive bool, why string) {
+	x := &Probe{Now: n.now, Node: n, Registration: r, Alive: alive, Why: why}
+	engine.Pipeline[*Probe]{&n.Probed}.Run(x, new(engine.Position))
+}
+
+// RoundTrip is the smoothed round-trip time over a link, from request to
+// reply; zero while it is unknown.
+func (n *Node) RoundTrip(link string) time.Duration {
+	if u := n.uplinks[link]; u != nil {
+		return u.rtt
+	}
+	return 0
 }

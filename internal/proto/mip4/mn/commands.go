@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/core/note"
 	"careof/wire/mip4"
@@ -17,11 +18,11 @@ import (
 // [engine.Command]; the answer's type stands in the comment.
 type (
 	ShowStatus        struct{} // Status
-	ShowRegistrations struct{} // []RegistrationInfo
-	ShowUplinks       struct{} // []UplinkInfo
-	ShowAssociations  struct{} // []AssociationInfo
-	ShowStages        struct{} // []engine.StageInfo
-	ShowCounters      struct{} // []Counter
+	ListRegistrations struct{} // []RegistrationInfo
+	ListUplinks       struct{} // []UplinkInfo
+	ListAssociations  struct{} // []AssociationInfo
+	ListStages        struct{} // []engine.StageInfo
+	ListCounters      struct{} // []Counter
 	// Reregister starts a new attempt now, also after Deregister: Status.
 	Reregister struct{}
 	// Deregister ends all registrations and keeps the node unregistered
@@ -55,8 +56,9 @@ type RegistrationInfo struct {
 	Encapsulation  string     `json:"encapsulation,omitempty"`
 	Since          time.Time  `json:"since,omitzero"`
 	Expires        time.Time  `json:"expires,omitzero"`
-	Granted        float64    `json:"granted_seconds,omitempty"`
-	RoundTrip      float64    `json:"round_trip_seconds,omitempty"`
+	Lifetime       string     `json:"lifetime,omitempty"`       // granted: "infinite" or a Go duration
+	Remaining      string     `json:"remaining,omitempty"`      // likewise
+	RoundTrip      string     `json:"round_trip,omitempty"`     // a Go duration
 	Identification string     `json:"identification,omitempty"` // of the last accepted request, hexadecimal
 	Transmissions  int        `json:"transmissions,omitempty"`  // of the present attempt
 	NextRequest    time.Time  `json:"next_request,omitzero"`
@@ -77,11 +79,13 @@ type UplinkInfo struct {
 
 // AssociationInfo is a mobility security association without its secret.
 type AssociationInfo struct {
-	HomeAgent string `json:"home_agent"` // address, name, or "any"
-	SPI       uint32 `json:"spi"`
-	Algorithm string `json:"algorithm"`
-	Replay    string `json:"replay"`
-	Key       string `json:"key"` // a fingerprint
+	Peer        string `json:"peer"` // the home agent's address or name, or "any"
+	Kind        string `json:"kind"` // "home-agent"
+	SPI         uint32 `json:"spi"`
+	Algorithm   string `json:"algorithm"`
+	Replay      string `json:"replay"`
+	Fingerprint string `json:"fingerprint"` // of the key
+	Insecure    bool   `json:"insecure,omitempty"`
 }
 
 // A Counter counts one thing since the start.
@@ -150,11 +154,11 @@ func (n *Node) baseCommands() {
 		n.Command("base", sample, func(c engine.Command) { n.Answer(c, value(), nil) })
 	}
 	show(ShowStatus{}, func() any { return n.status() })
-	show(ShowRegistrations{}, func() any { return n.infos() })
-	show(ShowUplinks{}, func() any { return n.uplinkInfos() })
-	show(ShowAssociations{}, func() any { return n.associations() })
-	show(ShowStages{}, func() any { return n.stages.describe() })
-	show(ShowCounters{}, func() any { return n.counters.list() })
+	show(ListRegistrations{}, func() any { return n.infos() })
+	show(ListUplinks{}, func() any { return n.uplinkInfos() })
+	show(ListAssociations{}, func() any { return n.associations() })
+	show(ListStages{}, func() any { return n.stages.describe() })
+	show(ListCounters{}, func() any { return n.counters.list() })
 	n.Command("base", Reregister{}, n.reregister)
 	n.Command("base", Deregister{}, n.deregister)
 }
@@ -283,11 +287,14 @@ func (n *Node) infos() []RegistrationInfo {
 		if r.live {
 			i.Encapsulation = r.Tunnel.Encap.String()
 			i.Since, i.Expires = n.now.WallOf(r.since), n.now.WallOf(r.expires)
-			i.Granted = r.Granted.Seconds()
+			i.Lifetime, i.Remaining = lifetimeText(r.Granted), "infinite"
+			if !r.expires.IsZero() {
+				i.Remaining = lifetimeText(r.expires.Sub(n.now.Mono))
+			}
 			i.Identification = fmt.Sprintf("%016s", strconv.FormatUint(r.accepted, 16))
 		}
-		if u := n.uplinks[r.Key.Link]; u != nil {
-			i.RoundTrip = u.rtt.Seconds()
+		if u := n.uplinks[r.Key.Link]; u != nil && u.rtt > 0 {
+			i.RoundTrip = lifetimeText(u.rtt)
 		}
 		if r.try != nil {
 			i.Transmissions = r.try.transmissions
@@ -295,6 +302,14 @@ func (n *Node) infos() []RegistrationInfo {
 		list = append(list, i)
 	}
 	return list
+}
+
+// lifetimeText is a duration for people and JSON.
+func lifetimeText(d time.Duration) string {
+	if d >= Infinite {
+		return "infinite"
+	}
+	return d.Round(time.Millisecond).String()
 }
 
 func (r *Registration) state() string {
@@ -332,16 +347,21 @@ func (n *Node) uplinkInfos() []UplinkInfo {
 
 func (n *Node) associations() []AssociationInfo {
 	list := []AssociationInfo{}
-	for _, h := range n.cfg.HomeAgents {
-		name := h.Name
-		if name == "" {
-			name = h.Address.String()
-		}
-		a := h.Association
-		list = append(list, AssociationInfo{name, a.SPI(), a.Algorithm().String(), a.Replay().String(), a.Key().String()})
+	add := func(peer string, a *assoc.Association) {
+		list = append(list, AssociationInfo{
+			Peer: peer, Kind: "home-agent", SPI: a.SPI(), Algorithm: a.Algorithm().String(),
+			Replay: a.Replay().String(), Fingerprint: a.Key().String(), Insecure: !a.Authenticated(),
+		})
 	}
-	if a := n.cfg.Association; a != nil && len(list) == 0 {
-		list = append(list, AssociationInfo{"any", a.SPI(), a.Algorithm().String(), a.Replay().String(), a.Key().String()})
+	for _, h := range n.cfg.HomeAgents {
+		if h.Name != "" {
+			add(h.Name, h.Association)
+		} else {
+			add(h.Address.String(), h.Association)
+		}
+	}
+	if len(list) == 0 {
+		add("any", n.cfg.Association)
 	}
 	return list
 }

@@ -234,14 +234,14 @@ func requestTunnels(x *Attempt) engine.Verdict {
 		Local: netip.AddrPortFrom(x.Registration.Key.CareOf, 0),
 		Peer:  netip.AddrPortFrom(x.Registration.Key.HomeAgent, 0),
 		Link:  x.Link,
-		Encap: x.Node.encapOf(x.Request.Flags),
+		Encap: x.Node.EncapOf(x.Request.Flags),
 	})
 	return engine.Next()
 }
 
-// encapOf is the form of tunnel that flags ask for: IP-in-IP unless M or G say
+// EncapOf is the form of tunnel that flags ask for: IP-in-IP unless M or G say
 // otherwise.
-func (n *Node) encapOf(f mip4.RequestFlags) encap.Kind {
+func (n *Node) EncapOf(f mip4.RequestFlags) encap.Kind {
 	for _, e := range n.encapsulations {
 		if e.Flag != 0 && f.Has(e.Flag) {
 			return e.Kind
