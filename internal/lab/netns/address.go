@@ -263,7 +263,8 @@ func (node *Node) Neighbour(name string, addr netip.Addr) (MAC, bool, error) {
 	return MAC{}, false, nil
 }
 
-// WatchInterfaces calls changed for every link event of the node, on a goroutine of its own, until stop is called.
+// WatchInterfaces calls changed for every link event of the node, on a goroutine of its own, until stop is called. stop
+// waits for that goroutine, so changed must not call it.
 func (node *Node) WatchInterfaces(changed func(Interface)) (stop func(), err error) {
 	updates := make(chan netlink.LinkUpdate, 64)
 	done := make(chan struct{})

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// insideVariable tells the program that Enter has started it. Its value is the inode of the network namespace outside, so that a variable left over from elsewhere
-// deceives nobody.
+// insideVariable tells the program that Enter has started it. Its value is the inode of the network namespace outside, so
+// that a variable left over from elsewhere deceives nobody.
 const insideVariable = "CAREOF_LAB_OUTSIDE"
 
 // Enter runs the calling program again, with the same arguments, in namespaces of its own, and waits for it. Call it first
@@ -27,8 +27,9 @@ const insideVariable = "CAREOF_LAB_OUTSIDE"
 //	}
 //
 // For an ordinary user these are a user, a network and a mount namespace, for root a network and a mount namespace: so
-// nothing that the laboratory does touches the host. Interrupts and terminations are passed on to the inner program, and it is killed
-// when the outer one dies. Namespaces end with the last process in them, so nothing is left behind in any case.
+// nothing that the laboratory does touches the host. Interrupts and terminations are passed on to the inner program, and
+// it is killed when the outer one dies. Namespaces end with the last process in them, so nothing is left behind in any
+// case. The inner program is not in the terminal's foreground group: it must not read from the terminal.
 //
 // The error says what is missing and what to do about it when the kernel or the administrator forbids this.
 func Enter() (code int, inside bool, err error) {

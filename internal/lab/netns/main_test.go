@@ -43,7 +43,7 @@ func within(t *testing.T) context.Context {
 }
 
 // newNetwork skips only where the privilege is missing; never as root.
-func newNetwork(t *testing.T) *Network {
+func newNetwork(t testing.TB) *Network {
 	t.Helper()
 	n, err := New(Config{Seed: 1})
 	if err == nil {
@@ -68,8 +68,8 @@ func newNetwork(t *testing.T) *Network {
 	return n
 }
 
-func must[T any](v T, err error) func(*testing.T) T {
-	return func(t *testing.T) T {
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
@@ -97,7 +97,7 @@ type pair struct {
 	pa, pb  *Port
 }
 
-func newPair(t *testing.T, c Conditions) pair {
+func newPair(t testing.TB, c Conditions) pair {
 	n := newNetwork(t)
 	p := pair{network: n, segment: must(n.NewSegment("lan", c))(t)}
 	p.a, p.b = must(n.NewNode("a", NodeConfig{}))(t), must(n.NewNode("b", NodeConfig{}))(t)

@@ -83,7 +83,7 @@ type SegmentCounts struct {
 	Sent       uint64            // frames that ports have sent
 	Fates      [fateCount]uint64 // the same, by fate
 	Duplicated uint64
-	Late       uint64 // under way when the segment or the receiver was cut, so not delivered
+	Late       uint64 // arrived while the segment was parted or the receiver had no carrier, so not delivered
 	Delivered  uint64 // deliveries; a broadcast has several
 }
 
@@ -125,8 +125,8 @@ func (s *Segment) SetConditions(c Conditions) {
 	}
 }
 
-// SetUp parts (false) or joins (true) the segment: a partition that no node notices by a link event. Frames under way
-// are dropped with it.
+// SetUp parts (false) or joins (true) the segment: a partition that no node notices by a link event. Frames that would
+// arrive meanwhile are dropped, too.
 func (s *Segment) SetUp(up bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
