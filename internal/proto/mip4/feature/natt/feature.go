@@ -1,0 +1,18 @@
+package natt
+
+import (
+	"careof/internal/proto/mip4/feature"
+	"careof/internal/proto/mip4/mn"
+)
+
+// Name is the feature's name in stages, tables and counters.
+const Name = "nat-traversal"
+
+// New is NAT traversal, configured by cfg.
+func New(cfg Config) feature.Feature {
+	return feature.Feature{
+		Name:   Name,
+		RFC:    []int{3519},
+		Mobile: func(n *mn.Node) error { return addMobile(cfg, n) },
+	}
+}

@@ -1,0 +1,145 @@
+package natt
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+	"careof/internal/proto/mip4/mn"
+	"careof/wire/encap"
+)
+
+// Kept notes that an echo request keeps a NAT's mapping; MappingLost that none
+// was answered.
+const (
+	Kept        note.Kind = "keepalive"
+	MappingLost note.Kind = "nat-mapping-lost"
+)
+
+// deadline is when the next keepalive may be due.
+func (m *mobile) deadline() time.Time {
+	var at time.Time
+	for _, k := range m.keeps {
+		at = engine.Earliest(at, k.next)
+	}
+	return at
+}
+
+// due looks after the keepalives whose time has come.
+func (m *mobile) due() {
+	now := m.node.Now().Mono
+	keys := make([]mn.RegistrationKey, 0, len(m.keeps))
+	for key := range m.keeps {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, func(a, b mn.RegistrationKey) int {
+		return cmp.Or(cmp.Compare(a.Link, b.Link), a.CareOf.Compare(b.CareOf), a.HomeAgent.Compare(b.HomeAgent))
+	})
+	for _, key := range keys {
+		k := m.keeps[key]
+		switch {
+		case k.next.IsZero() || k.next.After(now):
+		case !k.registration.Live() || k.registration.Tunnel.Encap != encap.UDP:
+			delete(m.keeps, key)
+			delete(m.inside, key)
+		case k.awaiting && k.tries >= keepaliveTries:
+			m.lose(k)
+		case k.awaiting || k.registration != m.node.Active():
+			m.echo(k)
+		default:
+			m.ask(k)
+		}
+	}
+}
+
+// ask learns from the data plane whether anything was sent: "MUST send a
+// keepalive packet if no other packet to the HA has been sent in K seconds".
+//
+//rfc:3519#4.9
+func (m *mobile) ask(k *keepalive) {
+	k.next = time.Time{}
+	k.asking = true
+	m.node.Ask(engine.LastUse{Key: m.node.Key()}, func(a engine.Answer) {
+		if !k.asking || !k.registration.Live() {
+			return
+		}
+		k.asking = false
+		if !k.next.IsZero() {
+			return // registered again meanwhile
+		}
+		use, ok := a.Value.(forward.Use)
+		if quiet := use.Sent.Add(k.interval); ok && a.Err == nil && !use.Sent.IsZero() && quiet.After(m.node.Now().Mono) {
+			k.next = quiet
+			return
+		}
+		m.echo(k)
+	})
+}
+
+// echo sends "a properly UDP encapsulated ICMP echo request directed to the
+// home agent", from the port of the registration.
+//
+//rfc:3519#4.9
+func (m *mobile) echo(k *keepalive) {
+	now, r := m.node.Now().Mono, k.registration
+	wait := max(keepaliveWait, 2*m.node.RoundTrip(r.Key.Link)) << k.tries
+	k.next = now.Add(wait)
+	k.awaiting, k.sent = true, now
+	k.tries++
+	k.seq++
+	data, err := encap.AppendKeepalive(nil,
+		&encap.Header{Kind: encap.UDP, Inner: r.Tunnel.Inside, Src: r.Key.CareOf, Dst: r.Key.HomeAgent, DstPort: encap.Port},
+		&encap.Echo{Type: encap.EchoRequest, Src: m.node.HomeAddress(), Dst: r.Key.HomeAgent, ID: k.id, Seq: k.seq},
+		k.seq)
+	if err != nil {
+		m.node.Tell(note.Note{Kind: note.Failed, Level: note.Error, Why: err.Error()})
+		return
+	}
+	m.node.Emit(engine.Send{
+		Link: r.Key.Link,
+		Src:  netip.AddrPortFrom(r.Key.CareOf, 0),
+		Dst:  netip.AddrPortFrom(r.Key.HomeAgent, encap.Port),
+		Data: data,
+	})
+	m.node.Tell(note.Note{
+		Kind: Kept, Level: note.Debug, Link: r.Key.Link, CareOfAddress: r.Key.CareOf, HomeAgent: r.Key.HomeAgent,
+		Lifetime: k.interval,
+	})
+}
+
+// lose: "If the mobile node does not get a reply to its UDP encapsulated ICMP
+// Echo Request even after a number of retransmissions, and is still connected
+// to the same router that was used to establish the current mobility binding,
+// the mobile node SHOULD re-register with the home agent". When the home agent
+// answers that, it was the mapping that was lost, and the interval is
+// shortened.
+//
+//rfc:3519#4.10
+func (m *mobile) lose(k *keepalive) {
+	r := k.registration
+	k.next, k.awaiting, k.tries, k.lost = time.Time{}, false, 0, true
+	m.node.Tell(note.Note{
+		Kind: MappingLost, Level: note.Warn, Link: r.Key.Link, CareOfAddress: r.Key.CareOf, HomeAgent: r.Key.HomeAgent,
+		Lifetime: k.interval, Why: "keepalives are not answered",
+	})
+	m.node.Probe(r, false, "keepalives are not answered")
+}
+
+// plane takes the answer to a keepalive.
+func (m *mobile) plane(ev forward.Event) {
+	reply, ok := ev.(forward.EchoReply)
+	if !ok || reply.Key != m.node.Key() {
+		return
+	}
+	for _, k := range m.keeps {
+		if k.awaiting && k.id == reply.ID && k.seq == reply.Seq {
+			k.awaiting, k.tries = false, 0
+			k.next = k.sent.Add(k.interval)
+			m.node.Probe(k.registration, true, "keepalive was answered")
+		}
+	}
+}

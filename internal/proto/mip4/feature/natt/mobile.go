@@ -1,0 +1,251 @@
+package natt
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/proto/mip4/mn"
+	"careof/wire/encap"
+	"careof/wire/mip4"
+)
+
+// mobile is NAT traversal at a mobile node with a co-located care-of address.
+type mobile struct {
+	cfg  Config
+	node *mn.Node
+
+	// outcome is what the home agent decided last over each link, which is
+	// the best guess at what it will decide next there.
+	outcome map[string]bool
+	// gateway is the link-layer address of each link's gateway, as last seen.
+	gateway map[string]engine.HardwareAddr
+	// inside replaces the configured encapsulation after code 142.
+	inside map[mn.RegistrationKey]uint8
+	keeps  map[mn.RegistrationKey]*keepalive
+}
+
+// A keepalive keeps the NAT's mapping of one registration.
+type keepalive struct {
+	registration *mn.Registration
+	assigned     time.Duration // by the home agent, or the own default
+	interval     time.Duration // in use: assigned, or shortened
+	next         time.Time     // when to look again; zero: not before the next registration
+	lost         bool          // the mapping was lost; shorten the interval when registered again
+	moved        bool          // attached to another network since
+	asking       bool          // the data plane is being asked
+
+	awaiting bool // an echo request has not been answered
+	tries    int
+	id, seq  uint16
+	sent     time.Time
+}
+
+const (
+	// keepaliveTries is how many echo requests go unanswered before the
+	// mapping counts as lost: "even after a number of retransmissions".
+	keepaliveTries = 3
+	// keepaliveWait is the least time to wait for the first answer; it doubles.
+	keepaliveWait = time.Second
+)
+
+// addMobile adds the feature to a mobile node.
+func addMobile(cfg Config, n *mn.Node) error {
+	if cfg.Mode == Off {
+		return nil
+	}
+	m := &mobile{
+		cfg: cfg, node: n,
+		outcome: make(map[string]bool),
+		gateway: make(map[string]engine.HardwareAddr),
+		inside:  make(map[mn.RegistrationKey]uint8),
+		keeps:   make(map[mn.RegistrationKey]*keepalive),
+	}
+	n.Claim(mn.Claim{Feature: Name, Type: mip4.ExtUDPTunnelReply, Max: 1})
+	n.Encapsulation(mn.Encapsulation{Feature: Name, Kind: encap.UDP})
+	n.Heard.Add(Name, "gateway", m.heard)
+	n.Request.Add(Name, "ask", m.request)
+	n.Accepted.Add(Name, "tunnel", m.accepted)
+	n.Denied.Add(Name, "encapsulation", m.denied)
+	n.Timer(Name, m.deadline, m.due)
+	n.OnPlane(Name, m.plane)
+	return nil
+}
+
+// heard: "A change in the link layer address indicates probable movement to a
+// new network, even if the IP address remains reachable using the new link
+// layer address."
+//
+//rfc:3519#5.1
+func (m *mobile) heard(x *mn.Hearing) engine.Verdict {
+	link, hw := x.New.Name, x.New.GatewayHW
+	if hw != (engine.HardwareAddr{}) {
+		if known, ok := m.gateway[link]; ok && known != hw && x.New.Up {
+			x.Attached = true
+		}
+		m.gateway[link] = hw
+	}
+	if x.Attached {
+		// "it SHOULD return to its original keepalive interval", and what was
+		// learnt behind the other NAT is worth nothing here.
+		delete(m.outcome, link)
+		for key, k := range m.keeps {
+			if key.Link == link {
+				k.moved = true
+			}
+		}
+	}
+	return engine.Next()
+}
+
+// request asks for UDP tunnelling: "MAY be used in a Mobile IP Registration
+// Request from the mobile node to the home agent when the mobile node uses a
+// co-located care-of address. It SHALL NOT be used by the mobile node when it
+// is registering with a foreign agent care-of address." It stands "before the
+// Mobile-Home Authentication Extension".
+//
+//rfc:3519#3.1
+//rfc:3519#4.4
+func (m *mobile) request(x *mn.Attempt) engine.Verdict {
+	if !x.Request.Flags.Has(mip4.FlagD) {
+		return engine.Next()
+	}
+	key := x.Registration.Key
+	field := m.cfg.Encapsulation
+	if v, ok := m.inside[key]; ok {
+		field = v
+	}
+	x.Add(mip4.ZoneHome, &mip4.UDPTunnelRequest{ForceFlag: m.cfg.Mode == Force, Encap: field})
+	if len(x.Tunnels) == 0 {
+		return engine.Next()
+	}
+	t := forward.Tunnel{
+		Local: netip.AddrPortFrom(key.CareOf, 0),
+		Peer:  netip.AddrPortFrom(key.HomeAgent, encap.Port),
+		Link:  x.Link,
+		Encap: encap.UDP, Inside: m.form(field, x.Request.Flags),
+	}
+	if m.likely(key) {
+		x.Tunnels = slices.Insert(x.Tunnels, 0, t)
+	} else {
+		x.Tunnels = append(x.Tunnels, t)
+	}
+	return engine.Next()
+}
+
+// form is what will be inside the UDP tunnel: the Encapsulation field, or
+// when it is zero what the M and G bits say.
+//
+//rfc:3519#3.1.4
+func (m *mobile) form(field uint8, flags mip4.RequestFlags) encap.Kind {
+	if field != 0 {
+		return encap.Kind(field)
+	}
+	return m.node.EncapOf(flags)
+}
+
+// likely guesses whether the home agent will choose UDP.
+func (m *mobile) likely(key mn.RegistrationKey) bool {
+	if m.cfg.Mode == Force {
+		return true
+	}
+	if was, ok := m.outcome[key.Link]; ok {
+		return was
+	}
+	return private(key.CareOf) && !private(key.HomeAgent)
+}
+
+// shared is the address space that carriers put between their NAT and the
+// customer (RFC 6598).
+var shared = netip.MustParsePrefix("100.64.0.0/10")
+
+func private(a netip.Addr) bool { return a.IsPrivate() || shared.Contains(a) }
+
+// accepted reads the UDP Tunnel Reply. "If the mobile node includes the UDP
+// Tunnel Request extension in a registration request, but receives a
+// registration reply without a UDP Tunnel Reply extension, it MUST assume
+// that the HA does not understand this extension, and it MUST NOT use UDP
+// tunnelling."
+//
+//rfc:3519#3.2
+//rfc:3519#4.4
+func (m *mobile) accepted(x *mn.Response) engine.Verdict {
+	key := x.Registration.Key
+	reply, count, err := mip4.Get[mip4.UDPTunnelReply](x.Message)
+	if err != nil {
+		return engine.Drop(err.Error())
+	}
+	if count > 0 {
+		// One that the authenticator does not cover is for an agent on the way.
+		e, _ := x.Message.Find(mip4.ExtUDPTunnelReply)
+		if last, ok := x.Message.LastAuthorizing(); ok && e.Off > last.Off {
+			return engine.Drop("UDP Tunnel Reply is not authenticated")
+		}
+	}
+	if count == 0 || !reply.Code.Assent() {
+		m.outcome[key.Link] = false
+		delete(m.keeps, key)
+		return engine.Next()
+	}
+	m.outcome[key.Link] = true
+	field := m.cfg.Encapsulation
+	if v, ok := m.inside[key]; ok {
+		field = v
+	}
+	x.Encap, x.Inside = encap.UDP, m.form(field, x.Sent.Request.Flags)
+	x.Peer = netip.AddrPortFrom(key.HomeAgent, encap.Port)
+	m.keep(x, reply)
+	return engine.Next()
+}
+
+// keep sets the keepalive interval: the home agent's, or the own default when
+// it leaves the choice to the node; "However, the mobile node MUST NOT use a
+// keepalive less than 10 seconds". It is shorter after the mapping was lost in
+// this network.
+//
+// "The MN or FA will send its first keepalive message at the earliest K
+// seconds after the registration request was sent."
+//
+//rfc:3519#4.9
+//rfc:3519#4.10
+func (m *mobile) keep(x *mn.Response, reply mip4.UDPTunnelReply) {
+	key := x.Registration.Key
+	assigned := time.Duration(reply.Keepalive) * time.Second
+	if assigned == 0 {
+		assigned = cmp.Or(m.cfg.Keepalive, DefaultKeepalive)
+	}
+	assigned = max(assigned, MinKeepalive)
+	k := m.keeps[key]
+	switch {
+	case k == nil || k.moved:
+		k = &keepalive{interval: assigned, id: uint16(m.node.Rand().Uint32())}
+		m.keeps[key] = k
+	case k.lost:
+		k.interval = max(min(k.interval, assigned)/2, MinKeepalive)
+	default:
+		k.interval = min(k.interval, assigned)
+	}
+	k.registration, k.assigned = x.Registration, assigned
+	k.lost, k.awaiting, k.tries = false, false, 0
+	k.next = x.Sent.At.Add(k.interval)
+}
+
+// denied: "The mobile node MAY retry with another encapsulation" (code 142).
+// IP-in-UDP is the one that every home agent has.
+//
+//rfc:3519#3.5
+func (m *mobile) denied(x *mn.Response) engine.Verdict {
+	key := x.Registration.Key
+	if x.Reply.Code != mip4.CodeUDPEncapUnavailable || m.inside[key] == uint8(encap.IPIP) {
+		return engine.Next()
+	}
+	if _, replaced := m.inside[key]; !replaced && m.cfg.Encapsulation == uint8(encap.IPIP) {
+		return engine.Next()
+	}
+	m.inside[key] = uint8(encap.IPIP)
+	x.Retry = true
+	return engine.Next()
+}

@@ -1,0 +1,64 @@
+// Package standard is THE list of features, in the order in which they add
+// themselves to the roles. It is the only package that imports them all.
+package standard
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"careof/internal/proto/mip4/feature"
+	"careof/internal/proto/mip4/feature/natt"
+	"careof/internal/proto/mip4/ha"
+	"careof/internal/proto/mip4/mn"
+)
+
+// Config configures every feature.
+type Config struct {
+	NATTraversal natt.Config
+}
+
+// Features lists the features in their order. A caller may leave some out, as
+// long as [feature.Check] agrees.
+func Features(c Config) []feature.Feature {
+	return []feature.Feature{
+		natt.New(c.NATTraversal),
+	}
+}
+
+// HomeAgent makes a home agent with these features.
+func HomeAgent(cfg ha.Config, features []feature.Feature, rng *rand.Rand) (*ha.Agent, error) {
+	if err := feature.Check(features); err != nil {
+		return nil, err
+	}
+	var problems []error
+	var add []func(*ha.Agent)
+	for _, f := range features {
+		if f.Home != nil {
+			add = append(add, func(a *ha.Agent) {
+				if err := f.Home(a); err != nil {
+					problems = append(problems, fmt.Errorf("standard: %s: %w", f.Name, err))
+				}
+			})
+		}
+	}
+	a, err := ha.New(cfg, rng, add...)
+	if err := errors.Join(append(problems, err)...); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// MobileNode makes a mobile node with these features.
+func MobileNode(cfg mn.Config, features []feature.Feature, rng *rand.Rand) (*mn.Node, error) {
+	if err := feature.Check(features); err != nil {
+		return nil, err
+	}
+	var add []func(*mn.Node) error
+	for _, f := range features {
+		if f.Mobile != nil {
+			add = append(add, f.Mobile)
+		}
+	}
+	return mn.New(cfg, rng, add...)
+}
