@@ -45,6 +45,7 @@ type Agent struct {
 	links    map[string]engine.Link
 	messages map[mip4.MessageType]func(engine.Packet, *mip4.Message)
 	bound    []func(*Node, binding.Binding)
+	restored []func(*Node, binding.Binding)
 	unbound  []func(*Node, binding.Binding, Reason)
 	onPlane  []func(*Node, forward.Event)
 	orders   []order
@@ -188,6 +189,9 @@ func (a *Agent) Handle(feature string, t mip4.MessageType, run func(engine.Packe
 
 // OnBound has run called when a new, moved or refreshed binding is true.
 func (a *Agent) OnBound(run func(*Node, binding.Binding)) { a.bound = append(a.bound, run) }
+
+// OnRestored has run called for every binding that a restart brought back.
+func (a *Agent) OnRestored(run func(*Node, binding.Binding)) { a.restored = append(a.restored, run) }
 
 // A Reason says why a binding ended.
 type Reason string

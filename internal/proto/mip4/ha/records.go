@@ -220,6 +220,11 @@ func (a *Agent) restoreNode(now engine.Now, name string, value []byte) error {
 	}
 	n.list = list
 	a.reschedule(n)
+	for _, b := range list.All() {
+		for _, run := range a.restored {
+			run(n, b)
+		}
+	}
 	return nil
 }
 
