@@ -46,7 +46,7 @@ var goldenExts = []struct {
 	{&MobileCorrespondentAuth{HomeNonceIndex: 7, CareOfNonceIndex: 9, Authenticator: []byte("0123456789abcdef")},
 		"31 16 02 00 0007 0009 30313233343536373839616263646566"},
 	{&CareOfAddresses{Addresses: []netip.Addr{ip("192.0.2.1"), ip("192.0.2.2")}}, "31 0a 03 00 c0000201 c0000202"},
-	{&PrefixAdvertisement{Entries: []byte{0x40, 192, 0, 2, 1}}, "32 01 0005 40c0000201"},
+	{&PrefixAdvertisement{Entries: []PrefixEntry{{Router: ip("192.0.2.1")}}}, "32 01 0005 40c0000201"},
 	{&ExperimentalNonSkippable{Sub: 5, Data: []byte{1, 2}}, "7f 05 0002 0102"},
 	{&Traversal{ToHomeAgent: ip("192.0.2.1"), ToMobileNode: ip("198.51.100.1")}, "81 0a 0000 c0000201 c6336401"},
 	{&EncapsulatingDelivery{}, "82 00"},
