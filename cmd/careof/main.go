@@ -88,6 +88,7 @@ Start here:
 
 	root.AddCommand(
 		newCheck(e),
+		newDecode(e),
 		newExplain(e),
 		newKeygen(e),
 		newVersion(e),
