@@ -84,7 +84,8 @@ func (m *Message) LastAuthorizing() (Ext, bool) {
 // Without any authorization-enabling extension there is no border; then the extensions before the first 33 or 34 belong to the
 // head, so that a teaching network without authentication still relays the mobile node's extensions.
 //
-//rfc:5944#3.7.2.2 rfc:5944#3.7.3.2
+//rfc:5944#3.7.2.2
+//rfc:5944#3.7.3.2
 func (m *Message) Head() []byte {
 	end := len(m.Raw)
 	if e, ok := m.LastAuthorizing(); ok {

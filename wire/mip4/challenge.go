@@ -10,10 +10,14 @@ type Challenge struct{ Value []byte }
 func (*Challenge) ExtNumber() (ExtType, uint8) { return ExtChallenge, 0 }
 
 // AppendBody implements Payload.
-func (p *Challenge) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *Challenge) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *Challenge) ParseBody(b []byte) error { return read(b, p) }
+func (p *Challenge) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *Challenge) layout(c *cursor) {
 	c.octets("Challenge", &p.Value)

@@ -26,23 +26,22 @@ type cursor struct {
 // laid is a value with a fixed layout.
 type laid interface{ layout(c *cursor) }
 
-// read fills v from b. Octets left over are ErrLength, since every format here says how long it is.
-func read(b []byte, v laid) error {
-	c := cursor{in: b}
-	v.layout(&c)
-	return c.done()
-}
+// reading starts a walk over b. Callers run the layout and then done. They make the cursor themselves, so that it stays on their
+// stack.
+func reading(b []byte) cursor { return cursor{in: b} }
 
-// write appends v to b.
-func write(b []byte, v laid) ([]byte, error) {
-	c := cursor{writing: true, out: b}
-	v.layout(&c)
+// writing starts a walk that appends to b. Callers run the layout and then written.
+func writing(b []byte) cursor { return cursor{writing: true, out: b} }
+
+// written is b with what was appended, or b alone and the error.
+func (c *cursor) written(b []byte) ([]byte, error) {
 	if c.err != nil {
 		return b, c.err
 	}
 	return c.out, nil
 }
 
+// done ends a reading. Octets left over are ErrLength, since every format here says how long it is.
 func (c *cursor) done() error {
 	if c.err == nil && c.pos < len(c.in) {
 		c.err = ErrLength
@@ -270,7 +269,9 @@ func flagText(v byte, set []string) string {
 // reserved is n octets "sent as zero, ignored on reception".
 func (c *cursor) reserved(n int) {
 	if c.writing {
-		c.out = append(c.out, make([]byte, n)...)
+		for range n {
+			c.out = append(c.out, 0)
+		}
 	} else if b := c.take(n); b != nil && c.noting {
 		c.note(n, "Reserved", hex.EncodeToString(b))
 	}

@@ -68,7 +68,8 @@ func NewMessage(f Fixed) *Draft { return &Draft{fixed: f} }
 // RelayDraft starts a message with a head that must stay as it is (Message.Head) and new extensions after it: what a foreign agent
 // sends on. The draft keeps head without copying it. The zones home and authorizing are closed.
 //
-//rfc:5944#3.7.2.2 rfc:5944#3.7.3.2
+//rfc:5944#3.7.2.2
+//rfc:5944#3.7.3.2
 func RelayDraft(head []byte) *Draft {
 	d := &Draft{head: head}
 	if len(head) == 0 {
@@ -190,7 +191,9 @@ func (d *Draft) Err() error { return d.err }
 // Seal lays the message out and computes the authenticators, each over everything before it. It does not change the draft and may
 // be called again; the same draft gives the same octets.
 //
-//rfc:5944#3.6.1.3 rfc:5944#3.8.3.3 rfc:5944#3.5.1
+//rfc:5944#3.6.1.3
+//rfc:5944#3.8.3.3
+//rfc:5944#3.5.1
 func (d *Draft) Seal() ([]byte, error) { return d.Append(nil) }
 
 // Append is Seal into the memory of b: the message follows b.

@@ -78,7 +78,8 @@ func verify(t *testing.T, m *Message, et ExtType, sub uint8, a association) {
 
 // The zones come out in the RFC's order whatever the order of the calls, and each authenticator covers all that is before it.
 //
-//rfc:5944#3.6.1.3 rfc:4721#6
+//rfc:5944#3.6.1.3
+//rfc:4721#6
 func TestRequestOrder(t *testing.T) {
 	d := NewRequest(RegistrationRequest{Flags: FlagD | FlagT, HomeAddress: ip("10.0.0.5"), HomeAgent: ip("198.51.100.1"), CareOfAddress: ip("203.0.113.9")})
 	d.Authenticate(ExtMobileForeign, foreign)
@@ -105,7 +106,8 @@ func TestRequestOrder(t *testing.T) {
 
 // A foreign agent forwards the head octet for octet, strips the rest and adds its own extensions and 34.
 //
-//rfc:5944#3.7.2.2 rfc:3024#3.3
+//rfc:5944#3.7.2.2
+//rfc:3024#3.3
 func TestRelayedRequest(t *testing.T) {
 	d := NewRequest(RegistrationRequest{Flags: FlagT, HomeAddress: ip("10.0.0.5")}).Add(ZoneHome, &NAI{Value: "a@b"}).AddRaw(ZoneHome, unhex(t, "c8 01 07"))
 	in := seal(t, d.Authenticate(ExtMobileHome, home).Add(ZoneForeign, &EncapsulatingDelivery{}).Authenticate(ExtMobileForeign, foreign))
@@ -131,7 +133,8 @@ func TestRelayedRequest(t *testing.T) {
 
 // A home agent's reply: 32 covers what is for the node, 34 covers also what is for the agent.
 //
-//rfc:5944#3.8.3.3 rfc:6245#4.2
+//rfc:5944#3.8.3.3
+//rfc:6245#4.2
 func TestReplyOrder(t *testing.T) {
 	d := NewReply(RegistrationReply{Code: CodeAccepted, Lifetime: 600, HomeAddress: ip("10.0.0.5"), HomeAgent: ip("198.51.100.1")})
 	d.Authenticate(ExtForeignHome, agents).Add(ZoneForeign, &GREKey{Key: 7}).Add(ZoneHome, &NAI{Value: "a@b"})
@@ -150,7 +153,9 @@ func TestReplyOrder(t *testing.T) {
 
 // Which extension authorizes depends on the recipient of the message.
 //
-//rfc:5944#1.6 rfc:4857#11 rfc:4988#8
+//rfc:5944#1.6
+//rfc:4857#11
+//rfc:4988#8
 func TestAuthorizationEnabling(t *testing.T) {
 	regional := seal(t, NewMessage(&RegionalRequest{}).AuthenticateGeneralized(AuthMobileGFA, aaa).Add(ZoneForeign, &HierarchicalFA{Address: ip("192.0.2.1")}).AuthenticateGeneralized(AuthForeignForeign, agents))
 	if got := types(regional); got != "36/3 140 36/2" {
@@ -273,7 +278,8 @@ func TestMalformedAuthentication(t *testing.T) {
 // The Mobile-AAA authenticator for a CHAP-style server and by HMAC-MD5, over a payload of 24 zero octets and challenge a1b2c3d4
 // with key 00..0f.
 //
-//rfc:4721#8 rfc:4721#6
+//rfc:4721#8
+//rfc:4721#6
 func TestMobileAAAVectors(t *testing.T) {
 	key := make([]byte, 16)
 	for i := range key {

@@ -18,10 +18,14 @@ type IPv6PrefixRequest struct {
 func (*IPv6PrefixRequest) ExtNumber() (ExtType, uint8) { return ExtDualStack, 1 }
 
 // AppendBody implements Payload.
-func (p *IPv6PrefixRequest) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *IPv6PrefixRequest) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *IPv6PrefixRequest) ParseBody(b []byte) error { return read(b, p) }
+func (p *IPv6PrefixRequest) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *IPv6PrefixRequest) layout(c *cursor) {
 	u8(c, "Prefix Length", &p.PrefixLength)
@@ -61,10 +65,14 @@ type IPv6PrefixReply struct {
 func (*IPv6PrefixReply) ExtNumber() (ExtType, uint8) { return ExtDualStack, 2 }
 
 // AppendBody implements Payload.
-func (p *IPv6PrefixReply) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *IPv6PrefixReply) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *IPv6PrefixReply) ParseBody(b []byte) error { return read(b, p) }
+func (p *IPv6PrefixReply) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *IPv6PrefixReply) layout(c *cursor) {
 	u8(c, "Code", &p.Code)
@@ -83,9 +91,13 @@ type IPv6TunnelingMode struct{}
 func (*IPv6TunnelingMode) ExtNumber() (ExtType, uint8) { return ExtDualStack, 3 }
 
 // AppendBody implements Payload.
-func (p *IPv6TunnelingMode) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *IPv6TunnelingMode) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *IPv6TunnelingMode) ParseBody(b []byte) error { return read(b, p) }
+func (p *IPv6TunnelingMode) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (*IPv6TunnelingMode) layout(c *cursor) { c.reserved(1) }

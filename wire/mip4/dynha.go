@@ -30,10 +30,14 @@ type DynamicHA struct {
 func (p *DynamicHA) ExtNumber() (ExtType, uint8) { return ExtDynamicHA, uint8(p.Kind) }
 
 // AppendBody implements Payload.
-func (p *DynamicHA) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *DynamicHA) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *DynamicHA) ParseBody(b []byte) error { return read(b, p) }
+func (p *DynamicHA) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *DynamicHA) layout(c *cursor) { c.addr("Home Agent Address", &p.Address) }
 

@@ -7,10 +7,18 @@ type ExperimentalMessage struct{}
 func (*ExperimentalMessage) MessageType() MessageType { return TypeExperimentalMessage }
 
 // AppendFixed implements Fixed.
-func (p *ExperimentalMessage) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *ExperimentalMessage) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *ExperimentalMessage) ParseFixed(b []byte) error { return read(b, p) }
+func (p *ExperimentalMessage) ParseFixed(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (*ExperimentalMessage) layout(c *cursor) { typeOctet(c, TypeExperimentalMessage) }
 
@@ -28,10 +36,18 @@ func (p *ExperimentalNonSkippable) ExtNumber() (ExtType, uint8) {
 }
 
 // AppendBody implements Payload.
-func (p *ExperimentalNonSkippable) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *ExperimentalNonSkippable) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *ExperimentalNonSkippable) ParseBody(b []byte) error { return read(b, p) }
+func (p *ExperimentalNonSkippable) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (p *ExperimentalNonSkippable) layout(c *cursor) { c.octets("Data", &p.Data) }
 
@@ -52,10 +68,18 @@ type ExperimentalSkippable struct {
 func (p *ExperimentalSkippable) ExtNumber() (ExtType, uint8) { return ExtExperimentalSkippable, p.Sub }
 
 // AppendBody implements Payload.
-func (p *ExperimentalSkippable) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *ExperimentalSkippable) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *ExperimentalSkippable) ParseBody(b []byte) error { return read(b, p) }
+func (p *ExperimentalSkippable) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (p *ExperimentalSkippable) layout(c *cursor) { c.octets("Data", &p.Data) }
 

@@ -10,9 +10,13 @@ type FAError struct{ Status Code } // 64-127
 func (*FAError) ExtNumber() (ExtType, uint8) { return ExtFAError, 0 }
 
 // AppendBody implements Payload.
-func (p *FAError) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *FAError) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *FAError) ParseBody(b []byte) error { return read(b, p) }
+func (p *FAError) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *FAError) layout(c *cursor) { u8(c, "Status", &p.Status) }

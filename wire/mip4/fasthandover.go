@@ -19,10 +19,18 @@ type FastBindingUpdate struct {
 func (*FastBindingUpdate) MessageType() MessageType { return TypeFastBindingUpdate }
 
 // AppendFixed implements Fixed.
-func (p *FastBindingUpdate) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *FastBindingUpdate) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *FastBindingUpdate) ParseFixed(b []byte) error { return read(b, p) }
+func (p *FastBindingUpdate) ParseFixed(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (p *FastBindingUpdate) layout(c *cursor) {
 	typeOctet(c, TypeFastBindingUpdate)
@@ -76,10 +84,14 @@ type FastBindingAck struct {
 func (*FastBindingAck) MessageType() MessageType { return TypeFastBindingAck }
 
 // AppendFixed implements Fixed.
-func (p *FastBindingAck) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *FastBindingAck) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *FastBindingAck) ParseFixed(b []byte) error { return read(b, p) }
+func (p *FastBindingAck) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *FastBindingAck) layout(c *cursor) {
 	typeOctet(c, TypeFastBindingAck)
@@ -118,10 +130,14 @@ type NewIPv4Address struct {
 func (*NewIPv4Address) ExtNumber() (ExtType, uint8) { return ExtNewIPv4Address, 0 }
 
 // AppendBody implements Payload.
-func (p *NewIPv4Address) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *NewIPv4Address) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *NewIPv4Address) ParseBody(b []byte) error { return read(b, p) }
+func (p *NewIPv4Address) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *NewIPv4Address) layout(c *cursor) {
 	u8(c, "Option-Code", &p.Kind)

@@ -57,10 +57,18 @@ type RegistrationRequest struct {
 func (*RegistrationRequest) MessageType() MessageType { return TypeRegistrationRequest }
 
 // AppendFixed implements Fixed.
-func (r *RegistrationRequest) AppendFixed(b []byte) ([]byte, error) { return write(b, r) }
+func (r *RegistrationRequest) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	r.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (r *RegistrationRequest) ParseFixed(b []byte) error { return read(b, r) }
+func (r *RegistrationRequest) ParseFixed(b []byte) error {
+	c := reading(b)
+	r.layout(&c)
+	return c.done()
+}
 
 func (r *RegistrationRequest) layout(c *cursor) { r.as(c, TypeRegistrationRequest) }
 
@@ -89,10 +97,18 @@ type RegistrationReply struct {
 func (*RegistrationReply) MessageType() MessageType { return TypeRegistrationReply }
 
 // AppendFixed implements Fixed.
-func (r *RegistrationReply) AppendFixed(b []byte) ([]byte, error) { return write(b, r) }
+func (r *RegistrationReply) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	r.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (r *RegistrationReply) ParseFixed(b []byte) error { return read(b, r) }
+func (r *RegistrationReply) ParseFixed(b []byte) error {
+	c := reading(b)
+	r.layout(&c)
+	return c.done()
+}
 
 func (r *RegistrationReply) layout(c *cursor) { r.as(c, TypeRegistrationReply) }
 

@@ -146,7 +146,9 @@ func fresh(p any) any { return reflect.New(reflect.TypeOf(p).Elem()).Interface()
 
 // Every extension of the registry is written as the RFC draws it and read back as it was.
 //
-//rfc:5944#1.9 rfc:5944#1.10 rfc:5944#1.11
+//rfc:5944#1.9
+//rfc:5944#1.10
+//rfc:5944#1.11
 func TestExtensionLayouts(t *testing.T) {
 	for _, g := range goldenExts {
 		number, sub := g.p.ExtNumber()

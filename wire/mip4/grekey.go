@@ -9,9 +9,13 @@ type GREKey struct{ Key uint32 }
 func (*GREKey) ExtNumber() (ExtType, uint8) { return ExtGREKey, 0 }
 
 // AppendBody implements Payload.
-func (p *GREKey) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *GREKey) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *GREKey) ParseBody(b []byte) error { return read(b, p) }
+func (p *GREKey) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *GREKey) layout(c *cursor) { u32(c, "Key Identifier", &p.Key) }

@@ -41,10 +41,18 @@ type MobileForeignKeyRequest struct{ SPI uint32 } // the mobile node's choice
 func (*MobileForeignKeyRequest) ExtNumber() (ExtType, uint8) { return ExtMobileForeignKeyRequest, 1 }
 
 // AppendBody implements Payload.
-func (p *MobileForeignKeyRequest) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *MobileForeignKeyRequest) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *MobileForeignKeyRequest) ParseBody(b []byte) error { return read(b, p) }
+func (p *MobileForeignKeyRequest) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (p *MobileForeignKeyRequest) layout(c *cursor) { u32(c, "Mobile Node SPI", &p.SPI) }
 
@@ -63,10 +71,18 @@ type MobileForeignKeyReply struct {
 func (*MobileForeignKeyReply) ExtNumber() (ExtType, uint8) { return ExtMobileForeignKeyReply, 1 }
 
 // AppendBody implements Payload.
-func (p *MobileForeignKeyReply) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *MobileForeignKeyReply) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *MobileForeignKeyReply) ParseBody(b []byte) error { return read(b, p) }
+func (p *MobileForeignKeyReply) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (p *MobileForeignKeyReply) layout(c *cursor) {
 	u32(c, "Lifetime", &p.Lifetime)
@@ -91,10 +107,18 @@ type MobileHomeKeyRequest struct{ SPI uint32 } // the mobile node's choice
 func (*MobileHomeKeyRequest) ExtNumber() (ExtType, uint8) { return ExtMobileHomeKeyRequest, 1 }
 
 // AppendBody implements Payload.
-func (p *MobileHomeKeyRequest) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *MobileHomeKeyRequest) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *MobileHomeKeyRequest) ParseBody(b []byte) error { return read(b, p) }
+func (p *MobileHomeKeyRequest) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (p *MobileHomeKeyRequest) layout(c *cursor) { u32(c, "Mobile Node SPI", &p.SPI) }
 
@@ -114,10 +138,18 @@ type MobileHomeKeyReply struct {
 func (*MobileHomeKeyReply) ExtNumber() (ExtType, uint8) { return ExtMobileHomeKeyReply, 1 }
 
 // AppendBody implements Payload.
-func (p *MobileHomeKeyReply) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *MobileHomeKeyReply) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *MobileHomeKeyReply) ParseBody(b []byte) error { return read(b, p) }
+func (p *MobileHomeKeyReply) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (p *MobileHomeKeyReply) layout(c *cursor) {
 	u32(c, "Lifetime", &p.Lifetime)

@@ -37,10 +37,14 @@ type LinkLayerAddress struct {
 func (p *LinkLayerAddress) ExtNumber() (ExtType, uint8) { return ExtLinkLayerAddress, uint8(p.Kind) }
 
 // AppendBody implements Payload.
-func (p *LinkLayerAddress) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *LinkLayerAddress) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *LinkLayerAddress) ParseBody(b []byte) error { return read(b, p) }
+func (p *LinkLayerAddress) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *LinkLayerAddress) setSub(sub uint8) bool {
 	p.Kind = LinkLayerKind(sub)
@@ -87,10 +91,14 @@ type HandoffRequest struct {
 func (*HandoffRequest) MessageType() MessageType { return TypeHandoffRequest }
 
 // AppendFixed implements Fixed.
-func (p *HandoffRequest) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *HandoffRequest) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *HandoffRequest) ParseFixed(b []byte) error { return read(b, p) }
+func (p *HandoffRequest) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *HandoffRequest) layout(c *cursor) {
 	typeOctet(c, TypeHandoffRequest)
@@ -133,10 +141,14 @@ type HandoffReply struct {
 func (*HandoffReply) MessageType() MessageType { return TypeHandoffReply }
 
 // AppendFixed implements Fixed.
-func (p *HandoffReply) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *HandoffReply) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *HandoffReply) ParseFixed(b []byte) error { return read(b, p) }
+func (p *HandoffReply) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *HandoffReply) layout(c *cursor) {
 	typeOctet(c, TypeHandoffReply)

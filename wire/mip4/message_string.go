@@ -27,10 +27,14 @@ type MessageString struct {
 func (p *MessageString) ExtNumber() (ExtType, uint8) { return ExtMessageString, uint8(p.From) }
 
 // AppendBody implements Payload.
-func (p *MessageString) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *MessageString) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *MessageString) ParseBody(b []byte) error { return read(b, p) }
+func (p *MessageString) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *MessageString) layout(c *cursor) { c.text("Text", &p.Text, 1, 254) }
 

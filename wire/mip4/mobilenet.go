@@ -15,10 +15,18 @@ type MobileNetworkRequest struct {
 func (*MobileNetworkRequest) ExtNumber() (ExtType, uint8) { return ExtMobileNetwork, 0 }
 
 // AppendBody implements Payload.
-func (p *MobileNetworkRequest) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *MobileNetworkRequest) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *MobileNetworkRequest) ParseBody(b []byte) error { return read(b, p) }
+func (p *MobileNetworkRequest) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (p *MobileNetworkRequest) layout(c *cursor) {
 	u8(c, "Prefix Length", &p.PrefixLength)
@@ -71,10 +79,14 @@ type MobileNetworkAck struct {
 func (p *MobileNetworkAck) ExtNumber() (ExtType, uint8) { return ExtMobileNetwork, p.sub() }
 
 // AppendBody implements Payload.
-func (p *MobileNetworkAck) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *MobileNetworkAck) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *MobileNetworkAck) ParseBody(b []byte) error { return read(b, p) }
+func (p *MobileNetworkAck) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *MobileNetworkAck) sub() uint8 {
 	if p.Implicit {

@@ -16,10 +16,14 @@ type Multipath struct {
 func (*Multipath) ExtNumber() (ExtType, uint8) { return ExtMultipath, 1 }
 
 // AppendBody implements Payload.
-func (p *Multipath) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *Multipath) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *Multipath) ParseBody(b []byte) error { return read(b, p) }
+func (p *Multipath) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *Multipath) layout(c *cursor) {
 	u8(c, "If-ATT", &p.AccessTechnology)
@@ -70,10 +74,14 @@ type FlowBinding struct {
 func (*FlowBinding) ExtNumber() (ExtType, uint8) { return ExtMultipath, 2 }
 
 // AppendBody implements Payload.
-func (p *FlowBinding) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *FlowBinding) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *FlowBinding) ParseBody(b []byte) error { return read(b, p) }
+func (p *FlowBinding) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *FlowBinding) layout(c *cursor) {
 	u8(c, "Action", &p.Action)

@@ -9,10 +9,14 @@ type NAI struct{ Value string }
 func (*NAI) ExtNumber() (ExtType, uint8) { return ExtNAI, 0 }
 
 // AppendBody implements Payload.
-func (p *NAI) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *NAI) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *NAI) ParseBody(b []byte) error { return read(b, p) }
+func (p *NAI) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *NAI) layout(c *cursor) { c.text("NAI", &p.Value, 1, 255) }
 
@@ -43,10 +47,14 @@ type NAICarrying struct {
 func (p *NAICarrying) ExtNumber() (ExtType, uint8) { return ExtNAICarrying, uint8(p.Kind) }
 
 // AppendBody implements Payload.
-func (p *NAICarrying) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *NAICarrying) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *NAICarrying) ParseBody(b []byte) error { return read(b, p) }
+func (p *NAICarrying) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *NAICarrying) layout(c *cursor) { c.text("NAI", &p.NAI, 1, 254) }
 

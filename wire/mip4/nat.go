@@ -16,10 +16,14 @@ type UDPTunnelRequest struct {
 func (*UDPTunnelRequest) ExtNumber() (ExtType, uint8) { return ExtUDPTunnelRequest, 0 }
 
 // AppendBody implements Payload.
-func (p *UDPTunnelRequest) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *UDPTunnelRequest) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *UDPTunnelRequest) ParseBody(b []byte) error { return read(b, p) }
+func (p *UDPTunnelRequest) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *UDPTunnelRequest) layout(c *cursor) {
 	c.reserved(1)
@@ -61,10 +65,14 @@ type UDPTunnelReply struct {
 func (*UDPTunnelReply) ExtNumber() (ExtType, uint8) { return ExtUDPTunnelReply, 0 }
 
 // AppendBody implements Payload.
-func (p *UDPTunnelReply) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *UDPTunnelReply) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *UDPTunnelReply) ParseBody(b []byte) error { return read(b, p) }
+func (p *UDPTunnelReply) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *UDPTunnelReply) layout(c *cursor) {
 	u8(c, "Reply Code", &p.Code)
@@ -98,10 +106,14 @@ type TunnelData struct{ NextHeader Protocol }
 func (*TunnelData) MessageType() MessageType { return TypeTunnelData }
 
 // AppendFixed implements Fixed.
-func (p *TunnelData) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *TunnelData) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *TunnelData) ParseFixed(b []byte) error { return read(b, p) }
+func (p *TunnelData) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *TunnelData) layout(c *cursor) {
 	typeOctet(c, TypeTunnelData)

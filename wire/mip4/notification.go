@@ -38,10 +38,14 @@ type Notification struct {
 func (*Notification) MessageType() MessageType { return TypeNotification }
 
 // AppendFixed implements Fixed.
-func (p *Notification) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *Notification) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *Notification) ParseFixed(b []byte) error { return read(b, p) }
+func (p *Notification) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *Notification) layout(c *cursor) {
 	typeOctet(c, TypeNotification)
@@ -97,10 +101,14 @@ type NotificationAck struct {
 func (*NotificationAck) MessageType() MessageType { return TypeNotificationAck }
 
 // AppendFixed implements Fixed.
-func (p *NotificationAck) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *NotificationAck) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *NotificationAck) ParseFixed(b []byte) error { return read(b, p) }
+func (p *NotificationAck) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *NotificationAck) layout(c *cursor) {
 	typeOctet(c, TypeNotificationAck)

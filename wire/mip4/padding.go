@@ -9,9 +9,13 @@ type Padding struct{}
 func (*Padding) ExtNumber() (ExtType, uint8) { return ExtPadding, 0 }
 
 // AppendBody implements Payload.
-func (p *Padding) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *Padding) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *Padding) ParseBody(b []byte) error { return read(b, p) }
+func (p *Padding) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (*Padding) layout(*cursor) {}

@@ -52,13 +52,18 @@ func Get[T any, P interface {
 	*T
 	Payload
 }](m *Message) (v T, n int, err error) {
+	p := P(new(T))
 	for _, e := range m.Exts {
-		var probe T
-		if !serves(P(&probe), e) {
+		if !serves(p, e) {
 			continue
 		}
-		if n++; n == 1 {
-			v, err = Decode[T, P](e)
+		if n++; n > 1 {
+			continue
+		}
+		if parse := p.ParseBody(e.Body); parse != nil {
+			err = &ParseError{Off: e.Off, Ext: e.Type, In: true, Err: parse}
+		} else {
+			v = *p
 		}
 	}
 	return v, n, err
@@ -70,9 +75,9 @@ func GetAll[T any, P interface {
 	Payload
 }](m *Message) ([]T, error) {
 	var all []T
+	probe := P(new(T))
 	for _, e := range m.Exts {
-		var probe T
-		if !serves(P(&probe), e) {
+		if !serves(probe, e) {
 			continue
 		}
 		v, err := Decode[T, P](e)

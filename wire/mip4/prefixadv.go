@@ -38,10 +38,18 @@ func (e PrefixEntry) String() string {
 func (*PrefixAdvertisement) ExtNumber() (ExtType, uint8) { return ExtRouteOptimizationData, 1 }
 
 // AppendBody implements Payload.
-func (p *PrefixAdvertisement) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *PrefixAdvertisement) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *PrefixAdvertisement) ParseBody(b []byte) error { return read(b, p) }
+func (p *PrefixAdvertisement) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 // The first octet of an entry.
 const (

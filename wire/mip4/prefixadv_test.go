@@ -64,7 +64,8 @@ func TestRealmDictionaryRollover(t *testing.T) {
 
 // The prefixes of the RFC's example are sent as c0000200, 09 and 05.
 //
-//rfc:6521#4.1 rfc:6521#5.5
+//rfc:6521#4.1
+//rfc:6521#5.5
 func TestPrefixCompression(t *testing.T) {
 	p := &PrefixAdvertisement{Entries: []PrefixEntry{
 		{Router: ip("10.0.0.1"), Info: 1},

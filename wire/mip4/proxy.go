@@ -23,10 +23,14 @@ type ProxyPerNodeAuth struct{ Method PerNodeAuth }
 func (*ProxyPerNodeAuth) ExtNumber() (ExtType, uint8) { return ExtProxyNonSkippable, 1 }
 
 // AppendBody implements Payload.
-func (p *ProxyPerNodeAuth) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *ProxyPerNodeAuth) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *ProxyPerNodeAuth) ParseBody(b []byte) error { return read(b, p) }
+func (p *ProxyPerNodeAuth) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *ProxyPerNodeAuth) layout(c *cursor) { u8(c, "Method", &p.Method) }
 
@@ -39,10 +43,14 @@ type ProxyInterfaceID struct{ Identifier []byte }
 func (*ProxyInterfaceID) ExtNumber() (ExtType, uint8) { return ExtProxySkippable, 1 }
 
 // AppendBody implements Payload.
-func (p *ProxyInterfaceID) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *ProxyInterfaceID) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *ProxyInterfaceID) ParseBody(b []byte) error { return read(b, p) }
+func (p *ProxyInterfaceID) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *ProxyInterfaceID) layout(c *cursor) { c.octets("Identifier", &p.Identifier) }
 
@@ -66,10 +74,14 @@ type ProxyDeviceID struct {
 func (*ProxyDeviceID) ExtNumber() (ExtType, uint8) { return ExtProxySkippable, 2 }
 
 // AppendBody implements Payload.
-func (p *ProxyDeviceID) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *ProxyDeviceID) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *ProxyDeviceID) ParseBody(b []byte) error { return read(b, p) }
+func (p *ProxyDeviceID) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *ProxyDeviceID) layout(c *cursor) {
 	u8(c, "ID-Type", &p.Kind)
@@ -96,10 +108,14 @@ type ProxySubscriberID struct {
 func (*ProxySubscriberID) ExtNumber() (ExtType, uint8) { return ExtProxySkippable, 3 }
 
 // AppendBody implements Payload.
-func (p *ProxySubscriberID) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *ProxySubscriberID) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *ProxySubscriberID) ParseBody(b []byte) error { return read(b, p) }
+func (p *ProxySubscriberID) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *ProxySubscriberID) layout(c *cursor) {
 	u8(c, "ID-Type", &p.Kind)
@@ -126,9 +142,17 @@ type ProxyAccessTechnology struct{ Technology AccessTechnology }
 func (*ProxyAccessTechnology) ExtNumber() (ExtType, uint8) { return ExtProxySkippable, 4 }
 
 // AppendBody implements Payload.
-func (p *ProxyAccessTechnology) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *ProxyAccessTechnology) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *ProxyAccessTechnology) ParseBody(b []byte) error { return read(b, p) }
+func (p *ProxyAccessTechnology) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (p *ProxyAccessTechnology) layout(c *cursor) { u8(c, "Tech-Type", &p.Technology) }

@@ -11,10 +11,14 @@ type RegionalRequest RegistrationRequest
 func (*RegionalRequest) MessageType() MessageType { return TypeRegionalRequest }
 
 // AppendFixed implements Fixed.
-func (p *RegionalRequest) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *RegionalRequest) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *RegionalRequest) ParseFixed(b []byte) error { return read(b, p) }
+func (p *RegionalRequest) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *RegionalRequest) layout(c *cursor) { (*RegistrationRequest)(p).as(c, TypeRegionalRequest) }
 
@@ -26,10 +30,14 @@ type RegionalReply RegistrationReply
 func (*RegionalReply) MessageType() MessageType { return TypeRegionalReply }
 
 // AppendFixed implements Fixed.
-func (p *RegionalReply) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *RegionalReply) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *RegionalReply) ParseFixed(b []byte) error { return read(b, p) }
+func (p *RegionalReply) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *RegionalReply) layout(c *cursor) { (*RegistrationReply)(p).as(c, TypeRegionalReply) }
 
@@ -42,10 +50,14 @@ type GFAAddress struct{ Address netip.Addr }
 func (*GFAAddress) ExtNumber() (ExtType, uint8) { return ExtGFAAddress, 0 }
 
 // AppendBody implements Payload.
-func (p *GFAAddress) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *GFAAddress) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *GFAAddress) ParseBody(b []byte) error { return read(b, p) }
+func (p *GFAAddress) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *GFAAddress) layout(c *cursor) {
 	c.reserved(2)
@@ -61,10 +73,14 @@ type HierarchicalFA struct{ Address netip.Addr }
 func (*HierarchicalFA) ExtNumber() (ExtType, uint8) { return ExtHierarchicalFA, 0 }
 
 // AppendBody implements Payload.
-func (p *HierarchicalFA) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *HierarchicalFA) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *HierarchicalFA) ParseBody(b []byte) error { return read(b, p) }
+func (p *HierarchicalFA) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *HierarchicalFA) layout(c *cursor) {
 	c.reserved(2)
@@ -100,10 +116,14 @@ type ReplayStyle struct {
 func (*ReplayStyle) ExtNumber() (ExtType, uint8) { return ExtReplayStyle, 0 }
 
 // AppendBody implements Payload.
-func (p *ReplayStyle) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *ReplayStyle) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *ReplayStyle) ParseBody(b []byte) error { return read(b, p) }
+func (p *ReplayStyle) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *ReplayStyle) layout(c *cursor) {
 	u16(c, "Replay Protection Style", &p.Style)
@@ -123,10 +143,14 @@ func (p RegionalLifetime) Infinite() bool { return p.Lifetime == 0xffff || p.Lif
 func (*RegionalLifetime) ExtNumber() (ExtType, uint8) { return ExtRegionalLifetime, 0 }
 
 // AppendBody implements Payload.
-func (p *RegionalLifetime) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *RegionalLifetime) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *RegionalLifetime) ParseBody(b []byte) error { return read(b, p) }
+func (p *RegionalLifetime) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *RegionalLifetime) layout(c *cursor) {
 	c.reserved(2)

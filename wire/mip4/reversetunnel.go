@@ -9,9 +9,17 @@ type EncapsulatingDelivery struct{}
 func (*EncapsulatingDelivery) ExtNumber() (ExtType, uint8) { return ExtEncapsulatingDelivery, 0 }
 
 // AppendBody implements Payload.
-func (p *EncapsulatingDelivery) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *EncapsulatingDelivery) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *EncapsulatingDelivery) ParseBody(b []byte) error { return read(b, p) }
+func (p *EncapsulatingDelivery) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (*EncapsulatingDelivery) layout(*cursor) {}

@@ -15,10 +15,14 @@ type RevocationSupport struct {
 func (*RevocationSupport) ExtNumber() (ExtType, uint8) { return ExtRevocationSupport, 0 }
 
 // AppendBody implements Payload.
-func (p *RevocationSupport) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *RevocationSupport) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *RevocationSupport) ParseBody(b []byte) error { return read(b, p) }
+func (p *RevocationSupport) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *RevocationSupport) layout(c *cursor) {
 	c.bits(bit{"I", 0x80, &p.Inform})
@@ -45,10 +49,14 @@ type Revocation struct {
 func (*Revocation) MessageType() MessageType { return TypeRevocation }
 
 // AppendFixed implements Fixed.
-func (p *Revocation) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *Revocation) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *Revocation) ParseFixed(b []byte) error { return read(b, p) }
+func (p *Revocation) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *Revocation) layout(c *cursor) {
 	typeOctet(c, TypeRevocation)
@@ -75,10 +83,14 @@ type RevocationAck struct {
 func (*RevocationAck) MessageType() MessageType { return TypeRevocationAck }
 
 // AppendFixed implements Fixed.
-func (p *RevocationAck) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *RevocationAck) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *RevocationAck) ParseFixed(b []byte) error { return read(b, p) }
+func (p *RevocationAck) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *RevocationAck) layout(c *cursor) {
 	typeOctet(c, TypeRevocationAck)

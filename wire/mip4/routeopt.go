@@ -19,10 +19,18 @@ func (*RouteOptimizationCapability) ExtNumber() (ExtType, uint8) {
 }
 
 // AppendBody implements Payload.
-func (p *RouteOptimizationCapability) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *RouteOptimizationCapability) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *RouteOptimizationCapability) ParseBody(b []byte) error { return read(b, p) }
+func (p *RouteOptimizationCapability) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (p *RouteOptimizationCapability) layout(c *cursor) {
 	c.bits(bit{"A", 0x80, &p.Advertise}, bit{"R", 0x40, &p.Request}, bit{"S", 0x20, &p.Solicit}, bit{"O", 0x10, &p.Outbound})
@@ -62,10 +70,18 @@ type RouteOptimizationReply struct {
 func (*RouteOptimizationReply) ExtNumber() (ExtType, uint8) { return ExtRouteOptimization, 1 }
 
 // AppendBody implements Payload.
-func (p *RouteOptimizationReply) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *RouteOptimizationReply) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *RouteOptimizationReply) ParseBody(b []byte) error { return read(b, p) }
+func (p *RouteOptimizationReply) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (p *RouteOptimizationReply) layout(c *cursor) {
 	var v replyBits
@@ -104,10 +120,18 @@ type MobileCorrespondentAuth struct {
 func (*MobileCorrespondentAuth) ExtNumber() (ExtType, uint8) { return ExtRouteOptimization, 2 }
 
 // AppendBody implements Payload.
-func (p *MobileCorrespondentAuth) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *MobileCorrespondentAuth) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *MobileCorrespondentAuth) ParseBody(b []byte) error { return read(b, p) }
+func (p *MobileCorrespondentAuth) ParseBody(b []byte) error {
+	c := reading(b)
+	p.layout(&c)
+	return c.done()
+}
 
 func (p *MobileCorrespondentAuth) layout(c *cursor) {
 	c.reserved(1)
@@ -139,10 +163,14 @@ type CareOfAddresses struct{ Addresses []netip.Addr }
 func (*CareOfAddresses) ExtNumber() (ExtType, uint8) { return ExtRouteOptimization, 3 }
 
 // AppendBody implements Payload.
-func (p *CareOfAddresses) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *CareOfAddresses) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *CareOfAddresses) ParseBody(b []byte) error { return read(b, p) }
+func (p *CareOfAddresses) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *CareOfAddresses) layout(c *cursor) {
 	c.reserved(1)
@@ -163,10 +191,14 @@ type HomeTestInit struct{ Cookie uint64 }
 func (*HomeTestInit) MessageType() MessageType { return TypeHomeTestInit }
 
 // AppendFixed implements Fixed.
-func (p *HomeTestInit) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *HomeTestInit) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *HomeTestInit) ParseFixed(b []byte) error { return read(b, p) }
+func (p *HomeTestInit) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *HomeTestInit) layout(c *cursor) {
 	typeOctet(c, TypeHomeTestInit)
@@ -183,10 +215,14 @@ type CareOfTestInit struct{ Cookie uint64 }
 func (*CareOfTestInit) MessageType() MessageType { return TypeCareOfTestInit }
 
 // AppendFixed implements Fixed.
-func (p *CareOfTestInit) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *CareOfTestInit) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *CareOfTestInit) ParseFixed(b []byte) error { return read(b, p) }
+func (p *CareOfTestInit) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *CareOfTestInit) layout(c *cursor) {
 	typeOctet(c, TypeCareOfTestInit)
@@ -207,10 +243,14 @@ type HomeTest struct {
 func (*HomeTest) MessageType() MessageType { return TypeHomeTest }
 
 // AppendFixed implements Fixed.
-func (p *HomeTest) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *HomeTest) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *HomeTest) ParseFixed(b []byte) error { return read(b, p) }
+func (p *HomeTest) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *HomeTest) layout(c *cursor) {
 	typeOctet(c, TypeHomeTest)
@@ -233,10 +273,14 @@ type CareOfTest struct {
 func (*CareOfTest) MessageType() MessageType { return TypeCareOfTest }
 
 // AppendFixed implements Fixed.
-func (p *CareOfTest) AppendFixed(b []byte) ([]byte, error) { return write(b, p) }
+func (p *CareOfTest) AppendFixed(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseFixed implements Fixed.
-func (p *CareOfTest) ParseFixed(b []byte) error { return read(b, p) }
+func (p *CareOfTest) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *CareOfTest) layout(c *cursor) {
 	typeOctet(c, TypeCareOfTest)

@@ -11,10 +11,14 @@ type ServiceSelection struct{ Identifier string }
 func (*ServiceSelection) ExtNumber() (ExtType, uint8) { return ExtServiceSelection, 0 }
 
 // AppendBody implements Payload.
-func (p *ServiceSelection) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *ServiceSelection) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *ServiceSelection) ParseBody(b []byte) error { return read(b, p) }
+func (p *ServiceSelection) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *ServiceSelection) layout(c *cursor) { c.text("Service Selection", &p.Identifier, 1, 255) }
 
@@ -27,10 +31,14 @@ type TrustedNetworks struct{}
 func (*TrustedNetworks) ExtNumber() (ExtType, uint8) { return ExtTrustedNetworks, 0 }
 
 // AppendBody implements Payload.
-func (p *TrustedNetworks) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *TrustedNetworks) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *TrustedNetworks) ParseBody(b []byte) error { return read(b, p) }
+func (p *TrustedNetworks) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (*TrustedNetworks) layout(c *cursor) { c.reserved(1) }
 
@@ -46,10 +54,14 @@ type Traversal struct {
 func (*Traversal) ExtNumber() (ExtType, uint8) { return ExtTraversal, 0 }
 
 // AppendBody implements Payload.
-func (p *Traversal) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *Traversal) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *Traversal) ParseBody(b []byte) error { return read(b, p) }
+func (p *Traversal) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *Traversal) layout(c *cursor) {
 	c.reserved(2)

@@ -14,10 +14,14 @@ type CVSE struct {
 func (*CVSE) ExtNumber() (ExtType, uint8) { return ExtCVSE, 0 }
 
 // AppendBody implements Payload.
-func (p *CVSE) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *CVSE) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *CVSE) ParseBody(b []byte) error { return read(b, p) }
+func (p *CVSE) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *CVSE) layout(c *cursor) {
 	u32(c, "Vendor/Org-ID", &p.Vendor)
@@ -38,10 +42,14 @@ type NVSE struct {
 func (*NVSE) ExtNumber() (ExtType, uint8) { return ExtNVSE, 0 }
 
 // AppendBody implements Payload.
-func (p *NVSE) AppendBody(b []byte) ([]byte, error) { return write(b, p) }
+func (p *NVSE) AppendBody(b []byte) ([]byte, error) {
+	c := writing(b)
+	p.layout(&c)
+	return c.written(b)
+}
 
 // ParseBody implements Payload.
-func (p *NVSE) ParseBody(b []byte) error { return read(b, p) }
+func (p *NVSE) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 func (p *NVSE) layout(c *cursor) {
 	c.reserved(2)
