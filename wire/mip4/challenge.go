@@ -19,6 +19,7 @@ func (p *Challenge) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *Challenge) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4721#4
 func (p *Challenge) layout(c *cursor) {
 	c.octets("Challenge", &p.Value)
 	c.least(1, p.Value)

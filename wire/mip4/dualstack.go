@@ -27,6 +27,7 @@ func (p *IPv6PrefixRequest) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *IPv6PrefixRequest) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:5454#2.1
 func (p *IPv6PrefixRequest) layout(c *cursor) {
 	u8(c, "Prefix Length", &p.PrefixLength)
 	c.addr6("Mobile IPv6 Network Prefix", &p.Prefix)
@@ -74,6 +75,7 @@ func (p *IPv6PrefixReply) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *IPv6PrefixReply) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:5454#2.2
 func (p *IPv6PrefixReply) layout(c *cursor) {
 	u8(c, "Code", &p.Code)
 	u8(c, "Prefix Length", &p.PrefixLength)
@@ -100,4 +102,5 @@ func (p *IPv6TunnelingMode) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *IPv6TunnelingMode) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:5454#2.3
 func (*IPv6TunnelingMode) layout(c *cursor) { c.reserved(1) }

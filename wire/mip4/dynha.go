@@ -39,6 +39,7 @@ func (p *DynamicHA) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *DynamicHA) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4433#3.4
 func (p *DynamicHA) layout(c *cursor) { c.addr("Home Agent Address", &p.Address) }
 
 func (p *DynamicHA) setSub(sub uint8) bool {

@@ -20,6 +20,7 @@ func (p *ExperimentalMessage) ParseFixed(b []byte) error {
 	return c.done()
 }
 
+//rfc:4064#3
 func (*ExperimentalMessage) layout(c *cursor) { typeOctet(c, TypeExperimentalMessage) }
 
 // ExperimentalNonSkippable is extension 127 (RFC 4064 section 4.1).
@@ -49,6 +50,7 @@ func (p *ExperimentalNonSkippable) ParseBody(b []byte) error {
 	return c.done()
 }
 
+//rfc:4064#4.1
 func (p *ExperimentalNonSkippable) layout(c *cursor) { c.octets("Data", &p.Data) }
 
 func (p *ExperimentalNonSkippable) setSub(sub uint8) bool {
@@ -81,6 +83,7 @@ func (p *ExperimentalSkippable) ParseBody(b []byte) error {
 	return c.done()
 }
 
+//rfc:4064#4.3
 func (p *ExperimentalSkippable) layout(c *cursor) { c.octets("Data", &p.Data) }
 
 func (p *ExperimentalSkippable) setSub(sub uint8) bool {

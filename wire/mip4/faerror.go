@@ -19,4 +19,5 @@ func (p *FAError) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *FAError) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4636#3
 func (p *FAError) layout(c *cursor) { u8(c, "Status", &p.Status) }

@@ -32,6 +32,7 @@ func (p *FastBindingUpdate) ParseFixed(b []byte) error {
 	return c.done()
 }
 
+//rfc:4988#5.1
 func (p *FastBindingUpdate) layout(c *cursor) {
 	typeOctet(c, TypeFastBindingUpdate)
 	flags(c, "Flags", &p.Flags)
@@ -93,6 +94,7 @@ func (p *FastBindingAck) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *FastBindingAck) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4988#5.2
 func (p *FastBindingAck) layout(c *cursor) {
 	typeOctet(c, TypeFastBindingAck)
 	u8(c, "Code", &p.Code)
@@ -139,6 +141,7 @@ func (p *NewIPv4Address) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *NewIPv4Address) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4988#6.2
 func (p *NewIPv4Address) layout(c *cursor) {
 	u8(c, "Option-Code", &p.Kind)
 	c.reserved(1)

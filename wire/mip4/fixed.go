@@ -70,6 +70,7 @@ func (r *RegistrationRequest) ParseFixed(b []byte) error {
 	return c.done()
 }
 
+//rfc:5944#3.3
 func (r *RegistrationRequest) layout(c *cursor) { r.as(c, TypeRegistrationRequest) }
 
 func (r *RegistrationRequest) as(c *cursor, t MessageType) {
@@ -110,6 +111,7 @@ func (r *RegistrationReply) ParseFixed(b []byte) error {
 	return c.done()
 }
 
+//rfc:5944#3.4
 func (r *RegistrationReply) layout(c *cursor) { r.as(c, TypeRegistrationReply) }
 
 func (r *RegistrationReply) as(c *cursor, t MessageType) {

@@ -149,6 +149,60 @@ func fresh(p any) any { return reflect.New(reflect.TypeOf(p).Elem()).Interface()
 //rfc:5944#1.9
 //rfc:5944#1.10
 //rfc:5944#1.11
+//rfc:2356#7.3
+//rfc:2794#2
+//rfc:3024#3.3
+//rfc:3115#2.1
+//rfc:3115#2.2
+//rfc:3519#3.1
+//rfc:3519#3.2
+//rfc:3543#3.2
+//rfc:3846#4
+//rfc:3846#5
+//rfc:3957#6.1
+//rfc:3957#6.2
+//rfc:3957#6.3
+//rfc:3957#6.4
+//rfc:4064#4.1
+//rfc:4064#4.3
+//rfc:4433#3.4
+//rfc:4636#3
+//rfc:4721#4
+//rfc:4857#8.2
+//rfc:4857#9.1
+//rfc:4857#9.2
+//rfc:4857#9.3
+//rfc:4857#9.4
+//rfc:4881#9.1
+//rfc:4881#9.2
+//rfc:4881#9.3
+//rfc:4881#9.4
+//rfc:4881#9.5
+//rfc:4881#9.6
+//rfc:4881#9.7
+//rfc:4917#3
+//rfc:4988#6.2
+//rfc:5177#4.1
+//rfc:5177#4.2
+//rfc:5265#3.4
+//rfc:5446#3
+//rfc:5454#2.1
+//rfc:5454#2.2
+//rfc:5454#2.3
+//rfc:5563#5.1
+//rfc:5563#5.2
+//rfc:5563#5.3
+//rfc:5563#5.4
+//rfc:5563#5.5
+//rfc:5944#1.8
+//rfc:6245#5
+//rfc:6521#5.1
+//rfc:6521#5.2
+//rfc:6521#5.3
+//rfc:6521#5.4
+//rfc:6521#5.5
+//rfc:7629#4.1
+//rfc:7629#4.2
 func TestExtensionLayouts(t *testing.T) {
 	for _, g := range goldenExts {
 		number, sub := g.p.ExtNumber()
@@ -182,6 +236,25 @@ func TestExtensionLayouts(t *testing.T) {
 }
 
 // Every message of the registry is written as the RFC draws it and read back as it was.
+//
+//rfc:3519#3.3
+//rfc:3543#3.3
+//rfc:3543#3.4
+//rfc:4064#3
+//rfc:4857#10.1
+//rfc:4857#10.2
+//rfc:4881#4.5
+//rfc:4881#4.6
+//rfc:4988#5.1
+//rfc:4988#5.2
+//rfc:5944#3.3
+//rfc:5944#3.4
+//rfc:6098#4.1
+//rfc:6098#4.2
+//rfc:6521#5.6
+//rfc:6521#5.7
+//rfc:6521#5.8
+//rfc:6521#5.9
 func TestMessageLayouts(t *testing.T) {
 	for _, g := range goldenFixed {
 		t.Run(g.f.MessageType().String(), func(t *testing.T) {

@@ -54,6 +54,7 @@ func (p *MobileForeignKeyRequest) ParseBody(b []byte) error {
 	return c.done()
 }
 
+//rfc:3957#6.1
 func (p *MobileForeignKeyRequest) layout(c *cursor) { u32(c, "Mobile Node SPI", &p.SPI) }
 
 // MobileForeignKeyReply carries the nonce for the key between mobile node and foreign agent (RFC 3957 section 6.2).
@@ -84,6 +85,7 @@ func (p *MobileForeignKeyReply) ParseBody(b []byte) error {
 	return c.done()
 }
 
+//rfc:3957#6.2
 func (p *MobileForeignKeyReply) layout(c *cursor) {
 	u32(c, "Lifetime", &p.Lifetime)
 	u32(c, "AAA SPI", &p.AAASPI)
@@ -120,6 +122,7 @@ func (p *MobileHomeKeyRequest) ParseBody(b []byte) error {
 	return c.done()
 }
 
+//rfc:3957#6.3
 func (p *MobileHomeKeyRequest) layout(c *cursor) { u32(c, "Mobile Node SPI", &p.SPI) }
 
 // MobileHomeKeyReply carries the nonce for the key between mobile node and home agent (RFC 3957 section 6.4).
@@ -151,6 +154,7 @@ func (p *MobileHomeKeyReply) ParseBody(b []byte) error {
 	return c.done()
 }
 
+//rfc:3957#6.4
 func (p *MobileHomeKeyReply) layout(c *cursor) {
 	u32(c, "Lifetime", &p.Lifetime)
 	u32(c, "AAA SPI", &p.AAASPI)

@@ -51,6 +51,13 @@ func (p *LinkLayerAddress) setSub(sub uint8) bool {
 	return sub >= 1 && sub <= 7
 }
 
+//rfc:4881#9.1
+//rfc:4881#9.2
+//rfc:4881#9.3
+//rfc:4881#9.4
+//rfc:4881#9.5
+//rfc:4881#9.6
+//rfc:4881#9.7
 func (p *LinkLayerAddress) layout(c *cursor) {
 	c.octets("Address", &p.Address)
 	want := linkLayerLength[p.Kind%LinkLayerKind(len(linkLayerLength))]
@@ -100,6 +107,7 @@ func (p *HandoffRequest) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *HandoffRequest) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4881#4.5
 func (p *HandoffRequest) layout(c *cursor) {
 	typeOctet(c, TypeHandoffRequest)
 	flags(c, "Flags", &p.Flags)
@@ -150,6 +158,7 @@ func (p *HandoffReply) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *HandoffReply) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4881#4.6
 func (p *HandoffReply) layout(c *cursor) {
 	typeOctet(c, TypeHandoffReply)
 	flags(c, "Flags", &p.Flags)

@@ -36,6 +36,7 @@ func (p *MessageString) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *MessageString) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4917#3
 func (p *MessageString) layout(c *cursor) { c.text("Text", &p.Text, 1, 254) }
 
 func (p *MessageString) setSub(sub uint8) bool {

@@ -28,6 +28,7 @@ func (p *MobileNetworkRequest) ParseBody(b []byte) error {
 	return c.done()
 }
 
+//rfc:5177#4.1
 func (p *MobileNetworkRequest) layout(c *cursor) {
 	u8(c, "Prefix Length", &p.PrefixLength)
 	c.addr("Prefix", &p.Prefix)
@@ -100,6 +101,7 @@ func (p *MobileNetworkAck) setSub(sub uint8) bool {
 	return sub == 1 || sub == 2
 }
 
+//rfc:5177#4.2
 func (p *MobileNetworkAck) layout(c *cursor) {
 	u8(c, "Code", &p.Code)
 	u8(c, "Prefix Length", &p.PrefixLength)

@@ -25,6 +25,7 @@ func (p *Multipath) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *Multipath) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:7629#4.1
 func (p *Multipath) layout(c *cursor) {
 	u8(c, "If-ATT", &p.AccessTechnology)
 	u8(c, "If-Label", &p.Label)
@@ -83,6 +84,7 @@ func (p *FlowBinding) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *FlowBinding) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:7629#4.2
 func (p *FlowBinding) layout(c *cursor) {
 	u8(c, "Action", &p.Action)
 	n := uint8(min(len(p.BindingIDs), 255))

@@ -18,6 +18,7 @@ func (p *NAI) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *NAI) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:2794#2
 func (p *NAI) layout(c *cursor) { c.text("NAI", &p.Value, 1, 255) }
 
 // NAIKind says whose name a NAICarrying extension carries.
@@ -56,6 +57,9 @@ func (p *NAICarrying) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *NAICarrying) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:3846#4
+//rfc:3846#5
+//rfc:4857#8.2
 func (p *NAICarrying) layout(c *cursor) { c.text("NAI", &p.NAI, 1, 254) }
 
 func (p *NAICarrying) setSub(sub uint8) bool {

@@ -25,6 +25,7 @@ func (p *UDPTunnelRequest) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *UDPTunnelRequest) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:3519#3.1
 func (p *UDPTunnelRequest) layout(c *cursor) {
 	c.reserved(1)
 	c.bits(bit{"F", 0x80, &p.ForceFlag}, bit{"R", 0x40, &p.Registration})
@@ -74,6 +75,7 @@ func (p *UDPTunnelReply) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *UDPTunnelReply) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:3519#3.2
 func (p *UDPTunnelReply) layout(c *cursor) {
 	u8(c, "Reply Code", &p.Code)
 	c.bits(bit{"F", 0x80, &p.Force})
@@ -115,6 +117,7 @@ func (p *TunnelData) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *TunnelData) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:3519#3.3
 func (p *TunnelData) layout(c *cursor) {
 	typeOctet(c, TypeTunnelData)
 	u8(c, "Next Header", &p.NextHeader)

@@ -47,6 +47,7 @@ func (p *Notification) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *Notification) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:6098#4.1
 func (p *Notification) layout(c *cursor) {
 	typeOctet(c, TypeNotification)
 	u8(c, "Message Direction", &p.Direction)
@@ -110,6 +111,7 @@ func (p *NotificationAck) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *NotificationAck) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:6098#4.2
 func (p *NotificationAck) layout(c *cursor) {
 	typeOctet(c, TypeNotificationAck)
 	u8(c, "Message Direction", &p.Direction)

@@ -18,4 +18,5 @@ func (p *Padding) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *Padding) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:5944#1.8
 func (*Padding) layout(*cursor) {}

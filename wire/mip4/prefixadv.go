@@ -61,6 +61,7 @@ const (
 // maxRealm bounds a realm: an index of one octet may stand for a long string, and strangers write these.
 const maxRealm = 255
 
+//rfc:6521#5.5
 func (p *PrefixAdvertisement) layout(c *cursor) {
 	var s prefixState
 	if c.writing {

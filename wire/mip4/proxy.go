@@ -32,6 +32,7 @@ func (p *ProxyPerNodeAuth) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *ProxyPerNodeAuth) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:5563#5.1
 func (p *ProxyPerNodeAuth) layout(c *cursor) { u8(c, "Method", &p.Method) }
 
 // ProxyInterfaceID is the PMIPv4 Interface ID extension (RFC 5563 section 5.2).
@@ -52,6 +53,7 @@ func (p *ProxyInterfaceID) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *ProxyInterfaceID) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:5563#5.2
 func (p *ProxyInterfaceID) layout(c *cursor) { c.octets("Identifier", &p.Identifier) }
 
 // DeviceIDType is the kind of identifier in a ProxyDeviceID.
@@ -83,6 +85,7 @@ func (p *ProxyDeviceID) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *ProxyDeviceID) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:5563#5.3
 func (p *ProxyDeviceID) layout(c *cursor) {
 	u8(c, "ID-Type", &p.Kind)
 	c.octets("Identifier", &p.Identifier)
@@ -117,6 +120,7 @@ func (p *ProxySubscriberID) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *ProxySubscriberID) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:5563#5.4
 func (p *ProxySubscriberID) layout(c *cursor) {
 	u8(c, "ID-Type", &p.Kind)
 	c.octets("Identifier", &p.Identifier)
@@ -155,4 +159,5 @@ func (p *ProxyAccessTechnology) ParseBody(b []byte) error {
 	return c.done()
 }
 
+//rfc:5563#5.5
 func (p *ProxyAccessTechnology) layout(c *cursor) { u8(c, "Tech-Type", &p.Technology) }

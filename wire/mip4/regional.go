@@ -20,6 +20,7 @@ func (p *RegionalRequest) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *RegionalRequest) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4857#10.1
 func (p *RegionalRequest) layout(c *cursor) { (*RegistrationRequest)(p).as(c, TypeRegionalRequest) }
 
 // RegionalReply is the fixed part of message 19 (RFC 4857 section 10.2): a Registration Reply with the gateway foreign agent in
@@ -39,6 +40,7 @@ func (p *RegionalReply) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *RegionalReply) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4857#10.2
 func (p *RegionalReply) layout(c *cursor) { (*RegistrationReply)(p).as(c, TypeRegionalReply) }
 
 // GFAAddress is the GFA IP Address extension (RFC 4857 section 9.1).
@@ -59,6 +61,7 @@ func (p *GFAAddress) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *GFAAddress) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4857#9.1
 func (p *GFAAddress) layout(c *cursor) {
 	c.reserved(2)
 	c.addr("GFA IP Address", &p.Address)
@@ -82,6 +85,7 @@ func (p *HierarchicalFA) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *HierarchicalFA) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4857#9.2
 func (p *HierarchicalFA) layout(c *cursor) {
 	c.reserved(2)
 	c.addr("FA IP Address", &p.Address)
@@ -125,6 +129,7 @@ func (p *ReplayStyle) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *ReplayStyle) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4857#9.3
 func (p *ReplayStyle) layout(c *cursor) {
 	u16(c, "Replay Protection Style", &p.Style)
 	c.identification("Initial Identification", &p.Identification)
@@ -152,6 +157,7 @@ func (p *RegionalLifetime) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *RegionalLifetime) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:4857#9.4
 func (p *RegionalLifetime) layout(c *cursor) {
 	c.reserved(2)
 	u32(c, "Regional Registration Lifetime", &p.Lifetime)

@@ -22,4 +22,5 @@ func (p *EncapsulatingDelivery) ParseBody(b []byte) error {
 	return c.done()
 }
 
+//rfc:3024#3.3
 func (*EncapsulatingDelivery) layout(*cursor) {}

@@ -24,6 +24,7 @@ func (p *RevocationSupport) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *RevocationSupport) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:3543#3.2
 func (p *RevocationSupport) layout(c *cursor) {
 	c.bits(bit{"I", 0x80, &p.Inform})
 	c.reserved(1)
@@ -58,6 +59,7 @@ func (p *Revocation) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *Revocation) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:3543#3.3
 func (p *Revocation) layout(c *cursor) {
 	typeOctet(c, TypeRevocation)
 	c.reserved(1)
@@ -92,6 +94,7 @@ func (p *RevocationAck) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *RevocationAck) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:3543#3.4
 func (p *RevocationAck) layout(c *cursor) {
 	typeOctet(c, TypeRevocationAck)
 	c.reserved(1)

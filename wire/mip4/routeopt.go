@@ -32,6 +32,7 @@ func (p *RouteOptimizationCapability) ParseBody(b []byte) error {
 	return c.done()
 }
 
+//rfc:6521#5.1
 func (p *RouteOptimizationCapability) layout(c *cursor) {
 	c.bits(bit{"A", 0x80, &p.Advertise}, bit{"R", 0x40, &p.Request}, bit{"S", 0x20, &p.Solicit}, bit{"O", 0x10, &p.Outbound})
 	if p.Solicit {
@@ -83,6 +84,7 @@ func (p *RouteOptimizationReply) ParseBody(b []byte) error {
 	return c.done()
 }
 
+//rfc:6521#5.2
 func (p *RouteOptimizationReply) layout(c *cursor) {
 	var v replyBits
 	if c.writing {
@@ -133,6 +135,7 @@ func (p *MobileCorrespondentAuth) ParseBody(b []byte) error {
 	return c.done()
 }
 
+//rfc:6521#5.3
 func (p *MobileCorrespondentAuth) layout(c *cursor) {
 	c.reserved(1)
 	u16(c, "Home Nonce Index", &p.HomeNonceIndex)
@@ -172,6 +175,7 @@ func (p *CareOfAddresses) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *CareOfAddresses) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:6521#5.4
 func (p *CareOfAddresses) layout(c *cursor) {
 	c.reserved(1)
 	if !c.writing {
@@ -200,6 +204,7 @@ func (p *HomeTestInit) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *HomeTestInit) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:6521#5.6
 func (p *HomeTestInit) layout(c *cursor) {
 	typeOctet(c, TypeHomeTestInit)
 	c.reserved(1)
@@ -224,6 +229,7 @@ func (p *CareOfTestInit) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *CareOfTestInit) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:6521#5.7
 func (p *CareOfTestInit) layout(c *cursor) {
 	typeOctet(c, TypeCareOfTestInit)
 	c.reserved(1)
@@ -252,6 +258,7 @@ func (p *HomeTest) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *HomeTest) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:6521#5.8
 func (p *HomeTest) layout(c *cursor) {
 	typeOctet(c, TypeHomeTest)
 	c.reserved(1)
@@ -282,6 +289,7 @@ func (p *CareOfTest) AppendFixed(b []byte) ([]byte, error) {
 // ParseFixed implements Fixed.
 func (p *CareOfTest) ParseFixed(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:6521#5.9
 func (p *CareOfTest) layout(c *cursor) {
 	typeOctet(c, TypeCareOfTest)
 	c.reserved(1)

@@ -20,6 +20,7 @@ func (p *ServiceSelection) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *ServiceSelection) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:5446#3
 func (p *ServiceSelection) layout(c *cursor) { c.text("Service Selection", &p.Identifier, 1, 255) }
 
 // TrustedNetworks is the Trusted Networks Configured extension (RFC 5265 section 3.4): the home agent answers from inside.
@@ -40,6 +41,7 @@ func (p *TrustedNetworks) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *TrustedNetworks) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:5265#3.4
 func (*TrustedNetworks) layout(c *cursor) { c.reserved(1) }
 
 // Traversal is the Traversal extension of firewalls (RFC 2356 section 7.3), one per traversal point.
@@ -63,6 +65,7 @@ func (p *Traversal) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *Traversal) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:2356#7.3
 func (p *Traversal) layout(c *cursor) {
 	c.reserved(2)
 	c.addr("MN to HA Traversal Address", &p.ToHomeAgent)

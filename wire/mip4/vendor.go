@@ -23,6 +23,7 @@ func (p *CVSE) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *CVSE) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:3115#2.1
 func (p *CVSE) layout(c *cursor) {
 	u32(c, "Vendor/Org-ID", &p.Vendor)
 	u16(c, "Vendor-CVSE-Type", &p.VendorType)
@@ -51,6 +52,7 @@ func (p *NVSE) AppendBody(b []byte) ([]byte, error) {
 // ParseBody implements Payload.
 func (p *NVSE) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
+//rfc:3115#2.2
 func (p *NVSE) layout(c *cursor) {
 	c.reserved(2)
 	u32(c, "Vendor/Org-ID", &p.Vendor)
