@@ -149,7 +149,9 @@ func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, 
 	}
 	a := p.HomeAddress
 	if !a.IsValid() {
-		if !slices.ContainsFunc(h.Networks, func(n Network) bool { return len(n.Pool) > 0 }) {
+		pool := slices.ContainsFunc(h.Networks, func(n Network) bool { return len(n.Pool) > 0 })
+		// A wrong address or pool is reported already.
+		if !pool && !d.wrong(path+".home-address") && !main.anyProblem("home-agent.network") {
 			d.problem(path, "add a pool to a [[home-agent.network]], or a home-address here", "%s has no home address, and there is no pool to take one from", p.NAI)
 		}
 		return

@@ -236,6 +236,8 @@ func TestMistakes(t *testing.T) {
 		{"nobody", node(secret), `careof.toml:13: home-agent.mobile-node: needs a home-address, a nai, or both (for example home-address = "10.10.0.5")`},
 		{"no pool for a name", in(in(homeAgent, `pool = ["10.10.0.100-10.10.0.199"]`, ""), `home-address = "10.10.0.5"`, ""),
 			`careof.toml:7: home-agent.mobile-node: van7@fleet.example has no home address, and there is no pool to take one from (add a pool to a [[home-agent.network]], or a home-address here)`},
+		{"wrong is not missing", in(in(homeAgent, "10.10.0.5", "10.10.0.500"), `pool = ["10.10.0.100-10.10.0.199"]`, ""), `careof.toml:8: home-agent.mobile-node.home-address: "10.10.0.500" is no IPv4 address (for example "192.0.2.1")`},
+		{"wrong pool is not missing", in(in(homeAgent, `home-address = "10.10.0.5"`, ""), "10.10.0.199", "x"), `careof.toml:6: home-agent.network.pool: "x" is no IPv4 address (for example "192.0.2.1")`},
 		{"bad name", in(homeAgent, "van7@fleet", "van7@@fleet"), `careof.toml:9: home-agent.mobile-node.nai: NAI "van7@@fleet.example" has more than one @ (for example "van7@fleet.example")`},
 		{"reserved SPI", in(homeAgent, "spi = 256", "spi = 255"), `careof.toml:10: home-agent.mobile-node.spi: SPI 255 is too low, the lowest is 256 (0 to 255 are reserved (RFC 5944 section 1.6))`},
 		{"algorithm", in(homeAgent, "hmac-sha256", "hmac-sha265"), `careof.toml:12: home-agent.mobile-node.algorithm: "hmac-sha265" is not one of hmac-sha256, hmac-sha1, hmac-md5, keyed-md5 or none (did you mean "hmac-sha256"?)`},
