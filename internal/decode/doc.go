@@ -91,9 +91,12 @@ func Octets(b []byte) (*Report, error) {
 	return &Report{Packets: []Packet{p}}, nil
 }
 
-// As decodes a packet of a known kind.
-func As(k Kind, b []byte) Packet {
-	w := walker{end: len(b)}
+// As decodes a whole packet of a known kind.
+func As(k Kind, b []byte) Packet { return as(k, b, false) }
+
+// as decodes a packet; cut says that it was longer.
+func as(k Kind, b []byte, cut bool) Packet {
+	w := walker{cut: cut}
 	switch k {
 	case EthernetFrame:
 		w.ethernet(b, 0)
@@ -104,7 +107,7 @@ func As(k Kind, b []byte) Packet {
 	case ICMPMessage:
 		w.icmp(b, 0, false)
 	default:
-		w.mobileIP(b, 0)
+		w.mobileIP(b, 0, nil)
 	}
 	return Packet{Kind: k, Length: len(b), Summary: w.line(), Fields: w.fields}
 }
@@ -126,7 +129,7 @@ func Captured(c capture.Packet) Packet {
 	var p Packet
 	for _, l := range links {
 		if l.link == c.LinkType {
-			p = As(l.kind, c.Data)
+			p = as(l.kind, c.Data, c.Length > len(c.Data))
 		}
 	}
 	if p.Kind == 0 {

@@ -30,9 +30,8 @@ const maxDepth = 24
 type walker struct {
 	fields  []Field
 	summary []string
-	end     int  // octets that there are
 	depth   int  // headers so far
-	quoted  bool // inside an ICMP error: the packet may be cut off
+	cut     bool // the packet may end early: it is a quote, or was not captured whole
 }
 
 // line is the summary.
@@ -45,8 +44,15 @@ func (w *walker) say(format string, a ...any) {
 // add appends a header's field.
 func (w *walker) add(f Field) { w.fields = append(w.fields, f) }
 
-// bad adds octets that cannot be read.
+// bad adds octets that cannot be read. Where the packet ends early that is no
+// error.
 func (w *walker) bad(name string, b []byte, at int, rfc, why string) {
+	if w.cut {
+		if len(b) > 0 {
+			w.add(Field{Offset: at, Length: len(b), Name: name, Value: hexText(b) + " (cut off)", RFC: rfc})
+		}
+		return
+	}
 	w.add(Field{Offset: at, Length: len(b), Name: name, Value: hexText(b), RFC: rfc, Error: why})
 	w.say("%s: %s", name, why)
 }
@@ -64,6 +70,13 @@ func (w *walker) deeper(b []byte, at int) bool {
 func (w *walker) data(b []byte, at int) {
 	if len(b) > 0 {
 		w.add(Field{Offset: at, Length: len(b), Name: "Data", Value: hexText(b)})
+	}
+}
+
+// padding adds octets behind the length that a header gives.
+func (w *walker) padding(b []byte, at int) {
+	if len(b) > 0 {
+		w.add(Field{Offset: at, Length: len(b), Name: "Padding", Value: hexText(b)})
 	}
 }
 
@@ -193,6 +206,7 @@ func (w *walker) arp(b []byte, at int) {
 	}
 	w.add(f)
 	w.say("ARP %s", f.Value)
+	w.padding(b[28:], at+28)
 }
 
 // ip reads an IPv4 header, and of IPv6 the fixed one only.
@@ -217,7 +231,7 @@ func (w *walker) ip(b []byte, at int) {
 		return
 	}
 	h, err := encap.ParseIPv4(b)
-	if errors.Is(err, encap.ErrShort) && w.quoted {
+	if errors.Is(err, encap.ErrShort) && w.cut {
 		err = nil // a quote is cut off
 		if encap.Checksum(b[:h.HeaderLen]) != 0 {
 			err = encap.ErrChecksum
@@ -245,20 +259,15 @@ func (w *walker) ip(b []byte, at int) {
 	}
 	w.add(f)
 	w.say("%v > %v", h.Src, h.Dst)
-	end := min(len(b), h.TotalLen)
-	if end < h.HeaderLen {
-		return
-	}
+	end := max(h.HeaderLen, min(len(b), h.TotalLen))
 	p := b[h.HeaderLen:end]
 	if h.FragOffset != 0 {
 		w.say("fragment at %d", h.FragOffset)
 		w.data(p, at+h.HeaderLen)
 	} else {
-		w.transport(h.Protocol, p, at+h.HeaderLen, &h, h.MF || err != nil || w.quoted)
+		w.transport(h.Protocol, p, at+h.HeaderLen, &h, h.MF || err != nil || w.cut)
 	}
-	if end < len(b) && !w.quoted {
-		w.add(Field{Offset: at + end, Length: len(b) - end, Name: "Padding", Value: hexText(b[end:])})
-	}
+	w.padding(b[end:], at+end)
 }
 
 func ecn(tos uint8) string {
@@ -325,7 +334,7 @@ func (w *walker) transport(proto uint8, b []byte, at int, h *encap.IPv4, partial
 
 func (w *walker) tcp(b []byte, at int) {
 	if len(b) < 20 {
-		if w.quoted && len(b) >= 8 {
+		if w.cut && len(b) >= 8 {
 			w.add(Field{Offset: at, Length: len(b), Name: "TCP", Value: fmt.Sprintf("%d > %d", u16(b), u16(b[2:])), RFC: "RFC 9293 section 3.1"})
 			w.say("TCP %d > %d", u16(b), u16(b[2:]))
 			return
@@ -377,7 +386,11 @@ func (w *walker) udp(b []byte, at int, h *encap.IPv4, partial bool) {
 		n = len(b)
 	case u16(b[6:]) == 0:
 		sum.Value += " (none)"
-	case !partial && udpSum(b[:n], h) != 0:
+	case partial:
+	case u16(b[6:]) == pseudoSum(n, h):
+		// The sender's system leaves the rest to the network device.
+		sum.Value += " (of the pseudo header only: captured before the sender's device completed it)"
+	case udpSum(b[:n], h) != 0:
 		// RFC 5944 section 3.1: it "MUST be checked by the recipient".
 		sum.Error, sum.RFC = "wrong checksum: the message is discarded silently", "RFC 5944 section 3.1"
 	}
@@ -385,20 +398,28 @@ func (w *walker) udp(b []byte, at int, h *encap.IPv4, partial bool) {
 	if sport != encap.Port && dport != encap.Port {
 		w.say("UDP %d > %d, %d octets", sport, dport, n-8)
 		w.data(b[8:n], at+8)
-		return
+	} else {
+		w.say("UDP %d > %d", sport, dport)
+		w.mobileIP(b[8:n], at+8, h)
 	}
-	w.say("UDP %d > %d", sport, dport)
-	w.mobileIP(b[8:n], at+8)
+	w.padding(b[n:], at+n)
+}
+
+// pseudoHeader is the one of a UDP datagram of n octets.
+func pseudoHeader(n int, h *encap.IPv4) []byte {
+	src, dst := h.Src.As4(), h.Dst.As4()
+	b := make([]byte, 0, 12+n)
+	b = append(append(b, src[:]...), dst[:]...)
+	return append(b, 0, 17, byte(n>>8), byte(n))
 }
 
 // udpSum is 0 over a datagram with a good checksum.
 func udpSum(d []byte, h *encap.IPv4) uint16 {
-	src, dst := h.Src.As4(), h.Dst.As4()
-	b := make([]byte, 0, 12+len(d))
-	b = append(append(b, src[:]...), dst[:]...)
-	b = append(b, 0, 17, byte(len(d)>>8), byte(len(d)))
-	return encap.Checksum(append(b, d...))
+	return encap.Checksum(append(pseudoHeader(len(d), h), d...))
 }
+
+// pseudoSum is what the checksum field holds before the payload is summed.
+func pseudoSum(n int, h *encap.IPv4) uint16 { return ^encap.Checksum(pseudoHeader(n, h)) }
 
 func (w *walker) gre(b []byte, at int, partial bool) {
 	const rfc = "RFC 2784 section 2.1"
@@ -429,9 +450,7 @@ func (w *walker) gre(b []byte, at int, partial bool) {
 			continue
 		}
 		if len(b) < f.Length+4 {
-			f.Error = "the header is cut off"
-			w.add(f)
-			w.say("GRE: the header is cut off")
+			w.bad("GRE", b, at, rfc, "the header is cut off")
 			return
 		}
 		v := binary.BigEndian.Uint32(b[f.Length:])
@@ -462,7 +481,7 @@ func (w *walker) gre(b []byte, at int, partial bool) {
 }
 
 func (w *walker) minimal(b []byte, at int, h *encap.IPv4, partial bool) {
-	const rfc = "RFC 2004 section 3.1"
+	const rfc = "RFC 2004 section 3"
 	n := 8
 	if len(b) > 1 && b[1]&0x80 != 0 {
 		n = 12
@@ -530,7 +549,7 @@ func (w *walker) icmp(b []byte, at int, partial bool) {
 		w.data(b[8:], at+8)
 		return
 	}
-	q := walker{end: w.end, depth: w.depth, quoted: true}
+	q := walker{depth: w.depth, cut: true}
 	q.ip(b[8:], at+8)
 	f.Length = len(b)
 	f.Nested = append(f.Nested, Field{Offset: at + 8, Length: len(b) - 8, Name: "Quoted packet", Value: q.line(), RFC: "RFC 1812 section 4.3.2.3", Nested: q.fields})
@@ -595,8 +614,9 @@ func shift(in []Field, by int) []Field {
 	return in
 }
 
-// mobileIP reads the payload of a UDP/434 datagram.
-func (w *walker) mobileIP(b []byte, at int) {
+// mobileIP reads the payload of a UDP/434 datagram; h is the IP header before
+// it, nil when there is none.
+func (w *walker) mobileIP(b []byte, at int, h *encap.IPv4) {
 	if !w.deeper(b, at) {
 		return
 	}
@@ -605,18 +625,38 @@ func (w *walker) mobileIP(b []byte, at int) {
 		return
 	}
 	if b[0] == encap.TunnelDataType {
-		w.tunnelData(b, at)
+		w.tunnelData(b, at, h)
 		return
 	}
-	w.fields = append(w.fields, shift(mip4.DescribeOctets(b), at)...)
+	fields := shift(mip4.DescribeOctets(b), at)
+	if pe := (*mip4.ParseError)(nil); errors.As(parseError(b), &pe) {
+		// The field has its place already; offsets of the message would be
+		// taken for those of the packet.
+		last := &fields[len(fields)-1]
+		last.Error = pe.Err.Error()
+		if pe.In {
+			last.Name = pe.Ext.String()
+		}
+	}
+	w.fields = append(w.fields, fields...)
 	w.say("%s", message(b))
+}
+
+func parseError(b []byte) error {
+	_, err := mip4.Parse(b)
+	return err
 }
 
 // message summarises a Mobile IP message.
 func message(b []byte) string {
 	m, err := mip4.Parse(b)
-	if err != nil {
-		return fmt.Sprintf("%s: %v", mip4.MessageType(b[0]), errText(err))
+	if pe := (*mip4.ParseError)(nil); errors.As(err, &pe) {
+		if pe.In {
+			return fmt.Sprintf("%s: %v: %v", mip4.MessageType(b[0]), pe.Ext, pe.Err)
+		}
+		return fmt.Sprintf("%s: %v", mip4.MessageType(b[0]), pe.Err)
+	} else if err != nil {
+		return err.Error()
 	}
 	switch m.Type {
 	case mip4.TypeRegistrationRequest:
@@ -645,7 +685,7 @@ func lifetime(s uint16) string {
 	return fmt.Sprintf("lifetime %d s", s)
 }
 
-func (w *walker) tunnelData(b []byte, at int) {
+func (w *walker) tunnelData(b []byte, at int, h *encap.IPv4) {
 	const rfc = "RFC 3519 section 3.3"
 	if len(b) < 4 {
 		w.bad("Tunnel Data", b, at, rfc, "a header has 4 octets")
@@ -664,12 +704,15 @@ func (w *walker) tunnelData(b []byte, at int) {
 		w.ip(rest, at+4)
 	case encap.GRE:
 		w.add(f)
-		w.gre(rest, at+4, w.quoted)
+		w.gre(rest, at+4, w.cut)
 	case encap.Minimal:
 		w.add(f)
-		// The outer header is the original's, but for what minimal
-		// encapsulation restores.
-		w.minimal(rest, at+4, &encap.IPv4{Src: netip.IPv4Unspecified(), Dst: netip.IPv4Unspecified()}, true)
+		// RFC 3519 section 4.3: the outer header is the original's, but for
+		// what minimal encapsulation restores.
+		if h == nil {
+			h = &encap.IPv4{Src: netip.IPv4Unspecified(), Dst: netip.IPv4Unspecified()}
+		}
+		w.minimal(rest, at+4, h, w.cut || h.TotalLen == 0)
 	default:
 		f.Nested[1].Error = "none of 4, 47 and 55"
 		w.add(f)

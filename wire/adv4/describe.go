@@ -67,7 +67,11 @@ func describeAdvertisement(b []byte) []Field {
 	}
 	var pe *ParseError
 	if errors.As(err, &pe) {
-		fields = append(fields, Field{pe.Off, len(b) - pe.Off, "Data", hex(b[pe.Off:]), "RFC 5944 section 1.8", pe.Err.Error(), nil})
+		rest := headerLen + len(m.Routers)*size
+		if len(m.Exts) > 0 {
+			rest = m.Exts[len(m.Exts)-1].End
+		}
+		fields = append(fields, Field{rest, len(b) - rest, "Data", hex(b[rest:]), "RFC 5944 section 1.8", pe.Err.Error(), nil})
 	}
 	return fields
 }
