@@ -81,8 +81,9 @@ func (m *Message) LastAuthorizing() (Ext, bool) {
 // as an authorization-enabling extension" (RFC 5944 section
 // 3.7.2.2). It aliases Raw.
 //
-// Without any authorization-enabling extension there is no border; then the extensions before the first 33 or 34 belong to the
-// head, so that a teaching network without authentication still relays the mobile node's extensions.
+// Without any authorization-enabling extension there is no such border. Then the head ends before the first extension that can only
+// be meant for the agent on the way (33, 34, and what the registry allows in the foreign zones alone, as 130 and 48), so that a
+// teaching network without authentication still relays the mobile node's extensions and strips its own.
 //
 //rfc:5944#3.7.2.2
 //rfc:5944#3.7.3.2
@@ -92,7 +93,7 @@ func (m *Message) Head() []byte {
 		end = e.End
 	} else {
 		for _, e := range m.Exts {
-			if e.Type == ExtMobileForeign || e.Type == ExtForeignHome {
+			if r := rowOf(e.Type, e.Sub); r != nil && r.Zones&(zHome|zAuth) == 0 {
 				end = e.Off
 				break
 			}

@@ -125,6 +125,10 @@ func TestRelayedRequest(t *testing.T) {
 	if got := types(mustParse(t, bare.Head())); got != "131" {
 		t.Errorf("head without authentication: %q", got)
 	}
+	delivery := mustParse(t, request(t, "83 01 41 82 00 c8 00"))
+	if got := types(mustParse(t, delivery.Head())); got != "131" {
+		t.Errorf("head before a 130 without a 32: %q", got)
+	}
 	withForeign := mustParse(t, request(t, "83 01 41 21 05 00000100 aa"))
 	if got := types(mustParse(t, withForeign.Head())); got != "131" {
 		t.Errorf("head before a 33 without a 32: %q", got)
