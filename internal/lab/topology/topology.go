@@ -214,6 +214,17 @@ func Parse(path, text string) (*Topology, error) {
 	return t, nil
 }
 
+// Check reads the daemons' configurations again and checks everything, after
+// the topology was changed in memory. The error is of type config.Problems.
+func (t *Topology) Check() error {
+	c := &checker{topology: t}
+	c.check()
+	if len(c.problems) > 0 {
+		return c.problems
+	}
+	return nil
+}
+
 var (
 	heading = regexp.MustCompile(`^\s*\[\[\s*(segment|node)\s*\]\]`)
 	keyLine = regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*=`)

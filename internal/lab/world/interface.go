@@ -104,6 +104,12 @@ func (i *Interface) Configure(address netip.Prefix, gateway netip.Addr) {
 	i.changed()
 }
 
+// AddAddress gives the interface one more address.
+func (i *Interface) AddAddress(address netip.Prefix) {
+	i.addresses = append(i.addresses, address)
+	i.changed()
+}
+
 // Link is the interface's state as machines are told.
 func (i *Interface) Link() engine.Link {
 	l := engine.Link{

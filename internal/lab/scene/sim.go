@@ -1,0 +1,579 @@
+package scene
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+	"careof/internal/lab/check"
+	"careof/internal/lab/nat"
+	"careof/internal/lab/topology"
+	"careof/internal/lab/world"
+	"careof/internal/proto/mip4/ha"
+	"careof/internal/proto/mip4/standard"
+	"careof/wire/encap"
+	"careof/wire/mip4"
+)
+
+// Options of a simulation.
+type Options struct {
+	Seed   uint64
+	Shards int  // of each home agent, 0 means 1
+	Keep   bool // keep the text of the trace
+	Tune   func(*Tuning)
+	// Wrap may put something between the world and a machine.
+	Wrap func(node string, m engine.Machine) engine.Machine
+	// PlaneInside says that data planes die with their daemons.
+	PlaneInside bool
+}
+
+// A Sim is a simulated laboratory, watched by all invariants.
+type Sim struct {
+	World *world.World
+	Check *check.Checker
+
+	topology  *topology.Topology
+	options   Options
+	changed   map[string]time.Duration // mobile node: when its links last changed
+	replies   map[string]map[uint8]int
+	listeners uint16
+	intruders map[string]*world.Node
+	logged    []string
+}
+
+var _ Lab = (*Sim)(nil)
+
+// addressDelay is how long an interface takes to get its address once it is
+// plugged in.
+const addressDelay = 3 * time.Millisecond
+
+// Simulate builds a simulated laboratory and starts its daemons.
+func Simulate(t *topology.Topology, o Options) (*Sim, error) {
+	w := world.New(o.Seed)
+	if o.Keep {
+		w.KeepTrace()
+	}
+	s := &Sim{
+		World: w, Check: check.New(w), topology: t, options: o, changed: make(map[string]time.Duration),
+		replies: make(map[string]map[uint8]int), intruders: make(map[string]*world.Node), listeners: 20000,
+	}
+	w.Observe(s)
+	for i := range t.Segments {
+		g := &t.Segments[i]
+		w.AddSegment(g.Name, properties(g))
+	}
+	for i := range t.Nodes {
+		if err := s.addNode(&t.Nodes[i]); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range w.Daemons() {
+		if err := d.Start(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func properties(g *topology.Segment) world.Properties {
+	return world.Properties{
+		Delay: g.Delay.Duration, Jitter: g.Jitter.Duration, Loss: g.Loss, Duplicate: g.Duplicate, Corrupt: g.Corrupt, MTU: g.MTU,
+	}
+}
+
+func (s *Sim) addNode(n *topology.Node) error {
+	w := s.World
+	node := w.AddNode(n.Name)
+	node.Forward = n.Kind == topology.Router || n.Kind == topology.HomeAgent
+	for _, i := range n.Interfaces {
+		at := node.AddInterface(i.Name)
+		if i.Segment == "" {
+			continue
+		}
+		at.Plug(w.Segment(i.Segment))
+		if i.Address.IsValid() {
+			at.Configure(i.Address, i.Gateway)
+		} else if a, gateway, ok := s.topology.Lease(s.topology.Segment(i.Segment), n.Name, i.Name); ok {
+			at.Configure(a, gateway)
+		}
+	}
+	for _, r := range n.Routes {
+		for _, i := range n.Interfaces {
+			if i.Address.IsValid() && i.Address.Contains(r.Via) {
+				node.AddRoute(world.Route{Prefix: r.Prefix, Gateway: r.Via, Interface: node.Interface(i.Name)})
+			}
+		}
+	}
+	if n.NAT != nil {
+		kind, _ := n.NAT.Behaviour()
+		err := node.Translate(node.Interface(n.NAT.Outside), nat.Config{
+			External: n.Interface(n.NAT.Outside).Address.Addr(), Inside: n.NAT.Inside, Kind: kind,
+			MappingTimeout: n.NAT.Timeout.Duration, Rand: w.Luck("nat " + n.Name),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if n.Parsed == nil {
+		return nil
+	}
+	switch n.Kind {
+	case topology.HomeAgent:
+		return s.addHomeAgent(node, n)
+	case topology.MobileNode:
+		return s.addMobileNode(node, n)
+	}
+	return fmt.Errorf("scene: node %s: a simulated %v is not there yet", n.Name, n.Kind)
+}
+
+func (s *Sim) tune(t *Tuning) {
+	if s.options.Tune != nil {
+		s.options.Tune(t)
+	}
+}
+
+func (s *Sim) wrap(node string, m engine.Machine, err error) (engine.Machine, error) {
+	if err == nil && s.options.Wrap != nil {
+		m = s.options.Wrap(node, m)
+	}
+	return m, err
+}
+
+func (s *Sim) addHomeAgent(node *world.Node, n *topology.Node) error {
+	t, err := homeTuning(n.Name, n.Parsed.HomeAgent)
+	if err != nil {
+		return err
+	}
+	s.tune(&t)
+	plane := node.AddPlane()
+	for _, network := range t.Home.Networks {
+		if network.Virtual {
+			plane.RouteHome(network.Prefix)
+			node.AddLocal(world.Broadcast(network.Prefix))
+		}
+	}
+	shards := max(1, s.options.Shards)
+	d := node.AddDaemon(world.Setup{
+		Port: 434, Shards: shards, Route: ha.Route(*t.Home, shards), PlaneInside: s.options.PlaneInside,
+		Make: func(shard int, luck *rand.Rand) (engine.Machine, error) {
+			c := *t.Home
+			c.Shard, c.Shards = shard, shards
+			m, err := standard.HomeAgent(c, standard.Features(t.Features), luck)
+			return s.wrap(n.Name, m, err)
+		},
+	})
+	h := checked(t.Home)
+	if h.Window == 0 {
+		h.Window = assoc.DefaultWindow
+	}
+	s.Check.HomeAgent(d, h)
+	return nil
+}
+
+func (s *Sim) addMobileNode(node *world.Node, n *topology.Node) error {
+	t, err := mobileTuning(n.Name, n.Parsed.MobileNode)
+	if err != nil {
+		return err
+	}
+	s.tune(&t)
+	node.AddPlane().KeepHome(t.Mobile.HomeAddress)
+	node.AddDaemon(world.Setup{
+		PlaneInside: s.options.PlaneInside,
+		Make: func(_ int, luck *rand.Rand) (engine.Machine, error) {
+			m, err := standard.MobileNode(*t.Mobile, standard.Features(t.Features), luck)
+			return s.wrap(n.Name, m, err)
+		},
+	})
+	return nil
+}
+
+// Observe counts replies.
+func (s *Sim) Observe(o world.Observation) {
+	sent, ok := o.(world.Sent)
+	if !ok {
+		return
+	}
+	m, err := mip4.Parse(sent.Send.Data)
+	if err != nil || m.Type != mip4.TypeRegistrationReply {
+		return
+	}
+	r, err := m.Reply()
+	if err != nil {
+		return
+	}
+	code := uint8(r.Code)
+	if r.Code.Accepted() {
+		code = 0
+	}
+	name := sent.Daemon.Node.Name
+	if s.replies[name] == nil {
+		s.replies[name] = make(map[uint8]int)
+	}
+	s.replies[name][code]++
+}
+
+// Finish runs the invariants' last judgement and returns what did not hold.
+func (s *Sim) Finish() error {
+	if v := s.Check.Violations(); len(v) > 0 {
+		return fmt.Errorf("scene: %d violations, the first %v", len(v), v[0])
+	}
+	return nil
+}
+
+func (s *Sim) node(name string) *world.Node {
+	n := s.World.Node(name)
+	if n == nil {
+		s.Fatalf("there is no node %q", name)
+	}
+	return n
+}
+
+func (s *Sim) segment(name string) *world.Segment {
+	g := s.World.Segment(name)
+	if g == nil {
+		s.Fatalf("there is no segment %q", name)
+	}
+	return g
+}
+
+func (s *Sim) iface(node, name string) *world.Interface {
+	i := s.node(node).Interface(name)
+	if i == nil {
+		s.Fatalf("node %q has no interface %q", node, name)
+	}
+	return i
+}
+
+func (s *Sim) daemon(node string) *world.Daemon {
+	d := s.node(node).Daemon()
+	if d == nil {
+		s.Fatalf("node %q runs no daemon", node)
+	}
+	return d
+}
+
+// Fatalf implements Lab.
+func (s *Sim) Fatalf(format string, args ...any) {
+	Fail("at %v: "+format, append([]any{s.World.Now()}, args...)...)
+}
+
+// Logf implements Lab.
+func (s *Sim) Logf(format string, args ...any) {
+	s.World.Tracef("scene", format, args...)
+	s.logged = append(s.logged, fmt.Sprintf(format, args...))
+}
+
+// Logged lists what the scene has said.
+func (s *Sim) Logged() []string { return s.logged }
+
+// Can implements Lab: a simulation can do everything.
+func (s *Sim) Can(Ability) bool { return true }
+
+// Topology implements Lab.
+func (s *Sim) Topology() *topology.Topology { return s.topology }
+
+// Now implements Lab.
+func (s *Sim) Now() time.Duration { return s.World.Now() }
+
+// Wait implements Lab.
+func (s *Sim) Wait(d time.Duration) { s.World.Run(d) }
+
+// Until implements Lab.
+func (s *Sim) Until(what string, limit time.Duration, is func() bool) time.Duration {
+	began := s.World.Now()
+	if !s.World.RunUntil(limit, is) {
+		s.Fatalf("after %v it is not true that %s", limit, what)
+	}
+	return s.World.Now() - began
+}
+
+// Plug implements Lab.
+func (s *Sim) Plug(node, iface, segment string) {
+	i, g := s.iface(node, iface), s.segment(segment)
+	s.World.Tracef("scene", "plug %s of %s into %s", iface, node, segment)
+	s.changed[node] = s.World.Now()
+	i.Plug(g)
+	a, gateway, ok := s.topology.Lease(s.topology.Segment(segment), node, iface)
+	if !ok {
+		s.Fatalf("segment %q leases no addresses", segment)
+	}
+	s.World.After(addressDelay, func() {
+		if i.Segment() == g && len(i.Addresses()) == 0 {
+			i.Configure(a, gateway)
+		}
+	})
+}
+
+// Unplug implements Lab.
+func (s *Sim) Unplug(node, iface string) {
+	s.World.Tracef("scene", "unplug %s of %s", iface, node)
+	s.changed[node] = s.World.Now()
+	s.iface(node, iface).Unplug()
+}
+
+// Shape implements Lab.
+func (s *Sim) Shape(segment string, change func(*topology.Segment)) {
+	g, t := s.segment(segment), *s.topology.Segment(segment)
+	p := g.Properties
+	t.Delay.Duration, t.Jitter.Duration, t.Loss, t.Duplicate, t.Corrupt, t.MTU = p.Delay, p.Jitter, p.Loss, p.Duplicate, p.Corrupt, p.MTU
+	change(&t)
+	q := properties(&t)
+	q.Down = p.Down
+	s.World.Tracef("scene", "shape %s: %+v", segment, q)
+	g.Properties = q
+}
+
+// BlackHole implements Lab.
+func (s *Sim) BlackHole(segment string, on bool) {
+	s.World.Tracef("scene", "black hole %s: %v", segment, on)
+	s.segment(segment).Down = on
+}
+
+// Rebind implements Lab.
+func (s *Sim) Rebind(router string) {
+	box := s.node(router).NAT()
+	if box == nil {
+		s.Fatalf("%q does not translate", router)
+	}
+	s.World.Tracef("scene", "%s forgets its mappings", router)
+	box.Rebind()
+}
+
+// Start implements Lab.
+func (s *Sim) Start(node string) {
+	d := s.daemon(node)
+	s.changed[node] = s.World.Now()
+	if err := d.Start(); err != nil {
+		s.Check.Failed(d, err)
+		s.Fatalf("%v", err)
+	}
+}
+
+// Kill implements Lab.
+func (s *Sim) Kill(node string) { s.daemon(node).Kill() }
+
+// Reboot implements Lab.
+func (s *Sim) Reboot(node string) {
+	s.daemon(node).Reboot()
+	s.Start(node)
+}
+
+// SetClock implements Lab.
+func (s *Sim) SetClock(node string, ahead time.Duration) {
+	c := s.node(node).Clock()
+	c.Correct()
+	c.Jump(ahead)
+	s.World.Tracef("scene", "the clock of %s is %v ahead", node, ahead)
+}
+
+// Break implements Lab.
+func (s *Sim) Break(node string, f world.Faults) { s.daemon(node).Faults = f }
+
+// Binding implements Lab.
+func (s *Sim) Binding(mobile string) Binding {
+	n := s.node(mobile)
+	var b Binding
+	for e := range n.Plane().List(context.Background()) {
+		if e.Role != forward.MobileNode {
+			continue
+		}
+		b.HomeAddress = e.Inner.Addr()
+		b.AtHome = e.HomeLink != ""
+		b.Link = e.HomeLink
+		for _, t := range e.Tunnels {
+			if t.Mode != forward.Receive && n.Plane().Live(t) {
+				b.CareOf, b.UDP, b.Link = t.Local.Addr(), t.Encap == encap.UDP, t.Link
+				break
+			}
+		}
+		break
+	}
+	since := s.changed[mobile]
+	notes := n.Daemon().Notes()
+	for i := len(notes) - 1; i >= 0 && notes[i].At >= since; i-- {
+		switch notes[i].Kind {
+		case note.Registered:
+			b.Registered, b.Took = b.CareOf.IsValid(), notes[i].Took
+		case note.Home:
+			b.Registered, b.Took = b.AtHome, notes[i].Took
+		case note.Lost, note.Deregistered:
+		default:
+			continue
+		}
+		break
+	}
+	for _, d := range s.World.Daemons() {
+		for e := range d.Node.Plane().List(context.Background()) {
+			if e.Role != forward.HomeAgent || !e.Inner.Contains(b.HomeAddress) {
+				continue
+			}
+			for _, t := range e.Tunnels {
+				if t.Mode != forward.Receive && d.Node.Plane().Live(t) {
+					b.Tunnels++
+				}
+			}
+		}
+	}
+	return b
+}
+
+// Replies implements Lab.
+func (s *Sim) Replies(homeAgent string, code uint8) int { return s.replies[homeAgent][code] }
+
+// simStream is both ends of a stream.
+type simStream struct {
+	octets uint64
+	near   *world.Connection
+	far    *world.Connection
+}
+
+func (s *simStream) Done() bool {
+	return s.far != nil && s.near.Received == s.octets && s.far.Received == s.octets
+}
+
+func (s *simStream) Progress() uint64 {
+	if s.far == nil {
+		return 0
+	}
+	return s.near.Received + s.far.Received
+}
+
+func (s *simStream) Broken() string {
+	if s.near.Broken == "" && s.far != nil {
+		return s.far.Broken
+	}
+	return s.near.Broken
+}
+
+// port gives out port numbers for traffic.
+func (s *Sim) port() uint16 {
+	s.listeners++
+	return s.listeners
+}
+
+// address is the address that a node's programs use.
+func (s *Sim) address(name string) netip.Addr {
+	n := s.node(name)
+	if p := n.Plane(); p != nil {
+		for e := range p.List(context.Background()) {
+			if e.Role == forward.MobileNode {
+				return e.Inner.Addr()
+			}
+		}
+	}
+	for _, i := range n.Interfaces() {
+		for _, a := range i.Addresses() {
+			return a.Addr()
+		}
+	}
+	s.Fatalf("node %q has no address", name)
+	return netip.Addr{}
+}
+
+// Stream implements Lab.
+func (s *Sim) Stream(mobile, to string, octets uint64) Stream {
+	near, far, port := s.node(mobile), s.node(to), s.port()
+	traffic := world.Traffic{Total: octets, Chunk: max(1, octets/200), Every: 50 * time.Millisecond}
+	stream := &simStream{octets: octets}
+	far.Listen(port, traffic, func(c *world.Connection) { stream.far = c })
+	stream.near = near.Dial(netip.AddrPortFrom(s.address(mobile), port), netip.AddrPortFrom(s.address(to), port), traffic)
+	return stream
+}
+
+// Flow implements Lab.
+func (s *Sim) Flow(from, to string, every time.Duration) Flow {
+	port := s.port()
+	return s.World.StartFlow(s.node(from), netip.AddrPortFrom(s.address(from), port), s.node(to), netip.AddrPortFrom(s.address(to), port), every, 160)
+}
+
+// Record implements Lab.
+func (s *Sim) Record(segment string) func() [][]byte {
+	var packets [][]byte
+	s.segment(segment).Tap(func(_ time.Time, frame []byte) {
+		if len(frame) > 14 && frame[12] == 8 && frame[13] == 0 {
+			packets = append(packets, frame[14:])
+		}
+	})
+	return func() [][]byte { return slices.Clone(packets) }
+}
+
+// Intruder implements Lab.
+func (s *Sim) Intruder(segment string) netip.Addr {
+	return s.intruder(segment).Interface("eth0").Addresses()[0].Addr()
+}
+
+// intruder is a stranger's host on a segment, at the network's address 66.
+func (s *Sim) intruder(segment string) *world.Node {
+	if n := s.intruders[segment]; n != nil {
+		return n
+	}
+	t := s.topology.Segment(segment)
+	if t == nil || !t.Network.IsValid() {
+		s.Fatalf("segment %q has no network for an intruder", segment)
+	}
+	a := t.Network.Addr().As4()
+	a[3] += 66
+	n := s.World.AddNode("intruder-" + segment)
+	i := n.AddInterface("eth0")
+	i.Plug(s.segment(segment))
+	gateway := t.Gateway
+	if !gateway.IsValid() {
+		gateway = s.router(segment)
+	}
+	i.Configure(netip.PrefixFrom(netip.AddrFrom4(a), t.Network.Bits()), gateway)
+	s.intruders[segment] = n
+	return n
+}
+
+// router is the address of a router on a segment.
+func (s *Sim) router(segment string) netip.Addr {
+	for _, n := range s.topology.Nodes {
+		for _, i := range n.Interfaces {
+			if n.Kind == topology.Router && i.Segment == segment && i.Address.IsValid() {
+				return i.Address.Addr()
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
+// Inject implements Lab.
+func (s *Sim) Inject(segment string, packet []byte) {
+	if err := s.intruder(segment).Inject("eth0", packet); err != nil {
+		s.Fatalf("inject on %s: %v", segment, err)
+	}
+}
+
+// HardwareAddr implements Lab.
+func (s *Sim) HardwareAddr(node, iface string) forward.HardwareAddr { return s.iface(node, iface).HW }
+
+// Neighbor implements Lab.
+func (s *Sim) Neighbor(node string, a netip.Addr) forward.HardwareAddr {
+	for _, i := range s.node(node).Interfaces() {
+		if hw := i.Neighbor(a); hw != (forward.HardwareAddr{}) {
+			return hw
+		}
+	}
+	return forward.HardwareAddr{}
+}
+
+// Reaches implements Lab.
+func (s *Sim) Reaches(from, to string) bool {
+	port, got := s.port(), false
+	s.node(to).ListenUDP(port, func(encap.UDPDatagram) { got = true })
+	source, target := netip.AddrPortFrom(s.address(from), port), netip.AddrPortFrom(s.address(to), port)
+	for range 4 {
+		s.node(from).SendUDP(source, target, []byte("hello"))
+		if s.World.RunUntil(250*time.Millisecond, func() bool { return got }) {
+			return true
+		}
+	}
+	return false
+}
