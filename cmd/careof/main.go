@@ -91,6 +91,9 @@ Start here:
 		newDecode(e),
 		newExplain(e),
 		newKeygen(e),
+		newMonitor(e),
+		newRun(e),
+		newShow(e),
 		newVersion(e),
 	)
 	root.SetHelpCommand(&cobra.Command{Hidden: true})

@@ -2,10 +2,10 @@ package main
 
 import (
 	"fmt"
-	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"careof/internal/buildinfo"
 )
 
 func newVersion(e *env) *cobra.Command {
@@ -14,7 +14,7 @@ func newVersion(e *env) *cobra.Command {
 		Short: "Print the version of this program",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			v := readVersion()
+			v := buildinfo.Read()
 			if e.output == outputJSON {
 				return e.printJSON(v)
 			}
@@ -26,37 +26,4 @@ func newVersion(e *env) *cobra.Command {
 			return nil
 		},
 	}
-}
-
-// A version is the output of version.
-type version struct {
-	Schema   int    `json:"schema"`
-	Version  string `json:"version"`
-	Commit   string `json:"commit,omitempty"`
-	Modified bool   `json:"modified,omitempty"`
-	Go       string `json:"go"`
-	Platform string `json:"platform"`
-}
-
-func readVersion() version {
-	v := version{Schema: 1, Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return v
-	}
-	if info.Main.Version != "" {
-		v.Version = info.Main.Version
-	}
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			v.Commit = s.Value
-			if len(v.Commit) > 12 {
-				v.Commit = v.Commit[:12]
-			}
-		case "vcs.modified":
-			v.Modified = s.Value == "true"
-		}
-	}
-	return v
 }

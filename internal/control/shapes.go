@@ -8,23 +8,6 @@ import (
 	"careof/internal/core/forward"
 )
 
-// Seconds is a duration that shows as seconds with a fraction in JSON.
-type Seconds time.Duration
-
-// MarshalJSON writes seconds, to the millisecond.
-func (s Seconds) MarshalJSON() ([]byte, error) {
-	return appendSeconds(nil, time.Duration(s)), nil
-}
-
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (s *Seconds) UnmarshalJSON(b []byte) error {
-	d, err := parseSeconds(string(b))
-	*s = Seconds(d)
-	return err
-}
-
-func (s Seconds) String() string { return time.Duration(s).Round(time.Millisecond).String() }
-
 // Status is the answer to GET /v1/status.
 type Status struct {
 	Version        string          `json:"version"`
@@ -33,6 +16,7 @@ type Status struct {
 	StateDirectory string          `json:"state_directory"`
 	Plane          string          `json:"plane"`
 	Device         string          `json:"device"`
+	MTU            int             `json:"mtu"` // of the device
 	Roles          []RoleStatus    `json:"roles"`
 	Warnings       []string        `json:"warnings,omitempty"`
 	IPv6           string          `json:"ipv6,omitempty"` // what happens to IPv6 beside a full tunnel
@@ -63,46 +47,47 @@ type Binding struct {
 	Encapsulation  string           `json:"encapsulation"`
 	ReverseTunnel  bool             `json:"reverse_tunnel"`
 	NAT            bool             `json:"nat"`
-	State          string           `json:"state"` // "active", "half-bound", "draining", "pending"
+	State          string           `json:"state"` // "active", "half-bound"
 	Granted        Seconds          `json:"granted"`
 	Remaining      Seconds          `json:"remaining"`
 	Since          time.Time        `json:"since"`
-	SPI            uint32           `json:"spi"`
-	Algorithm      string           `json:"algorithm"`
 	Identification string           `json:"identification"`
 	Encrypted      bool             `json:"encrypted"`
 	Counters       forward.Counters `json:"counters"` // of the home address, all its bindings together
 }
 
-// Registration is one registration of a mobile node.
+// Registration is one registration: at a mobile node what it asked for and
+// holds, at a home agent one that was answered lately.
 type Registration struct {
-	HomeAddress   netip.Addr       `json:"home_address"`
-	HomeAgent     netip.Addr       `json:"home_agent"`
-	Uplink        string           `json:"uplink"`
-	CareOfAddress netip.Addr       `json:"care_of_address"`
-	State         string           `json:"state"`
-	Encapsulation string           `json:"encapsulation,omitempty"`
-	ReverseTunnel bool             `json:"reverse_tunnel"`
-	NAT           bool             `json:"nat"`
-	Granted       Seconds          `json:"granted"`
-	Remaining     Seconds          `json:"remaining"`
-	RoundTrip     Seconds          `json:"round_trip"`
-	Code          uint8            `json:"code"`
-	Meaning       string           `json:"meaning,omitempty"`
-	Encrypted     bool             `json:"encrypted"`
-	Counters      forward.Counters `json:"counters"`
+	Role          string         `json:"role"`
+	HomeAddress   netip.Addr     `json:"home_address,omitzero"`
+	NAI           string         `json:"nai,omitempty"`
+	HomeAgent     netip.Addr     `json:"home_agent,omitzero"`
+	Uplink        string         `json:"uplink,omitempty"`
+	CareOfAddress netip.Addr     `json:"care_of_address,omitzero"`
+	Source        netip.AddrPort `json:"source,omitzero"` // home agent: of the request
+	State         string         `json:"state"`           // mobile node: registered, requesting …; home agent: the code in words
+	Active        bool           `json:"active"`          // mobile node: packets leave here
+	Encapsulation string         `json:"encapsulation,omitempty"`
+	Granted       Seconds        `json:"granted"`
+	Remaining     Seconds        `json:"remaining"`
+	RoundTrip     Seconds        `json:"round_trip"`
+	Time          time.Time      `json:"time,omitzero"` // when it was answered
+	SPI           uint32         `json:"spi"`
+	Code          uint8          `json:"code"`
+	Why           string         `json:"why,omitempty"`
 }
 
 // Uplink is one interface that a mobile node may use, and why it does or not.
 type Uplink struct {
-	Interface string         `json:"interface"`
-	Priority  int            `json:"priority"`
-	Up        bool           `json:"up"`
-	Usable    bool           `json:"usable"`
-	Active    bool           `json:"active"`
-	Addresses []netip.Prefix `json:"addresses"`
-	Gateway   netip.Addr     `json:"gateway,omitzero"`
-	Why       string         `json:"why,omitempty"`
+	Interface     string       `json:"interface"`
+	Priority      int          `json:"priority"`
+	Usable        bool         `json:"usable"`
+	Active        bool         `json:"active"`
+	Home          bool         `json:"home"` // it is attached to the home network
+	CareOfAddress netip.Addr   `json:"care_of_address,omitzero"`
+	Gateways      []netip.Addr `json:"gateways"`
+	Why           string       `json:"why,omitempty"` // it is not usable
 }
 
 // Association is one security association, without its key.

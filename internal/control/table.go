@@ -29,19 +29,16 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 	"status": status,
 	"bindings": rows("HOME ADDRESS\tNAI\tCARE-OF ADDRESS\tENDPOINT\tTUNNEL\tSTATE\tREMAINING\tSENT\tRECEIVED", "no bindings", func(b Binding) []any {
 		return []any{b.HomeAddress, dash(b.NAI), b.CareOfAddress, b.Endpoint, tunnelWord(b.Encapsulation, b.NAT, b.ReverseTunnel, b.Encrypted),
-			b.State, remaining(b.Remaining), size(b.Counters.SentBytes), size(b.Counters.ReceivedBytes)}
+			b.State, b.Remaining, size(b.Counters.SentBytes), size(b.Counters.ReceivedBytes)}
 	}),
-	"binding": blocks(bindingBlock),
-	"registrations": rows("HOME ADDRESS\tHOME AGENT\tUPLINK\tCARE-OF ADDRESS\tTUNNEL\tSTATE\tREMAINING\tRTT\tSENT\tRECEIVED", "no registrations", func(r Registration) []any {
-		state := r.State
-		if r.Code != 0 {
-			state += fmt.Sprintf(" (%d %s)", r.Code, r.Meaning)
+	"binding":       blocks(bindingBlock),
+	"registrations": registrations,
+	"uplinks": rows("INTERFACE\tPRIORITY\tUSABLE\tACTIVE\tCARE-OF ADDRESS\tGATEWAYS\tWHY", "no uplinks", func(u Uplink) []any {
+		why := u.Why
+		if u.Home {
+			why = "attached to the home network"
 		}
-		return []any{address(r.HomeAddress), address(r.HomeAgent), r.Uplink, address(r.CareOfAddress), tunnelWord(r.Encapsulation, r.NAT, r.ReverseTunnel, r.Encrypted),
-			state, remaining(r.Remaining), r.RoundTrip, size(r.Counters.SentBytes), size(r.Counters.ReceivedBytes)}
-	}),
-	"uplinks": rows("INTERFACE\tPRIORITY\tUP\tUSABLE\tACTIVE\tADDRESSES\tGATEWAY\tWHY", "no uplinks", func(u Uplink) []any {
-		return []any{u.Interface, u.Priority, yes(u.Up), yes(u.Usable), yes(u.Active), prefixes(u.Addresses), address(u.Gateway), u.Why}
+		return []any{u.Interface, u.Priority, yes(u.Usable), yes(u.Active), address(u.CareOfAddress), addresses(u.Gateways), dash(why)}
 	}),
 	"associations": rows("ROLE\tPEER\tSPI\tALGORITHM\tREPLAY\tKEY", "no associations", func(a Association) []any {
 		key := a.Fingerprint
@@ -84,11 +81,7 @@ func rows[T any](heading, none string, line func(T) []any) func(io.Writer, json.
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, heading)
 		for _, item := range list {
-			var cells []string
-			for _, cell := range line(item) {
-				cells = append(cells, fmt.Sprint(cell))
-			}
-			fmt.Fprintln(t, strings.Join(cells, "\t"))
+			fmt.Fprintln(t, tabbed(line(item)))
 		}
 		return t.Flush()
 	}
@@ -121,6 +114,46 @@ func pairs(w io.Writer, list [][2]any) error {
 	return t.Flush()
 }
 
+// registrations shows what a mobile node holds, and what a home agent answered.
+func registrations(w io.Writer, text json.RawMessage) error {
+	var list []Registration
+	if err := json.Unmarshal(text, &list); err != nil {
+		return fmt.Errorf("control: answer: %w", err)
+	}
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(w, "no registrations")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	heading := ""
+	for _, r := range list {
+		own, line := "UPLINK\tCARE-OF ADDRESS\tHOME AGENT\tTUNNEL\tSTATE\tREMAINING\tROUND TRIP", []any{
+			r.Uplink, address(r.CareOfAddress), address(r.HomeAgent), dash(r.Encapsulation), r.State, r.Remaining, r.RoundTrip,
+		}
+		if r.Role != "mobile-node" {
+			own, line = "TIME\tHOME ADDRESS\tNAI\tCARE-OF ADDRESS\tFROM\tCODE\tMEANING\tWHY", []any{
+				r.Time.Local().Format(time.TimeOnly), address(r.HomeAddress), dash(r.NAI), address(r.CareOfAddress), r.Source, r.Code, r.State, dash(r.Why),
+			}
+		} else if r.Active {
+			line[4] = r.State + ", active"
+		}
+		if own != heading {
+			fmt.Fprintln(t, own)
+			heading = own
+		}
+		fmt.Fprintln(t, tabbed(line))
+	}
+	return t.Flush()
+}
+
+func tabbed(line []any) string {
+	var cells []string
+	for _, cell := range line {
+		cells = append(cells, fmt.Sprint(cell))
+	}
+	return strings.Join(cells, "\t")
+}
+
 func bindingBlock(b Binding) [][2]any {
 	return [][2]any{
 		{"home address", b.HomeAddress},
@@ -130,8 +163,7 @@ func bindingBlock(b Binding) [][2]any {
 		{"tunnel", tunnelWord(b.Encapsulation, b.NAT, b.ReverseTunnel, b.Encrypted)},
 		{"state", b.State},
 		{"bound since", b.Since.Local().Format(time.RFC3339)},
-		{"lifetime", fmt.Sprintf("%s of %s left", remaining(b.Remaining), remaining(b.Granted))},
-		{"association", fmt.Sprintf("SPI %d, %s", b.SPI, b.Algorithm)},
+		{"lifetime", fmt.Sprintf("%v of %v left", b.Remaining, b.Granted)},
 		{"identification", b.Identification},
 		{"sent", fmt.Sprintf("%d packets, %s", b.Counters.SentPackets, size(b.Counters.SentBytes))},
 		{"received", fmt.Sprintf("%d packets, %s", b.Counters.ReceivedPackets, size(b.Counters.ReceivedBytes))},
@@ -149,7 +181,7 @@ func status(w io.Writer, text json.RawMessage) error {
 		{"running since", s.Started.Local().Format(time.RFC3339)},
 		{"configuration", s.ConfigFile},
 		{"state", s.StateDirectory},
-		{"data plane", s.Plane + " on " + s.Device},
+		{"data plane", fmt.Sprintf("%s on %s, MTU %d", s.Plane, s.Device, s.MTU)},
 	}
 	for _, r := range s.Roles {
 		list = append(list, [2]any{r.Role, r.State + ": " + r.Summary})
@@ -184,13 +216,6 @@ func tunnelWord(encapsulation string, nat, reverse, encrypted bool) string {
 	return word + ",clear"
 }
 
-func remaining(s Seconds) string {
-	if time.Duration(s) >= 0xffff*time.Second {
-		return "infinite"
-	}
-	return time.Duration(s).Round(time.Second).String()
-}
-
 // size writes octets with a binary unit.
 func size(n uint64) string {
 	const units = "KMGTPE"
@@ -204,10 +229,10 @@ func size(n uint64) string {
 	return fmt.Sprintf("%.1f %ciB", value, units[unit])
 }
 
-func prefixes(list []netip.Prefix) string {
+func addresses(list []netip.Addr) string {
 	var words []string
-	for _, p := range list {
-		words = append(words, p.String())
+	for _, a := range list {
+		words = append(words, a.String())
 	}
 	return dash(strings.Join(words, " "))
 }

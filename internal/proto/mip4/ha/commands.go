@@ -56,6 +56,8 @@ type Binding struct {
 	Flags          string         `json:"flags"`
 	Lifetime       string         `json:"lifetime"`  // granted
 	Remaining      string         `json:"remaining"` // "infinite" or a Go duration
+	Granted        time.Duration  `json:"-"`         // Lifetime as a value; binding.Infinite
+	Left           time.Duration  `json:"-"`         // Remaining as a value
 	Since          time.Time      `json:"since"`
 	Renewed        time.Time      `json:"renewed"`
 	Identification string         `json:"identification"` // 16 hexadecimal digits
@@ -77,6 +79,7 @@ type Registration struct {
 	Flags             string         `json:"flags"`
 	RequestedLifetime string         `json:"requested_lifetime"`
 	Lifetime          string         `json:"lifetime,omitempty"` // granted
+	Granted           time.Duration  `json:"-"`                  // Lifetime as a value
 }
 
 // Association is a security association as shown: never its secret.
@@ -209,7 +212,8 @@ func (a *Agent) show(n *Node) []Binding {
 			Flags:         mip4.RequestFlags(b.Flags).String(),
 			Lifetime:      lifetimeText(b.Lifetime),
 			Remaining:     lifetimeText(b.Remaining(a.now.Mono)),
-			Since:         a.now.WallOf(b.Since), Renewed: a.now.WallOf(b.Renewed),
+			Granted:       b.Lifetime, Left: b.Remaining(a.now.Mono),
+			Since: a.now.WallOf(b.Since), Renewed: a.now.WallOf(b.Renewed),
 			Identification: fmt.Sprintf("%016x", b.Identification),
 			Intercept:      a.intercept(n), Key: string(n.Key()),
 		})

@@ -299,11 +299,11 @@ func (n *Network) assignable(a netip.Addr) bool {
 	if n.Prefix.Bits() >= 31 {
 		return n.Prefix.Contains(a)
 	}
-	return n.Prefix.Contains(a) && a != n.Prefix.Addr() && a != broadcast(n.Prefix)
+	return n.Prefix.Contains(a) && a != n.Prefix.Addr() && a != DirectedBroadcast(n.Prefix)
 }
 
-// broadcast is the subnet-directed broadcast address of an IPv4 prefix.
-func broadcast(p netip.Prefix) netip.Addr {
+// DirectedBroadcast is the subnet-directed broadcast address of an IPv4 prefix.
+func DirectedBroadcast(p netip.Prefix) netip.Addr {
 	a := p.Masked().Addr().As4()
 	for i := p.Bits(); i < 32; i++ {
 		a[i/8] |= 0x80 >> (i % 8)

@@ -89,7 +89,7 @@ func (a *Agent) remember(x *Exchange) {
 		v.NAI = string(x.Node.config.NAI)
 	}
 	if x.Accepted() {
-		v.Lifetime = lifetimeText(x.Lifetime)
+		v.Lifetime, v.Granted = lifetimeText(x.Lifetime), x.Lifetime
 	}
 	a.recent.add(v)
 }

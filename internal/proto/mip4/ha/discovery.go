@@ -20,13 +20,13 @@ func (a *Agent) isBroadcast(addr netip.Addr) bool {
 		return false
 	}
 	for i := range a.cfg.Networks {
-		if p := a.cfg.Networks[i].Prefix; p.Bits() < 31 && addr == broadcast(p) {
+		if p := a.cfg.Networks[i].Prefix; p.Bits() < 31 && addr == DirectedBroadcast(p) {
 			return true
 		}
 	}
 	for _, l := range a.links {
 		for _, p := range l.Addresses {
-			if p.Bits() < 31 && addr == broadcast(p) {
+			if p.Bits() < 31 && addr == DirectedBroadcast(p) {
 				return true
 			}
 		}

@@ -3,6 +3,7 @@ package mn
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -63,6 +64,10 @@ type RegistrationInfo struct {
 	Transmissions  int        `json:"transmissions,omitempty"`  // of the present attempt
 	NextRequest    time.Time  `json:"next_request,omitzero"`
 	SPI            uint32     `json:"spi"`
+
+	// Lifetime, Remaining and RoundTrip as values; a lifetime without end is
+	// the greatest Duration.
+	Granted, Left, Took time.Duration `json:"-"`
 }
 
 // UplinkInfo is one interface.
@@ -288,13 +293,15 @@ func (n *Node) infos() []RegistrationInfo {
 			i.Encapsulation = r.Tunnel.Encap.String()
 			i.Since, i.Expires = n.now.WallOf(r.since), n.now.WallOf(r.expires)
 			i.Lifetime, i.Remaining = lifetimeText(r.Granted), "infinite"
+			i.Granted, i.Left = r.Granted, math.MaxInt64
 			if !r.expires.IsZero() {
-				i.Remaining = lifetimeText(r.expires.Sub(n.now.Mono))
+				i.Left = r.expires.Sub(n.now.Mono)
+				i.Remaining = lifetimeText(i.Left)
 			}
 			i.Identification = fmt.Sprintf("%016s", strconv.FormatUint(r.accepted, 16))
 		}
 		if u := n.uplinks[r.Key.Link]; u != nil && u.rtt > 0 {
-			i.RoundTrip = lifetimeText(u.rtt)
+			i.RoundTrip, i.Took = lifetimeText(u.rtt), u.rtt
 		}
 		if r.try != nil {
 			i.Transmissions = r.try.transmissions

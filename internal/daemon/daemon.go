@@ -1,0 +1,363 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	crand "crypto/rand"
+
+	"careof/internal/buildinfo"
+	"careof/internal/config"
+	"careof/internal/control"
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+	"careof/internal/host/drive"
+	"careof/internal/host/link"
+	"careof/internal/host/plane"
+	"careof/internal/host/sock"
+	"careof/internal/host/store"
+	"careof/internal/proto/mip4/ha"
+	"careof/wire/mip4"
+)
+
+// Names of the roles: in the store, in notes and in what is shown.
+const (
+	roleHomeAgent  = ha.RoleName
+	roleMobileNode = "mobile-node"
+)
+
+// A daemon is everything that runs.
+type daemon struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	hub     *hub
+	started time.Time
+
+	store   *store.Store
+	sockets *sock.Set
+	plane   *plane.Host
+
+	home   *drive.Driver // nil without the role
+	mobile *drive.Driver
+
+	settings []config.Value
+}
+
+// Run runs the daemon until ctx ends. It returns an error when it cannot
+// start, or when something it cannot do without ends. What outlives it
+// (records, device, routes, the firewall's silence) stays for the next start.
+//
+// It works in the network namespace of the process; the calling goroutine
+// must not be in another one.
+func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	d := &daemon{cfg: cfg, log: log, hub: newHub(log, cfg.Log), started: time.Now(), settings: cfg.Values()}
+	if err := d.supported(); err != nil {
+		return err
+	}
+	for _, w := range cfg.Warnings {
+		log.Warn(w.String())
+	}
+	server, err := control.Listen(cfg.Control.Socket, cfg.Control.Group, d)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	if d.store, err = store.Open(cfg.StateDirectory); err != nil {
+		return err
+	}
+	defer d.store.Close()
+	if err := d.open(); err != nil {
+		return err
+	}
+	defer d.plane.Close()
+	defer d.sockets.Close()
+	if err := d.restore(ctx); err != nil {
+		return err
+	}
+	return d.run(ctx, server)
+}
+
+// supported refuses what the configuration may say and this version cannot do.
+func (d *daemon) supported() error {
+	c := d.cfg
+	var errs []error
+	refuse := func(cond bool, text string) {
+		if cond {
+			errs = append(errs, fmt.Errorf("%s: %s", c.File, text))
+		}
+	}
+	refuse(c.ForeignAgent != nil, "foreign-agent: this version has no foreign agent role; remove the section")
+	refuse(c.HomeAgent == nil && c.MobileNode == nil, "there is neither a [home-agent] nor a [mobile-node] section: nothing to run")
+	refuse(c.Plane.Kind != config.PlaneAuto && c.Plane.Kind != config.PlaneTUN,
+		fmt.Sprintf("plane.kind: this version has no %q data plane, only tun (hint: leave it out, or \"auto\")", c.Plane.Kind))
+	return errors.Join(errs...)
+}
+
+// open makes sockets, data plane and machines. Nothing is read or answered yet.
+func (d *daemon) open() error {
+	d.sockets = sock.New(sock.Receiver{Signal: d.signal, Data: d.data}, 0)
+	var err error
+	if d.plane, err = plane.Open(d.planeConfig()); err != nil {
+		d.sockets.Close()
+		return err
+	}
+	if err := d.machines(); err != nil {
+		d.sockets.Close()
+		return errors.Join(err, d.plane.Close())
+	}
+	return nil
+}
+
+func (d *daemon) planeConfig() plane.Config {
+	out := plane.Config{Device: d.cfg.Plane.Device, Datagrams: d.sockets}
+	if c := d.cfg.HomeAgent; c != nil {
+		out.Forward = true
+		out.Encapsulations = c.Encapsulations
+		for _, n := range c.Networks {
+			network := plane.Network{Prefix: n.Prefix}
+			if len(c.Interfaces) == 1 {
+				network.Link = c.Interfaces[0]
+			}
+			out.HomeNetworks = append(out.HomeNetworks, network)
+		}
+		if c.LocalAddress.IsValid() {
+			out.Identities = c.Addresses
+		}
+	}
+	if c := d.cfg.MobileNode; c != nil {
+		if c.HomeAddress.IsValid() {
+			out.HomeAddresses = []netip.Addr{c.HomeAddress}
+		}
+		for _, u := range c.Uplinks {
+			out.Uplinks = append(out.Uplinks, u.Interface)
+		}
+	}
+	return out
+}
+
+// world is what the machines' driver is given.
+func (d *daemon) world() drive.World {
+	return drive.World{
+		Store:    d.store,
+		Plane:    d.plane,
+		Send:     d.sockets.Send,
+		Announce: d.plane.Announce,
+		Resolve:  resolve,
+		Note:     d.hub.note,
+	}
+}
+
+func resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", name)
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	return addrs, err
+}
+
+// luck is a generator for one machine, seeded by the operating system: nonces
+// must not be guessed.
+func luck() *rand.Rand {
+	var seed [32]byte
+	// crypto/rand.Read never returns an error.
+	_, _ = crand.Read(seed[:])
+	return rand.New(rand.NewChaCha8(seed))
+}
+
+// restore brings back what outlived the last process, before any socket is
+// read, and then makes the kernel agree with it.
+func (d *daemon) restore(ctx context.Context) error {
+	for _, r := range []struct {
+		driver *drive.Driver
+		role   forward.Role
+	}{{d.home, forward.HomeAgent}, {d.mobile, forward.MobileNode}} {
+		if r.driver == nil {
+			continue
+		}
+		if err := r.driver.Restore(ctx, func(e forward.Entry) bool { return e.Role == r.role }); err != nil {
+			return err
+		}
+	}
+	return d.plane.Reconcile()
+}
+
+// run serves until ctx ends or something fails.
+func (d *daemon) run(ctx context.Context, server *control.Server) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var running sync.WaitGroup
+	spawn := func(what string, run func() error) {
+		running.Add(1)
+		go func() {
+			defer running.Done()
+			if err := run(); err != nil {
+				stop(fmt.Errorf("%s: %w", what, err))
+			}
+		}()
+	}
+	for _, driver := range []*drive.Driver{d.home, d.mobile} {
+		if driver != nil {
+			spawn("machines", func() error { driver.Run(ctx); return nil })
+		}
+	}
+	if err := d.listen(); err != nil {
+		stop(nil)
+		running.Wait()
+		return err
+	}
+	spawn("links", func() error { return d.watch(ctx) })
+	spawn("control", server.Serve)
+	spawn("plane", func() error { d.planeEvents(ctx); return nil })
+	d.log.Info("ready", "version", buildinfo.Read().Version, "roles", d.roles(), "device", d.cfg.Plane.Device, "socket", d.cfg.Control.Socket)
+	notify(d.log, "READY=1")
+	<-ctx.Done()
+	notify(d.log, "STOPPING=1")
+	err := errors.Join(server.Close())
+	running.Wait()
+	d.log.Info("stopped; bindings and forwarding state are kept")
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return errors.Join(cause, err)
+	}
+	return err
+}
+
+// listen opens a home agent's sockets: its addresses, and the broadcast
+// addresses to which mobile nodes send when they look for a home agent. Both
+// the directed broadcast and 255.255.255.255, to which some routers rewrite
+// it, are heard (RFC 5944 section 3.8.3.2).
+func (d *daemon) listen() error {
+	c := d.cfg.HomeAgent
+	if c == nil {
+		return nil
+	}
+	addresses := slices.Clone(c.Addresses)
+	if c.LocalAddress.IsValid() {
+		addresses = []netip.Addr{c.LocalAddress}
+	}
+	for _, a := range addresses {
+		if err := d.sockets.Listen(netip.AddrPortFrom(a, c.Port)); err != nil {
+			return fmt.Errorf("home-agent: %w (is %v an address of this host? local-address names the one behind a 1:1 NAT)", err, a)
+		}
+	}
+	if len(c.Interfaces) == 0 {
+		return nil
+	}
+	for _, n := range c.Networks {
+		// A broadcast address can be listened to only where the network is
+		// attached.
+		if err := d.sockets.Listen(netip.AddrPortFrom(ha.DirectedBroadcast(n.Prefix), c.Port)); err != nil {
+			d.log.Warn("home agent discovery by directed broadcast will not be heard", "network", n.Prefix, "error", err)
+		}
+	}
+	if err := d.sockets.Listen(netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), c.Port)); err != nil {
+		d.log.Warn("home agent discovery by limited broadcast will not be heard", "error", err)
+	}
+	return nil
+}
+
+// signal gives a message to the role that it is for.
+func (d *daemon) signal(p engine.Packet) {
+	if len(p.Data) == 0 {
+		return
+	}
+	if mip4.MessageType(p.Data[0]) == mip4.TypeRegistrationReply {
+		if d.mobile != nil {
+			d.mobile.Packet(p)
+		}
+		return
+	}
+	if d.home == nil {
+		return
+	}
+	if d.comesHome(p) {
+		// The gratuitous ARP that ends interception names the node's own
+		// link-layer address (RFC 5944 section 4.6).
+		if hw, err := d.plane.Neighbour(p.Link, p.Src.Addr()); err == nil {
+			p.HW = hw
+		}
+	}
+	d.home.Packet(p)
+}
+
+// comesHome tells whether a message may be a deregistration from the home
+// link: a request with Lifetime 0.
+func (d *daemon) comesHome(p engine.Packet) bool {
+	return len(p.Data) >= 4 && mip4.MessageType(p.Data[0]) == mip4.TypeRegistrationRequest &&
+		p.Data[2] == 0 && p.Data[3] == 0 && slices.Contains(d.cfg.HomeAgent.Interfaces, p.Link)
+}
+
+// data gives tunnel data to the plane.
+func (d *daemon) data(batch []sock.Data) { d.plane.Tunnels().Deliver(batch) }
+
+// watch follows the links. The netlink socket can overflow; watching then
+// starts again, and tells every state anew.
+func (d *daemon) watch(ctx context.Context) error {
+	ignore := func(name string) bool { return name == d.cfg.Plane.Device }
+	for {
+		err := link.Watch(ctx, ignore, d.linkChanged)
+		if err == nil {
+			return nil
+		}
+		d.log.Warn("watching links anew", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (d *daemon) linkChanged(l engine.Link) {
+	d.sockets.Addresses(l)
+	if err := d.plane.LinkChanged(l); err != nil {
+		d.hub.note(note.Note{Kind: note.Failed, Level: note.Warn, Link: l.Name, Why: err.Error()})
+	}
+	for _, driver := range []*drive.Driver{d.home, d.mobile} {
+		if driver != nil {
+			driver.Link(l)
+		}
+	}
+	kind := note.LinkUp
+	if !l.Up || l.Gone {
+		kind = note.LinkDown
+	}
+	d.hub.note(note.Note{Kind: kind, Level: note.Debug, Link: l.Name})
+}
+
+// planeEvents hands what packets told the plane to the role whose entry it is.
+func (d *daemon) planeEvents(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ev, open := <-d.plane.Events():
+			if !open {
+				return
+			}
+			for _, driver := range []*drive.Driver{d.home, d.mobile} {
+				if driver != nil {
+					driver.PlaneEvent(ev)
+				}
+			}
+		}
+	}
+}
+
+func (d *daemon) roles() (names []string) {
+	if d.home != nil {
+		names = append(names, roleHomeAgent)
+	}
+	if d.mobile != nil {
+		names = append(names, roleMobileNode)
+	}
+	return names
+}

@@ -1,0 +1,326 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"careof/internal/buildinfo"
+	"careof/internal/config"
+	"careof/internal/control"
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/ident"
+	"careof/internal/host/drive"
+	"careof/internal/proto/mip4/ha"
+	"careof/internal/proto/mip4/mn"
+	"careof/wire/encap"
+)
+
+var _ control.Backend = (*daemon)(nil)
+
+// Subscribe implements [control.Backend].
+func (d *daemon) Subscribe() (<-chan control.Event, func()) { return d.hub.subscribe() }
+
+// Show implements [control.Backend].
+func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
+	if d.plane == nil {
+		return nil, errors.New("the daemon is still starting")
+	}
+	show, known := map[string]func(context.Context, string) (any, error){
+		"status":        func(ctx context.Context, _ string) (any, error) { return d.status(ctx) },
+		"bindings":      func(ctx context.Context, _ string) (any, error) { return d.bindings(ctx) },
+		"binding":       d.binding,
+		"registrations": func(ctx context.Context, _ string) (any, error) { return d.registrations(ctx) },
+		"uplinks":       func(ctx context.Context, _ string) (any, error) { return d.uplinks(ctx) },
+		"associations":  func(ctx context.Context, _ string) (any, error) { return d.associations(ctx) },
+		"stages":        func(ctx context.Context, _ string) (any, error) { return d.stages(ctx) },
+		"counters":      func(ctx context.Context, _ string) (any, error) { return d.counters(ctx) },
+		"plane":         func(ctx context.Context, _ string) (any, error) { return d.entries(ctx), nil },
+		"config":        func(context.Context, string) (any, error) { return settings(d.settings), nil },
+	}[what]
+	if !known {
+		return nil, fmt.Errorf("%w: there is no %q to show (%s)", control.ErrNotFound, what, strings.Join(control.Names, ", "))
+	}
+	return show(ctx, argument)
+}
+
+// ask puts a question to a role and joins the shards' lists. A role that does
+// not run has nothing to list.
+func ask[T any](ctx context.Context, driver *drive.Driver, question any) ([]T, error) {
+	list := []T{}
+	if driver == nil {
+		return list, nil
+	}
+	answers, err := driver.Command(ctx, question)
+	if errors.Is(err, ha.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %s", control.ErrNotFound, strings.TrimPrefix(err.Error(), ha.ErrNotFound.Error()+": "))
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range answers {
+		switch a := a.(type) {
+		case []T:
+			list = append(list, a...)
+		case T:
+			list = append(list, a)
+		}
+	}
+	return list, nil
+}
+
+func (d *daemon) bindings(ctx context.Context) (any, error) {
+	list, err := ask[ha.Binding](ctx, d.home, ha.ListBindings{})
+	if err != nil {
+		return nil, err
+	}
+	return d.showBindings(list), nil
+}
+
+func (d *daemon) binding(ctx context.Context, who string) (any, error) {
+	if who == "" {
+		return nil, fmt.Errorf("%w: which binding? Give a home address or a NAI", control.ErrNotFound)
+	}
+	if d.home == nil {
+		return nil, fmt.Errorf("%w: this daemon is no home agent", control.ErrNotFound)
+	}
+	node := ident.Node{NAI: ident.NAI(who)}
+	if a, err := netip.ParseAddr(who); err == nil {
+		node = ident.Node{HomeAddress: a}
+	}
+	list, err := ask[ha.Binding](ctx, d.home, ha.ShowBinding{Node: node})
+	if err != nil {
+		return nil, err
+	}
+	return d.showBindings(list), nil
+}
+
+func (d *daemon) showBindings(list []ha.Binding) []control.Binding {
+	out := make([]control.Binding, 0, len(list))
+	for _, b := range list {
+		state := "active"
+		if b.HalfBound {
+			state = "half-bound"
+		}
+		out = append(out, control.Binding{
+			HomeAddress: b.HomeAddress, NAI: b.NAI, CareOfAddress: b.CareOfAddress, Endpoint: b.Endpoint,
+			Encapsulation: b.Encapsulation, ReverseTunnel: b.ReverseTunnel, NAT: b.BehindNAT, State: state,
+			Granted: control.Seconds(b.Granted), Remaining: control.Seconds(b.Left), Since: b.Since,
+			Identification: b.Identification,
+			Counters:       d.plane.Counters(forward.Key(b.Key)),
+		})
+	}
+	return out
+}
+
+func (d *daemon) registrations(ctx context.Context) (any, error) {
+	asked, err := ask[mn.RegistrationInfo](ctx, d.mobile, mn.ListRegistrations{})
+	if err != nil {
+		return nil, err
+	}
+	out := []control.Registration{}
+	for _, r := range asked {
+		out = append(out, control.Registration{
+			Role: roleMobileNode, HomeAgent: r.HomeAgent, Uplink: r.Link, CareOfAddress: r.CareOfAddress,
+			State: r.State, Active: r.Active, Encapsulation: r.Encapsulation,
+			Granted: control.Seconds(r.Granted), Remaining: control.Seconds(r.Left), RoundTrip: control.Seconds(r.Took),
+			Time: r.Since, SPI: r.SPI,
+		})
+	}
+	answered, err := ask[ha.Registration](ctx, d.home, ha.ListRegistrations{})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range answered {
+		out = append(out, control.Registration{
+			Role: roleHomeAgent, HomeAddress: r.HomeAddress, NAI: r.NAI, CareOfAddress: r.CareOfAddress, Source: r.Source,
+			State: r.Meaning, Code: r.Code, Why: r.Why, Time: r.Time, SPI: r.SPI, Granted: control.Seconds(r.Granted),
+		})
+	}
+	return out, nil
+}
+
+func (d *daemon) uplinks(ctx context.Context) (any, error) {
+	list, err := ask[mn.UplinkInfo](ctx, d.mobile, mn.ListUplinks{})
+	if err != nil {
+		return nil, err
+	}
+	out := []control.Uplink{}
+	for _, u := range list {
+		out = append(out, control.Uplink{
+			Interface: u.Link, Priority: u.Priority, Usable: u.Usable, Active: u.Active, Home: u.Home,
+			CareOfAddress: u.CareOfAddress, Gateways: u.Gateways, Why: u.Why,
+		})
+	}
+	return out, nil
+}
+
+func (d *daemon) associations(ctx context.Context) (any, error) {
+	out := []control.Association{}
+	home, err := ask[ha.Association](ctx, d.home, ha.ListAssociations{})
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range home {
+		out = append(out, control.Association{Role: roleHomeAgent, Peer: a.Peer, SPI: a.SPI, Algorithm: a.Algorithm,
+			Replay: a.Replay, Fingerprint: a.Fingerprint, Insecure: a.Insecure})
+	}
+	mobile, err := ask[mn.AssociationInfo](ctx, d.mobile, mn.ListAssociations{})
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range mobile {
+		out = append(out, control.Association{Role: roleMobileNode, Peer: a.Peer, SPI: a.SPI, Algorithm: a.Algorithm,
+			Replay: a.Replay, Fingerprint: a.Fingerprint, Insecure: a.Insecure})
+	}
+	return out, nil
+}
+
+func (d *daemon) stages(ctx context.Context) (any, error) {
+	home, err := ask[engine.StageInfo](ctx, d.home, ha.ListStages{})
+	if err != nil {
+		return nil, err
+	}
+	mobile, err := ask[engine.StageInfo](ctx, d.mobile, mn.ListStages{})
+	if err != nil {
+		return nil, err
+	}
+	return append(home[:len(home)/max(1, shards)], mobile...), nil
+}
+
+func (d *daemon) counters(ctx context.Context) (any, error) {
+	home, err := ask[ha.Counter](ctx, d.home, ha.ListCounters{})
+	if err != nil {
+		return nil, err
+	}
+	var out []control.Counter
+	at := make(map[string]int)
+	add := func(name, meaning string, value uint64) {
+		if i, there := at[name]; there {
+			out[i].Value += value
+			return
+		}
+		at[name] = len(out)
+		out = append(out, control.Counter{Name: name, Value: value, Meaning: meaning})
+	}
+	for _, c := range home {
+		add(roleHomeAgent+"."+c.Name, c.Help, c.Value)
+	}
+	mobile, err := ask[mn.Counter](ctx, d.mobile, mn.ListCounters{})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range mobile {
+		add(roleMobileNode+"."+c.Name, "", c.Value)
+	}
+	t := d.plane.Status().Totals
+	add("plane.strangers", "tunnel packets that no live binding allows", t.Strangers)
+	add("plane.malformed", "tunnel packets that are none", t.Malformed)
+	add("plane.unbound", "packets for or from an address without a binding", t.Unbound)
+	add("plane.loops", "packets that would have gone in a circle", t.Loops)
+	add("plane.congested", "packets dropped because congestion could not be signalled (RFC 6040)", t.Congested)
+	add("plane.errors_relayed", "ICMP errors relayed to original senders", t.ErrorsRelayed)
+	add("plane.events_lost", "events that nobody read in time", t.EventsLost)
+	add("plane.send_errors", "packets refused by a socket or the device", t.SendErrors)
+	return append(out, d.hub.counters()...), nil
+}
+
+func (d *daemon) entries(ctx context.Context) []control.Entry {
+	out := []control.Entry{}
+	for e := range d.plane.List(ctx) {
+		one := control.Entry{Key: string(e.Key), Inner: e.Inner, Tunnels: []control.Tunnel{}, Counters: d.plane.Counters(e.Key)}
+		for _, t := range e.Tunnels {
+			kind := t.Encap.String()
+			if t.Encap == encap.UDP && t.Inside != 0 && t.Inside != encap.IPIP {
+				kind += "+" + t.Inside.String()
+			}
+			one.Tunnels = append(one.Tunnels, control.Tunnel{
+				Local: t.Local, Peer: t.Peer, Encapsulation: kind,
+				Mode: modeNames[t.Mode], HalfBound: t.AnyPort, MTU: t.MTU,
+			})
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+var modeNames = map[forward.Mode]string{forward.Both: "both", forward.Receive: "draining", forward.Send: "send"}
+
+func settings(values []config.Value) []control.Setting {
+	out := []control.Setting{}
+	for _, v := range values {
+		out = append(out, control.Setting{Key: v.Key, Value: v.Text})
+	}
+	return out
+}
+
+func (d *daemon) status(ctx context.Context) (any, error) {
+	p := d.plane.Status()
+	out := control.Status{
+		Version: buildinfo.Read().Version, Started: d.started, ConfigFile: d.cfg.File, StateDirectory: d.cfg.StateDirectory,
+		Plane: p.Kind, Device: p.Device, MTU: p.MTU, Warnings: p.Routes.Warnings,
+	}
+	for _, w := range d.cfg.Warnings {
+		out.Warnings = append(out.Warnings, w.String())
+	}
+	for e := range d.plane.List(ctx) {
+		c := d.plane.Counters(e.Key)
+		f := &out.Forwarded
+		f.Entries++
+		f.SentPackets, f.SentBytes = f.SentPackets+c.SentPackets, f.SentBytes+c.SentBytes
+		f.ReceivedPackets, f.ReceivedBytes = f.ReceivedPackets+c.ReceivedPackets, f.ReceivedBytes+c.ReceivedBytes
+		f.DroppedPackets += c.DroppedPackets
+	}
+	out.Forwarded.Strangers = p.Totals.Strangers
+	if d.home != nil {
+		bound, err := ask[ha.Binding](ctx, d.home, ha.ListBindings{})
+		if err != nil {
+			return nil, err
+		}
+		out.Roles = append(out.Roles, control.RoleStatus{Role: roleHomeAgent, State: "serving", Dropped: d.home.Dropped(),
+			Summary: fmt.Sprintf("%d mobile nodes known, %d bindings", len(d.cfg.HomeAgent.MobileNodes), len(bound))})
+	}
+	if d.mobile != nil {
+		states, err := ask[mn.Status](ctx, d.mobile, mn.ShowStatus{})
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range states {
+			out.Roles = append(out.Roles, control.RoleStatus{Role: roleMobileNode, State: s.State, Dropped: d.mobile.Dropped(), Summary: mobileSummary(s)})
+		}
+		out.IPv6 = ipv6Words[p.Routes.IPv6]
+	}
+	return out, nil
+}
+
+// ipv6Words says what becomes of IPv6 beside a tunnel that carries only IPv4.
+var ipv6Words = map[string]string{
+	"blocked": "blocked: all IPv4 goes through the tunnel, and IPv6 must not leak beside it",
+	"open":    "not touched: it goes beside the tunnel",
+	"absent":  "this host has none",
+}
+
+func mobileSummary(s mn.Status) string {
+	var words []string
+	if s.HomeAddress.IsValid() {
+		words = append(words, fmt.Sprintf("home address %v", s.HomeAddress))
+	} else {
+		words = append(words, "no home address yet")
+	}
+	if s.CareOfAddress.IsValid() {
+		words = append(words, fmt.Sprintf("at %v on %s", s.CareOfAddress, s.Link))
+	}
+	if s.HomeAgent.IsValid() {
+		words = append(words, fmt.Sprintf("home agent %v", s.HomeAgent))
+	}
+	if s.Encapsulation != "" {
+		words = append(words, "tunnel "+s.Encapsulation+", not encrypted")
+	}
+	if s.Problem != nil {
+		words = append(words, fmt.Sprintf("problem: %d %s", s.Problem.Code, s.Problem.Meaning))
+	}
+	return strings.Join(words, ", ")
+}
