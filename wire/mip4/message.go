@@ -1,6 +1,10 @@
 package mip4
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+)
 
 // Ext is one framed extension: where it is and what it carries, not yet interpreted.
 type Ext struct {
@@ -66,6 +70,16 @@ func (m *Message) Parse(b []byte) error {
 		m.Rest = e.End
 	}
 	return nil
+}
+
+// Clone returns a copy of m with memory of its own, for a machine that keeps the message beyond the step that brought it.
+func (m *Message) Clone() *Message {
+	c := &Message{Type: m.Type, Raw: bytes.Clone(m.Raw), Fixed: m.Fixed, Exts: slices.Clone(m.Exts), Rest: m.Rest}
+	for i, e := range c.Exts {
+		start := e.End - len(e.Body)
+		c.Exts[i].Body = c.Raw[start:e.End:e.End]
+	}
+	return c
 }
 
 // frame finds the borders of the extension at off. It always advances: End > Off.

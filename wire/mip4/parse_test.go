@@ -3,6 +3,7 @@ package mip4
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -203,6 +204,9 @@ func TestGet(t *testing.T) {
 	if _, err := Decode[NAI](e); !errors.Is(err, ErrType) {
 		t.Errorf("an NVSE read as NAI: %v", err)
 	}
+	if _, n, err := Get[ExperimentalSkippable](mustParse(t, request(t, "ff 00"))); n != 0 || err != nil {
+		t.Errorf("a short extension without subtype is not subtype 0: %d, %v", n, err)
+	}
 	if _, n := m.FindSub(ExtMobileNetwork, 1); n != 1 {
 		t.Errorf("FindSub: %d", n)
 	}
@@ -254,6 +258,20 @@ func TestOpaqueMessages(t *testing.T) {
 	m = mustParse(t, unhex(t, "ff 83 05"))
 	if len(m.Exts) != 0 || !bytes.Equal(m.Data(), []byte{0x83, 5}) {
 		t.Errorf("experimental message: %+v", m)
+	}
+}
+
+// A clone outlives the datagram.
+func TestClone(t *testing.T) {
+	b := request(t, "83 01 41 00 20 08 00000100 deadbeef 91 06 01 71756f7461")
+	want := bytes.Clone(b)
+	c := mustParse(t, b).Clone()
+	clear(b)
+	if !bytes.Equal(c.Raw, want) || !reflect.DeepEqual(c, mustParse(t, want)) {
+		t.Errorf("the clone changed with the datagram: %+v", c)
+	}
+	if n, _, err := Get[NAI](c); err != nil || n.Value != "A" {
+		t.Errorf("NAI of the clone: %+v %v", n, err)
 	}
 }
 
