@@ -1,0 +1,243 @@
+package mn_test
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/engine"
+	"careof/internal/core/note"
+	"careof/internal/proto/mip4/mn"
+	"careof/wire/mip4"
+)
+
+// "the mobile node MUST adjust the parameters it uses to compute the
+// Identification field": a clock that is wrong costs one round trip.
+//
+//rfc:5944#5.7.1
+func TestResynchronisation(t *testing.T) {
+	for _, ahead := range []time.Duration{-time.Hour, -8 * time.Second, 8 * time.Second, time.Hour, 20 * 365 * 24 * time.Hour} {
+		r := newRig(t, config(t))
+		var mark assoc.Mark
+		r.other = func(r *rig, s engine.Send) []engine.Packet {
+			wall := r.now.Wall.Add(ahead)
+			id := r.last().request.Identification
+			if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
+				return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
+			}
+			mark = mark.Accept(assoc.Timestamps, id)
+			return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+		}
+		r.up("wlan0", wifiAddress)
+		r.run(100 * time.Millisecond) // two round trips
+		if r.status().State != "registered" || r.count(note.Resync) != 1 || len(r.requests) != 2 {
+			t.Errorf("%v: %s after %d requests", ahead, r.status().State, len(r.requests))
+		}
+		// And it holds: no further 133 for renewals, nor when the wall clock
+		// is set right meanwhile.
+		r.now.Wall = r.now.Wall.Add(17 * time.Minute)
+		ahead -= 17 * time.Minute
+		r.run(30 * time.Minute)
+		if r.count(note.Resync) != 1 {
+			t.Errorf("%v: %d resynchronisations", ahead, r.count(note.Resync))
+		}
+	}
+}
+
+// Threat T20: a 133 that is not authentic changes nothing.
+//
+//rfc:5944#5.7.1
+func TestForged133(t *testing.T) {
+	for name, forged := range map[string]answer{
+		"without authenticator":        {code: 133, unsigned: true, high: 1},
+		"with another key":             {code: 133, signer: wrong(t, 256, "guess"), high: 1},
+		"for another request":          {code: 133, high: 1, change: func(p *mip4.RegistrationReply) { p.Identification ^= 1 }},
+		"in the name of another agent": {code: 133, high: 1, signer: wrong(t, 300, "sixteen octets!!")},
+	} {
+		r := newRig(t, config(t))
+		r.other = func(r *rig, s engine.Send) []engine.Packet { return []engine.Packet{r.reply(s, forged)} }
+		r.up("wlan0", wifiAddress)
+		r.run(time.Second)
+		if r.count(note.Resync) != 0 {
+			t.Errorf("%s: resynchronised", name)
+		}
+		off := assoc.TimeOf(r.last().request.Identification, r.now.Wall).Sub(r.now.Wall)
+		if off < -time.Second || off > time.Second {
+			t.Errorf("%s: the next timestamp is off by %v", name, off)
+		}
+	}
+}
+
+// An authentic 133 for a request that a later one overtook does not move the
+// clock.
+func TestOvertaken133(t *testing.T) {
+	r := newRig(t, config(t))
+	r.up("wlan0", wifiAddress)
+	first := r.last().Send
+	r.run(1500 * time.Millisecond) // the second request is out
+	second := r.last().Send
+	r.step(r.reply(first, answer{code: 133, high: 0x1234}))
+	if r.count(note.Resync) != 0 || len(r.requests) != 2 {
+		t.Errorf("resynchronised, or %d requests", len(r.requests))
+	}
+	r.step(r.reply(second, answer{lifetime: -1}))
+	if r.status().State != "registered" {
+		t.Error("the answer to the later request was not taken")
+	}
+}
+
+// A restart neither repeats an Identification nor goes back, whatever the
+// clock does.
+//
+//rfc:5944#5.7.1
+func TestRestartKeepsIdentificationsGrowing(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	r := newRig(t, config(t))
+	var highest uint64
+	for life := range 30 {
+		r.boot(config(t))
+		// Clocks go back a little, a lot, to 1970; or ahead.
+		switch rng.IntN(4) {
+		case 0:
+			r.now.Wall = time.Unix(int64(rng.IntN(1000)), 0)
+		case 1:
+			r.now.Wall = r.now.Wall.Add(-time.Duration(rng.IntN(3600)) * time.Second)
+		case 2:
+			r.now.Wall = start.Wall
+		}
+		from := len(r.requests)
+		r.up("wlan0", wifiAddress)
+		r.run(time.Duration(rng.IntN(30)) * time.Second)
+		for _, s := range r.requests[from:] {
+			if s.request.Identification <= highest {
+				t.Fatalf("life %d: Identification %x after %x", life, s.request.Identification, highest)
+			}
+			highest = s.request.Identification
+		}
+	}
+}
+
+// A request leaves before its record is on the disk. When the crash falls
+// between, the next life is still ahead of it.
+func TestCrashBeforeTheRecordIsDurable(t *testing.T) {
+	r := registered(t)
+	before := make(map[string][]byte)
+	for k, v := range r.store {
+		before[k] = v
+	}
+	r.step(engine.Command{Value: mn.Reregister{}})
+	lost := r.last().request.Identification
+	r.store = before
+	r.boot(config(t))
+	r.now.Wall = time.Unix(3600, 0) // and the clock is gone too
+	r.up("wlan0", wifiAddress)
+	if id := r.last().request.Identification; id <= lost {
+		t.Errorf("Identification %x after %x", id, lost)
+	}
+}
+
+// "RTC = 1970 after reboot: registered in <= 2 RTT", with and without what an
+// earlier life stored.
+func TestClockWithoutBattery(t *testing.T) {
+	for _, stored := range []bool{true, false} {
+		var mark assoc.Mark
+		real := start.Wall
+		other := func(r *rig, s engine.Send) []engine.Packet {
+			wall := real.Add(r.now.Mono.Sub(start.Mono))
+			id := r.last().request.Identification
+			if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
+				return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
+			}
+			mark = mark.Accept(assoc.Timestamps, id)
+			return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+		}
+		r := newRig(t, config(t))
+		r.other = other
+		r.up("wlan0", wifiAddress)
+		r.run(10 * time.Second)
+		if !stored {
+			clear(r.store)
+		}
+		r.boot(config(t))
+		r.now.Wall = time.Unix(0, 0)
+		from := len(r.requests)
+		r.up("wlan0", wifiAddress)
+		r.run(100 * time.Millisecond)
+		if r.status().State != "registered" || len(r.requests)-from != 2 {
+			t.Errorf("stored %v: %s after %d requests", stored, r.status().State, len(r.requests)-from)
+		}
+	}
+}
+
+// The home agent's mark may lie ahead of its clock, by up to its window; a node
+// that forgot everything gets past it.
+func TestMarkAheadOfTheClock(t *testing.T) {
+	r := newRig(t, config(t))
+	mark := assoc.Mark{Highest: assoc.Timestamp(start.Wall.Add(6 * time.Second))}
+	r.now.Wall = r.now.Wall.Add(-time.Hour)
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		wall := start.Wall.Add(r.now.Mono.Sub(start.Mono))
+		id := r.last().request.Identification
+		if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
+			return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
+		}
+		mark = mark.Accept(assoc.Timestamps, id)
+		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+	}
+	r.up("wlan0", wifiAddress)
+	r.run(12 * time.Second)
+	if r.status().State != "registered" {
+		t.Errorf("%s after %d requests", r.status().State, len(r.requests))
+	}
+}
+
+// "The mobile node must send a Registration Request with the high-order 32
+// bits of the Identification field set to the nonce that the home agent sent";
+// every authentic reply brings a new one.
+//
+//rfc:5944#5.7.2
+func TestNonces(t *testing.T) {
+	cfg := config(t)
+	cfg.Association = association(t, assoc.Nonces)
+	cfg.Lifetime = 30 * time.Second
+	r := newRig(t, cfg)
+	rng := rand.New(rand.NewPCG(5, 5))
+	var mark assoc.Mark
+	var stored engine.Packet
+	denied, lost := 0, 0
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		id := r.last().request.Identification
+		var p engine.Packet
+		if mark.HasOne && mark.LastLow == uint32(id) {
+			p = stored // an exact repeat gets the stored reply again
+		} else {
+			ok, _ := mark.Fresh(assoc.Nonces, id, r.now.Wall, 0)
+			var next uint64
+			next, mark = mark.ReplyIdentification(assoc.Nonces, id, ok, r.now.Wall, rng)
+			a := answer{lifetime: -1, high: next >> 32}
+			if ok {
+				mark = mark.Accept(assoc.Nonces, id)
+			} else {
+				a.code = 133
+				denied++
+			}
+			p = r.reply(s, a)
+			stored = p
+		}
+		if rng.IntN(3) == 0 {
+			lost++
+			return nil
+		}
+		return []engine.Packet{p}
+	}
+	r.up("wlan0", wifiAddress)
+	r.run(10 * time.Minute)
+	if r.status().State != "registered" || lost == 0 {
+		t.Errorf("%s, %d replies lost", r.status().State, lost)
+	}
+	// The first request has no nonce yet; after that a lost reply is repeated.
+	if denied > 1 {
+		t.Errorf("%d requests had the wrong nonce", denied)
+	}
+}
