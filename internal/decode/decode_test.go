@@ -168,6 +168,22 @@ func TestGuessSaysWhatItIs(t *testing.T) {
 	}
 }
 
+// A care-of address that begins like an Ethernet type is no Ethernet frame.
+func TestCareOfAddressIsNoEthernetType(t *testing.T) {
+	text := string(inputs(t)["testdata/request"])
+	raw, err := decode.Hex(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, coa := range [][]byte{{8, 0, 69, 0}, {8, 6, 0, 1}, {0x81, 0, 8, 0}, {0x86, 0xdd, 0x60, 0}} {
+		copy(raw[12:], coa)
+		r, err := decode.Octets(raw)
+		if err != nil || r.Packets[0].Kind != decode.UDPPayload {
+			t.Errorf("care-of address %v: %v, %v", coa, r.Packets[0].Kind, err)
+		}
+	}
+}
+
 // makeCapture puts some of the inputs into a pcapng file.
 func makeCapture(t *testing.T) []byte {
 	t.Helper()

@@ -8,6 +8,7 @@
 package decode
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -143,38 +144,40 @@ func Captured(c capture.Packet) Packet {
 	return p
 }
 
-// guess tells the kind of b. Nothing that is one is taken for another: a
-// frame holds an IP header with a good checksum or an ARP packet, an IP packet
-// begins with 4 or 6 as its version, and no message type of UDP/434 is above 27
-// but 255.
+// guess tells the kind of b. Nothing that is one should be taken for another: a
+// frame holds a whole ARP packet or an IP header whose checksum or length
+// holds, an IP packet begins with 4 or 6 as its version, and no message type of
+// UDP/434 is above 27 but 255.
 func guess(b []byte) (Kind, bool) {
-	if len(b) >= 34 {
-		switch binary.BigEndian.Uint16(b[12:]) {
-		case etherIPv4:
-			if _, err := encap.ParseIPv4(b[14:]); err == nil {
-				return EthernetFrame, true
-			}
-		case etherARP:
-			if len(b) >= 42 && binary.BigEndian.Uint16(b[14:]) == 1 {
-				return EthernetFrame, true
-			}
-		case etherIPv6, etherVLAN:
-			return EthernetFrame, true
-		}
-	}
-	if len(b) >= 20 && b[0]>>4 == 4 && b[0]&15 >= 5 {
+	switch {
+	case len(b) >= 14 && isPayloadOf(binary.BigEndian.Uint16(b[12:]), b[14:]):
+		return EthernetFrame, true
+	case len(b) >= 20 && b[0]>>4 == 4 && b[0]&15 >= 5, len(b) >= 40 && b[0]>>4 == 6:
 		return IPPacket, true
-	}
-	if len(b) >= 40 && b[0]>>4 == 6 {
-		return IPPacket, true
-	}
-	if len(b) >= 8 && (b[0] == byte(encap.RouterAdvertisement) || b[0] == byte(encap.RouterSolicitation)) && encap.Checksum(b) == 0 {
+	case len(b) >= 8 && (b[0] == byte(encap.RouterAdvertisement) || b[0] == byte(encap.RouterSolicitation)) && encap.Checksum(b) == 0:
 		return ICMPMessage, true
-	}
-	if len(b) > 0 && (b[0] == encap.TunnelDataType || knownMessage(b[0])) {
+	case len(b) > 0 && (b[0] == encap.TunnelDataType || knownMessage(b[0])):
 		return UDPPayload, true
 	}
 	return 0, false
+}
+
+// isPayloadOf reports whether p is what the Ethernet type says. The type
+// alone proves nothing: the same two octets are the begin of a care-of address
+// in a Registration Request.
+func isPayloadOf(etherType uint16, p []byte) bool {
+	switch etherType {
+	case etherIPv4:
+		_, err := encap.ParseIPv4(p)
+		return err == nil
+	case etherARP:
+		return len(p) >= 28 && bytes.Equal(p[:6], []byte{0, 1, 8, 0, 6, 4})
+	case etherIPv6:
+		return len(p) >= 40 && p[0]>>4 == 6 && int(binary.BigEndian.Uint16(p[4:])) <= len(p)-40 && binary.BigEndian.Uint16(p[4:]) > 0
+	case etherVLAN:
+		return len(p) >= 4 && isPayloadOf(binary.BigEndian.Uint16(p[2:]), p[4:])
+	}
+	return false
 }
 
 // knownMessage reports whether t is a message type of UDP/434.
