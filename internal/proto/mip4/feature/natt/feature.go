@@ -2,6 +2,7 @@ package natt
 
 import (
 	"careof/internal/proto/mip4/feature"
+	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 )
 
@@ -13,6 +14,7 @@ func New(cfg Config) feature.Feature {
 	return feature.Feature{
 		Name:   Name,
 		RFC:    []int{3519},
+		Home:   func(a *ha.Agent) error { return addHome(cfg, a) },
 		Mobile: func(n *mn.Node) error { return addMobile(cfg, n) },
 	}
 }

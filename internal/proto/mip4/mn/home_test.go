@@ -1,0 +1,185 @@
+package mn_test
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+	"careof/internal/proto/mip4/mn"
+	"careof/wire/mip4"
+)
+
+var atHome = netip.MustParseAddr("10.10.0.77")
+
+func homeConfig(t testing.TB) mn.Config {
+	cfg := config(t)
+	cfg.HomeNetwork = homeNetwork
+	cfg.Uplinks = append(cfg.Uplinks, mn.UplinkConfig{Interface: "eth0", Priority: 200})
+	return cfg
+}
+
+// Returning: "re-enable ARP, gratuitous ARP with own MAC, Request": the
+// request and the ARP wait for the forwarding entry that names the home link.
+//
+//rfc:5944#4.6
+//rfc:5944#3.6.1.2
+func TestReturningHome(t *testing.T) {
+	r := newRig(t, homeConfig(t))
+	r.other = granting(-1)
+	r.up("wlan0", wifiAddress)
+	r.run(10 * time.Second)
+	r.other = granting(0)
+	actions := r.up("eth0", atHome)
+	i := slices.IndexFunc(actions, func(a engine.Action) bool {
+		c, ok := a.(engine.Commit)
+		return ok && len(c.Changes) > 0
+	})
+	if i < 0 {
+		t.Fatalf("no change of the data plane in %v", actions)
+	}
+	for _, a := range actions[:i] {
+		switch a.(type) {
+		case engine.Send, engine.Announce:
+			t.Errorf("%T before the data plane knows", a)
+		}
+	}
+	c := actions[i].(engine.Commit)
+	if e := c.Changes[0].Entry; c.Changes[0].Op != forward.Put || e.HomeLink != "eth0" || len(e.Tunnels) != 0 {
+		t.Errorf("change %+v", c.Changes[0])
+	}
+	if len(c.Then) != 2 {
+		t.Fatalf("then %v", c.Then)
+	}
+	if a, ok := c.Then[0].(engine.Announce); !ok || a != (engine.Announce{Link: "eth0", Address: homeAddress}) {
+		t.Errorf("first %+v", c.Then[0])
+	}
+	s, ok := c.Then[1].(engine.Send)
+	q := r.last().request
+	// "a Lifetime of zero", "it MUST set this field to its home address",
+	// "the IP source address MUST be the mobile node's home address".
+	if !ok || s.Link != "eth0" || s.Src.Addr() != homeAddress || s.Dst.Addr() != homeAgent ||
+		q.Lifetime != 0 || q.CareOfAddress != homeAddress || q.HomeAddress != homeAddress || q.Flags.Has(mip4.FlagD) {
+		t.Errorf("request %+v from %v to %v", q, s.Src, s.Dst)
+	}
+	r.run(time.Second)
+	if r.count(note.Home) != 1 || r.status().State != "home" {
+		t.Errorf("state %s", r.status().State)
+	}
+	// "A mobile node operates without the support of mobility functions when
+	// it is at home."
+	n := len(r.requests)
+	r.run(time.Hour)
+	if len(r.requests) != n {
+		t.Error("it registers at home")
+	}
+	for k := range r.store {
+		if len(k) > 8 && k[:8] == "mn/link/" {
+			t.Errorf("record %s is left", k)
+		}
+	}
+
+	// Leaving: the node's own ARP for the home address ends before the request.
+	r.other = granting(-1)
+	actions = r.lose("eth0")
+	for _, a := range actions {
+		if _, ok := a.(engine.Send); ok {
+			t.Error("the request does not wait for the data plane")
+		}
+	}
+	i = slices.IndexFunc(actions, func(a engine.Action) bool { _, ok := a.(engine.Commit); return ok })
+	c = actions[i].(engine.Commit)
+	if c.Changes[0].Entry.HomeLink != "" || len(c.Then) != 1 {
+		t.Errorf("commit %+v", c)
+	}
+	r.run(time.Second)
+	if r.tunnels() != "wlan0 ipip both" {
+		t.Errorf("away again: %s", r.tunnels())
+	}
+}
+
+// A denial or silence at home is tried again; the node stays at home.
+func TestDeregistrationIsRepeated(t *testing.T) {
+	r := newRig(t, homeConfig(t))
+	r.up("eth0", atHome)
+	r.run(10 * time.Second)
+	if n := len(r.requests); n != 4 || r.status().State != "returning" || r.entry().HomeLink != "eth0" {
+		t.Errorf("%d requests, %s, at home on %q", n, r.status().State, r.entry().HomeLink)
+	}
+	r.other = always(answer{code: 128, lifetime: 0})
+	r.run(20 * time.Second)
+	if r.entry().HomeLink != "eth0" {
+		t.Error("a denial drove it from home")
+	}
+	r.other = granting(0)
+	r.run(2 * time.Minute)
+	if r.status().State != "home" {
+		t.Errorf("state %s", r.status().State)
+	}
+}
+
+// A late acceptance of a request from away does not undo the return.
+func TestLateAcceptanceAtHome(t *testing.T) {
+	r := newRig(t, homeConfig(t))
+	r.up("wlan0", wifiAddress)
+	late := r.last().Send
+	r.other = granting(0)
+	r.up("eth0", atHome)
+	r.step(r.reply(late, answer{lifetime: -1}))
+	r.run(time.Second)
+	if s := r.status(); s.State != "home" || r.entry().HomeLink != "eth0" || len(r.entry().Tunnels) != 0 {
+		t.Errorf("state %s, %s", s.State, r.tunnels())
+	}
+}
+
+// What is the home link, and what is not.
+func TestHomeLink(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*mn.Config)
+		link   string
+		prefix string
+		home   bool
+	}{
+		"an address in the home network":      {nil, "eth0", "10.10.0.77/24", true},
+		"the home address itself":             {nil, "eth0", "10.10.0.5/24", true},
+		"the home address as a host route":    {nil, "eth0", "10.10.0.5/32", false},
+		"another network":                     {nil, "eth0", "10.11.0.77/24", false},
+		"a wider network":                     {nil, "eth0", "10.10.0.77/16", false},
+		"another interface than the home one": {func(c *mn.Config) { c.HomeLink = "eth0" }, "wlan0", "10.10.0.77/24", false},
+		"the home one":                        {func(c *mn.Config) { c.HomeLink = "eth0" }, "eth0", "10.10.0.77/24", true},
+		"virtual home network":                {func(c *mn.Config) { c.HomeNetwork = netip.Prefix{} }, "eth0", "10.10.0.77/24", false},
+	} {
+		cfg := homeConfig(t)
+		if c.change != nil {
+			c.change(&cfg)
+		}
+		r := newRig(t, cfg)
+		l := link(c.link, wifiAddress)
+		l.Addresses = []netip.Prefix{netip.MustParsePrefix(c.prefix)}
+		r.step(engine.LinkChanged{Link: l})
+		if got := r.entry().HomeLink != ""; got != c.home {
+			t.Errorf("%s: home %v", name, got)
+		}
+	}
+}
+
+// The order holds also when the data plane refuses at first.
+func TestHomeLinkRefusedByTheDataPlane(t *testing.T) {
+	r := newRig(t, homeConfig(t))
+	r.refuse = errors.New("no")
+	r.other = granting(0)
+	r.up("eth0", atHome)
+	r.run(500 * time.Millisecond)
+	if len(r.requests) != 0 {
+		t.Error("the request did not wait")
+	}
+	r.refuse = nil
+	r.run(10 * time.Second)
+	if r.status().State != "home" || r.entry().HomeLink != "eth0" {
+		t.Errorf("state %s", r.status().State)
+	}
+}
