@@ -1,0 +1,5 @@
+package ha_test
+
+import "errors"
+
+var errTest = errors.New("the disk is full")
