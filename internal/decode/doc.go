@@ -28,8 +28,10 @@ type Field = mip4.Field
 type Kind uint8
 
 const (
+	// OtherFrame begins with a link header that is not read.
+	OtherFrame Kind = iota
 	// EthernetFrame begins with an Ethernet header.
-	EthernetFrame Kind = iota + 1
+	EthernetFrame
 	// CookedFrame begins with the pseudo header of a Linux capture on "any".
 	CookedFrame
 	// IPPacket begins with an IP header.
@@ -41,6 +43,7 @@ const (
 )
 
 var kindNames = []string{
+	OtherFrame:    "frame of another link type",
 	EthernetFrame: "Ethernet frame",
 	CookedFrame:   "Linux cooked frame",
 	IPPacket:      "IP packet",
@@ -50,7 +53,7 @@ var kindNames = []string{
 
 // String names the kind for people.
 func (k Kind) String() string {
-	if int(k) < len(kindNames) && kindNames[k] != "" {
+	if int(k) < len(kindNames) {
 		return kindNames[k]
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
@@ -107,8 +110,10 @@ func as(k Kind, b []byte, cut bool) Packet {
 		w.ip(b, 0)
 	case ICMPMessage:
 		w.icmp(b, 0, false)
-	default:
+	case UDPPayload:
 		w.mobileIP(b, 0, nil)
+	default:
+		w.data(b, 0)
 	}
 	return Packet{Kind: k, Length: len(b), Summary: w.line(), Fields: w.fields}
 }
@@ -133,7 +138,7 @@ func Captured(c capture.Packet) Packet {
 			p = as(l.kind, c.Data, c.Length > len(c.Data))
 		}
 	}
-	if p.Kind == 0 {
+	if p.Kind == OtherFrame {
 		p.Summary = c.LinkType.String() + " is not decoded"
 		p.Fields = []Field{{Length: len(c.Data), Name: "Frame", Value: hexText(c.Data), Error: "link type " + c.LinkType.String() + " is not decoded"}}
 	}

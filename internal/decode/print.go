@@ -32,11 +32,7 @@ func (r *Report) WriteText(w io.Writer) error {
 }
 
 func writePacket(w *bufio.Writer, p *Packet) {
-	kind := p.Kind.String()
-	if p.Kind == 0 {
-		kind = "packet of another link type"
-	}
-	fmt.Fprintf(w, "packet %d: %s, %d octets", p.Number, kind, p.Length)
+	fmt.Fprintf(w, "packet %d: %s, %d octets", p.Number, p.Kind, p.Length)
 	if p.Guessed {
 		fmt.Fprint(w, " (guessed from its first octets)")
 	}

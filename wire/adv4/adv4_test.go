@@ -389,7 +389,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s is out of order", r.Name)
 		}
 		last = int(r.Type)
-		if r.Name == "" || !strings.HasPrefix(r.Section, "RFC ") {
+		if r.Name == "" || !strings.HasPrefix(r.RFC, "RFC ") {
 			t.Errorf("row %+v", r)
 		}
 		if r.New == nil {

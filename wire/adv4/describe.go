@@ -79,7 +79,7 @@ func describeAdvertisement(b []byte) []Field {
 // describeExt is an extension with its header and its data as nested fields.
 func describeExt(e Ext) Field {
 	row, known := lookup(e.Type, e.Sub)
-	f := Field{Offset: e.Off, Length: e.End - e.Off, Name: row.Name, RFC: row.Section}
+	f := Field{Offset: e.Off, Length: e.End - e.Off, Name: row.Name, RFC: row.RFC}
 	if !known {
 		f.Name, f.RFC = e.Type.String(), "RFC 5944 section 1.8"
 		f.Value = "unknown: the message is discarded"
@@ -113,7 +113,7 @@ func describeBody(e Ext, at int, row Row) []Field {
 		n.setNumber(e.Type, e.Sub)
 	}
 	if err := p.ParseBody(e.Body); err != nil {
-		return []Field{{at, len(e.Body), "Data", hex(e.Body), row.Section, err.Error(), nil}}
+		return []Field{{at, len(e.Body), "Data", hex(e.Body), row.RFC, err.Error(), nil}}
 	}
 	switch p := p.(type) {
 	case *MobilityAgent:
@@ -123,27 +123,27 @@ func describeBody(e Ext, at int, row Row) []Field {
 		}
 		fields := []Field{
 			{at, 2, "Sequence Number", strconv.Itoa(int(p.Sequence)), "RFC 5944 section 2.3.2", "", nil},
-			{at + 2, 2, "Registration Lifetime", seconds(p.Lifetime, true), row.Section, "", nil},
-			{at + 4, 2, "Flags", flagsText(p.Flags), row.Section, contradiction, nil},
+			{at + 2, 2, "Registration Lifetime", seconds(p.Lifetime, true), row.RFC, "", nil},
+			{at + 4, 2, "Flags", flagsText(p.Flags), row.RFC, contradiction, nil},
 		}
 		for i, a := range p.CareOfAddresses {
-			fields = append(fields, Field{at + 6 + 4*i, 4, "Care-of Address", a.String(), row.Section, "", nil})
+			fields = append(fields, Field{at + 6 + 4*i, 4, "Care-of Address", a.String(), row.RFC, "", nil})
 		}
 		return fields
 	case *PrefixLengths:
 		fields := make([]Field, len(p.Lengths))
 		for i, l := range p.Lengths {
-			fields[i] = Field{at + i, 1, "Prefix Length", "/" + strconv.Itoa(int(l)), row.Section, "", nil}
+			fields[i] = Field{at + i, 1, "Prefix Length", "/" + strconv.Itoa(int(l)), row.RFC, "", nil}
 		}
 		return fields
 	case *Challenge:
-		return []Field{{at, len(p.Value), "Challenge", hex(p.Value), row.Section, "", nil}}
+		return []Field{{at, len(p.Value), "Challenge", hex(p.Value), row.RFC, "", nil}}
 	case *NAI:
-		return []Field{{at, len(e.Body), "NAI", strconv.QuoteToASCII(p.Value), row.Section, "", nil}}
+		return []Field{{at, len(e.Body), "NAI", strconv.QuoteToASCII(p.Value), row.RFC, "", nil}}
 	case *LinkLayerAddress:
-		return []Field{{at, len(p.Data), "Address", addressText(p), row.Section, "", nil}}
+		return []Field{{at, len(p.Data), "Address", addressText(p), row.RFC, "", nil}}
 	}
-	return []Field{{at, len(e.Body), "Data", hex(e.Body), row.Section, "", nil}}
+	return []Field{{at, len(e.Body), "Data", hex(e.Body), row.RFC, "", nil}}
 }
 
 func addressText(p *LinkLayerAddress) string {

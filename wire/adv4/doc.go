@@ -23,9 +23,9 @@ import (
 type MessageType uint8
 
 const (
-	// Advertisement is the ICMP Router Advertisement, RFC 1256 section 3.
+	// TypeAdvertisement is the ICMP Router Advertisement, RFC 1256 section 3.
 	TypeAdvertisement MessageType = 9
-	// Solicitation is the ICMP Router Solicitation, RFC 1256 section 3.
+	// TypeSolicitation is the ICMP Router Solicitation, RFC 1256 section 3.
 	TypeSolicitation MessageType = 10
 )
 

@@ -26,16 +26,15 @@ type Draft struct {
 //rfc:5944#2.1.3
 //rfc:5944#2.3.1
 func (d *Draft) Append(dst []byte) ([]byte, error) {
-	start := len(dst)
-	b, err := d.append(dst)
+	b, err := d.message()
 	if err != nil {
-		return dst[:start], err
+		return dst, err
 	}
-	return seal(b, start), nil
+	return append(dst, seal(b, 0)...), nil
 }
 
-func (d *Draft) append(b []byte) ([]byte, error) {
-	start := len(b)
+// message is the ICMP message without its checksum.
+func (d *Draft) message() (b []byte, err error) {
 	if d.Code != CodeRouter && d.Code != CodeNoCommonTraffic {
 		return b, &ParseError{Off: 1, Err: ErrCode}
 	}
@@ -49,20 +48,20 @@ func (d *Draft) append(b []byte) ([]byte, error) {
 	b = binary.BigEndian.AppendUint16(b, d.Lifetime)
 	for _, r := range d.Routers {
 		if !r.Addr.Is4() {
-			return b, &ParseError{Off: len(b) - start, Err: ErrAddress}
+			return b, &ParseError{Off: len(b), Err: ErrAddress}
 		}
 		a := r.Addr.As4()
 		b = append(b, a[:]...)
 		b = binary.BigEndian.AppendUint32(b, uint32(r.Preference))
 	}
-	b, err := AppendExt(b, &d.Agent)
+	b, err = AppendExt(b, &d.Agent)
 	if err != nil {
 		return b, err
 	}
 	if d.Prefixes != nil {
 		// "Length N, where N is the value (possibly zero) of the Num Addrs field".
 		if len(d.Prefixes) != len(d.Routers) {
-			return b, &ParseError{Off: len(b) - start, Ext: ExtPrefixLengths, In: true, Err: ErrLength}
+			return b, &ParseError{Off: len(b), Ext: ExtPrefixLengths, In: true, Err: ErrLength}
 		}
 		if b, err = AppendExt(b, &PrefixLengths{Lengths: d.Prefixes}); err != nil {
 			return b, err
@@ -73,7 +72,7 @@ func (d *Draft) append(b []byte) ([]byte, error) {
 			return b, err
 		}
 	}
-	if (len(b)-start)%2 != 0 {
+	if len(b)%2 != 0 {
 		b = append(b, byte(ExtPadding))
 	}
 	return b, nil

@@ -31,14 +31,14 @@ const (
 	FormatShort
 )
 
-// Row describes one extension of part of the registry.
+// Row is the registry row of one extension.
 type Row struct {
-	Type    ExtType
-	Sub     uint8 // for FormatShort; 0 stands for the whole family
-	Name    string
-	Section string // RFC and section
-	Format  Format
-	New     func() Payload
+	Type   ExtType
+	Sub    uint8 // for FormatShort; 0 stands for the whole family
+	Name   string
+	RFC    string // "RFC 5944 section 2.1.1"
+	Format Format
+	New    func() Payload // nil for padding, which has no data
 }
 
 // rows is the one table of the extensions, in the order of their numbers.

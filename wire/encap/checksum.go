@@ -42,9 +42,9 @@ func fold(sum uint64) uint16 {
 }
 
 // adjust changes the checksum in c for one 16-bit word that goes from old to
-// new: RFC 1624 equation 3, HC' = ~(~HC + ~m + m').
-func adjust(c []byte, old, new uint16) {
-	sum := uint32(^binary.BigEndian.Uint16(c)) + uint32(^old) + uint32(new)
+// now: RFC 1624 equation 3, HC' = ~(~HC + ~m + m').
+func adjust(c []byte, old, now uint16) {
+	sum := uint32(^binary.BigEndian.Uint16(c)) + uint32(^old) + uint32(now)
 	sum = sum>>16 + sum&0xffff
 	sum = sum>>16 + sum&0xffff
 	binary.BigEndian.PutUint16(c, ^uint16(sum))
