@@ -96,7 +96,6 @@ func (d *daemon) supported() error {
 		}
 	}
 	refuse(c.ForeignAgent != nil, "foreign-agent: this version has no foreign agent role; remove the section")
-	refuse(c.HomeAgent == nil && c.MobileNode == nil, "there is neither a [home-agent] nor a [mobile-node] section: nothing to run")
 	refuse(c.Plane.Kind != config.PlaneAuto && c.Plane.Kind != config.PlaneTUN,
 		fmt.Sprintf("plane.kind: this version has no %q data plane, only tun (hint: leave it out, or \"auto\")", c.Plane.Kind))
 	return errors.Join(errs...)

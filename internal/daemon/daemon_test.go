@@ -1,0 +1,148 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"careof/internal/config"
+	"careof/internal/control"
+	"careof/internal/core/note"
+	"careof/internal/proto/mip4/feature/natt"
+	"careof/internal/proto/mip4/ha"
+	"careof/wire/encap"
+)
+
+const key = `spi = 256
+key = "hex:00112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+`
+
+func parse(t *testing.T, text string) *config.Config {
+	t.Helper()
+	c, err := config.Parse("test.toml", "version = 1\n"+text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestNotesAreCountedLoggedAtTheirLevelAndHeard(t *testing.T) {
+	var log bytes.Buffer
+	h := newHub(slog.New(slog.NewTextHandler(&log, nil)), config.Log{Level: slog.LevelInfo, Levels: map[string]slog.Level{"link": slog.LevelDebug}})
+	events, cancel := h.subscribe()
+	h.note(note.Note{Kind: note.Denied, Level: note.Info, Role: "home-agent", Code: 133, HomeAddress: netip.MustParseAddr("10.10.0.5"), Why: "old"})
+	h.note(note.Note{Kind: note.Repeated, Level: note.Debug, Role: "home-agent"})
+	if e := <-events; e.Kind != note.Denied || e.Time.IsZero() {
+		t.Errorf("heard %+v", e)
+	}
+	cancel()
+	for range earRoom + 10 { // nobody listens any more: this must not block
+		h.note(note.Note{Kind: note.Repeated, Level: note.Debug, Role: "home-agent"})
+	}
+	if !strings.Contains(log.String(), "event=denied home=10.10.0.5 code=133 why=old") {
+		t.Errorf("the log says %q", log.String())
+	}
+	if strings.Contains(log.String(), "repeated") {
+		t.Error("a debug note was logged at level info")
+	}
+	got := fmt.Sprint(h.counters())
+	if want := fmt.Sprintf("[{event.home-agent.denied.133 1 } {event.home-agent.repeated %d }]", earRoom+11); got != want {
+		t.Errorf("counters are %s, want %s", got, want)
+	}
+}
+
+func TestASlowListenerLosesEventsAndDelaysNobody(t *testing.T) {
+	h := newHub(slog.New(slog.DiscardHandler), config.Log{})
+	events, cancel := h.subscribe()
+	defer cancel()
+	for range 2 * earRoom {
+		h.note(note.Note{Kind: note.Bound})
+	}
+	if len(events) != earRoom {
+		t.Errorf("%d events wait, want %d", len(events), earRoom)
+	}
+}
+
+func TestUnderJournaldALineBeginsWithItsPriority(t *testing.T) {
+	t.Setenv("JOURNAL_STREAM", "8:12345")
+	var out bytes.Buffer
+	log := NewLogger(&out).With("a", 1)
+	log.Warn("careful")
+	log.Info("well")
+	if got, want := out.String(), "<4>msg=careful a=1\n<6>msg=well a=1\n"; got != want {
+		t.Errorf("wrote %q, want %q", got, want)
+	}
+}
+
+func TestWhatThisVersionCannotDoIsRefusedAndNamed(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"foreign agent", "[foreign-agent]\ninterfaces = [\"eth1\"]\ncare-of-address = \"203.0.113.1\"\n", "foreign-agent"},
+		{"another plane", "[plane]\nkind = \"bpf\"\n" + mobile, "plane.kind"},
+	} {
+		d := &daemon{cfg: parse(t, c.text)}
+		if err := d.supported(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error is %v, want one about %q", c.name, err, c.want)
+		}
+	}
+	if err := (&daemon{cfg: parse(t, mobile)}).supported(); err != nil {
+		t.Errorf("a mobile node is refused: %v", err)
+	}
+}
+
+const mobile = `[mobile-node]
+home-address = "10.10.0.5"
+home-agent = "198.51.100.1"
+encapsulation = "udp"
+` + key + `[[mobile-node.uplink]]
+interface = "wlan0"
+priority = 100
+`
+
+func TestAskingForUDPAsksForItWhereNoNATIsSeenToo(t *testing.T) {
+	c := parse(t, mobile).MobileNode
+	if got := mobileTraversal(c).Mode; got != natt.Force {
+		t.Errorf("NAT traversal is %v, want force", got)
+	}
+	if got := mobileNode(c); got.Encapsulation != 0 && got.Encapsulation != encap.IPIP {
+		t.Errorf("inside UDP there is %v, want IP-in-IP", got.Encapsulation)
+	}
+}
+
+func TestAHomeAgentsSectionReachesTheMachine(t *testing.T) {
+	c := parse(t, `[home-agent]
+address = "198.51.100.1"
+interfaces = ["eth0"]
+max-lifetime = "5m"
+reverse-tunnel = "required"
+nat-traversal = "force"
+keepalive = "30s"
+simultaneous-bindings = 2
+[[home-agent.network]]
+prefix = "10.10.0.0/24"
+pool = ["10.10.0.100-10.10.0.199"]
+[[home-agent.mobile-node]]
+nai = "van7@fleet.example"
+`+key).HomeAgent
+	got := homeAgent(c)
+	if got.MaxLifetime != 5*time.Minute || got.ReverseTunnel != ha.Required || got.SimultaneousBindings != 2 ||
+		got.Networks[0].Pool[0].To != netip.MustParseAddr("10.10.0.199") || got.Nodes[0].NAI != "van7@fleet.example" {
+		t.Errorf("the machine is told %+v", got)
+	}
+	d := &daemon{cfg: &config.Config{HomeAgent: c}}
+	if p := d.planeConfig(); len(p.HomeNetworks) != 1 || p.HomeNetworks[0].Link != "eth0" || !p.Forward {
+		t.Errorf("the plane is told %+v", p)
+	}
+}
+
+func TestWhatCannotBeShownIsNotFound(t *testing.T) {
+	d := &daemon{}
+	if _, err := d.Show(t.Context(), "status", ""); err == nil || errors.Is(err, control.ErrNotFound) {
+		t.Errorf("before the start, the error is %v", err)
+	}
+}
