@@ -140,7 +140,7 @@ const (
 
 // rules are what the chain drops:
 //
-//	ICMP unreachable that quotes protocol 4, 47 or 55
+//	ICMP unreachable that quotes protocol 4, 41, 47 or 55
 //	ICMP unreachable that quotes UDP to or from port 434
 //	ICMP unreachable that quotes UDP behind IP options, whose ports are elsewhere
 //	ICMP redirects to the tunnel device: two nodes that talk to each other
@@ -150,8 +150,8 @@ func (f *Firewall) rules() [][]expr.Any {
 	unreachable := func(code byte, more ...expr.Any) {
 		out = append(out, slices.Concat(icmp(icmpUnreachable), equal(atCode, []byte{code}), more, []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}))
 	}
-	for _, p := range []encap.Kind{encap.IPIP, encap.GRE, encap.Minimal} {
-		unreachable(encap.ProtocolUnreachable, equal(atQuoteProtocol, []byte{byte(p)})...)
+	for _, p := range []byte{byte(encap.IPIP), unix.IPPROTO_IPV6, byte(encap.GRE), byte(encap.Minimal)} {
+		unreachable(encap.ProtocolUnreachable, equal(atQuoteProtocol, []byte{p})...)
 	}
 	port := binary.BigEndian.AppendUint16(nil, encap.Port)
 	udp := equal(atQuoteProtocol, []byte{byte(encap.UDP)})

@@ -152,7 +152,7 @@ func (n *Node) Sysctl(name string, value int) {
 
 // Packets opens a packet socket that sees every frame of a link without its
 // Ethernet header, in both directions, and returns a function that reads the
-// next one; it returns nil once nothing has come for 300 ms.
+// next one; it returns nil once nothing has come for 60 ms.
 func (n *Node) Packets(link string) (next func() []byte) {
 	n.t.Helper()
 	fd := -1
@@ -167,7 +167,7 @@ func (n *Node) Packets(link string) (next func() []byte) {
 			n.t.Errorf("%s: packet socket: %v", n.Name, err)
 			return
 		}
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 300_000})
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 60_000})
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20)
 	})
 	n.t.Cleanup(func() { unix.Close(fd) })
