@@ -49,9 +49,10 @@ var layers = []layer{
 	{path: "internal/lab/nat", may: []string{"wire"}},
 	{path: "internal/lab/world", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/lab/nat", "internal/capture"}},
 	{path: "internal/lab", may: []string{"*"}, libs: true},
-	{path: "internal/daemon", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/config", "internal/control", "internal/capture", "internal/decode", "internal/host"}, tests: []string{"internal/lab", "internal/lab/netns"}, libs: true},
+	{path: "internal/daemon", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/config", "internal/control", "internal/capture", "internal/decode", "internal/host", "internal/buildinfo"}, tests: []string{"internal/lab", "internal/lab/netns"}, libs: true},
 	{path: "internal/conformance"},
-	{path: "cmd", may: []string{"wire", "internal/config", "internal/control", "internal/decode", "internal/capture", "internal/daemon", "internal/lab"}, libs: true},
+	{path: "internal/buildinfo"},
+	{path: "cmd", may: []string{"wire", "internal/config", "internal/control", "internal/decode", "internal/capture", "internal/daemon", "internal/lab", "internal/buildinfo"}, libs: true},
 }
 
 // fits tells whether a package path lies in the layer's part of the tree.
