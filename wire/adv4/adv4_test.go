@@ -413,9 +413,13 @@ func TestPrefixesOnlyWhenTheyFitTheRouters(t *testing.T) {
 	for _, tc := range []struct {
 		ext  string
 		want int
-	}{{"130110", 1}, {"1300", 0}, {"13021018", 0}, {"130121", 0}, {"", 0}} {
-		if got := parse(t, sum(unhex(t, head+tc.ext))).Prefixes(); len(got) != tc.want {
+	}{{"130110", 1}, {"130120", 1}, {"1300", 0}, {"13021018", 0}, {"130121", 0}, {"", 0}} {
+		m := parse(t, sum(unhex(t, head+tc.ext)))
+		if got := m.Prefixes(); len(got) != tc.want {
 			t.Errorf("extension %q: %v", tc.ext, got)
+		}
+		if _, _, err := adv4.Get[adv4.PrefixLengths](m); (err != nil) != (tc.ext == "130121") {
+			t.Errorf("extension %q: %v", tc.ext, err)
 		}
 	}
 }

@@ -426,3 +426,67 @@ func TestDFPacketsAreNotFragmented(t *testing.T) {
 		t.Errorf("MTU 67: %v", err)
 	}
 }
+
+// A later fragment's payload is no tunnel header: it must not be read as one.
+func TestQuoteOfALaterFragmentHasNoInnerPacket(t *testing.T) {
+	decoy := unhex(t, inner)
+	q := ip(t, encap.IPv4{TTL: 9, Protocol: 4, FragOffset: 8, Src: local, Dst: peer}, decoy)
+	body := append([]byte{11, 0, 0, 0, 0, 0, 0, 0}, q...)
+	sum := encap.Checksum(body)
+	body[2], body[3] = byte(sum>>8), byte(sum)
+	e, err := encap.ParseTunnelError(ip(t, encap.IPv4{TTL: 9, Protocol: 1, Src: router, Dst: local}, body))
+	if err != nil || e.Quote != nil || e.Relay(local, false) != nil {
+		t.Errorf("quote %x, %v", e.Quote, err)
+	}
+}
+
+// Only code 0 of a parameter problem has a pointer (RFC 1122 section 3.2.2.5).
+func TestParameterProblemWithoutPointerIsNotRelayed(t *testing.T) {
+	p, err := encap.Append(nil, &encap.Header{Kind: encap.IPIP, Src: local, Dst: peer}, unhex(t, inner))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := encap.ParseTunnelError(tunnelled(t, encap.ICMP{Type: encap.ParameterProblem, Code: 1, Pointer: 30}, p, -1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := e.Answer(false); ok {
+		t.Errorf("answered with %+v", m)
+	}
+}
+
+// A fragment that others follow and that is no multiple of eight octets long
+// fits nowhere in a datagram.
+func TestImpossibleFragmentIsNotCut(t *testing.T) {
+	p := ip(t, encap.IPv4{TTL: 9, MF: true, Protocol: 17, Src: local, Dst: peer}, make([]byte, 203))
+	if f, err := encap.Fragment(p, 100); !errors.Is(err, encap.ErrLength) {
+		t.Errorf("%d fragments, %v", len(f), err)
+	}
+}
+
+func TestOtherEchoesAreNoKeepalives(t *testing.T) {
+	ha, mn := addr("203.0.113.1"), addr("192.0.2.10")
+	echo := func(e encap.Echo) []byte {
+		b, err := encap.AppendEcho(nil, &e, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	code := echo(encap.Echo{Type: encap.EchoRequest, Src: mn, Dst: ha})
+	code[21] = 1
+	code[22], code[23] = 0, 0
+	sum := encap.Checksum(code[20:])
+	code[22], code[23] = byte(sum>>8), byte(sum)
+	for name, b := range map[string][]byte{
+		"request for somebody else": echo(encap.Echo{Type: encap.EchoRequest, Src: mn, Dst: addr("8.8.8.8")}),
+		"request from the agent":    echo(encap.Echo{Type: encap.EchoRequest, Src: ha, Dst: mn}),
+		"reply to the agent":        echo(encap.Echo{Type: encap.EchoReply, Src: mn, Dst: ha}),
+		"code 1":                    code,
+		"UDP":                       ip(t, encap.IPv4{TTL: 9, Protocol: 17, Src: mn, Dst: ha}, make([]byte, 8)),
+	} {
+		if _, ok := encap.ParseKeepalive(b, ha); ok {
+			t.Errorf("%s was taken for a keepalive", name)
+		}
+	}
+}

@@ -451,3 +451,68 @@ func TestNoAllocationPerPacket(t *testing.T) {
 		}
 	}
 }
+
+// A Tunnel Data message counts only on port 434, at one end or the other.
+func TestTunnelDataOnAnotherPortIsTraffic(t *testing.T) {
+	for _, tc := range []struct {
+		sport, dport uint16
+		want         error
+	}{{434, 40000, nil}, {40000, 434, nil}, {40000, 5000, encap.ErrProtocol}} {
+		b, err := encap.Append(nil, &encap.Header{Kind: encap.UDP, Src: local, Dst: peer, SrcPort: tc.sport, DstPort: tc.dport}, unhex(t, inner))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := encap.Pull(b); !errors.Is(err, tc.want) {
+			t.Errorf("%d > %d: %v", tc.sport, tc.dport, err)
+		}
+	}
+}
+
+// Minimal encapsulation has one TTL: when that is 0, the inner one is.
+func TestMinimalEncapsulationWithTTLZeroIsDiscarded(t *testing.T) {
+	b := unhex(t, vectors[5].outer)
+	b[8], b[10], b[11] = 0, 0, 0
+	sum := encap.Checksum(b[:20])
+	b[10], b[11] = byte(sum>>8), byte(sum)
+	if _, _, err := encap.Pull(b); !errors.Is(err, encap.ErrTTL) {
+		t.Errorf("Pull = %v", err)
+	}
+	// What a socket does not tell is taken for 64.
+	h := encap.Header{Src: local, Dst: peer}
+	buf := append(make([]byte, encap.UDPHeadroom), unhex(t, vectors[8].outer)[28:]...)
+	p, err := encap.PullUDP(&h, buf, encap.UDPHeadroom)
+	if err != nil || p[8] != 64 {
+		t.Errorf("PullUDP without a TTL = %x, %v", p, err)
+	}
+}
+
+// RFC 768: "If the computed checksum is zero, it is transmitted as all ones",
+// for zero says that there is none.
+func TestUDPChecksumOfZeroIsSentAsOnes(t *testing.T) {
+	from, to := netip.AddrPortFrom(local, 434), netip.AddrPortFrom(peer, 434)
+	for v := range 0x10000 {
+		b, err := encap.AppendUDP(nil, encap.IPv4{}, from, to, []byte{byte(v >> 8), byte(v)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b[26] == 0 && b[27] == 0 {
+			t.Fatalf("payload %04x is sent without a checksum", v)
+		}
+		if b[26] == 0xff && b[27] == 0xff {
+			if _, d, err := encap.ParseUDP(b); err != nil || len(d.Payload) != 2 || d.Src != from || d.Dst != to {
+				t.Errorf("payload %04x: %+v, %v", v, d, err)
+			}
+			return
+		}
+	}
+	t.Error("no payload has the checksum 0xffff")
+}
+
+// A fragment shows no whole inner packet, so it cannot be said to have come back.
+func TestFragmentDidNotComeBack(t *testing.T) {
+	mn, coa := addr("192.0.2.10"), addr("198.51.100.77")
+	in := ip(t, encap.IPv4{TTL: 9, Protocol: 17, Src: addr("203.0.113.5"), Dst: mn}, make([]byte, 8))
+	if encap.CameBack(ip(t, encap.IPv4{TTL: 9, Protocol: 4, MF: true, Src: coa, Dst: mn}, in), coa) {
+		t.Error("a fragment came back")
+	}
+}
