@@ -1,0 +1,61 @@
+package live
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"careof/internal/lab/netns"
+	"careof/internal/lab/topology"
+)
+
+func TestMobileNodeKeepsItsConnectionFromNetworkToNetwork(t *testing.T) {
+	l := build(t, topology.Default(), Options{})
+	arrive := func(iface, segment string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		if err := l.Plug("mn", iface, segment); err != nil {
+			t.Fatal(err)
+		}
+		err := l.Await(ctx, func() bool {
+			b, err := l.Standing("mn")
+			return err == nil && b.Registered && b.Link == iface
+		})
+		if err != nil {
+			b, standing := l.Standing("mn")
+			t.Fatalf("not registered over %s: %v, %+v, %v", iface, err, b, standing)
+		}
+	}
+	arrive("wlan0", "access1")
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	transfer, err := netns.StartTransfer(ctx, netns.TransferConfig{
+		Client: l.Network.Node("mn"), Server: l.Network.Node("cn"),
+		Local:  netip.AddrPortFrom(l.HomeAddress("mn"), 0),
+		Listen: netip.AddrPortFrom(l.Address("cn"), 5001),
+		Up:     -1, Down: -1, Rate: 4e6,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, to := range []struct{ leave, iface, segment string }{{"wlan0", "wwan0", "access2"}, {"wwan0", "wlan0", "access1"}} {
+			if err := l.Unplug("mn", to.leave); err != nil {
+				t.Fatal(err)
+			}
+			arrive(to.iface, to.segment)
+			_, before := transfer.Received()
+			if err := l.Await(ctx, func() bool { _, now := transfer.Received(); return now > before }); err != nil {
+				t.Fatal("nothing arrives any more: ", err)
+			}
+		}
+	}
+	transfer.Stop()
+	r := transfer.Wait(ctx)
+	if r.Err != nil || r.Resets != 0 || !r.Up.Intact || !r.Down.Intact {
+		t.Errorf("%+v", r)
+	}
+	t.Logf("%d octets up, %d down", r.Up.Received, r.Down.Received)
+}
