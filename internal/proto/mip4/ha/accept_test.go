@@ -225,11 +225,11 @@ func TestSimultaneousBindings(t *testing.T) {
 // Each simultaneous binding has its own lifetime.
 func TestSimultaneousBindingsExpireAlone(t *testing.T) {
 	d := newDriver(t, config(t))
-	a, b := d.req(), d.req()
+	a := d.req()
 	a.flags |= mip4.FlagS
 	a.lifetime = 100
 	d.want(mip4.CodeAccepted, a)
-	b = d.req()
+	b := d.req()
 	b.flags |= mip4.FlagS
 	b.careOf, b.src, b.lifetime = careOf2, netip.AddrPortFrom(careOf2, 1), 200
 	d.want(mip4.CodeAccepted, b)

@@ -222,6 +222,8 @@ func (a *Agent) AddTimer(next func() time.Time, due func()) {
 // Step implements [engine.Machine].
 func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
 	a.now, a.out = now, nil
+	// A binding that is over is over, also when its Wake comes late.
+	a.expire()
 	switch ev := ev.(type) {
 	case engine.Packet:
 		a.packet(ev)
@@ -232,13 +234,8 @@ func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
 	case engine.Command:
 		a.command(ev)
 	case engine.LinkChanged:
-		if ev.Link.Gone {
-			delete(a.links, ev.Link.Name)
-		} else {
-			a.links[ev.Link.Name] = ev.Link
-		}
+		a.linkChanged(ev.Link)
 	}
-	// Whatever the event was, what is due is due.
 	a.expire()
 	a.dropOverdue()
 	for _, t := range a.timers {

@@ -107,7 +107,8 @@ type Config struct {
 type Network struct {
 	Prefix netip.Prefix
 	// Link is the home link where the network is attached. Empty: the only
-	// interface of Config.Links, if there is exactly one.
+	// interface of Config.Links, if there is exactly one, else the first of
+	// them that turns out to have an address in the network.
 	Link string
 	// Virtual networks have no home link although there are Links.
 	Virtual bool

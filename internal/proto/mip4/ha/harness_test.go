@@ -307,7 +307,11 @@ func (d *driver) sendRaw(p engine.Packet) *reply {
 	d.t.Helper()
 	d.sent = nil
 	d.step(p)
-	return d.reply()
+	got := d.reply()
+	if got != nil && len(got.Data) > len(p.Data) && p.Src.Addr() != foreignAddr && p.Src.Addr().As4()[0] != 100 {
+		d.t.Errorf("the reply has %d octets, the request %d: amplification", len(got.Data), len(p.Data))
+	}
+	return got
 }
 
 func (d *driver) send(r *request) *reply {
