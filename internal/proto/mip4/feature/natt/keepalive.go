@@ -58,6 +58,8 @@ func (m *mobile) due() {
 
 // ask learns from the data plane whether anything was sent: "MUST send a
 // keepalive packet if no other packet to the HA has been sent in K seconds".
+// One is also sent when nothing has come in for so long: a node that goes on
+// sending through a mapping that the NAT has changed would never notice.
 //
 //rfc:3519#4.9
 func (m *mobile) ask(k *keepalive) {
@@ -72,7 +74,11 @@ func (m *mobile) ask(k *keepalive) {
 			return // registered again meanwhile
 		}
 		use, ok := a.Value.(forward.Use)
-		if quiet := use.Sent.Add(k.interval); ok && a.Err == nil && !use.Sent.IsZero() && quiet.After(m.node.Now().Mono) {
+		last := use.Sent
+		if use.Received.Before(last) {
+			last = use.Received
+		}
+		if quiet := last.Add(k.interval); ok && a.Err == nil && !last.IsZero() && quiet.After(m.node.Now().Mono) {
 			k.next = quiet
 			return
 		}

@@ -82,6 +82,10 @@ func addMobile(cfg Config, n *mn.Node) error {
 //rfc:3519#5.1
 func (m *mobile) heard(x *mn.Hearing) engine.Verdict {
 	link, hw := x.New.Name, x.New.GatewayHW
+	if x.Attached {
+		// The gateway of the network before says nothing about this one.
+		delete(m.gateway, link)
+	}
 	if hw != (engine.HardwareAddr{}) {
 		if known, ok := m.gateway[link]; ok && known != hw && x.New.Up {
 			x.Attached = true
