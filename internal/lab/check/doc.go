@@ -101,21 +101,21 @@ type Checker struct {
 	world      *world.World
 	homes      map[*world.Daemon]*home
 	strangers  map[netip.Addr]bool
-	off        map[Invariant]bool
+	failed     map[*world.Daemon]time.Duration // when a commit last failed
 	violations []Violation
 	judged     [invariants]int
 }
 
 // New makes a checker and lets it watch w.
 func New(w *world.World) *Checker {
-	c := &Checker{world: w, homes: make(map[*world.Daemon]*home), strangers: make(map[netip.Addr]bool)}
+	c := &Checker{world: w, homes: make(map[*world.Daemon]*home), strangers: make(map[netip.Addr]bool), failed: make(map[*world.Daemon]time.Duration)}
 	w.Observe(c)
 	return c
 }
 
 // HomeAgent tells the checker that a daemon is a home agent.
 func (c *Checker) HomeAgent(d *world.Daemon, h Home) {
-	c.homes[d] = &home{Home: h, nodes: make(map[string]*node), sent: make(map[string]netip.AddrPort)}
+	c.homes[d] = &home{Home: h, nodes: make(map[string]*node)}
 }
 
 // Stranger tells the checker that nobody is to answer this address. Whatever a
@@ -142,6 +142,13 @@ func (c *Checker) violated(i Invariant, format string, args ...any) {
 	v := Violation{At: c.world.Now(), Invariant: i, What: fmt.Sprintf(format, args...)}
 	c.violations = append(c.violations, v)
 	c.world.Tracef("check", "violated: %v: %s", v.Invariant, v.What)
+}
+
+// Judge judges the present state once more, at the end of a story.
+func (c *Checker) Judge() {
+	for _, d := range c.world.Daemons() {
+		c.mirrored(d)
+	}
 }
 
 // Failed notes that a daemon did not come back.

@@ -18,17 +18,30 @@ import (
 type home struct {
 	Home
 	nodes map[string]*node
-	sent  map[string]netip.AddrPort // success replies that left, and where to
-	began engine.Now                // of the present life
+	began engine.Now // of the present life
 }
 
 // A node is what the checker knows of one mobile node.
 type node struct {
 	peer     *Peer
-	requests []request // authentic and fresh at the time, the latest last
-	highest  uint64    // greatest Identification of a request that was accepted
-	replies  map[uint64]string
-	addrs    []netip.Addr // home addresses that it was given
+	requests []request        // authentic and fresh at the time, the latest last
+	highest  uint64           // greatest Identification of a request that was accepted
+	replies  map[uint64]reply // success replies that left, by Identification
+	addrs    []netip.Addr     // home addresses that it was given
+}
+
+// A reply is a success reply that has left.
+type reply struct {
+	to       netip.AddrPort
+	code     mip4.Code
+	lifetime uint16
+}
+
+// repeats tells whether a reply is one that has left before: to the same
+// endpoint, with the same result, and with no more time than then.
+func (n *node) repeats(r mip4.RegistrationReply, to netip.AddrPort) bool {
+	before, ok := n.replies[r.Identification]
+	return ok && before.to == to && before.code == r.Code && r.Lifetime <= before.lifetime
 }
 
 // A request is an authentic Registration Request that was fresh.
@@ -74,7 +87,7 @@ func (h *home) who(m *mip4.Message, homeAddress netip.Addr) *Peer {
 func (h *home) node(p *Peer) *node {
 	n := h.nodes[p.String()]
 	if n == nil {
-		n = &node{peer: p, replies: make(map[uint64]string)}
+		n = &node{peer: p, replies: make(map[uint64]reply)}
 		h.nodes[p.String()] = n
 	}
 	return n
@@ -276,9 +289,9 @@ func (c *Checker) stepped(h *home, o world.Stepped) {
 	}
 	for _, a := range o.Actions {
 		if s, ok := a.(engine.Send); ok {
-			if _, _, ok := success(s.Data); ok {
+			if r, m, ok := success(s.Data); ok {
 				c.judged[Durable]++
-				if to, repeated := h.sent[string(s.Data)]; !repeated || to.Addr() != s.Dst.Addr() {
+				if peer := h.who(m, r.HomeAddress); peer == nil || !h.node(peer).repeats(r, s.Dst) {
 					c.violated(Durable, "%s accepts a registration before anything is durable: to %v", o.Daemon.Node.Name, s.Dst)
 				}
 			}
@@ -293,11 +306,11 @@ func (c *Checker) committed(h *home, o world.Committed) {
 		if !ok {
 			continue
 		}
-		r, _, ok := success(s.Data)
+		r, m, ok := success(s.Data)
 		if !ok {
 			continue
 		}
-		if _, repeated := h.sent[string(s.Data)]; repeated {
+		if peer := h.who(m, r.HomeAddress); peer != nil && h.node(peer).repeats(r, s.Dst) {
 			continue
 		}
 		c.judged[Durable]++
@@ -313,14 +326,6 @@ func (c *Checker) replied(h *home, o world.Sent) {
 	if !ok {
 		return
 	}
-	text := string(o.Send.Data)
-	if to, repeated := h.sent[text]; repeated {
-		if to.Addr() != o.Send.Dst.Addr() {
-			c.violated(Once, "the reply to %v is repeated to %v", to, o.Send.Dst)
-		}
-		return
-	}
-	h.sent[text] = o.Send.Dst
 	c.judged[Once]++
 	peer := h.who(m, r.HomeAddress)
 	if peer == nil {
@@ -330,6 +335,9 @@ func (c *Checker) replied(h *home, o world.Sent) {
 	n := h.node(peer)
 	if !slices.Contains(n.addrs, r.HomeAddress) {
 		n.addrs = append(n.addrs, r.HomeAddress)
+	}
+	if n.repeats(r, o.Send.Dst) {
+		return
 	}
 	nonces := peer.Keys[0].Replay() == assoc.Nonces
 	at := slices.IndexFunc(n.requests, func(q request) bool {
@@ -341,10 +349,10 @@ func (c *Checker) replied(h *home, o world.Sent) {
 	if at < 0 {
 		c.violated(Authentic, "a registration of %v with Identification %016x is accepted, but no authentic and fresh request has it", r.HomeAddress, r.Identification)
 	}
-	if before, twice := n.replies[r.Identification]; twice && before != text {
-		c.violated(Once, "Identification %016x of %v is accepted twice", r.Identification, r.HomeAddress)
+	if before, twice := n.replies[r.Identification]; twice {
+		c.violated(Once, "Identification %016x of %v is accepted twice: for %v and %v", r.Identification, r.HomeAddress, before.to, o.Send.Dst)
 	}
-	n.replies[r.Identification] = text
+	n.replies[r.Identification] = reply{o.Send.Dst, r.Code, r.Lifetime}
 	if !nonces {
 		if r.Identification <= n.highest {
 			c.violated(Once, "Identification %016x of %v is accepted after %016x", r.Identification, r.HomeAddress, n.highest)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
@@ -34,6 +35,8 @@ func (c *Checker) Observe(o world.Observation) {
 		if h := c.homes[o.Daemon]; h != nil {
 			c.committed(h, o)
 		}
+	case world.CommitFailed:
+		c.failed[o.Daemon] = c.world.Now()
 	case world.Settled:
 		c.mirrored(o.Daemon)
 	case world.Sent:
@@ -91,10 +94,17 @@ func (c *Checker) startedHome(h *home, o world.Started) {
 	}
 }
 
+// repairTime is how long a machine may take to repair what a failed commit
+// left behind; it may have to wait for the disk itself.
+const repairTime = 30 * time.Second
+
 // mirrored compares what a daemon's machines call for with what its plane
 // holds, once no commit is under way.
 func (c *Checker) mirrored(d *world.Daemon) {
 	if !d.Running() || !d.Settled() {
+		return
+	}
+	if at, failed := c.failed[d]; failed && c.world.Now()-at < repairTime {
 		return
 	}
 	c.judged[Mirrored]++

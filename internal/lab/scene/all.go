@@ -4,5 +4,8 @@ package scene
 func All() []*Scene {
 	return []*Scene{
 		breakBeforeMake, makeBeforeBreak, natAndBack, natRebinding, blackHole, loss,
+		crash, reboot, mobileCrash, clocks, brokenDisk,
+		replay, flips, forged, strangers, nonces,
+		homeLink, pool, discovery, simultaneous,
 	}
 }

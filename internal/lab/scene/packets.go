@@ -54,21 +54,21 @@ func datagram(l Lab, from, to netip.AddrPort, data []byte) []byte {
 }
 
 // strangeTunnels makes one tunnel packet of every form, and nested ones, from
-// a stranger to target, that claim to carry a packet from home to victim.
-func strangeTunnels(l Lab, stranger, target, home, victim netip.Addr) [][]byte {
+// a stranger to target, whose port is that of its signalling, that claim to carry a packet from home to victim.
+func strangeTunnels(l Lab, stranger netip.Addr, target netip.AddrPort, home, victim netip.Addr) [][]byte {
 	inner := datagram(l, netip.AddrPortFrom(home, 4242), netip.AddrPortFrom(victim, 4242), []byte(check.Marker))
 	back := datagram(l, netip.AddrPortFrom(victim, 4242), netip.AddrPortFrom(home, 4242), []byte(check.Marker))
 	var list [][]byte
 	for _, kind := range encap.Kinds() {
 		for _, payload := range [][]byte{inner, back} {
-			for _, ports := range [][2]uint16{{434, 434}, {5000, 434}, {434, 40016}, {434, 40017}} {
-				h := encap.Header{Kind: kind, Src: stranger, Dst: target, SrcPort: ports[0], DstPort: ports[1]}
+			for _, ports := range [][2]uint16{{434, target.Port()}, {5000, 434}} {
+				h := encap.Header{Kind: kind, Src: stranger, Dst: target.Addr(), SrcPort: ports[0], DstPort: ports[1]}
 				p, err := encap.Append(nil, &h, payload)
 				if err != nil {
 					l.Fatalf("%v", err)
 				}
 				list = append(list, p)
-				nested, err := encap.Append(nil, &encap.Header{Kind: encap.IPIP, Src: stranger, Dst: target}, p)
+				nested, err := encap.Append(nil, &encap.Header{Kind: encap.IPIP, Src: stranger, Dst: target.Addr()}, p)
 				if err != nil {
 					l.Fatalf("%v", err)
 				}

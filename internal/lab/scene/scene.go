@@ -130,6 +130,12 @@ type Binding struct {
 	Took        time.Duration // from request to reply
 }
 
+// same tells whether nothing but the time that it took differs.
+func (b Binding) same(other Binding) bool {
+	b.Took, other.Took = 0, 0
+	return b == other
+}
+
 // A Stream is a reliable stream under way.
 type Stream interface {
 	// Done tells whether all octets have arrived, in both directions.

@@ -74,6 +74,11 @@ func Simulate(t *topology.Topology, o Options) (*Sim, error) {
 			return nil, err
 		}
 	}
+	// The network has been up for a while: only who moves has to ask for
+	// link-layer addresses.
+	for _, g := range w.Segments() {
+		g.Introduce()
+	}
 	for _, d := range w.Daemons() {
 		if err := d.Start(); err != nil {
 			return nil, err
@@ -221,6 +226,7 @@ func (s *Sim) Observe(o world.Observation) {
 
 // Finish runs the invariants' last judgement and returns what did not hold.
 func (s *Sim) Finish() error {
+	s.Check.Judge()
 	if v := s.Check.Violations(); len(v) > 0 {
 		return fmt.Errorf("scene: %d violations, the first %v", len(v), v[0])
 	}

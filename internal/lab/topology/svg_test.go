@@ -33,7 +33,7 @@ func TestDrawingNamesEverything(t *testing.T) {
 				t.Errorf("%s: segment %s is not drawn", name, s.Name)
 			}
 		}
-		if !strings.Contains(string(svg), "RTT 50 ms") {
+		if !strings.Contains(string(svg), "RTT 49.8 ms") {
 			t.Errorf("%s: the access network's round-trip time is not shown", name)
 		}
 		again, _ := Load(name)

@@ -144,6 +144,20 @@ func (i *Interface) sourceFor(netip.Addr) netip.Addr {
 	return netip.IPv4Unspecified()
 }
 
+// Introduce lets all that are on the segment know each other, as if they had
+// spoken before.
+func (s *Segment) Introduce() {
+	for _, i := range s.ports {
+		for _, other := range s.ports {
+			for _, a := range other.addresses {
+				if i != other && i.onLink(a.Addr()) {
+					i.neighbors[a.Addr()] = neighbor{other.HW, i.node.world.now}
+				}
+			}
+		}
+	}
+}
+
 func (i *Interface) sendARP(to forward.HardwareAddr, p arpPacket) {
 	i.segment.send(i, frame{dst: to, src: i.HW, kind: etherARP, data: p.bytes()})
 }

@@ -88,6 +88,7 @@ func (d *Daemon) finish(c commit, err error) {
 	who := fmt.Sprintf("%s/%d", d.Node.Name, c.shard)
 	if err != nil {
 		d.Node.world.Tracef(who, "commit %d fails: %v", c.Ticket, err)
+		d.Node.world.tell(CommitFailed{Daemon: d, Shard: c.shard, Err: err})
 	} else {
 		d.Node.world.tell(Committed{Daemon: d, Shard: c.shard, Commit: c.Commit})
 		s.execute(c.Then)

@@ -55,6 +55,13 @@ type Committed struct {
 	Commit engine.Commit
 }
 
+// CommitFailed: a commit did not become true.
+type CommitFailed struct {
+	Daemon *Daemon
+	Shard  int
+	Err    error
+}
+
 // Settled: a daemon has no commit under way any more.
 type Settled struct{ Daemon *Daemon }
 
@@ -136,6 +143,7 @@ func (Stepped) observation()       {}
 func (Durable) observation()       {}
 func (Applying) observation()      {}
 func (Committed) observation()     {}
+func (CommitFailed) observation()  {}
 func (Settled) observation()       {}
 func (Sent) observation()          {}
 func (Noted) observation()         {}

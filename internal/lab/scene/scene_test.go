@@ -1,0 +1,77 @@
+package scene
+
+import (
+	"slices"
+	"testing"
+
+	"careof/internal/lab/world"
+)
+
+// outcome is what two runs of a scene are compared by.
+type outcome struct {
+	hash  uint64
+	notes map[string][]string
+	state []string
+}
+
+// play plays a scene in a simulation, with all invariants watching.
+func play(t *testing.T, s *Scene, o Options) (*Sim, outcome) {
+	t.Helper()
+	top, err := s.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Tune = s.Tune
+	o.Keep = true
+	sim, err := Simulate(top, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = Perform(s, sim)
+	if err == nil {
+		err = sim.Finish()
+	}
+	for _, v := range sim.Check.Violations() {
+		t.Logf("%v", v)
+	}
+	for _, line := range sim.Logged() {
+		t.Log(line)
+	}
+	if err != nil {
+		t.Fatalf("seed %d, %d shards: %v\n%s", o.Seed, max(1, o.Shards), err, sim.World.TraceTail(400))
+	}
+	return sim, outcome{hash: sim.World.TraceHash(), state: finalState(t, sim.World)}
+}
+
+// finalState lists what the planes hold at the end, without times.
+func finalState(t *testing.T, w *world.World) []string {
+	var list []string
+	for _, d := range w.Daemons() {
+		for e := range d.Node.Plane().List(t.Context()) {
+			for i := range e.Tunnels {
+				e.Tunnels[i].Until = e.Tunnels[i].Until.Truncate(1 << 62)
+			}
+			list = append(list, d.Node.Name+": "+world.EntryText(e))
+		}
+	}
+	return list
+}
+
+// Every scene is played twice with one shard, which must give the same trace,
+// and with three, which must come to the same end.
+func TestScenes(t *testing.T) {
+	for _, s := range All() {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			_, first := play(t, s, Options{Seed: 1})
+			_, again := play(t, s, Options{Seed: 1})
+			if first.hash != again.hash {
+				t.Errorf("the same seed gave the traces %x and %x", first.hash, again.hash)
+			}
+			_, three := play(t, s, Options{Seed: 1, Shards: 3})
+			if !slices.Equal(first.state, three.state) {
+				t.Errorf("one shard ends with\n%q\nthree with\n%q", first.state, three.state)
+			}
+		})
+	}
+}
