@@ -1,0 +1,373 @@
+package route
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/wire/encap"
+)
+
+// fakeKernel is a kernel that the test holds. fail makes the next change fail.
+type fakeKernel struct {
+	routes    []Route
+	rules     []Rule
+	addresses []netip.Prefix
+	links     map[string][]Route
+	sysctls   map[string]string
+	changes   int
+	fail      error
+}
+
+func newFake() *fakeKernel {
+	return &fakeKernel{links: map[string][]Route{}, sysctls: map[string]string{
+		"net/ipv4/ip_forward":                  "0",
+		"net/ipv6/conf/all/disable_ipv6":       "0",
+		"net/ipv4/conf/careof0/rp_filter":      "1",
+		"net/ipv4/neigh/lan0/proxy_delay":      "80",
+		"net/ipv4/conf/wlan0/arp_ignore":       "0",
+		"net/ipv4/conf/wlan0/arp_announce":     "0",
+		"net/ipv4/conf/careof0/send_redirects": "1",
+	}}
+}
+
+func (k *fakeKernel) change(do func()) error {
+	if err := k.fail; err != nil {
+		k.fail = nil
+		return err
+	}
+	k.changes++
+	do()
+	return nil
+}
+
+func remove[T comparable](list []T, v T) []T {
+	return slices.DeleteFunc(slices.Clone(list), func(x T) bool { return x == v })
+}
+
+func (k *fakeKernel) Routes() ([]Route, error) { return slices.Clone(k.routes), nil }
+func (k *fakeKernel) AddRoute(r Route) error {
+	return k.change(func() { k.routes = append(remove(k.routes, r), r) })
+}
+func (k *fakeKernel) DelRoute(r Route) error {
+	return k.change(func() { k.routes = remove(k.routes, r) })
+}
+func (k *fakeKernel) Rules() ([]Rule, error) { return slices.Clone(k.rules), nil }
+func (k *fakeKernel) AddRule(r Rule) error {
+	return k.change(func() { k.rules = append(remove(k.rules, r), r) })
+}
+func (k *fakeKernel) DelRule(r Rule) error { return k.change(func() { k.rules = remove(k.rules, r) }) }
+func (k *fakeKernel) Addresses(string) ([]netip.Prefix, error) {
+	return slices.Clone(k.addresses), nil
+}
+func (k *fakeKernel) AddAddress(_ string, a netip.Prefix) error {
+	return k.change(func() { k.addresses = append(remove(k.addresses, a), a) })
+}
+func (k *fakeKernel) DelAddress(_ string, a netip.Prefix) error {
+	return k.change(func() { k.addresses = remove(k.addresses, a) })
+}
+func (k *fakeKernel) LinkRoutes(link string) ([]Route, error) { return k.links[link], nil }
+func (k *fakeKernel) Sysctl(name string) (string, error) {
+	v, ok := k.sysctls[name]
+	if !ok {
+		return "", fs.ErrNotExist
+	}
+	return v, nil
+}
+func (k *fakeKernel) SetSysctl(name, value string) error {
+	k.sysctls[name] = value
+	return nil
+}
+func (k *fakeKernel) SetMTU(string, int) error { return nil }
+func (k *fakeKernel) Close() error             { return nil }
+
+var (
+	all      = netip.MustParsePrefix("0.0.0.0/0")
+	homeAddr = netip.MustParseAddr("10.10.0.5")
+	homeHost = netip.MustParsePrefix("10.10.0.5/32")
+)
+
+func open(t *testing.T, k *fakeKernel, c Config) *Keeper {
+	t.Helper()
+	c.Device, c.Kernel = "careof0", k
+	keeper, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keeper
+}
+
+func do(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mobile is a node's configuration, and the state of its uplink.
+func mobile(t *testing.T, k *fakeKernel) *Keeper {
+	t.Helper()
+	k.links["wlan0"] = []Route{
+		{Table: mainTable, Dst: all, Via: netip.MustParseAddr("192.168.8.1"), Link: "wlan0", Metric: 600},
+		{Table: mainTable, Dst: netip.MustParsePrefix("192.168.8.0/24"), Link: "wlan0", Src: netip.MustParseAddr("192.168.8.100"), Metric: 600},
+	}
+	keeper := open(t, k, Config{HomeAddresses: []netip.Addr{homeAddr}, Uplinks: []string{"wlan0"}, Mark: 0x434})
+	do(t, keeper.Uplink(engine.Link{Name: "wlan0", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.8.100/24")}}))
+	return keeper
+}
+
+func away(routes ...netip.Prefix) forward.Entry {
+	return forward.Entry{Key: "home", Role: forward.MobileNode, Inner: homeHost, Routes: routes}
+}
+
+// Fail closed: from the first moment, with or without a registration, what has
+// the home address for its source goes to the device or nowhere.
+func TestHomeAddressNeverLeavesInTheClear(t *testing.T) {
+	k := newFake()
+	keeper := mobile(t, k)
+	closed := func() {
+		t.Helper()
+		if !slices.Contains(k.rules, Rule{Priority: DefaultBase + ruleFromHome, From: homeHost, Table: DefaultBase}) {
+			t.Errorf("no rule for the home address in %+v", k.rules)
+		}
+		for _, want := range []Route{
+			{Table: DefaultBase, Dst: all, Link: "careof0", Src: homeAddr},
+			{Table: DefaultBase, Dst: all, Metric: lastMetric, Unreachable: true},
+		} {
+			if !slices.Contains(k.routes, want) {
+				t.Errorf("no route %+v", want)
+			}
+		}
+		for _, r := range k.routes {
+			if r.Table == DefaultBase && r.Link != "careof0" && !r.Unreachable {
+				t.Errorf("the home address leaves by %+v", r)
+			}
+		}
+		if !slices.Contains(k.addresses, homeHost) {
+			t.Error("the home address is not on the device")
+		}
+	}
+	closed()
+	do(t, keeper.Put(away(all)))
+	closed()
+	do(t, keeper.Uplink(engine.Link{Name: "wlan0"}))
+	closed()
+	do(t, keeper.Delete("home"))
+	do(t, keeper.Reconcile())
+	closed()
+	if k.sysctls["net/ipv4/conf/wlan0/arp_ignore"] != "1" {
+		t.Error("the node would answer ARP for its home address on a foreign link")
+	}
+}
+
+// A full tunnel takes new flows, leaves connected networks and the uplink's own
+// packets alone, and blocks IPv6; a partial one takes its prefixes only.
+func TestWhatGoesThroughTheTunnel(t *testing.T) {
+	k := newFake()
+	keeper := mobile(t, k)
+	do(t, keeper.Put(away(all)))
+	want := []Rule{
+		{Priority: DefaultBase + ruleUplink, From: netip.MustParsePrefix("192.168.8.100/32"), Table: DefaultBase + tableUplinks},
+		{Priority: DefaultBase + ruleMark, Mark: 0x434, Table: mainTable},
+		{Priority: DefaultBase + ruleFromHome, From: homeHost, Table: DefaultBase},
+		{Priority: DefaultBase + ruleConnected, Table: mainTable, NoDefault: true},
+		{Priority: DefaultBase + ruleConnected, IPv6: true, Table: mainTable, NoDefault: true},
+		{Priority: DefaultBase + ruleRoutes, Table: DefaultBase},
+		{Priority: DefaultBase + ruleRoutes, IPv6: true, Table: DefaultBase + tableNowhere},
+	}
+	equal := cmp.Options{cmpopts.EquateComparable(netip.Prefix{}), cmpopts.SortSlices(func(a, b Rule) bool { return compareRules(a, b) < 0 })}
+	if diff := cmp.Diff(want, k.rules, equal); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+	if s := keeper.Status(); s.IPv6 != "blocked" {
+		t.Errorf("status says IPv6 is %s", s.IPv6)
+	}
+	ten := netip.MustParsePrefix("10.0.0.0/8")
+	do(t, keeper.Put(away(ten)))
+	if !slices.Contains(k.rules, Rule{Priority: DefaultBase + ruleRoutes, To: ten, Table: DefaultBase}) ||
+		slices.Contains(k.rules, Rule{Priority: DefaultBase + ruleRoutes, Table: DefaultBase}) {
+		t.Errorf("rules of a partial tunnel: %+v", k.rules)
+	}
+	if s := keeper.Status(); s.IPv6 != "open" {
+		t.Errorf("status says IPv6 is %s", s.IPv6)
+	}
+}
+
+// At home the home address speaks over the home link, and nothing is captured.
+func TestAtHome(t *testing.T) {
+	k := newFake()
+	keeper := mobile(t, k)
+	do(t, keeper.Put(away(all)))
+	e := away(all)
+	e.HomeLink = "wlan0"
+	do(t, keeper.Put(e))
+	for _, r := range k.routes {
+		if r.Table == DefaultBase && r.Link == "careof0" {
+			t.Errorf("at home, and still %+v", r)
+		}
+	}
+	if !slices.Contains(k.routes, Route{Table: DefaultBase, Dst: all, Via: netip.MustParseAddr("192.168.8.1"), Link: "wlan0", Src: homeAddr, Metric: 600}) {
+		t.Errorf("no way over the home link in %+v", k.routes)
+	}
+	for _, r := range k.rules {
+		if r.Priority == DefaultBase+ruleRoutes {
+			t.Errorf("at home, and still %+v", r)
+		}
+	}
+	if k.sysctls["net/ipv4/conf/wlan0/arp_ignore"] != "0" {
+		t.Error("the node does not answer ARP for its home address at home")
+	}
+}
+
+// Whatever a killed process left, at any point, the next one ends in the same
+// state as a fresh start; and a second reconciliation changes nothing.
+func TestReconcileAfterAKill(t *testing.T) {
+	run := func(k *fakeKernel) {
+		keeper := mobile(t, k)
+		do(t, keeper.Put(away(all)))
+		do(t, keeper.Reconcile())
+	}
+	fresh := newFake()
+	run(fresh)
+	want := state{fresh.addresses, fresh.routes, fresh.rules}.sorted()
+	foreign := Route{Table: mainTable, Dst: netip.MustParsePrefix("172.16.0.0/12"), Link: "eth9"}
+
+	for kill := range fresh.changes + 1 {
+		k := newFake()
+		k.routes = []Route{
+			foreign, // another device's: another daemon's
+			{Table: mainTable, Dst: netip.MustParsePrefix("10.77.0.1/32"), Link: "careof0"},
+			{Table: DefaultBase + 7, Dst: all, Link: "careof0"},
+		}
+		k.rules = []Rule{{Priority: DefaultBase + ruleFromHome, From: netip.MustParsePrefix("10.77.0.1/32"), Table: DefaultBase + 7}}
+		k.addresses = []netip.Prefix{netip.MustParsePrefix("10.77.0.1/32")}
+		// The first life ends after so many changes.
+		left := kill
+		func() {
+			defer func() { recover() }()
+			dying := &dyingKernel{k, &left}
+			c := Config{Device: "careof0", Kernel: dying, HomeAddresses: []netip.Addr{homeAddr}, Uplinks: []string{"wlan0"}, Mark: 0x434}
+			if keeper, err := New(c); err == nil {
+				keeper.Put(away(all))
+				keeper.Reconcile()
+			}
+		}()
+		run(k)
+		got := state{k.addresses, remove(k.routes, foreign), k.rules}.sorted()
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(state{}), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
+			t.Fatalf("killed after %d changes (-want +got):\n%s", kill, diff)
+		}
+		if !slices.Contains(k.routes, foreign) {
+			t.Fatalf("somebody else's route was removed")
+		}
+		before := k.changes
+		keeper := mobile(t, k)
+		do(t, keeper.Put(away(all)))
+		do(t, keeper.Reconcile())
+		if k.changes != before {
+			t.Fatalf("%d changes where nothing was to do", k.changes-before)
+		}
+	}
+}
+
+// dyingKernel panics, as a killed process ends, when its changes are used up.
+type dyingKernel struct {
+	*fakeKernel
+	left *int
+}
+
+func (d *dyingKernel) tick() {
+	if *d.left == 0 {
+		panic("killed")
+	}
+	*d.left--
+}
+func (d *dyingKernel) AddRoute(r Route) error { d.tick(); return d.fakeKernel.AddRoute(r) }
+func (d *dyingKernel) DelRoute(r Route) error { d.tick(); return d.fakeKernel.DelRoute(r) }
+func (d *dyingKernel) AddRule(r Rule) error   { d.tick(); return d.fakeKernel.AddRule(r) }
+func (d *dyingKernel) DelRule(r Rule) error   { d.tick(); return d.fakeKernel.DelRule(r) }
+func (d *dyingKernel) AddAddress(l string, a netip.Prefix) error {
+	d.tick()
+	return d.fakeKernel.AddAddress(l, a)
+}
+func (d *dyingKernel) DelAddress(l string, a netip.Prefix) error {
+	d.tick()
+	return d.fakeKernel.DelAddress(l, a)
+}
+
+// A home agent: virtual networks lead to the device always, a node of a real
+// one, or a mobile network, while it is bound.
+func TestHomeAgent(t *testing.T) {
+	k := newFake()
+	virtual := netip.MustParsePrefix("10.10.0.0/24")
+	keeper := open(t, k, Config{HomeNetworks: []netip.Prefix{virtual}, HomeLinks: []string{"lan0"}, Forward: true,
+		Identities: []netip.Addr{netip.MustParseAddr("198.51.100.1")}})
+	if k.sysctls["net/ipv4/ip_forward"] != "1" || k.sysctls["net/ipv4/neigh/lan0/proxy_delay"] != "0" || k.sysctls["net/ipv4/conf/careof0/rp_filter"] != "2" {
+		t.Errorf("sysctls %v", k.sysctls)
+	}
+	if !slices.Contains(k.addresses, netip.MustParsePrefix("198.51.100.1/32")) {
+		t.Error("the identity is not on the device")
+	}
+	before := k.changes
+	do(t, keeper.Put(forward.Entry{Key: "a", Role: forward.HomeAgent, Inner: homeHost}))
+	if k.changes != before {
+		t.Error("a node of a virtual network needed a route")
+	}
+	real := netip.MustParsePrefix("10.20.0.9/32")
+	e := forward.Entry{Key: "b", Role: forward.HomeAgent, Inner: real, Intercept: "lan0"}
+	do(t, keeper.Put(e))
+	do(t, keeper.Put(e))
+	route := Route{Table: mainTable, Dst: real, Link: "careof0"}
+	if !slices.Contains(k.routes, route) {
+		t.Errorf("no route to %v", real)
+	}
+	do(t, keeper.Reconcile())
+	do(t, keeper.Delete("b"))
+	do(t, keeper.Delete("b"))
+	if slices.Contains(k.routes, route) {
+		t.Error("the route outlives the binding")
+	}
+	do(t, keeper.Withdraw())
+	if len(k.routes)+len(k.rules)+len(k.addresses) != 0 {
+		t.Errorf("left: %v %v %v", k.routes, k.rules, k.addresses)
+	}
+}
+
+// What the kernel refuses is an error, and the next reconciliation repairs it.
+func TestAFailureIsRepaired(t *testing.T) {
+	k := newFake()
+	keeper := mobile(t, k)
+	k.fail = errors.New("no memory")
+	if err := keeper.Put(away(all)); err == nil {
+		t.Error("no error")
+	}
+	do(t, keeper.Reconcile())
+	if got := (state{k.addresses, k.routes, k.rules}).sorted(); !cmp.Equal(got, keeper.desired(), cmp.AllowUnexported(state{}), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})) {
+		t.Errorf("have %+v", got)
+	}
+}
+
+func TestDeviceMTU(t *testing.T) {
+	for _, c := range []struct {
+		underlays []int
+		kinds     []encap.Kind
+		want      int
+	}{
+		{nil, []encap.Kind{encap.IPIP}, 1480},
+		{[]int{1500, 1400}, []encap.Kind{encap.IPIP, encap.UDP}, 1368},
+		{[]int{1500}, []encap.Kind{encap.GRE}, 1472},
+		{[]int{500}, []encap.Kind{encap.UDP}, 576},
+		{[]int{65536}, []encap.Kind{encap.IPIP}, maxDeviceMTU},
+	} {
+		if got := DeviceMTU(c.underlays, c.kinds); got != c.want {
+			t.Errorf("%v %v: %d, want %d", c.underlays, c.kinds, got, c.want)
+		}
+	}
+}
