@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -68,6 +69,7 @@ type Host struct {
 	intercepted map[forward.Key]interception
 	underlays   map[string]int // MTU by link
 	mtu         int
+	closed      bool
 }
 
 type interception struct {
@@ -144,6 +146,9 @@ func (h *Host) Tunnels() *tun.Plane { return h.packets }
 func (h *Host) Apply(ctx context.Context, changes []forward.Change) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.closed {
+		return net.ErrClosed
+	}
 	for len(changes) > 0 {
 		// Refreshes concern nothing but the tunnels, and come in great numbers.
 		n := 0
@@ -279,6 +284,9 @@ func (h *Host) LinkChanged(l engine.Link) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.closed {
+		return net.ErrClosed
+	}
 	uplink := slices.Contains(h.c.Uplinks, l.Name)
 	if len(h.c.Uplinks) == 0 || uplink {
 		if l.Gone || !l.Up {
@@ -316,6 +324,9 @@ func (h *Host) Neighbour(link string, a netip.Addr) (forward.HardwareAddr, error
 func (h *Host) Reconcile() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.closed {
+		return net.ErrClosed
+	}
 	_, err := h.firewall.Reconcile()
 	return errors.Join(err, h.routes.Reconcile(), h.reconcileProxies())
 }
@@ -373,6 +384,9 @@ func (h *Host) Status() Status {
 func (h *Host) Withdraw() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.closed {
+		return net.ErrClosed
+	}
 	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(h.intercepted)) {
 		errs = append(errs, h.release(key, h.intercepted[key]))
@@ -382,6 +396,12 @@ func (h *Host) Withdraw() error {
 
 // Close implements [forward.Plane].
 func (h *Host) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil
+	}
+	h.closed = true
 	var errs []error
 	if h.packets != nil {
 		errs = append(errs, h.packets.Close())

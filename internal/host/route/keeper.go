@@ -54,7 +54,8 @@ type Keeper struct {
 	mu         sync.Mutex
 	kernel     Kernel
 	hasIPv6    bool
-	settled    bool // stale things may be removed
+	settled    bool // everything stale may be removed
+	moved      bool // what is stale on the mobile side may
 	installed  state
 	agent      map[forward.Key]Route         // home agent: routes of entries outside of HomeNetworks
 	mobile     map[forward.Key]forward.Entry // mobile node
@@ -155,6 +156,7 @@ func (k *Keeper) Put(e forward.Entry) error {
 		e.Routes = slices.Clone(e.Routes)
 		e.Tunnels = nil
 		k.mobile[e.Key] = e
+		k.moved = true
 		return k.refresh()
 	}
 	return nil
@@ -292,7 +294,7 @@ func (k *Keeper) sync() error {
 		each(missing(want.routes, have.routes, compareRoutes), k.kernel.AddRoute),
 		each(missing(want.rules, have.rules, compareRules), k.kernel.AddRule),
 	)
-	if k.settled || len(k.mobile) > 0 {
+	if k.settled || k.moved {
 		stale := missing(have.routes, want.routes, compareRoutes)
 		if !k.settled {
 			// Routes of a home agent's entries that are still to be put.

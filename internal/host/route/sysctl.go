@@ -39,10 +39,9 @@ func (k *Keeper) sysctls() error {
 	k.set("net/ipv6/conf/"+k.c.Device+"/disable_ipv6", "1", false)
 	for _, link := range k.c.HomeLinks {
 		// The kernel waits up to 0.8 s before it answers for others, in case
-		// the node itself is there. It is not.
-		if err := k.set("net/ipv4/neigh/"+link+"/proxy_delay", "0", true); err != nil {
-			return err
-		}
+		// the node itself is there. It is not. (A user namespace has no such
+		// setting; there the wait remains.)
+		k.set("net/ipv4/neigh/"+link+"/proxy_delay", "0", false)
 	}
 	if !k.c.Forward {
 		v, err := k.kernel.Sysctl("net/ipv4/ip_forward")

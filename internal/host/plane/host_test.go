@@ -1,0 +1,450 @@
+package plane_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/host/plane"
+	"careof/internal/host/plane/nstest"
+	"careof/internal/host/route"
+	"careof/internal/host/sock"
+	"careof/wire/encap"
+)
+
+// The scene: a home agent between the Internet and a home link with a
+// neighbour on it, and a mobile node with two uplinks.
+//
+//	cn 10.9.0.2 --- r --- 192.0.2.1 ha 10.20.0.1 --- lan --- 10.20.0.9 neighbour
+//	                |
+//	                +---- 198.51.100.10 mn (eth0, preferred)
+//	                +---- 203.0.113.10 mn (eth1)
+//
+// Node 10.20.0.5 is at home on lan, 10.10.0.0/24 is a virtual home network.
+type scene struct {
+	cn, r, ha, neighbour, mn *nstest.Node
+	agent, mobile            *plane.Host
+	agentSet, mobileSet      *sock.Set
+}
+
+var (
+	all       = netip.MustParsePrefix("0.0.0.0/0")
+	haAddr    = netip.MustParseAddr("192.0.2.1")
+	cnAddr    = netip.MustParseAddr("10.9.0.2")
+	careOf    = []netip.Addr{netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("203.0.113.10")}
+	gateway   = []netip.Addr{netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("203.0.113.2")}
+	uplinks   = []string{"eth0", "eth1"}
+	homeAddr  = netip.MustParseAddr("10.20.0.5")
+	neighbour = netip.MustParseAddr("10.20.0.9")
+)
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	s := &scene{cn: nstest.New(t, "cn"), r: nstest.New(t, "r"), ha: nstest.New(t, "ha"), neighbour: nstest.New(t, "neighbour"), mn: nstest.New(t, "mn")}
+	nstest.Join(t, s.cn, "eth0", s.r, "cn", 1500)
+	nstest.Join(t, s.ha, "wan0", s.r, "ha", 1500)
+	nstest.Join(t, s.ha, "lan0", s.neighbour, "eth0", 1500)
+	nstest.Join(t, s.mn, "eth0", s.r, "mn0", 1500)
+	nstest.Join(t, s.mn, "eth1", s.r, "mn1", 1500)
+	s.cn.Address("eth0", "10.9.0.2/24")
+	s.cn.Route("0.0.0.0/0", "10.9.0.1", "", "")
+	s.r.Address("cn", "10.9.0.1/24")
+	s.r.Address("ha", "192.0.2.2/24")
+	s.r.Address("mn0", "198.51.100.2/24")
+	s.r.Address("mn1", "203.0.113.2/24")
+	s.r.Route("10.20.0.0/24", "192.0.2.1", "", "")
+	s.r.Sysctl("net/ipv4/ip_forward", 1)
+	s.ha.Address("wan0", "192.0.2.1/24")
+	s.ha.Address("lan0", "10.20.0.1/24")
+	s.ha.Route("0.0.0.0/0", "192.0.2.2", "", "")
+	s.neighbour.Address("eth0", "10.20.0.9/24")
+	s.neighbour.Route("0.0.0.0/0", "10.20.0.1", "", "")
+	s.mn.Address("eth0", "198.51.100.10/24")
+	s.mn.Address("eth1", "203.0.113.10/24")
+	// As DHCP clients do it: a default route for each, by preference.
+	for i, link := range uplinks {
+		r := s.mn.HostRoute("0.0.0.0/0")
+		r.Gw, r.LinkIndex, r.Priority = gateway[i].AsSlice(), s.mn.Link(link).Attrs().Index, 100*(i+1)
+		if err := s.mn.H.RouteAdd(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.agent, s.agentSet = openHost(t, s.ha, agentConfig())
+	s.mobile, s.mobileSet = openHost(t, s.mn, mobileConfig())
+	s.ha.Do(func() { check(t, s.agentSet.Listen(netip.AddrPortFrom(haAddr, encap.Port))) })
+	for i := range uplinks {
+		s.mn.Do(func() { check(t, s.mobileSet.Listen(netip.AddrPortFrom(careOf[i], 40000))) })
+	}
+	s.linksUp(t)
+	return s
+}
+
+func agentConfig() plane.Config {
+	return plane.Config{
+		HomeNetworks: []plane.Network{{Prefix: netip.MustParsePrefix("10.20.0.0/24"), Link: "lan0"}, {Prefix: netip.MustParsePrefix("10.10.0.0/24")}},
+		Forward:      true,
+	}
+}
+
+func mobileConfig() plane.Config {
+	return plane.Config{HomeAddresses: []netip.Addr{homeAddr}, Uplinks: uplinks, Mark: 0x434}
+}
+
+func openHost(t *testing.T, n *nstest.Node, c plane.Config) (h *plane.Host, set *sock.Set) {
+	t.Helper()
+	n.Do(func() {
+		set = sock.New(sock.Receiver{
+			Signal: func(engine.Packet) {},
+			Data:   func(d []sock.Data) { h.Tunnels().Deliver(d) },
+		}, c.Mark)
+		c.Datagrams = set
+		var err error
+		if h, err = plane.Open(c); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		set.Close()
+		if err := h.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return h, set
+}
+
+func (s *scene) linksUp(t *testing.T) {
+	t.Helper()
+	for i, link := range uplinks {
+		check(t, s.mobile.LinkChanged(engine.Link{
+			Name: link, Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.PrefixFrom(careOf[i], 24)}, Gateways: gateway[i : i+1],
+		}))
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// register binds the home address through an uplink, at both ends.
+func (s *scene) register(t *testing.T, uplink int, kind encap.Kind) {
+	t.Helper()
+	mn, ha := netip.AddrPortFrom(careOf[uplink], 40000), netip.AddrPortFrom(haAddr, encap.Port)
+	apply(t, s.mobile, forward.Change{Op: forward.Put, Entry: forward.Entry{
+		Key: "home", Role: forward.MobileNode, Inner: netip.PrefixFrom(homeAddr, 32), Routes: []netip.Prefix{all},
+		Tunnels: []forward.Tunnel{{Local: mn, Peer: ha, Link: uplinks[uplink], Encap: kind}},
+	}})
+	apply(t, s.agent, forward.Change{Op: forward.Put, Entry: forward.Entry{
+		Key: "mn", Role: forward.HomeAgent, Inner: netip.PrefixFrom(homeAddr, 32), Intercept: "lan0",
+		Tunnels: []forward.Tunnel{{Local: ha, Peer: mn, Encap: kind}},
+	}})
+}
+
+func apply(t *testing.T, p forward.Plane, changes ...forward.Change) {
+	t.Helper()
+	if err := p.Apply(context.Background(), changes); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// talk exchanges a megabyte over TCP and returns the address that the
+// listener saw.
+func talk(t *testing.T, from *nstest.Node, source netip.Addr, to *nstest.Node, dst netip.Addr) (seen netip.Addr) {
+	t.Helper()
+	const octets = 1 << 20
+	var l net.Listener
+	to.Do(func() {
+		var err error
+		if l, err = net.Listen("tcp4", netip.AddrPortFrom(dst, 0).String()); err != nil {
+			t.Error(err)
+		}
+	})
+	defer l.Close()
+	got := make(chan int64, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			got <- -1
+			return
+		}
+		defer c.Close()
+		seen = c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		n, _ := io.Copy(io.Discard, c)
+		got <- n
+	}()
+	from.Do(func() {
+		d := net.Dialer{Timeout: 3 * time.Second}
+		if source.IsValid() {
+			d.LocalAddr = &net.TCPAddr{IP: source.AsSlice()}
+		}
+		c, err := d.Dial("tcp4", l.Addr().String())
+		if err != nil {
+			t.Error(err)
+			l.Close()
+			return
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		_, err = c.Write(make([]byte, octets))
+		check(t, err)
+	})
+	if n := <-got; n != octets {
+		t.Fatalf("%d octets arrived", n)
+	}
+	return seen
+}
+
+// speaks sends a few datagrams from an address of a node.
+func speaks(t *testing.T, n *nstest.Node, source, dst netip.Addr) {
+	t.Helper()
+	n.Do(func() {
+		c, err := net.ListenPacket("udp4", netip.AddrPortFrom(source, 0).String())
+		if err != nil {
+			return // the address is gone: even better
+		}
+		defer c.Close()
+		for range 5 {
+			c.WriteTo([]byte("x"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(dst, 9)))
+		}
+	})
+}
+
+// from counts what a link has seen of an address.
+func from(next func() []byte, a netip.Addr) (n int) {
+	for p := next(); p != nil; p = next() {
+		if len(p) >= 20 && p[0]>>4 == 4 && netip.AddrFrom4([4]byte(p[12:16])) == a {
+			n++
+		}
+	}
+	return n
+}
+
+// New flows of the mobile node take the home address and the tunnel, over the
+// uplink that was registered even when the host prefers another; the local
+// network stays reachable directly, and neighbours at home reach the node.
+//
+//rfc:5944#4.1
+//rfc:5944#4.6
+func TestAwayFromHome(t *testing.T) {
+	s := newScene(t)
+	for _, kind := range []encap.Kind{encap.UDP, encap.IPIP} {
+		for _, uplink := range []int{0, 1} {
+			s.register(t, uplink, kind)
+			direct := s.mn.Packets(uplinks[0])
+			if seen := talk(t, s.mn, netip.Addr{}, s.cn, cnAddr); seen != homeAddr {
+				t.Errorf("%v over uplink %d: the correspondent node sees %v, want the home address", kind, uplink, seen)
+			}
+			if n := from(direct, homeAddr); n != 0 {
+				t.Errorf("%v: %d packets of the home address left in the clear", kind, n)
+			}
+			if seen := talk(t, s.cn, netip.Addr{}, s.mn, homeAddr); seen != cnAddr {
+				t.Errorf("the node sees %v", seen)
+			}
+			if seen := talk(t, s.neighbour, netip.Addr{}, s.mn, homeAddr); seen != neighbour {
+				t.Errorf("the node sees its neighbour at home as %v", seen)
+			}
+			for i, gw := range gateway {
+				if seen := talk(t, s.mn, netip.Addr{}, s.r, gw); seen != careOf[i] {
+					t.Errorf("on its own link %d the node speaks as %v, want the care-of address", i, seen)
+				}
+			}
+			via := s.mn.Packets(uplinks[uplink])
+			speaks(t, s.mn, careOf[uplink], cnAddr)
+			if from(via, careOf[uplink]) < 5 {
+				t.Errorf("packets from care-of address %d do not leave by its link", uplink)
+			}
+		}
+	}
+	if s.agent.Counters("mn").SentPackets == 0 || s.mobile.Use("home").Received.IsZero() {
+		t.Error("nothing was counted")
+	}
+}
+
+// Whatever happens to registration and links, packets of the home address do
+// not leave in the clear (threat T24).
+func TestFailClosed(t *testing.T) {
+	s := newScene(t)
+	links := []func() []byte{s.mn.Packets("eth0"), s.mn.Packets("eth1")}
+	silent := func(when string) {
+		t.Helper()
+		for _, dst := range []netip.Addr{cnAddr, gateway[0], neighbour} {
+			speaks(t, s.mn, homeAddr, dst)
+		}
+		for i, l := range links {
+			if n := from(l, homeAddr); n != 0 {
+				t.Errorf("%s: %d packets on %s", when, n, uplinks[i])
+			}
+		}
+	}
+	silent("before the first registration")
+	s.register(t, 0, encap.UDP)
+	silent("registered") // in the tunnel, and so not from the home address
+	apply(t, s.mobile, forward.Change{Op: forward.Put, Entry: forward.Entry{
+		Key: "home", Role: forward.MobileNode, Inner: netip.PrefixFrom(homeAddr, 32), Routes: []netip.Prefix{all}}})
+	silent("registration lost")
+	apply(t, s.mobile, forward.Change{Op: forward.Delete, Entry: forward.Entry{Key: "home"}})
+	check(t, s.mobile.Reconcile())
+	silent("deregistered")
+	check(t, s.mobile.Close())
+	silent("the daemon is dead")
+	if err := s.mn.H.LinkDel(s.mn.Link("careof0")); err != nil {
+		t.Fatal(err)
+	}
+	silent("the device is gone")
+}
+
+// IPv6 does not pass beside a full tunnel that carries IPv4 only, and does
+// again when the tunnel is gone.
+func TestIPv6DoesNotLeak(t *testing.T) {
+	s := newScene(t)
+	if s.mobile.Status().Routes.IPv6 == "absent" {
+		t.Skip("the kernel has no IPv6")
+	}
+	s.mn.Address("eth0", "2001:db8:1::10/64")
+	s.mn.Route("::/0", "2001:db8:1::2", "eth0", "")
+	leaks := func() bool {
+		_, err := s.mn.H.RouteGet(net.ParseIP("2001:db8:9::9"))
+		if err != nil && !errors.Is(err, unix.EHOSTUNREACH) && !errors.Is(err, unix.ENETUNREACH) {
+			t.Error(err)
+		}
+		return err == nil
+	}
+	if !leaks() {
+		t.Fatal("IPv6 has no way even without a tunnel: this test shows nothing")
+	}
+	s.register(t, 0, encap.UDP)
+	if leaks() {
+		t.Error("IPv6 passes beside the tunnel")
+	}
+	if got := s.mobile.Status().Routes.IPv6; got != "blocked" {
+		t.Errorf("status says %q", got)
+	}
+	if _, err := s.mn.H.RouteGet(net.ParseIP("2001:db8:1::77")); err != nil {
+		t.Errorf("the local network is blocked too: %v", err)
+	}
+	apply(t, s.mobile, forward.Change{Op: forward.Delete, Entry: forward.Entry{Key: "home"}})
+	if !leaks() {
+		t.Error("IPv6 is blocked for ever")
+	}
+}
+
+// A node that returns home: the home agent stops answering for it, then tells
+// everybody where it is.
+//
+//rfc:5944#4.6
+func TestReturningHome(t *testing.T) {
+	s := newScene(t)
+	s.register(t, 0, encap.UDP)
+	seen := s.neighbour.Packets("eth0")
+	hw := forward.HardwareAddr{2, 0, 0, 0, 0, 5}
+	apply(t, s.agent, forward.Change{Op: forward.Delete, ReturnedTo: hw,
+		Entry: forward.Entry{Key: "mn", Role: forward.HomeAgent, Inner: netip.PrefixFrom(homeAddr, 32), Intercept: "lan0"}})
+	announced := false
+	for p := seen(); p != nil; p = seen() {
+		if len(p) >= 28 && p[7] == 1 && netip.AddrFrom4([4]byte(p[14:18])) == homeAddr {
+			announced = true
+			if got := forward.HardwareAddr(p[8:14]); got != hw {
+				t.Errorf("announced at %v", got)
+			}
+		}
+	}
+	if !announced {
+		t.Error("no gratuitous ARP for the node")
+	}
+	list, err := s.ha.H.NeighProxyList(s.ha.Link("lan0").Attrs().Index, unix.AF_INET)
+	if err != nil || len(list) != 0 {
+		t.Errorf("the home agent still answers for %v, %v", list, err)
+	}
+}
+
+// A daemon that is killed leaves its kernel state, and the next one makes it
+// right: with the same entries nothing changes on the way, with others nothing
+// stale is left.
+func TestRestartAfterAKill(t *testing.T) {
+	s := newScene(t)
+	s.register(t, 0, encap.UDP)
+	stranger := netip.MustParseAddr("10.20.0.77")
+	var index int
+	index = s.ha.Link("lan0").Attrs().Index
+	proxied := func() (out []netip.Addr) {
+		list, err := s.ha.H.NeighProxyList(index, unix.AF_INET)
+		check(t, err)
+		for _, n := range list {
+			a, _ := netip.AddrFromSlice(n.IP)
+			out = append(out, a.Unmap())
+		}
+		slices.SortFunc(out, netip.Addr.Compare)
+		return out
+	}
+	rules := func() int {
+		list, err := s.mn.H.RuleList(unix.AF_INET)
+		check(t, err)
+		n := 0
+		for _, r := range list {
+			if r.Protocol == route.Protocol {
+				n++
+			}
+		}
+		return n
+	}
+	// What an even earlier life left behind.
+	check(t, s.ha.H.NeighSet(&netlink.Neigh{LinkIndex: index, Family: unix.AF_INET, Flags: netlink.NTF_PROXY, State: netlink.NUD_PERMANENT, IP: stranger.AsSlice()}))
+	stale := s.ha.HostRoute("10.20.0.77/32")
+	stale.LinkIndex, stale.Protocol, stale.Scope = s.ha.Link("careof0").Attrs().Index, route.Protocol, netlink.SCOPE_LINK
+	check(t, s.ha.H.RouteAdd(stale))
+
+	had := rules()
+	s.agentSet.Close()
+	s.mobileSet.Close()
+	check(t, s.agent.Close())
+	check(t, s.mobile.Close())
+	if got := rules(); got != had || had == 0 {
+		t.Fatalf("%d rules after the end, %d before", got, had)
+	}
+	s.agent, s.agentSet = openHost(t, s.ha, agentConfig())
+	s.mobile, s.mobileSet = openHost(t, s.mn, mobileConfig())
+	s.ha.Do(func() { check(t, s.agentSet.Listen(netip.AddrPortFrom(haAddr, encap.Port))) })
+	s.mn.Do(func() { check(t, s.mobileSet.Listen(netip.AddrPortFrom(careOf[0], 40000))) })
+	s.linksUp(t)
+	s.register(t, 0, encap.UDP)
+	if got := proxied(); !slices.Equal(got, []netip.Addr{homeAddr, stranger}) {
+		t.Errorf("before reconciliation the agent answers for %v", got)
+	}
+	check(t, s.agent.Reconcile())
+	check(t, s.mobile.Reconcile())
+	if got := rules(); got != had {
+		t.Errorf("%d rules, want %d as before", got, had)
+	}
+	if got := proxied(); !slices.Equal(got, []netip.Addr{homeAddr}) {
+		t.Errorf("the agent answers for %v", got)
+	}
+	if err := s.ha.H.RouteDel(stale); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("the stale route was still there: %v", err)
+	}
+	if seen := talk(t, s.mn, netip.Addr{}, s.cn, cnAddr); seen != homeAddr {
+		t.Errorf("the correspondent node sees %v", seen)
+	}
+	talk(t, s.neighbour, netip.Addr{}, s.mn, homeAddr)
+
+	check(t, s.mobile.Withdraw())
+	check(t, s.agent.Withdraw())
+	if got := rules(); got != 0 {
+		t.Errorf("%d rules are left after withdrawal", got)
+	}
+	if got := proxied(); len(got) != 0 {
+		t.Errorf("the agent answers for %v after withdrawal", got)
+	}
+}
