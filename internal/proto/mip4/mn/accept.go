@@ -21,7 +21,7 @@ func (n *Node) accept(x *Response) {
 	if u := n.uplinks[r.Key.Link]; u != nil && !x.Sent.repeated {
 		u.measure(took)
 	}
-	n.clock(r.Key.HomeAgent).accept(r.association.Replay(), n.now, x.Sent, x.Reply.Identification)
+	n.clock(r.Key.HomeAgent).accept(r.association.Replay(), n.now, x.Sent)
 	n.saveClock(r.Key.HomeAgent)
 	if x.Sent.Purpose != Register {
 		n.ended(x)

@@ -67,12 +67,6 @@ func (r *roster) current() (candidateAgent, bool) {
 	return list[r.index%len(list)], true
 }
 
-// discovering says that the home agent's address is not known yet.
-func (r *roster) discovering() bool {
-	a, ok := r.current()
-	return ok && a.discover
-}
-
 // next goes to the next home agent, and says whether it is another one.
 func (r *roster) next() bool {
 	before, _ := r.current()
@@ -93,10 +87,14 @@ func (r *roster) adopt(address netip.Addr, association *assoc.Association) {
 }
 
 // failed goes to the next home agent when the present one does not answer or
-// refuses, and has names resolved again: the address may have changed.
+// refuses, and has names resolved again: the address may have changed. While
+// a registration is live, it must be the one that is not answered.
 func (n *Node) failed(r *Registration) {
 	agent, ok := n.roster.current()
-	if !ok || agent.address != r.Key.HomeAgent || n.active != nil && n.active.live {
+	if !ok || agent.address != r.Key.HomeAgent {
+		return
+	}
+	if a := n.active; a != nil && a.live && (a.try == nil || a.try.transmissions < failedAfter) {
 		return
 	}
 	n.resolve()
@@ -104,7 +102,7 @@ func (n *Node) failed(r *Registration) {
 		return
 	}
 	for _, o := range n.registrations() {
-		if o.Key.HomeAgent == agent.address && o.try != nil {
+		if o.Key.HomeAgent == agent.address && o.try != nil && o != n.active {
 			o.giveUp()
 		}
 	}

@@ -224,3 +224,60 @@ func TestLinkGone(t *testing.T) {
 		t.Errorf("notes %v", r.notes)
 	}
 }
+
+// A live registration at a home agent that falls silent is replaced by one at
+// the next home agent before it ends, and released when the old one is back.
+func TestHomeAgentFallsSilent(t *testing.T) {
+	cfg := config(t)
+	cfg.HomeAgents = append(cfg.HomeAgents, mn.HomeAgent{Address: secondAgent})
+	r := newRig(t, cfg)
+	silent := false
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		if s.Dst.Addr() == homeAgent && silent {
+			return nil
+		}
+		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+	}
+	r.up("wlan0", wifiAddress)
+	r.run(time.Second)
+	silent = true
+	r.run(10 * time.Minute)
+	if s := r.status(); s.State != "registered" || s.HomeAgent != secondAgent || r.count(note.Lost) != 0 {
+		t.Errorf("%s at %v", s.State, s.HomeAgent)
+	}
+	released := false
+	for _, q := range r.requests {
+		released = released || q.Dst.Addr() == homeAgent && q.request.Lifetime == 0 && q.request.CareOfAddress == wifiAddress
+	}
+	if !released {
+		t.Error("the old home agent was not told")
+	}
+}
+
+// A home address that was given for the NAI and is not served any more is
+// given up for another.
+//
+//rfc:2794#3
+func TestAnotherHomeAddress(t *testing.T) {
+	cfg := config(t)
+	cfg.HomeAddress, cfg.NAI = netip.Addr{}, "van7@fleet.example"
+	r := newRig(t, cfg)
+	given := homeAddress
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		q := r.last().request
+		if !q.HomeAddress.IsUnspecified() && q.HomeAddress != given {
+			return []engine.Packet{r.reply(s, answer{code: 129})}
+		}
+		return []engine.Packet{r.reply(s, answer{lifetime: -1, change: func(p *mip4.RegistrationReply) { p.HomeAddress = given }})}
+	}
+	r.up("wlan0", wifiAddress)
+	r.run(time.Second)
+	given = given.Next()
+	r.lose("wlan0")
+	r.run(11 * time.Minute) // the registration runs out
+	r.up("wlan0", wifiAddress)
+	r.run(time.Second)
+	if r.node.HomeAddress() != given || len(r.entries) != 1 || r.tunnels() != "wlan0 ipip both" {
+		t.Errorf("home address %v, entries %v", r.node.HomeAddress(), r.entries)
+	}
+}

@@ -2,6 +2,7 @@ package mn
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"careof/internal/core/engine"
@@ -75,32 +76,47 @@ func (n *Node) pause(r *Registration) {
 // mismatch handles code 133: "the Identification field in the Registration
 // Reply will contain a value that allows the mobile node to synchronize with
 // the home agent". It has been authenticated, and its low half is that of a
-// pending request. One that a later request overtook says nothing about the
-// present clock: the request is only sent again.
+// pending request.
+//
+// One that a later request overtook says nothing about the present clock: its
+// request is only sent again, and when the later one is still unanswered, not
+// before that tells whether the clock is right.
 //
 //rfc:5944#3.6.2.3
 //rfc:5944#5.7.1
 //rfc:5944#5.7.2
 func (n *Node) mismatch(x *Response) {
 	r := x.Registration
-	if n.overtaken(r.Key.HomeAgent, x.Sent) {
-		// The attempt has sent a further request already, or sends one now.
-		if len(r.pending) == 0 || !r.pending[len(r.pending)-1].after(x.Sent) {
-			x.Retry = true
-		} else {
-			x.Why = overtakenWhy
+	seq := n.clock(r.Key.HomeAgent)
+	if seq.overtook(x.Sent) {
+		x.Retry = !n.waiting(r.Key.HomeAgent, x.Sent)
+		if !x.Retry && r.try != nil {
+			r.try.deferred = true
 		}
 		return
 	}
-	n.clock(r.Key.HomeAgent).resynchronise(r.association.Replay(), n.now, x.Reply.Identification)
+	seq.resynchronise(r.association.Replay(), n.now, x.Reply.Identification)
 	n.saveClock(r.Key.HomeAgent)
 	n.Tell(n.noteOf(r, note.Note{Kind: note.Resync, Level: note.Info, Identification: x.Reply.Identification}))
 	x.Retry = true
+	for _, o := range n.registrations() {
+		// One that is preferred goes after this one, to replace it; of the
+		// others there is no need, since this path answers.
+		if o != r && o.try != nil && o.try.deferred && o.Key.HomeAgent == r.Key.HomeAgent && n.rank(o) < n.rank(r) {
+			o.try.deferred, o.try.octets = false, nil
+			o.retryAt = n.now.Mono
+		}
+	}
 }
 
-// overtakenWhy marks a denial that a later request of the same attempt has
-// made meaningless.
-const overtakenWhy = "a later request is on its way"
+// rank is the place of a registration's uplink in the last choice.
+func (n *Node) rank(r *Registration) int {
+	i := slices.IndexFunc(n.choice, r.of)
+	if i < 0 {
+		return len(n.choice)
+	}
+	return i
+}
 
 func (s Sent) after(o Sent) bool { return order{s.At, s.Identification}.later(o) }
 
@@ -111,6 +127,7 @@ var repairs = []struct {
 }{
 	{mip4.CodeIdentificationMismatch, func(x *Response) bool { return x.Retry }},
 	{mip4.CodeUnknownHomeAgent, repairHomeAgent},
+	{mip4.CodeHAProhibited, repairHomeAddress},
 	{mip4.CodeFALifetimeTooLong, repairLifetime},
 	{mip4.CodeFAPoorlyFormed, repairReverse}, // "MUST accept 70/134 as refusal of T": agents older than RFC 3024
 	{mip4.CodeHAPoorlyFormed, repairReverse}, // the same
@@ -122,8 +139,8 @@ var repairs = []struct {
 
 // denyRepair looks the code up in the table.
 func denyRepair(x *Response) engine.Verdict {
-	if x.Why == overtakenWhy {
-		return engine.Done()
+	if x.Reply.Code == mip4.CodeIdentificationMismatch && !x.Retry {
+		return engine.Done() // the retransmission timer runs on
 	}
 	for _, p := range repairs {
 		if p.code == x.Reply.Code {
@@ -148,7 +165,7 @@ func repairHomeAgent(x *Response) bool {
 	if n.roster.cfg.HomeNetwork.IsValid() && named == directedBroadcast(n.roster.cfg.HomeNetwork) {
 		return false
 	}
-	if high := x.Reply.Identification >> 32; high != x.Sent.Identification>>32 && !n.overtaken(r.Key.HomeAgent, x.Sent) {
+	if high := x.Reply.Identification >> 32; high != x.Sent.Identification>>32 && !n.clock(r.Key.HomeAgent).overtook(x.Sent) {
 		n.clock(r.Key.HomeAgent).resynchronise(r.association.Replay(), n.now, x.Reply.Identification)
 	}
 	learnt := *n.clock(r.Key.HomeAgent)
@@ -162,6 +179,20 @@ func repairHomeAgent(x *Response) bool {
 	}
 	n.rechoose = true
 	return false
+}
+
+// repairHomeAddress asks for another home address when the one that the home
+// agent gave for the NAI is not served any more.
+//
+//rfc:2794#3
+func repairHomeAddress(x *Response) bool {
+	n := x.Node
+	if !x.Authentic || n.cfg.HomeAddress.IsValid() || !n.address.IsValid() || n.active != nil && n.active.live {
+		return false
+	}
+	n.address = netip.Addr{}
+	n.save(homeRecord, nil)
+	return true
 }
 
 // repairLifetime: "The mobile node MAY attempt to register with this same

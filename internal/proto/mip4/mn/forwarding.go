@@ -92,11 +92,24 @@ func (n *Node) earliest() *Registration {
 // change is the step from what the data plane was last told to the present
 // entry, and whether it changes the home link.
 func (n *Node) change() (changes []forward.Change, homeLink bool) {
-	e, ok := n.entry()
-	if !ok || !n.putAgain.IsZero() {
+	if !n.putAgain.IsZero() {
 		return nil, false
 	}
+	e, ok := n.entry()
 	old := n.applied
+	if old != nil && (!ok || old.Key != e.Key) {
+		// The home agent gave another home address.
+		n.applied, n.began = nil, false
+		gone := forward.Change{Op: forward.Delete, Entry: forward.Entry{Key: old.Key, Role: old.Role, Inner: old.Inner}}
+		if !ok {
+			return []forward.Change{gone}, false
+		}
+		n.applied, n.began = &e, true
+		return []forward.Change{gone, {Op: forward.Put, Entry: e}}, false
+	}
+	if !ok {
+		return nil, false
+	}
 	n.applied = &e
 	switch {
 	case old == nil && !n.began:

@@ -183,3 +183,20 @@ func TestHomeLinkRefusedByTheDataPlane(t *testing.T) {
 		t.Errorf("state %s", r.status().State)
 	}
 }
+
+// Whatever the data plane refuses, no request for the home link leaves before
+// it took the change.
+//
+//rfc:5944#4.6
+func TestOrderUnderRefusal(t *testing.T) {
+	r := newRig(t, homeConfig(t))
+	r.refuse = errors.New("no")
+	r.other = granting(0)
+	r.up("eth0", atHome)
+	for range 200 {
+		r.run(100 * time.Millisecond)
+		if len(r.requests) != 0 {
+			t.Fatal("a request left before the home link was in place")
+		}
+	}
+}

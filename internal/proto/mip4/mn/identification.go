@@ -28,7 +28,9 @@ type sequence struct {
 	restored bool      // Last comes from an earlier life
 	anchor   time.Time // the home agent's time ...
 	anchored time.Time // ... at this instant of the monotonic clock; zero: use the wall clock
+	latest   uint64    // of the last request sent; Last may have been lowered since
 	resyncs  int       // resynchronisations in a row
+	learnt   time.Time // nonces: when the request was sent whose reply brought the nonce
 }
 
 // restartMargin lies between the last Identification that an earlier life
@@ -62,7 +64,7 @@ func (s *sequence) next(style assoc.Style, now engine.Now, rng *rand.Rand, taken
 		for id = s.nonceWith(rng.Uint32()); taken(uint32(id)) || uint32(id) == uint32(s.Last); {
 			id = s.nonceWith(rng.Uint32())
 		}
-		s.Last = id
+		s.Last, s.latest = id, id
 		return id
 	}
 	if s.restored {
@@ -79,17 +81,16 @@ func (s *sequence) next(style assoc.Style, now engine.Now, rng *rand.Rand, taken
 	for taken(uint32(id)) {
 		id++
 	}
-	s.Last = id
+	s.Last, s.latest = id, id
 	return id
 }
 
 func (s *sequence) nonceWith(low uint32) uint64 { return uint64(s.Nonce)<<32 | uint64(low) }
 
 // accept learns that the home agent accepted a request, from an authentic reply.
-func (s *sequence) accept(style assoc.Style, now engine.Now, sent Sent, reply uint64) {
+func (s *sequence) accept(style assoc.Style, now engine.Now, sent Sent) {
 	s.resyncs = 0
 	if style == assoc.Nonces {
-		s.learnNonce(reply)
 		return
 	}
 	s.Accepted = max(s.Accepted, sent.Identification)
@@ -100,8 +101,20 @@ func (s *sequence) accept(style assoc.Style, now engine.Now, sent Sent, reply ui
 	}
 }
 
-// learnNonce takes the new nonce, which is in every authentic reply.
-func (s *sequence) learnNonce(reply uint64) { s.Nonce, s.HasNonce = uint32(reply>>32), true }
+// learnNonce takes the new nonce, which is in every authentic reply; a reply
+// that an answer to a later request has overtaken brings an old one.
+//
+//rfc:5944#5.7.2
+func (s *sequence) learnNonce(sent Sent, reply uint64) {
+	if sent.At.Before(s.learnt) {
+		return
+	}
+	s.Nonce, s.HasNonce, s.learnt = uint32(reply>>32), true, sent.At
+}
+
+// overtook says that a later request than this one has been sent, so that a
+// denial of this one says nothing about the present clock.
+func (s *sequence) overtook(sent Sent) bool { return s.latest != sent.Identification }
 
 // resynchronise takes the home agent's time from an authentic denial. The
 // step ends exactly at the time that the reply names, and never at or below
@@ -114,8 +127,7 @@ func (s *sequence) learnNonce(reply uint64) { s.Nonce, s.HasNonce = uint32(reply
 //rfc:5944#5.7.1
 func (s *sequence) resynchronise(style assoc.Style, now engine.Now, reply uint64) {
 	if style == assoc.Nonces {
-		s.learnNonce(reply)
-		return
+		return // the nonce has been learnt already
 	}
 	ahead := min(time.Duration(s.resyncs)*2500*time.Millisecond, 5*time.Second)
 	s.resyncs++
@@ -160,15 +172,14 @@ func (n *Node) match(low uint32) (*Registration, int, bool) {
 	return nil, 0, false
 }
 
-// overtaken says that a later request than this one has been sent to the same
-// home agent, so that an answer to it says nothing about the present clock.
-func (n *Node) overtaken(agent netip.Addr, sent Sent) bool {
+// waiting says that a later request to the same home agent is unanswered.
+func (n *Node) waiting(agent netip.Addr, sent Sent) bool {
 	for _, r := range n.links {
 		if r.Key.HomeAgent != agent {
 			continue
 		}
 		for _, s := range r.pending {
-			if s.At.After(sent.At) || s.At.Equal(sent.At) && s.Identification > sent.Identification {
+			if s.after(sent) {
 				return true
 			}
 		}

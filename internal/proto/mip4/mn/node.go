@@ -41,6 +41,7 @@ type Node struct {
 	clocks   map[netip.Addr]*sequence
 	drains   []forward.Tunnel
 	applied  *forward.Entry // as the data plane was last told
+	linkNow  string         // the home link that the data plane has confirmed
 	putAgain time.Time      // when to repeat what the data plane refused
 
 	tickets   engine.Ticket
@@ -57,6 +58,8 @@ type Node struct {
 	stored           map[string]string
 	began            bool
 }
+
+var _ engine.Persistent = (*Node)(nil)
 
 // New makes a mobile node. features add themselves to its stages and tables;
 // the order of features is the order of their hooks.
@@ -301,12 +304,16 @@ func (n *Node) flush() []engine.Action {
 	change, homeLink := n.change()
 	put := func(then []engine.Action) {
 		n.tickets++
-		n.committed[n.tickets] = n.putDone
+		link := n.homeLink()
+		n.committed[n.tickets] = func(err error) { n.putDone(link, err) }
 		out = append(out, engine.Commit{Ticket: n.tickets, Changes: change, Then: then})
 	}
 	switch {
 	case len(change) > 0 && homeLink:
 		put(append(n.arp, n.sends...))
+	case !n.putAgain.IsZero() && n.linkNow != n.homeLink():
+		// The data plane refused the change of the home link: what waits for
+		// it is left to the retransmission.
 	default:
 		out = append(out, n.arp...)
 		out = append(out, n.sends...)
@@ -323,8 +330,9 @@ func (n *Node) flush() []engine.Action {
 }
 
 // putDone learns whether the data plane took the entry.
-func (n *Node) putDone(err error) {
+func (n *Node) putDone(link string, err error) {
 	if err == nil {
+		n.linkNow = link
 		return
 	}
 	n.applied, n.began = nil, false

@@ -63,7 +63,8 @@ type Registration struct {
 type try struct {
 	purpose       Purpose
 	transmissions int
-	repairs       int // requests sent at once because an answer said what was wrong
+	deferred      bool // denied with 133, waits for the answer to a later request
+	repairs       int  // requests sent at once because an answer said what was wrong
 	timeout       time.Duration
 	octets        []byte // of the last request, for the identical retransmission under nonces
 	sent          Sent

@@ -241,3 +241,55 @@ func TestNonces(t *testing.T) {
 		t.Errorf("%d requests had the wrong nonce", denied)
 	}
 }
+
+// Uplinks that race with a wrong clock: the denial of the request that was
+// overtaken waits for the other, and both are registered after two round
+// trips.
+func TestRaceWithAWrongClock(t *testing.T) {
+	cfg := config(t)
+	cfg.Uplinks = append(cfg.Uplinks, mn.UplinkConfig{Interface: "eth0", Priority: 200})
+	r := newRig(t, cfg)
+	ahead := time.Duration(0)
+	var mark assoc.Mark
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		wall := r.now.Wall.Add(ahead)
+		id := r.last().request.Identification
+		if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
+			return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
+		}
+		mark = mark.Accept(assoc.Timestamps, id)
+		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+	}
+	r.up("eth0", lteAddress)
+	r.run(5 * time.Second)
+	r.down["lte0"], r.down["wlan0"] = true, true
+	r.up("lte0", lteAddress.Next())
+	r.up("wlan0", wifiAddress)
+	r.down["lte0"], r.down["wlan0"] = false, false
+	ahead = time.Hour // the home agent's clock was set
+	r.lose("eth0")
+	r.run(100 * time.Millisecond)
+	if s := r.status(); s.State != "registered" || s.CareOfAddress != wifiAddress || r.count(note.Resync) != 1 {
+		t.Errorf("%s with %v, %d resynchronisations, notes %v", s.State, s.CareOfAddress, r.count(note.Resync), r.notes)
+	}
+}
+
+// Late denials of requests from before the resynchronisation do nothing more.
+func TestLateDenialsAfterResynchronisation(t *testing.T) {
+	r := newRig(t, config(t))
+	r.now.Wall = r.now.Wall.Add(time.Hour) // the node is ahead
+	r.up("wlan0", wifiAddress)
+	first := r.last().Send
+	r.run(1500 * time.Millisecond)
+	second := r.last().Send
+	high := assoc.Timestamp(start.Wall) >> 32
+	r.step(r.reply(second, answer{code: 133, high: high}))
+	n := len(r.requests)
+	if n != 3 || r.count(note.Resync) != 1 {
+		t.Fatalf("%d requests, %d resynchronisations", n, r.count(note.Resync))
+	}
+	r.step(r.reply(first, answer{code: 133, high: high - 10}))
+	if len(r.requests) != n || r.count(note.Resync) != 1 {
+		t.Errorf("%d requests, %d resynchronisations", len(r.requests), r.count(note.Resync))
+	}
+}

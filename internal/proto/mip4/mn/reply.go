@@ -91,7 +91,7 @@ func (n *Node) judge(x *Response) {
 	// The first good answer to a request is the only one that counts.
 	r.pending = slices.DeleteFunc(r.pending, func(s Sent) bool { return s.Identification == x.Sent.Identification })
 	if x.Authentic && r.association.Replay() == assoc.Nonces {
-		n.clock(r.Key.HomeAgent).learnNonce(x.Reply.Identification)
+		n.clock(r.Key.HomeAgent).learnNonce(x.Sent, x.Reply.Identification)
 		n.saveClock(r.Key.HomeAgent)
 	}
 	if x.Reply.Code.Accepted() {

@@ -185,7 +185,7 @@ func (p *pair) execute(h *host, actions []engine.Action) {
 		case engine.Ask:
 			ans := engine.Answer{Ticket: a.Ticket}
 			if _, ok := a.Question.(engine.LastUse); ok {
-				ans.Value = forward.Use{Sent: h.use}
+				ans.Value = forward.Use{Sent: h.use, Received: h.use}
 			}
 			p.later(0, h, ans)
 		case engine.Tell:
@@ -439,7 +439,7 @@ func TestKeepalives(t *testing.T) {
 	if len(p.echoes) != 3 || p.echoes[0].Sub(start) != 20*time.Second || p.echoes[1].Sub(start) != 40*time.Second {
 		t.Errorf("keepalives at %v\n%s", p.echoes, p.trace())
 	}
-	// Traffic makes them needless.
+	// Traffic both ways makes them needless.
 	n := len(p.echoes)
 	for range 60 {
 		p.node.use = p.now.Mono
