@@ -54,7 +54,7 @@ const (
 
 // Put adds b, or replaces the binding with its ID. Unless keep is set, all
 // other bindings are removed. What is replaced or removed drains, receiving
-// only, for at most [Drain]: "a move replaces; it does not duplicate". It
+// only, for at most [Drain]: a move replaces, it does not duplicate. It
 // returns what happened and the bindings that were removed.
 func (l *List) Put(b Binding, keep bool, mono time.Time) (Change, []Binding) {
 	l.settle(mono)

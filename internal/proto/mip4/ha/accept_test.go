@@ -44,7 +44,7 @@ func TestAcceptedRequestBindsAndIsAnswered(t *testing.T) {
 	}
 }
 
-// "Whatever is told to a peer about the new state stands in Then".
+// Whatever is told to a peer about the new state waits for the commit.
 func TestReplyWaitsForTheCommit(t *testing.T) {
 	d := newDriver(t, config(t))
 	d.hold = true
@@ -113,8 +113,8 @@ func TestPlainRefreshOnlyExtends(t *testing.T) {
 	}
 }
 
-// "A move replaces; it does not duplicate": the old tunnel only receives, for
-// two seconds.
+// A move replaces and does not duplicate: the old tunnel only receives, for two
+// seconds.
 func TestMoveReplacesAndDrains(t *testing.T) {
 	d := newDriver(t, config(t))
 	d.want(mip4.CodeAccepted, d.req())
@@ -360,7 +360,10 @@ func TestEncapsulationIsTheOneAskedFor(t *testing.T) {
 	}
 }
 
-// "If the home agent does not support broadcasts, it MUST ignore the 'B' bit".
+// The B bit asks for the home network's broadcasts: "it MUST ignore the 'B'
+// bit" is for home agents that do not support them.
+//
+//rfc:5944#3.8.2
 func TestBroadcastBitReachesTheEntry(t *testing.T) {
 	d := newDriver(t, config(t))
 	r := d.req()

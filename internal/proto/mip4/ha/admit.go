@@ -73,19 +73,15 @@ func (a *Agent) checkHomeAddress(x *Exchange) engine.Verdict {
 	return engine.Next()
 }
 
-// checkReverseTunnel obeys RFC 3024: a home agent that cannot or will not
-// reverse tunnel "MUST reject the request with code 137", and one that wants
-// reverse tunnels only may deny what has no T bit with 138.
+// checkReverseTunnel: "The home agent MAY reject registration requests without
+// the 'T' bit set by denying them with code 138 (reverse tunnel is mandatory
+// and 'T' bit not set)" (RFC 3024 section 4.3.1). Code 137 comes last, in
+// judgeBinding.
 //
-//rfc:3024#3.4
-//rfc:3024#4.3
+//rfc:3024#4.3.1
 func (a *Agent) checkReverseTunnel(x *Exchange) engine.Verdict {
 	reverse := x.Request.Flags.Has(mip4.FlagT)
-	switch {
-	case x.Deregisters():
-	case reverse && a.cfg.ReverseTunnel == Refused:
-		return engine.Deny(uint8(mip4.CodeHAReverseTunnelUnavailable), "reverse tunnelling is refused here")
-	case !reverse && a.cfg.ReverseTunnel == Required:
+	if !x.Deregisters() && !reverse && a.cfg.ReverseTunnel == Required {
 		return engine.Deny(uint8(mip4.CodeHAReverseTunnelMandatory), "reverse tunnelling is required here")
 	}
 	return engine.Next()

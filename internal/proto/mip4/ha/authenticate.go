@@ -133,7 +133,7 @@ func (a *Agent) checkMobileHome(x *Exchange) engine.Verdict {
 // refuseAuthenticator is what follows a wrong Mobile-Home authenticator.
 //
 // "If there is a valid Foreign-Home authentication extension, the home agent
-// MUST send a Registration Reply with Code 131. Otherwise, if there is no
+// MUST send a Registration Reply with Code 131."; "Otherwise, if there is no
 // Foreign-Home Security Association, the home agent MAY" (RFC 5944 section
 // 3.8.2.1 a). With an association, but its authenticator missing or wrong, the
 // text says nothing: silence.

@@ -27,9 +27,9 @@ func (a *Agent) settleLifetime(x *Exchange) engine.Verdict {
 	return engine.Next()
 }
 
-// settleEncapsulation chooses by the M and G bits: "If the mobile node has set
-// the 'M' bit, it is requesting that its home agent use minimal encapsulation"
-// (RFC 5944 section 3.3), G likewise for GRE, and IP-in-IP without either.
+// settleEncapsulation chooses by the M and G bits: "If the 'M' bit is set, the
+// mobile node requests that its home agent use minimal encapsulation" (RFC 5944
+// section 3.3), G likewise for GRE, and IP-in-IP without either.
 //
 //rfc:5944#3.3
 //rfc:5944#4.1
@@ -60,6 +60,7 @@ func (a *Agent) settleEndpoint(x *Exchange) engine.Verdict {
 //
 //rfc:5944#3.8.2.2
 //rfc:5944#3.8.2.3
+//rfc:3024#4.3.1
 func (a *Agent) judgeBinding(x *Exchange) engine.Verdict {
 	x.Code = mip4.CodeAccepted
 	if x.Deregisters() {
@@ -80,9 +81,15 @@ func (a *Agent) judgeBinding(x *Exchange) engine.Verdict {
 		return engine.Deny(uint8(mip4.CodeHAProhibited), "the source is not the care-of address")
 	}
 	if !x.EncapOffered {
-		// "If the home agent ... does not support the requested form of
-		// encapsulation ... MUST reject ... code 139" (RFC 3024 section 4.3).
+		// "if the home agent is unable to support the requested form of
+		// encapsulation it MUST return code 139" (RFC 3024 section 4.3.1).
 		return engine.Deny(uint8(mip4.CodeHAEncapsulationUnavailable), "requested encapsulation is not offered")
+	}
+	if x.Request.Flags.Has(mip4.FlagT) && a.cfg.ReverseTunnel == Refused {
+		// "As a last check, the home agent determines whether it can support a
+		// reverse tunnel with the same configuration as the forward tunnel. If
+		// it cannot, it MUST send back a registration denial with code 137".
+		return engine.Deny(uint8(mip4.CodeHAReverseTunnelUnavailable), "reverse tunnelling is refused here")
 	}
 	if x.Request.Flags.Has(mip4.FlagS) {
 		others := x.Node.list.Len()
@@ -149,8 +156,8 @@ func (a *Agent) newBinding(x *Exchange) binding.Binding {
 		Decapsulates:   r.Flags.Has(mip4.FlagD),
 		Flags:          uint8(r.Flags),
 		ReplyTo:        x.ReplyTo,
-		// "outer source MUST be the home agent's address" that the reply
-		// names; behind a 1:1 NAT that is the local address.
+		// The tunnel starts at the home agent address that the reply names,
+		// or at the local one behind a 1:1 NAT.
 		Tunnel: forward.Tunnel{
 			Local: local, Peer: x.Endpoint, AnyPort: x.AnyPort,
 			Encap: x.Encap, Inside: x.Inside,

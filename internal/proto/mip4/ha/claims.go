@@ -66,11 +66,11 @@ func (c *Claims) find(e mip4.Ext) *Claim {
 //
 //rfc:5944#1.8
 func (c *Claims) check(m *mip4.Message) (why string, ok bool) {
-	// "When an extension numbered in [0 through 127] is encountered but not
-	// recognized, the message containing that extension MUST be silently
-	// discarded. When an extension numbered in [128 through 255] is
-	// encountered which is not recognized, that particular extension is
-	// ignored" (RFC 5944 section 1.8).
+	// "When an Extension numbered in either of these sets within the range 0
+	// through 127 is encountered but not recognized, the message containing
+	// that Extension MUST be silently discarded. When an Extension numbered in
+	// the range 128 through 255 is encountered that is not recognized, that
+	// particular Extension is ignored" (RFC 5944 section 1.8).
 	if e, bad := m.FirstUnclaimed(func(e mip4.Ext) bool { return c.find(e) != nil }); bad {
 		return fmt.Sprintf("extension %v is not understood", e.Type), false
 	}

@@ -117,10 +117,18 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 	last.send.Data = append([]byte(nil), send.Data...)
 	n.last = last
 
+	then := append([]engine.Action{send, tell(nt)}, x.then...)
+	if link := a.intercept(n); before == 0 && x.FromHome() && link != "" && x.Packet.Link == link && x.Packet.HW != (engine.HardwareAddr{}) {
+		// Nothing was intercepted any more, but neighbours may still think so:
+		// "When the mobile node's home agent receives and accepts this
+		// (de)Registration Request, the home agent MUST also transmit a
+		// gratuitous ARP on the mobile node's home network" (section 4.6).
+		then = append([]engine.Action{engine.Announce{Link: link, Address: n.home, HW: x.Packet.HW}}, then...)
+	}
 	a.commit(n, engine.Commit{
 		Records: append(a.recordsFor(x), x.extra...),
 		Changes: a.changes(n, before, change, x),
-		Then:    append([]engine.Action{send, tell(nt)}, x.then...),
+		Then:    then,
 	}, func(err error) {
 		if err != nil {
 			a.undo(x, removed, err)
@@ -149,8 +157,9 @@ func (a *Agent) changes(n *Node, before int, change binding.Change, x *Exchange)
 	case !live:
 		e = forward.Entry{Key: n.Key(), Role: forward.HomeAgent, Inner: n.inner(), Intercept: a.intercept(n)}
 		c := forward.Change{Op: forward.Delete, Entry: e}
-		// "the home agent ... MUST ... perform a gratuitous ARP on behalf of
-		// the mobile node" that came home (RFC 5944 section 4.6).
+		// "it stops using proxy ARP to reply to ARP Requests that it receives
+		// requesting the mobile node's link-layer address, and then performs a
+		// gratuitous ARP on behalf of the mobile node" (RFC 5944 section 4.6).
 		if x != nil && x.FromHome() && e.Intercept != "" && x.Packet.Link == e.Intercept {
 			c.ReturnedTo = x.Packet.HW
 		}

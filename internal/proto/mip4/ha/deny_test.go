@@ -195,8 +195,8 @@ func TestForeignHomeAuthentication(t *testing.T) {
 			if p == nil || p.Code != c.code {
 				t.Fatalf("reply %+v, want code %d", p, c.code)
 			}
-			// "HA adds 34 to every Reply, success and denial, towards an FA
-			// it shares an MSA with", deregistrations included.
+			// 34 is in every reply towards a foreign agent with an
+			// association: successes, denials, deregistrations.
 			verify(t, p, mip4.ExtForeignHome, right)
 			if last := p.message.Exts[len(p.message.Exts)-1]; last.Type != mip4.ExtForeignHome {
 				t.Errorf("34 is not the last extension")

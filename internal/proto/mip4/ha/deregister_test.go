@@ -142,6 +142,11 @@ func TestDeregistrationWithoutBinding(t *testing.T) {
 	if len(d.changes) != 0 {
 		t.Errorf("changes %+v", d.changes)
 	}
+	// "the home agent MUST also transmit a gratuitous ARP", which here no end
+	// of interception brings about.
+	if want := []engine.Announce{{Link: "eth0", Address: home, HW: nodeMAC}}; !slices.Equal(d.announced, want) {
+		t.Errorf("announced %+v", d.announced)
+	}
 	// One that names another care-of address leaves the binding alone.
 	d.want(mip4.CodeAccepted, d.req())
 	r = d.req()

@@ -37,9 +37,11 @@ func (a *Agent) isBroadcast(addr netip.Addr) bool {
 // identityFor is the identity that answers a request: the one that it names,
 // else the one on the home network that it was broadcast to, else the first.
 //
-// "If the Home Agent field contains a unicast address of this home agent, then
-// that field MUST be copied into the Home Agent field of the Registration
-// Reply" (RFC 5944 section 3.8.3.2).
+// "If the Home Agent field in the Registration Request contains a unicast
+// address of this home agent, then that field MUST be copied into the Home
+// Agent field of the Registration Reply. Otherwise, the home agent MUST set the
+// Home Agent field in the Registration Reply to its unicast address" (RFC 5944
+// section 3.8.3.2).
 //
 //rfc:5944#3.8.3.2
 func (a *Agent) identityFor(x *Exchange) netip.Addr {

@@ -75,6 +75,8 @@ type driver struct {
 	results []engine.Result
 	asked   []engine.Ask
 
+	announced []engine.Announce
+
 	hold   bool // commits are kept back
 	held   []engine.Commit
 	broken error // commits fail
@@ -134,6 +136,8 @@ func (d *driver) do(actions []engine.Action) {
 			d.notes = append(d.notes, act.Note)
 		case engine.Result:
 			d.results = append(d.results, act)
+		case engine.Announce:
+			d.announced = append(d.announced, act)
 		case engine.Ask:
 			d.asked = append(d.asked, act)
 		case engine.Commit:

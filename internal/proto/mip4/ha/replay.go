@@ -107,8 +107,9 @@ func (a *Agent) checkIdentification(x *Exchange) engine.Verdict {
 	if !fresh {
 		if a.isBroadcast(x.Packet.Dst.Addr()) {
 			// Home agent discovery cannot be accepted anyway, and the mobile
-			// node takes both the address and the time from a 136: "the
-			// mobile node SHOULD also resynchronise" (section 3.6.2.3).
+			// node takes both the address and the time from a 136: "In
+			// addition, the mobile node SHOULD adjust the parameters it uses
+			// to compute the Identification field" (section 3.6.2.3).
 			x.Discovery = true
 			return engine.Deny(uint8(mip4.CodeUnknownHomeAgent), "sent to a broadcast address; "+why)
 		}

@@ -15,10 +15,10 @@ import (
 	"careof/wire/mip4"
 )
 
-// "the timestamp value in the Identification field MUST be close enough to the
-// home agent's time of day clock and the timestamp MUST be greater than all
-// previously accepted timestamps"; if not, 133 with "the time of day clock of
-// the home agent" in the high-order 32 bits.
+// "the timestamp contained in the Identification field MUST be close enough to
+// the home agent's time-of-day clock, and the timestamp MUST be greater than all
+// previously accepted timestamps for the requesting mobile node"; if not, the
+// home agent "supplies the high-order 32 bits from its own time of day" in a 133.
 //
 //rfc:5944#5.7.1
 func TestTimestamps(t *testing.T) {
@@ -235,8 +235,8 @@ func (d *driver) nonce(high uint32, low uint32) *request {
 	return r
 }
 
-// "the home agent ... inserting a new nonce as the high-order 32 bits of the
-// identification field of every Registration Reply".
+// "It inserts a new nonce as the high-order 32 bits of the Identification field
+// of every Registration Reply."
 //
 //rfc:5944#5.7.2
 func TestNonces(t *testing.T) {

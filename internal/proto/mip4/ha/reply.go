@@ -20,7 +20,7 @@ func lifetime(field uint16) time.Duration {
 
 // replyPath is the way back to the sender of a request.
 //
-// "IP Source Address: Copied from the IP Destination Address of the
+// The source address is "Copied from the IP Destination Address of the
 // Registration Request, unless a multicast or broadcast address was used", in
 // which case it "MUST be set to the home agent's (unicast) IP address"; the
 // destination is the request's source, and the ports are exchanged (RFC 5944
@@ -70,7 +70,8 @@ func (a *Agent) prepareReply(x *Exchange) {
 		x.Identification, n.mark = n.mark.ReplyIdentification(x.Association.Replay(), r.Identification, false, a.now.Wall, a.rng)
 	default:
 		// Code 131: who asked is not known, so nothing of the node's state
-		// may change. "The low-order 32 bits are always copied" (section 5.7).
+		// may change. "Whatever method is used, the low-order 32 bits of the
+		// Identification field MUST be copied unchanged" (section 5.7).
 		x.Identification = r.Identification
 		if n.mark.HasOne && x.Association.Replay() == nonces {
 			x.Identification = uint64(n.mark.Nonce)<<32 | r.Identification&0xffffffff
@@ -97,10 +98,10 @@ func (a *Agent) prepareReply(x *Exchange) {
 
 // copyNAI answers a request that names its node with the same name.
 //
-// "If the Mobile Node NAI extension is present in the Registration Request,
-// ... the Registration Reply from the home agent MUST include the Mobile Node
-// NAI extension" (RFC 2794 section 3); it is for the mobile node, and so stands
-// before extension 32.
+// "If the mobile node includes the Mobile Node NAI extension in its Registration
+// Request, then the Registration Reply from the home agent MUST include the
+// Mobile Node NAI extension" (RFC 2794 section 3); it is for the mobile node,
+// and so stands before extension 32.
 //
 //rfc:2794#3
 //rfc:5944#3.8.3.3
