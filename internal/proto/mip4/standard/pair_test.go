@@ -71,6 +71,7 @@ type host struct {
 	notes   []note.Note
 	results []engine.Result
 	use     time.Time // of LastUse
+	deaf    time.Time // when it last received, if that is earlier
 }
 
 // A pair is a home agent and a mobile node, 25 ms apart, in virtual time.
@@ -185,7 +186,11 @@ func (p *pair) execute(h *host, actions []engine.Action) {
 		case engine.Ask:
 			ans := engine.Answer{Ticket: a.Ticket}
 			if _, ok := a.Question.(engine.LastUse); ok {
-				ans.Value = forward.Use{Sent: h.use, Received: h.use}
+				use := forward.Use{Sent: h.use, Received: h.use}
+				if !h.deaf.IsZero() {
+					use.Received = h.deaf
+				}
+				ans.Value = use
 			}
 			p.later(0, h, ans)
 		case engine.Tell:
@@ -484,6 +489,28 @@ func TestLostMapping(t *testing.T) {
 	p.run(100 * time.Second)
 	if k := p.echoes[len(p.echoes)-1].Sub(p.echoes[len(p.echoes)-2]); k != 30*time.Second {
 		t.Errorf("in a new network the interval is %v", k)
+	}
+}
+
+// A node that goes on sending notices too that its mapping has changed: it
+// gets nothing any more.
+//
+//rfc:3519#4.10
+func TestLostMappingUnderTraffic(t *testing.T) {
+	c := standard.Config{NATTraversal: natt.Config{Keepalive: 15 * time.Second}}
+	p := newPair(t, agentConfig(t), nodeConfig(t), c)
+	p.nat[behindNAT] = 61001
+	p.up("wlan0", behindNAT)
+	p.run(10 * time.Second)
+	p.node.deaf = p.now.Mono
+	p.nat[behindNAT]++
+	for range 40 {
+		p.node.use = p.now.Mono
+		p.run(time.Second)
+	}
+	p.agree()
+	if p.node.count(natt.MappingLost) != 1 {
+		t.Errorf("not noticed\n%s", p.trace())
 	}
 }
 
