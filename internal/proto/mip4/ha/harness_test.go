@@ -77,6 +77,8 @@ type driver struct {
 
 	announced []engine.Announce
 
+	trace func(any) // is told everything, nil for nobody
+
 	hold   bool // commits are kept back
 	held   []engine.Commit
 	broken error // commits fail
@@ -129,6 +131,9 @@ func (d *driver) step(ev engine.Event) {
 func (d *driver) do(actions []engine.Action) {
 	d.t.Helper()
 	for _, act := range actions {
+		if _, later := act.(engine.Commit); !later {
+			d.tell(act)
+		}
 		switch act := act.(type) {
 		case engine.Send:
 			d.sent = append(d.sent, act)
@@ -152,14 +157,22 @@ func (d *driver) do(actions []engine.Action) {
 	}
 }
 
+func (d *driver) tell(v any) {
+	if d.trace != nil {
+		d.trace(v)
+	}
+}
+
 func (d *driver) commit(c engine.Commit) {
 	d.t.Helper()
 	if d.broken != nil {
 		err := d.broken
 		d.broken = nil
+		d.tell(err)
 		d.step(engine.Answer{Ticket: c.Ticket, Err: err})
 		return
 	}
+	d.tell(c)
 	for _, r := range c.Records {
 		if r.Value == nil {
 			delete(d.store, string(r.Key))
@@ -169,6 +182,7 @@ func (d *driver) commit(c engine.Commit) {
 	}
 	for _, ch := range c.Changes {
 		d.changes = append(d.changes, ch)
+		d.tell(ch)
 		switch ch.Op {
 		case forward.Put:
 			d.plane[ch.Entry.Key] = ch.Entry
