@@ -377,8 +377,7 @@ func TestRestartAfterAKill(t *testing.T) {
 	s := newScene(t)
 	s.register(t, 0, encap.UDP)
 	stranger := netip.MustParseAddr("10.20.0.77")
-	var index int
-	index = s.ha.Link("lan0").Attrs().Index
+	index := s.ha.Link("lan0").Attrs().Index
 	proxied := func() (out []netip.Addr) {
 		list, err := s.ha.H.NeighProxyList(index, unix.AF_INET)
 		check(t, err)

@@ -76,22 +76,19 @@ func bringUp(name string, mtu int) error {
 		return err
 	}
 	defer unix.Close(fd)
-	for _, set := range []struct {
-		request uint
-		value   uint32
-	}{
-		{unix.SIOCSIFMTU, uint32(mtu)},
-		{unix.SIOCSIFTXQLEN, txQueueLen},
-	} {
+	set := func(request uint, value uint32) error {
 		ifr, err := unix.NewIfreq(name)
 		if err != nil {
 			return err
 		}
-		ifr.SetUint32(set.value)
-		if err := unix.IoctlIfreq(fd, set.request, ifr); err != nil {
-			return os.NewSyscallError("ioctl", err)
-		}
+		ifr.SetUint32(value)
+		return os.NewSyscallError("ioctl", unix.IoctlIfreq(fd, request, ifr))
 	}
+	if err := set(unix.SIOCSIFMTU, uint32(mtu)); err != nil {
+		return fmt.Errorf("MTU: %w", err)
+	}
+	// A user namespace may not; the queue is then short, and nothing else.
+	set(unix.SIOCSIFTXQLEN, txQueueLen)
 	ifr, err := unix.NewIfreq(name)
 	if err != nil {
 		return err

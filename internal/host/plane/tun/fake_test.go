@@ -229,6 +229,5 @@ func udpPacket(src, dst netip.Addr, n int, change ...func(*encap.IPv4)) []byte {
 
 func setDF(h *encap.IPv4)               { h.DF = true }
 func setTOS(v uint8) func(*encap.IPv4)  { return func(h *encap.IPv4) { h.TOS = v } }
-func lengthOf(p []byte) int             { return int(binary.BigEndian.Uint16(p[2:])) }
 func id16(b []byte) (id uint16)         { return binary.BigEndian.Uint16(b[4:]) }
 func icmpOf(p []byte) (kind, code byte) { return p[20], p[21] }
