@@ -24,6 +24,7 @@ type scene struct {
 	cn, ha, r, mn       *nstest.Node
 	agent, mobile       *Plane
 	agentSet, mobileSet *sock.Set
+	sent                *counting // by the agent, over UDP
 }
 
 var (
@@ -56,8 +57,8 @@ func newScene(t testing.TB, mtu int) *scene {
 	s.mn.Address("eth0", "198.51.100.10/24")
 	s.mn.Route("192.0.2.0/24", "198.51.100.2", "", "")
 
-	s.agent, s.agentSet = newEnd(t, s.ha, mtu, Config{HomeNetworks: []netip.Prefix{network}})
-	s.mobile, s.mobileSet = newEnd(t, s.mn, mtu, Config{})
+	s.agent, s.agentSet, s.sent = newEnd(t, s.ha, mtu, Config{HomeNetworks: []netip.Prefix{network}})
+	s.mobile, s.mobileSet, _ = newEnd(t, s.mn, mtu, Config{})
 	s.ha.Route("10.10.0.0/24", "", "careof0", "")
 	s.mn.Address("careof0", "10.10.0.5/32")
 	s.mn.Route("10.9.0.0/24", "", "careof0", "10.10.0.5")
@@ -66,7 +67,7 @@ func newScene(t testing.TB, mtu int) *scene {
 	return s
 }
 
-func newEnd(t testing.TB, n *nstest.Node, mtu int, c Config) (p *Plane, set *sock.Set) {
+func newEnd(t testing.TB, n *nstest.Node, mtu int, c Config) (p *Plane, set *sock.Set, sent *counting) {
 	t.Helper()
 	n.Do(func() {
 		var err error
@@ -78,7 +79,8 @@ func newEnd(t testing.TB, n *nstest.Node, mtu int, c Config) (p *Plane, set *soc
 			Signal: func(engine.Packet) {},
 			Data:   func(d []sock.Data) { p.Deliver(d) },
 		}, 0)
-		c.Datagrams = set
+		sent = &counting{Datagrams: set}
+		c.Datagrams = sent
 		if p, err = New(c); err != nil {
 			t.Error(err)
 		}
@@ -89,7 +91,7 @@ func newEnd(t testing.TB, n *nstest.Node, mtu int, c Config) (p *Plane, set *soc
 			t.Errorf("close: %v", err)
 		}
 	})
-	return p, set
+	return p, set, sent
 }
 
 // bind installs the same tunnel at both ends.

@@ -1,0 +1,169 @@
+package tun
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"careof/internal/core/forward"
+	"careof/internal/host/sock"
+	"careof/wire/encap"
+)
+
+// counting counts what goes to the UDP sockets.
+type counting struct {
+	Datagrams
+	calls, messages atomic.Int64
+}
+
+func (c *counting) SendData(local, peer netip.AddrPort, link string, tos uint8, messages [][]byte) error {
+	c.calls.Add(1)
+	c.messages.Add(int64(len(messages)))
+	return c.Datagrams.SendData(local, peer, link, tos, messages)
+}
+
+// TCP segments that the kernel hands over as one train leave as one call, which
+// the socket makes one system call of (UDP_SEGMENT).
+func TestTrainsStayTogether(t *testing.T) {
+	s := newScene(t, 1420)
+	s.bind(t, forward.Tunnel{Encap: encap.UDP})
+	transfer(t, s.cn, cnAddr, s.mn, homeAddr, 16<<20)
+	calls, messages := s.sent.calls.Load(), s.sent.messages.Load()
+	if messages < 16<<20/1420 || messages < 4*calls {
+		t.Errorf("%d messages in %d calls", messages, calls)
+	}
+}
+
+// A keepalive of the mobile node is answered by the home agent's kernel through
+// the tunnel, and the node hears of it.
+//
+//rfc:3519#4.9
+func TestKeepaliveRoundTrip(t *testing.T) {
+	s := newScene(t, 1420)
+	s.bind(t, forward.Tunnel{Encap: encap.UDP})
+	m, err := encap.AppendKeepalive(nil, &encap.Header{Kind: encap.UDP, Src: careOf, Dst: haAddr},
+		&encap.Echo{Type: encap.EchoRequest, Src: homeAddr, Dst: haAddr, ID: 11, Seq: 22}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, peer := netip.AddrPortFrom(careOf, mnPort), netip.AddrPortFrom(haAddr, encap.Port)
+	if err := s.mobileSet.SendData(at, peer, "eth0", 0, [][]byte{m}); err != nil {
+		t.Fatal(err)
+	}
+	got := waitFor[forward.EchoReply](t, s.mobile)
+	got.Received = time.Time{}
+	if want := (forward.EchoReply{Key: "home", From: peer, ID: 11, Seq: 22}); got != want {
+		t.Errorf("event %+v, want %+v", got, want)
+	}
+}
+
+// Nothing is allocated on the way of a packet.
+func TestNoAllocationPerPacket(t *testing.T) {
+	b := newBench(t)
+	b.put(agentEntry(toCareOf(forward.Tunnel{Encap: encap.UDP})))
+	b.put(forward.Entry{Key: "raw", Role: forward.HomeAgent, Inner: netip.PrefixFrom(homeAddr.Next(), 32),
+		Tunnels: []forward.Tunnel{toCareOf(forward.Tunnel{Encap: encap.GRE, HasKey: true, Key: 1})}})
+	b.p.config.Datagrams = discard{}
+	s := &sender{p: b.p, in: newBatch(1, false), answers: newBucket(1, 1)}
+	for name, dst := range map[string]netip.Addr{"UDP": homeAddr, "GRE": homeAddr.Next()} {
+		pkt := udpPacket(cnAddr, dst, 1000)
+		n := testing.AllocsPerRun(200, func() {
+			buf := s.in.bufs[0]
+			copy(buf[headroom:], pkt)
+			s.now = 1
+			s.packet(buf, len(pkt))
+			s.raw = s.raw[:0]
+			s.flush()
+		})
+		if n != 0 {
+			t.Errorf("%s: %v allocations for a packet sent", name, n)
+		}
+	}
+	h := arriving(toCareOf(forward.Tunnel{Encap: encap.UDP}))
+	m, err := encap.AppendTunnelData(nil, &h, udpPacket(homeAddr, cnAddr, 1000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := []sock.Data{{Local: netip.AddrPortFrom(h.Dst, h.DstPort), From: netip.AddrPortFrom(h.Src, h.SrcPort), Message: m}}
+	b.p.dev = &quiet{b.dev}
+	if n := testing.AllocsPerRun(200, func() { b.p.Deliver(data) }); n > 0.5 {
+		t.Errorf("%v allocations for a packet received", n)
+	}
+	if b.p.Counters("mn").ReceivedPackets == 0 || b.p.Counters("raw").SentPackets == 0 {
+		t.Error("the packets took another way")
+	}
+}
+
+// discard takes everything.
+type discard struct{}
+
+func (discard) SendData(_, _ netip.AddrPort, _ string, _ uint8, _ [][]byte) error { return nil }
+
+// quiet is a device that forgets what is written to it.
+type quiet struct{ *fakeDevice }
+
+func (quiet) Write(bufs [][]byte, _ int) (int, error) { return len(bufs), nil }
+
+// Close ends every goroutine, and what comes later does no harm.
+func TestCloseLeavesNothingBehind(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	b := newBench(t)
+	b.put(agentEntry(toCareOf(forward.Tunnel{Encap: encap.UDP})))
+	for range 2 {
+		if err := b.p.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.fromNetwork(arriving(toCareOf(forward.Tunnel{Encap: encap.UDP})), udpPacket(homeAddr, cnAddr, 10))
+	if err := b.p.Apply(t.Context(), []forward.Change{{Op: forward.Put, Entry: agentEntry()}}); err == nil {
+		t.Error("applied after the end")
+	}
+}
+
+// Whatever comes from the network or the kernel, nothing panics, and nothing
+// that does not match is forwarded.
+func FuzzPlane(f *testing.F) {
+	h := arriving(toCareOf(forward.Tunnel{Encap: encap.UDP, Inside: encap.Minimal}))
+	m, _ := encap.AppendTunnelData(nil, &h, udpPacket(homeAddr, cnAddr, 20))
+	f.Add(m)
+	for _, shape := range shapes {
+		h := arriving(toCareOf(shape.t))
+		p, _ := encap.Append(nil, &h, udpPacket(homeAddr, cnAddr, 20))
+		f.Add(p)
+	}
+	f.Add(tooBig(1000, udpPacket(cnAddr, homeAddr, 20)))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if len(p) > 2000 {
+			return
+		}
+		dev := &fakeDevice{in: make(chan [][]byte), out: make(chan []byte, 64), closed: make(chan struct{})}
+		raw := &fakeRaw{out: make(chan []byte, 64), closed: make(chan struct{}), mtu: 600}
+		plane, err := New(Config{Device: dev, Datagrams: discard{}, HomeNetworks: []netip.Prefix{network}, raw: raw})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer plane.Close()
+		b := &bench{p: plane, dev: dev, raw: raw}
+		for i, shape := range shapes {
+			tun := toCareOf(shape.t)
+			put(t, plane, forward.Entry{Key: forward.Key(shape.name), Role: forward.HomeAgent,
+				Inner: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 10, 0, byte(5 + i)}), 32), Tunnels: []forward.Tunnel{tun}})
+		}
+		x := newBatch(1, true)
+		n := copy(x.bufs[0][headroom:], p)
+		x.packets[0], x.n = x.bufs[0][headroom:headroom+n], 1
+		plane.rawPackets(x)
+		plane.Deliver([]sock.Data{{Local: netip.AddrPortFrom(haAddr, encap.Port), From: netip.AddrPortFrom(careOf, mnPort), Message: p}})
+		b.icmp(append([]byte(nil), p...))
+		dev.in <- [][]byte{p}
+		dev.in <- nil
+		for len(dev.out) > 0 {
+			if q := <-dev.out; !network.Contains(word4(q[12:16])) {
+				t.Errorf("forwarded from %v", word4(q[12:16]))
+			}
+		}
+	})
+}
