@@ -91,6 +91,7 @@ Start here:
 		newDecode(e),
 		newExplain(e),
 		newKeygen(e),
+		newLab(e),
 		newMonitor(e),
 		newRun(e),
 		newShow(e),

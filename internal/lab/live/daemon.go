@@ -205,6 +205,9 @@ func (d *Daemon) listen(p *netns.Process) {
 func (l *Lab) heard(node string, e control.Event) {
 	l.mu.Lock()
 	l.events[node] = append(l.events[node], e)
+	for _, k := range l.captures {
+		k.heard(node, e)
+	}
 	if l.options.Heard != nil {
 		l.options.Heard(node, e)
 	}

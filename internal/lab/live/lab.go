@@ -26,6 +26,8 @@ type Options struct {
 	// Kernel makes routers of namespaces, with the kernel's forwarding and
 	// masquerading, instead of the user-space ones with the NAT model.
 	Kernel bool
+	// Keep leaves Directory where it is when the laboratory is closed.
+	Keep bool
 	// Heard is called for every event of a daemon, one at a time. It must
 	// not call back into the laboratory. It may be nil.
 	Heard func(node string, e control.Event)
@@ -36,7 +38,7 @@ type Lab struct {
 	Network  *netns.Network
 	Topology *topology.Topology
 	// Directory holds configurations, logs, records and control sockets of
-	// the daemons. It is removed by Close.
+	// the daemons. It is removed by Close, unless the options keep it.
 	Directory string
 
 	options  Options
@@ -53,6 +55,8 @@ type Lab struct {
 	changed chan struct{}        // closed and replaced when something happened
 	plugged map[string]time.Time // mobile node: when its links last changed
 	events  map[string][]control.Event
+
+	captures []*Capture
 
 	ears sync.WaitGroup
 }
@@ -221,7 +225,7 @@ func (l *Lab) Close() error {
 	if l.Network != nil {
 		errs = append(errs, l.Network.Close())
 	}
-	if l.Directory != "" {
+	if l.Directory != "" && !l.options.Keep {
 		errs = append(errs, os.RemoveAll(l.Directory))
 	}
 	return errors.Join(errs...)
