@@ -39,7 +39,6 @@ type Agent struct {
 	nodes    []*Node // in configuration order, own shard only
 	byHome   map[netip.Addr]*Node
 	byNAI    map[ident.NAI]*Node
-	named    map[string]*Node // by Node.String, the name in records
 	relays   map[netip.Addr]*Relay
 	pools    []*pool // parallel to cfg.Networks
 	links    map[string]engine.Link
@@ -52,6 +51,7 @@ type Agent struct {
 	records  []recordOwner
 	timers   []timer
 
+	started  bool
 	now      engine.Now
 	out      []engine.Action
 	ticket   engine.Ticket
@@ -85,7 +85,6 @@ func New(cfg Config, rng *rand.Rand, features ...func(*Agent)) (*Agent, error) {
 		cfg: cfg, rng: rng,
 		byHome:   make(map[netip.Addr]*Node),
 		byNAI:    make(map[ident.NAI]*Node),
-		named:    make(map[string]*Node),
 		relays:   make(map[netip.Addr]*Relay),
 		links:    make(map[string]engine.Link),
 		messages: make(map[mip4.MessageType]func(engine.Packet, *mip4.Message)),
@@ -222,6 +221,10 @@ func (a *Agent) AddTimer(next func() time.Time, due func()) {
 // Step implements [engine.Machine].
 func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
 	a.now, a.out = now, nil
+	if !a.started {
+		a.started = true
+		a.announce()
+	}
 	// A binding that is over is over, also when its Wake comes late.
 	a.expire()
 	switch ev := ev.(type) {
@@ -246,6 +249,41 @@ func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
 	out := a.out
 	a.out = nil
 	return out
+}
+
+// Insecure says at every start that a node is served without authentication.
+const Insecure note.Kind = "insecure"
+
+// maxRestoredNotes bounds the notes about single restored bindings.
+const maxRestoredNotes = 1000
+
+// announce tells what an operator must know at a start: who is served without
+// authentication, and which bindings came back.
+func (a *Agent) announce() {
+	back := 0
+	for _, n := range a.nodes {
+		who := note.Note{HomeAddress: n.home, NAI: string(n.config.NAI)}
+		if !n.config.Keys[0].Authenticated() {
+			open := who
+			open.Kind, open.Level, open.Why = Insecure, note.Warn, "algorithm none: anybody in "+n.config.Source.String()+" can move this node"
+			a.Tell(open)
+		}
+		for _, b := range n.list.All() {
+			if !b.Live(a.now.Mono) {
+				continue
+			}
+			if back++; back > maxRestoredNotes {
+				continue
+			}
+			came := who
+			came.Kind, came.CareOfAddress, came.Endpoint = note.Restored, b.CareOfAddress, b.Tunnel.Peer
+			came.Encapsulation, came.Lifetime = tunnelName(b.Tunnel), finite(b.Remaining(a.now.Mono))
+			a.Tell(came)
+		}
+	}
+	if back > maxRestoredNotes {
+		a.Tell(note.Note{Kind: note.Restored, Level: note.Info, Why: fmt.Sprintf("%d bindings in all", back)})
+	}
 }
 
 // Deadline implements [engine.Machine].

@@ -1,6 +1,8 @@
 package ha
 
 import (
+	"time"
+
 	"careof/internal/core/assoc"
 	"careof/internal/core/binding"
 	"careof/internal/core/engine"
@@ -105,7 +107,7 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 	if kind == note.Refreshed {
 		nt.Level = note.Debug
 	}
-	nt.HomeAgent, nt.Lifetime = x.HomeAgent, x.Lifetime
+	nt.HomeAgent, nt.Lifetime = x.HomeAgent, finite(x.Lifetime)
 	if b.Tunnel.Encap != 0 {
 		nt.Encapsulation = tunnelName(b.Tunnel)
 		nt.Endpoint = b.Tunnel.Peer
@@ -322,6 +324,14 @@ func (a *Agent) afterRemoval(n *Node, before int, removed []binding.Binding, why
 
 // reschedule sets the node's next expiry.
 func (a *Agent) reschedule(n *Node) { a.expiry.Set(n.index, n.list.Next()) }
+
+// finite is a lifetime for notes, where an infinite one is left out.
+func finite(d time.Duration) time.Duration {
+	if d == binding.Infinite {
+		return 0
+	}
+	return d
+}
 
 func tunnelName(t forward.Tunnel) string {
 	if t.Inside != 0 {

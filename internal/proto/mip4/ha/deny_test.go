@@ -418,6 +418,9 @@ func TestNodeWithoutAuthentication(t *testing.T) {
 	r := d.req()
 	r.home, r.key = netip.MustParseAddr("10.10.0.9"), open
 	p := d.want(mip4.CodeAccepted, r)
+	if k := d.kinds(); len(k) == 0 || k[0] != ha.Insecure {
+		t.Errorf("not announced at the start: %v", k)
+	}
 	if len(p.message.Exts) != 0 {
 		t.Errorf("the reply has extensions %v", p.message.Exts)
 	}

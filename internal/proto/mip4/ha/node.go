@@ -85,7 +85,6 @@ func (a *Agent) index() error {
 		}
 		n := &Node{config: c, index: len(a.nodes), home: c.HomeAddress}
 		a.nodes = append(a.nodes, n)
-		a.named[n.String()] = n
 		if c.NAI != "" {
 			a.byNAI[c.NAI] = n
 		}
@@ -97,6 +96,21 @@ func (a *Agent) index() error {
 		a.relays[f.Address] = &Relay{Address: f.Address, keys: f.Keys}
 	}
 	return a.makePools(homeSeen)
+}
+
+// byName finds a node by the name that its record has: [Node.String].
+func (a *Agent) byName(name string) *Node {
+	if n := a.byNAI[ident.NAI(name)]; n != nil {
+		return n
+	}
+	home, err := netip.ParseAddr(name)
+	if err != nil {
+		return nil
+	}
+	if n := a.byHome[home]; n != nil && n.config.NAI == "" {
+		return n
+	}
+	return nil
 }
 
 // intercept is the home link on which the node's home address is defended,

@@ -190,7 +190,7 @@ func (a *Agent) Restore(now engine.Now, rec engine.Record) error {
 }
 
 func (a *Agent) restoreNode(now engine.Now, name string, value []byte) error {
-	n := a.named[name]
+	n := a.byName(name)
 	if n == nil || value == nil {
 		return nil
 	}

@@ -255,4 +255,3 @@ func (p *player) traced(v any) {
 		p.say("commit fails: %v", v)
 	}
 }
-
