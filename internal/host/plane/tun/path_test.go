@@ -60,52 +60,10 @@ func TestKeepaliveRoundTrip(t *testing.T) {
 	}
 }
 
-// Nothing is allocated on the way of a packet.
-func TestNoAllocationPerPacket(t *testing.T) {
-	b := newBench(t)
-	b.put(agentEntry(toCareOf(forward.Tunnel{Encap: encap.UDP})))
-	b.put(forward.Entry{Key: "raw", Role: forward.HomeAgent, Inner: netip.PrefixFrom(homeAddr.Next(), 32),
-		Tunnels: []forward.Tunnel{toCareOf(forward.Tunnel{Encap: encap.GRE, HasKey: true, Key: 1})}})
-	b.p.config.Datagrams = discard{}
-	s := &sender{p: b.p, in: newBatch(1, false), answers: newBucket(1, 1)}
-	for name, dst := range map[string]netip.Addr{"UDP": homeAddr, "GRE": homeAddr.Next()} {
-		pkt := udpPacket(cnAddr, dst, 1000)
-		n := testing.AllocsPerRun(200, func() {
-			buf := s.in.bufs[0]
-			copy(buf[headroom:], pkt)
-			s.now = 1
-			s.packet(buf, len(pkt))
-			s.raw = s.raw[:0]
-			s.flush()
-		})
-		if n != 0 {
-			t.Errorf("%s: %v allocations for a packet sent", name, n)
-		}
-	}
-	h := arriving(toCareOf(forward.Tunnel{Encap: encap.UDP}))
-	m, err := encap.AppendTunnelData(nil, &h, udpPacket(homeAddr, cnAddr, 1000))
-	if err != nil {
-		t.Fatal(err)
-	}
-	data := []sock.Data{{Local: netip.AddrPortFrom(h.Dst, h.DstPort), From: netip.AddrPortFrom(h.Src, h.SrcPort), Message: m}}
-	b.p.dev = &quiet{b.dev}
-	if n := testing.AllocsPerRun(200, func() { b.p.Deliver(data) }); n > 0.5 {
-		t.Errorf("%v allocations for a packet received", n)
-	}
-	if b.p.Counters("mn").ReceivedPackets == 0 || b.p.Counters("raw").SentPackets == 0 {
-		t.Error("the packets took another way")
-	}
-}
-
 // discard takes everything.
 type discard struct{}
 
 func (discard) SendData(_, _ netip.AddrPort, _ string, _ uint8, _ [][]byte) error { return nil }
-
-// quiet is a device that forgets what is written to it.
-type quiet struct{ *fakeDevice }
-
-func (quiet) Write(bufs [][]byte, _ int) (int, error) { return len(bufs), nil }
 
 // Close ends every goroutine, and what comes later does no harm.
 func TestCloseLeavesNothingBehind(t *testing.T) {
@@ -135,24 +93,23 @@ func FuzzPlane(f *testing.F) {
 		f.Add(p)
 	}
 	f.Add(tooBig(1000, udpPacket(cnAddr, homeAddr, 20)))
+	dev := &fakeDevice{in: make(chan [][]byte), out: make(chan []byte, 64), closed: make(chan struct{})}
+	raw := &fakeRaw{out: make(chan []byte, 64), closed: make(chan struct{}), mtu: 600}
+	plane, err := New(Config{Device: dev, Datagrams: discard{}, HomeNetworks: []netip.Prefix{network}, raw: raw})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { plane.Close() })
+	b := &bench{p: plane, dev: dev, raw: raw}
+	for i, shape := range shapes {
+		put(f, plane, forward.Entry{Key: forward.Key(shape.name), Role: forward.HomeAgent,
+			Inner: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 10, 0, byte(5 + i)}), 32), Tunnels: []forward.Tunnel{toCareOf(shape.t)}})
+	}
+	x := newBatch(1, true)
 	f.Fuzz(func(t *testing.T, p []byte) {
 		if len(p) > 2000 {
 			return
 		}
-		dev := &fakeDevice{in: make(chan [][]byte), out: make(chan []byte, 64), closed: make(chan struct{})}
-		raw := &fakeRaw{out: make(chan []byte, 64), closed: make(chan struct{}), mtu: 600}
-		plane, err := New(Config{Device: dev, Datagrams: discard{}, HomeNetworks: []netip.Prefix{network}, raw: raw})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer plane.Close()
-		b := &bench{p: plane, dev: dev, raw: raw}
-		for i, shape := range shapes {
-			tun := toCareOf(shape.t)
-			put(t, plane, forward.Entry{Key: forward.Key(shape.name), Role: forward.HomeAgent,
-				Inner: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 10, 0, byte(5 + i)}), 32), Tunnels: []forward.Tunnel{tun}})
-		}
-		x := newBatch(1, true)
 		n := copy(x.bufs[0][headroom:], p)
 		x.packets[0], x.n = x.bufs[0][headroom:headroom+n], 1
 		plane.rawPackets(x)
@@ -164,6 +121,9 @@ func FuzzPlane(f *testing.F) {
 			if q := <-dev.out; !network.Contains(word4(q[12:16])) {
 				t.Errorf("forwarded from %v", word4(q[12:16]))
 			}
+		}
+		for len(raw.out) > 0 {
+			<-raw.out
 		}
 	})
 }
