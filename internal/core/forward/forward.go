@@ -37,7 +37,13 @@ const (
 	// MobileNode entries own the home address Inner on this host: packets
 	// from it go to the home agent; from the tunnel come packets for it.
 	MobileNode
-	// ForeignAgent entries deliver packets from the tunnel to a visitor.
+	// ForeignAgent entries are visitors. Packets from the tunnel for Inner are
+	// handed to Deliver.HW on Deliver.Link, without ARP. When a tunnel may
+	// send (Both), packets that come from there with a source in Inner go
+	// back through it (RFC 3024 section 5.1, direct delivery). When there is
+	// also a tunnel whose Peer is the home address, the mobile node's own,
+	// only what comes in through that one goes back, and plain packets are
+	// routed (section 5.2, encapsulating delivery).
 	ForeignAgent
 )
 
