@@ -213,6 +213,8 @@ func (d *demo) move(ctx context.Context, h *Handover) error {
 			return err
 		}
 	}
+	// A silence that begins later than this is not the handover's.
+	horizon := time.Since(h.At) + d.roundTrip()
 	if err := pause(ctx, time.Until(h.At.Add(settle))); err != nil {
 		return err
 	}
@@ -220,8 +222,8 @@ func (d *demo) move(ctx context.Context, h *Handover) error {
 	// is on its way now, to the next.
 	begin, end := h.At.Add(-interval*10), time.Now().Add(-interval*10)
 	h.Down, h.Up = d.stream.Down().Window(begin, end), d.stream.Up().Window(begin, end)
-	h.Down.LargestGap, h.Down.GapAt = d.stream.Down().GapAround(h.At, settle)
-	h.Up.LargestGap, h.Up.GapAt = d.stream.Up().GapAround(h.At, settle)
+	h.Down.LargestGap, h.Down.GapAt = d.stream.Down().GapAround(h.At, horizon)
+	h.Up.LargestGap, h.Up.GapAt = d.stream.Up().GapAround(h.At, horizon)
 	d.tell(time.Now(), "  %s", h.result())
 	return nil
 }
