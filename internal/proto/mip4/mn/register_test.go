@@ -119,7 +119,10 @@ func TestRetransmission(t *testing.T) {
 				continue
 			}
 			before := r.requests[i-1]
-			if same := bytes.Equal(s.Data, before.Data); same != c.identical {
+			// From half a request's life on, the reply to it would grant what is
+			// nearly over: a new one is sent.
+			identical := c.identical && want[i] < 30
+			if same := bytes.Equal(s.Data, before.Data); same != identical {
 				t.Errorf("%v: request %d identical to the one before: %v", c.style, i, same)
 			}
 			// "it counts as a new registration": the Identification grows.

@@ -84,6 +84,14 @@ type Sent struct {
 	repeated       bool // sent again unchanged: a round trip cannot be measured
 }
 
+// life is how long after its first transmission a request may be answered.
+func (s *Sent) life() time.Duration {
+	if l := lifetimeOf(s.Request.Lifetime); s.Purpose == Register && l < pendingFor {
+		return l
+	}
+	return pendingFor
+}
+
 const (
 	// maxPending bounds the requests of a registration that may still be answered.
 	maxPending = 8
@@ -139,11 +147,7 @@ func (r *Registration) deadline() time.Time {
 // idle says that nothing is kept that matters any more.
 func (r *Registration) idle(mono time.Time) bool {
 	r.pending = slices.DeleteFunc(r.pending, func(s Sent) bool {
-		life := pendingFor
-		if l := lifetimeOf(s.Request.Lifetime); s.Purpose == Register && l < life {
-			life = l
-		}
-		return mono.Sub(s.At) > life
+		return mono.Sub(s.At) > s.life()
 	})
 	return !r.live && r.try == nil && r.retryAt.IsZero() && len(r.pending) == 0
 }

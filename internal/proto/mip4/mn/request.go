@@ -21,9 +21,11 @@ func (n *Node) transmit(r *Registration) {
 		return
 	}
 	t := r.try
-	if t.octets != nil && r.association.Replay() == assoc.Nonces {
+	if t.octets != nil && r.association.Replay() == assoc.Nonces && n.now.Mono.Sub(t.sent.At) < t.sent.life()/2 {
 		// "When nonces are used, the unanswered Request is retransmitted
-		// unchanged" (RFC 5944 section 3.6.3).
+		// unchanged" (RFC 5944 section 3.6.3). Lifetimes count from the first
+		// transmission, so an old request makes room for a new one, or the
+		// reply to it would grant what is over already.
 		for i := range r.pending {
 			if r.pending[i].Identification == t.sent.Identification {
 				r.pending[i].repeated = true
