@@ -164,7 +164,7 @@ const drain = 2 * time.Second
 
 // vouches finds the latest request that justifies a tunnel to a peer until a
 // certain time: it named the peer as its care-of address, or came from there.
-func (h *home) vouches(n *node, t forward.Tunnel, now engine.Now) bool {
+func (h *home) vouches(n *node, t forward.Tunnel) bool {
 	for i := len(n.requests) - 1; i >= 0; i-- {
 		r := n.requests[i]
 		if r.lifetime == 0 {
@@ -197,8 +197,12 @@ func (h *home) vouches(n *node, t forward.Tunnel, now engine.Now) bool {
 	return false
 }
 
-// entryNode finds the node that an entry of a home agent is for.
-func (h *home) entryNode(e forward.Entry) *node {
+// entryNodes finds the nodes that an entry of a home agent may be for: the one
+// whose home address it is. A pool address is named for the first time in the
+// reply, which comes after the entry; until then it may be any node's that
+// asks for one.
+func (h *home) entryNodes(e forward.Entry) []*node {
+	var open []*node
 	for i := range h.Peers {
 		p := &h.Peers[i]
 		n := h.nodes[p.String()]
@@ -206,22 +210,13 @@ func (h *home) entryNode(e forward.Entry) *node {
 			continue
 		}
 		if p.HomeAddress == e.Inner.Addr() || slices.Contains(n.addrs, e.Inner.Addr()) {
-			return n
+			return []*node{n}
+		}
+		if !p.HomeAddress.IsValid() {
+			open = append(open, n)
 		}
 	}
-	// A pool address is named for the first time in the reply, which comes
-	// after the entry: it is the node's whose request was the latest.
-	var latest *node
-	for i := range h.Peers {
-		n := h.nodes[h.Peers[i].String()]
-		if n == nil || h.Peers[i].HomeAddress.IsValid() || len(n.requests) == 0 {
-			continue
-		}
-		if latest == nil || n.requests[len(n.requests)-1].at.After(latest.requests[len(latest.requests)-1].at) {
-			latest = n
-		}
-	}
-	return latest
+	return open
 }
 
 // applying judges what is put into the plane.
@@ -253,8 +248,8 @@ func (c *Checker) justified(h *home, e forward.Entry, now engine.Now) {
 		return
 	}
 	c.judged[Authentic]++
-	n := h.entryNode(e)
-	if n == nil {
+	nodes := h.entryNodes(e)
+	if len(nodes) == 0 {
 		c.violated(Authentic, "%s is installed, but no authentic request has come", world.EntryText(e))
 		return
 	}
@@ -265,7 +260,7 @@ func (c *Checker) justified(h *home, e forward.Entry, now engine.Now) {
 		if !t.Until.IsZero() && !t.Until.After(now.Mono) {
 			continue // it is over already
 		}
-		if !h.vouches(n, t, now) {
+		if !slices.ContainsFunc(nodes, func(n *node) bool { return h.vouches(n, t) }) {
 			c.violated(Authentic, "%s is installed, but no authentic and fresh request asked for the tunnel to %v until then (now %v)",
 				world.EntryText(e), t.Peer, now.Mono.UnixMicro())
 		}

@@ -140,6 +140,13 @@ func (n *Node) input(i *Interface, hw forward.HardwareAddr, linkBroadcast bool, 
 			if verdict != nat.Translated {
 				return
 			}
+			// Whoever sent too much must recognise the packet that an error
+			// quotes: it is judged as it came.
+			if after, err := encap.ParseIPv4(in); err == nil {
+				if r, ok := n.route(after.Dst); ok && n.tooBig(r, ip, packet) {
+					return
+				}
+			}
 			n.forward(i, in)
 			return
 		}
@@ -209,6 +216,9 @@ func (n *Node) forward(from *Interface, packet []byte) {
 		return
 	}
 	if t := n.translator; t != nil && r.Interface == t.outside && from != t.outside {
+		if n.tooBig(r, ip, packet) {
+			return
+		}
 		out, verdict := t.box.Outbound(n.instant(), packet)
 		if verdict != nat.Translated {
 			return
@@ -269,6 +279,16 @@ func (i *Interface) routeVia(dst netip.Addr) (Route, bool) {
 		}
 	}
 	return Route{}, false
+}
+
+// tooBig answers a packet that is too big for a route and must not be cut.
+func (n *Node) tooBig(r Route, ip encap.IPv4, packet []byte) bool {
+	if r.Interface.segment == nil || ip.TotalLen <= r.Interface.segment.mtu() || !ip.DF {
+		return false
+	}
+	n.Counts.TooBig++
+	n.sendError(encap.ICMP{Type: encap.DestinationUnreachable, Code: encap.DatagramTooBig, MTU: uint16(r.Interface.segment.mtu())}, packet)
+	return true
 }
 
 // emit sends a packet along a route, cut to the link's MTU.
