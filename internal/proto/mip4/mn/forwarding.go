@@ -62,7 +62,7 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 			t.Mode, t.Until = forward.Receive, r.expires
 			add(t)
 		}
-		if moving && r.try != nil && r.try.purpose == Register {
+		if moving && r.try != nil && r.try.purpose == Register && r.try.anew {
 			// The first packet through the new tunnel may overtake the reply.
 			for _, t := range r.try.tunnels {
 				t.Mode = forward.Receive

@@ -130,6 +130,9 @@ func TestLateAcceptanceAtHome(t *testing.T) {
 	r.other = granting(0)
 	r.up("eth0", atHome)
 	r.step(r.reply(late, answer{lifetime: -1}))
+	if r.count(note.Registered) != 0 {
+		t.Error("it was taken for a registration")
+	}
 	r.run(time.Second)
 	if s := r.status(); s.State != "home" || r.entry().HomeLink != "eth0" || len(r.entry().Tunnels) != 0 {
 		t.Errorf("state %s, %s", s.State, r.tunnels())
@@ -190,7 +193,7 @@ func TestHomeLinkRefusedByTheDataPlane(t *testing.T) {
 //rfc:5944#4.6
 func TestOrderUnderRefusal(t *testing.T) {
 	r := newRig(t, homeConfig(t))
-	r.refuse = errors.New("no")
+	r.refuse, r.slow = errors.New("no"), 300*time.Millisecond
 	r.other = granting(0)
 	r.up("eth0", atHome)
 	for range 200 {

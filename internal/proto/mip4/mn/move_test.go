@@ -321,7 +321,7 @@ func TestRestartKeepsTheTunnel(t *testing.T) {
 	r.now.Wall = r.now.Wall.Add(-24 * time.Hour)
 	r.boot(config(t))
 	for e := range r.node.Entries() {
-		if left := e.Tunnels[0].Until.Sub(r.now.Mono); left > 600*time.Second {
+		if left := e.Tunnels[0].Until.Sub(r.now.Mono); e.Tunnels[0].Until.IsZero() || left > 600*time.Second {
 			t.Errorf("a clock that went back made the lifetime %v", left)
 		}
 	}
@@ -419,5 +419,24 @@ func TestStorm(t *testing.T) {
 		if n := len(s.Registered); n != 1 {
 			t.Errorf("seed %d: %d registrations are kept", seed, n)
 		}
+	}
+}
+
+// Two acceptances in the wrong order: the later request is what the home
+// agent has.
+func TestOldAcceptanceIsHistory(t *testing.T) {
+	r := newRig(t, config(t))
+	r.up("lte0", lteAddress)
+	first := r.last().Send
+	r.run(500 * time.Millisecond)
+	r.up("wlan0", wifiAddress)
+	second := r.last().Send
+	if second.Link != "wlan0" {
+		t.Fatal("no request over the better uplink")
+	}
+	r.step(r.reply(second, answer{lifetime: -1}))
+	r.step(r.reply(first, answer{lifetime: -1}))
+	if r.count(note.Registered) != 1 || r.status().Link != "wlan0" || r.tunnels() != "wlan0 ipip both" {
+		t.Errorf("%s, %s", r.status().Link, r.tunnels())
 	}
 }

@@ -63,6 +63,7 @@ type Registration struct {
 type try struct {
 	purpose       Purpose
 	transmissions int
+	anew          bool // another tunnel may come of it; not of a plain renewal
 	deferred      bool // denied with 133, waits for the answer to a later request
 	repairs       int  // requests sent at once because an answer said what was wrong
 	timeout       time.Duration
@@ -169,8 +170,8 @@ func (n *Node) begin(r *Registration, p Purpose) {
 	if u == nil {
 		return
 	}
+	r.try = &try{purpose: p, timeout: u.firstTimeout(), anew: u.attached || !r.live}
 	u.attached = false
-	r.try = &try{purpose: p, timeout: u.firstTimeout()}
 	r.retryAt = time.Time{}
 	n.transmit(r)
 }

@@ -293,3 +293,84 @@ func TestLateDenialsAfterResynchronisation(t *testing.T) {
 		t.Errorf("%d requests, %d resynchronisations", len(r.requests), r.count(note.Resync))
 	}
 }
+
+// Once the home agent has accepted a timestamp, a wall clock that jumps costs
+// nothing.
+func TestWallClockJumps(t *testing.T) {
+	r := newRig(t, config(t))
+	real := start.Wall
+	var mark assoc.Mark
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		wall := real.Add(r.now.Mono.Sub(start.Mono))
+		id := r.last().request.Identification
+		if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
+			return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
+		}
+		mark = mark.Accept(assoc.Timestamps, id)
+		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+	}
+	r.up("wlan0", wifiAddress)
+	r.run(time.Second)
+	for _, jump := range []time.Duration{time.Hour, -3 * time.Hour, 40 * 24 * time.Hour} {
+		r.now.Wall = r.now.Wall.Add(jump)
+		r.run(20 * time.Minute)
+	}
+	if r.count(note.Refused) != 0 || r.count(note.Registered) < 6 {
+		t.Errorf("%d refused, %d registered", r.count(note.Refused), r.count(note.Registered))
+	}
+}
+
+// A clock without battery in the next NTP era, which begins in 2036.
+func TestClockWithoutBatteryIn2050(t *testing.T) {
+	r := newRig(t, config(t))
+	real := time.Date(2050, 1, 1, 0, 0, 0, 0, time.UTC)
+	var mark assoc.Mark
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		wall := real.Add(r.now.Mono.Sub(start.Mono))
+		id := r.last().request.Identification
+		if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
+			return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
+		}
+		mark = mark.Accept(assoc.Timestamps, id)
+		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+	}
+	r.now.Wall = time.Unix(0, 0)
+	r.up("wlan0", wifiAddress)
+	r.run(100 * time.Millisecond)
+	if r.status().State != "registered" {
+		t.Errorf("%s, notes %v", r.status().State, r.notes)
+	}
+	if !r.node.Active().Expires().After(r.now.Mono) {
+		t.Error("it has ended already")
+	}
+}
+
+// The preferred uplink's request was overtaken: its denial waits for the
+// other's answer, and then it goes again, last.
+func TestPreferredWaitsForTheOther(t *testing.T) {
+	cfg := config(t)
+	cfg.Uplinks = []mn.UplinkConfig{{Interface: "a0", Priority: 9}, {Interface: "b0", Priority: 8}, {Interface: "c0", Priority: 10}}
+	r := newRig(t, cfg)
+	r.other = granting(-1)
+	r.up("c0", lteAddress)
+	r.run(10 * time.Second)
+	r.other = nil
+	r.up("a0", wifiAddress)
+	r.up("b0", lteAddress.Next())
+	r.lose("c0")
+	r.run(1010 * time.Millisecond) // both have been sent again, b0 last
+	n := len(r.requests)
+	a, b := r.requests[n-2].Send, r.requests[n-1].Send
+	if a.Link != "a0" || b.Link != "b0" {
+		t.Fatalf("requests over %s and %s", a.Link, b.Link)
+	}
+	high := assoc.Timestamp(r.now.Wall.Add(time.Hour)) >> 32
+	r.step(r.reply(a, answer{code: 133, high: high}))
+	if len(r.requests) != n || r.count(note.Resync) != 0 {
+		t.Fatal("the overtaken denial was not left alone")
+	}
+	r.step(r.reply(b, answer{code: 133, high: high}))
+	if len(r.requests) != n+2 || r.last().Link != "a0" || r.count(note.Resync) != 1 {
+		t.Errorf("%d requests, the last over %s", len(r.requests)-n, r.last().Link)
+	}
+}

@@ -287,7 +287,11 @@ func TestEndlessDenialsAreBounded(t *testing.T) {
 		}
 		r.up("wlan0", wifiAddress)
 		r.run(60 * time.Second)
-		if n := len(r.requests); n > 64 {
+		allowed := 16 // three repairs in each of a few attempts, and their retransmissions
+		if code == 136 {
+			allowed = 64 // each names another home agent, and the uplink's limit holds
+		}
+		if n := len(r.requests); n > allowed {
 			t.Errorf("code %d: %d requests in a minute", code, n)
 		}
 	}

@@ -65,7 +65,8 @@ type rig struct {
 	echoes   []sent // tunnel data that the machine itself sent
 	use      forward.Use
 	names    map[string][]netip.Addr
-	refuse   error // the data plane refuses
+	refuse   error         // the data plane refuses
+	slow     time.Duration // until a commit is answered
 }
 
 type arrival struct {
@@ -157,7 +158,7 @@ func (r *rig) execute(actions []engine.Action) {
 				r.execute(a.Then)
 			}
 			if a.Ticket != 0 {
-				r.later(0, engine.Answer{Ticket: a.Ticket, Err: err})
+				r.later(r.slow, engine.Answer{Ticket: a.Ticket, Err: err})
 			}
 		case engine.Ask:
 			r.asks = append(r.asks, a)

@@ -70,6 +70,7 @@ type host struct {
 	store   map[string][]byte
 	notes   []note.Note
 	results []engine.Result
+	puts    int
 	use     time.Time // of LastUse
 	deaf    time.Time // when it last received, if that is earlier
 }
@@ -174,9 +175,19 @@ func (p *pair) execute(h *host, actions []engine.Action) {
 			for _, c := range a.Changes {
 				switch c.Op {
 				case forward.Put:
+					h.puts++
 					h.entries[c.Entry.Key] = c.Entry
 				case forward.Delete:
 					delete(h.entries, c.Entry.Key)
+				case forward.Extend:
+					e := h.entries[c.Entry.Key]
+					e.Tunnels = slices.Clone(e.Tunnels)
+					for i := range e.Tunnels {
+						if e.Tunnels[i].Mode != forward.Receive {
+							e.Tunnels[i].Until = c.Until
+						}
+					}
+					h.entries[c.Entry.Key] = e
 				}
 			}
 			p.execute(h, a.Then)
@@ -379,9 +390,14 @@ func TestNodeMoves(t *testing.T) {
 	if n := p.agent.count(note.Denied); n != 0 {
 		t.Errorf("%d denials\n%s", n, p.trace())
 	}
-	// Renewals go on for hours.
+	// Renewals go on for hours, and "a refresh costs no plane call".
+	p.run(3 * time.Second)
+	before := p.node.puts
 	p.run(5 * time.Hour)
 	p.agree()
+	if p.node.puts != before {
+		t.Errorf("renewals rewrote the entry %d times", p.node.puts-before)
+	}
 	if p.node.count(note.Lost)+p.agent.count(note.Expired)+p.agent.count(note.Denied) != 0 {
 		t.Errorf("in five hours:\n%s", p.trace())
 	}
