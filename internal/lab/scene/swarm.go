@@ -25,7 +25,7 @@ type Swarm struct {
 
 	mobiles     []string
 	seeking     map[string]bool // it must discover its home agent
-	nonce       bool // somebody uses nonces
+	nonce       bool            // somebody uses nonces
 	lifetime    time.Duration
 	chaos       time.Duration
 	planeInside bool

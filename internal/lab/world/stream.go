@@ -339,3 +339,7 @@ func (c *Connection) icmp(packet []byte) {
 		}
 	}
 }
+
+// Forget makes the node forget its connections, as a host does that loses its
+// memory: it answers what comes for them with a reset.
+func (n *Node) Forget() { n.tcp = make(map[connectionKey]*Connection) }
