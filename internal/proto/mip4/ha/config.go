@@ -47,7 +47,8 @@ const (
 	ParkTime           = 5 * time.Second // how long an exchange waits for an answer
 )
 
-// A Config configures a home agent. Zero values mean the defaults named.
+// A Config configures a home agent. Zero values mean the defaults named. It is
+// not changed after New.
 type Config struct {
 	// Addresses are the identities of the home agent: the unicast addresses
 	// that mobile nodes know it by. At least one.

@@ -70,7 +70,6 @@ type Exchange struct {
 	replying bool
 	kept     bool // Packet.Data is our own copy
 	limit    time.Duration
-	began    time.Time // monotonic
 	slots    map[any]any
 	extra    []engine.Record
 	then     []engine.Action

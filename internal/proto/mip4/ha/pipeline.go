@@ -17,7 +17,6 @@ func (a *Agent) request(p engine.Packet, m *mip4.Message) {
 	}
 	x := &Exchange{
 		Agent: a, Packet: p, Message: m, Request: r,
-		began: a.now.Mono,
 		limit: binding.Infinite,
 	}
 	if why, ok := a.Claims.check(m); !ok {

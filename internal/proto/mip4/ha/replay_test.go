@@ -407,3 +407,45 @@ func TestMarkOfARemovedNodeStays(t *testing.T) {
 	d = d.restart(cfg, time.Second)
 	d.want(mip4.CodeIdentificationMismatch, r)
 }
+
+// A deregistration that failed was not accepted: its repeat is no repeat.
+func TestRepeatOfAFailedDeregistration(t *testing.T) {
+	d := newDriver(t, config(t))
+	d.want(mip4.CodeAccepted, d.req())
+	r := d.req()
+	r.lifetime = 0
+	d.broken = errTest
+	d.want(mip4.CodeHAResources, r)
+	d.want(mip4.CodeIdentificationMismatch, r)
+}
+
+// What waits for its turn, or for its commit, still is what was received: the
+// driver reuses its buffers.
+func TestExchangesOwnWhatTheyKeep(t *testing.T) {
+	want := make(map[uint64][]byte)
+	looked := 0
+	look := func(x *ha.Exchange) engine.Verdict {
+		looked++
+		if !bytes.Equal(x.Message.Raw, want[x.Request.Identification]) || !bytes.Equal(x.Packet.Data, x.Message.Raw) {
+			t.Errorf("request %x is %x", x.Request.Identification, x.Message.Raw)
+		}
+		return engine.Next()
+	}
+	d := newDriver(t, config(t), func(a *ha.Agent) {
+		a.Bind.Add("test", "look", look)
+		a.Reply.Add("test", "look", look)
+	})
+	d.hold = true
+	for range 3 {
+		r := d.req()
+		p := r.packet(t)
+		want[r.id] = bytes.Clone(p.Data)
+		d.step(p)
+		d.tick()
+	}
+	d.broken = errTest // the first commit
+	d.release()
+	if looked != 3*2+1 {
+		t.Errorf("looked %d times", looked)
+	}
+}
