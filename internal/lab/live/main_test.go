@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -35,6 +36,12 @@ func TestMain(m *testing.M) {
 		} else if !inside {
 			os.Exit(code)
 		}
+	}
+	// Scenes mostly wait, so more of them play at a time than there are
+	// processors.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
