@@ -15,7 +15,7 @@ import (
 // binding is an installed entry. All of it but the atomics is fixed once a
 // packet can see it.
 type binding struct {
-	entry   forward.Entry
+	entry   forward.Entry // without Tunnels, which are in tunnels
 	tunnels []*tunnel
 	stats   *stats
 }
@@ -37,14 +37,19 @@ type tunnel struct {
 	soft   softState
 	sent   atomic.Int64 // instant of the last packet into it
 
-	// For raw sockets: where to and which way.
-	to  *net.IPAddr
-	oob []byte
+	way *way // for raw sockets, else nil
 
 	// Messages for a UDP socket that wait for the end of the batch. Only the
 	// goroutine that reads the device touches them.
 	waiting    [][]byte
 	waitingTOS uint8
+}
+
+// way is where a raw socket sends a tunnel's packets: the address, and control
+// data with interface and source, by which policy routing finds the uplink.
+type way struct {
+	to  net.IPAddr
+	oob []byte
 }
 
 // noEnd is the until of a tunnel without one.

@@ -198,14 +198,16 @@ func (p *Plane) put(e forward.Entry) error {
 		return err
 	}
 	e.Routes = slices.Clone(e.Routes)
-	e.Tunnels = slices.Clone(e.Tunnels)
+	tunnels := e.Tunnels
+	e.Tunnels = nil
 	b := &binding{entry: e, stats: new(stats)}
 	old := p.bindings[e.Key]
 	if old != nil {
 		b.stats = old.stats
 	}
-	for i := range e.Tunnels {
-		t, err := p.tunnel(b, e.Tunnels[i])
+	b.tunnels = make([]*tunnel, 0, len(tunnels))
+	for i := range tunnels {
+		t, err := p.tunnel(b, tunnels[i])
 		if err != nil {
 			return err
 		}
@@ -275,8 +277,11 @@ func (p *Plane) tunnel(b *binding, ft forward.Tunnel) (*tunnel, error) {
 	if t.mtu < minInnerMTU {
 		t.mtu = minInnerMTU
 	}
-	t.to = &net.IPAddr{IP: ft.Peer.Addr().AsSlice()}
-	t.oob = (&ipv4.ControlMessage{IfIndex: index, Src: ft.Local.Addr().AsSlice()}).Marshal()
+	if ft.Encap == encap.UDP {
+		return t, nil
+	}
+	t.way = &way{to: net.IPAddr{IP: ft.Peer.Addr().AsSlice()}}
+	t.way.oob = (&ipv4.ControlMessage{IfIndex: index, Src: ft.Local.Addr().AsSlice()}).Marshal()
 	return t, nil
 }
 
@@ -304,13 +309,14 @@ func (p *Plane) List(ctx context.Context) iter.Seq[forward.Entry] {
 func (p *Plane) entryOf(b *binding) forward.Entry {
 	e := b.entry
 	e.Routes = slices.Clone(e.Routes)
-	e.Tunnels = slices.Clone(e.Tunnels)
-	for i, t := range b.tunnels {
+	for _, t := range b.tunnels {
+		ft := t.t
 		if u := t.until.Load(); u == noEnd {
-			e.Tunnels[i].Until = time.Time{}
+			ft.Until = time.Time{}
 		} else {
-			e.Tunnels[i].Until = p.timeOf(u)
+			ft.Until = p.timeOf(u)
 		}
+		e.Tunnels = append(e.Tunnels, ft)
 	}
 	return e
 }

@@ -184,19 +184,14 @@ func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 //rfc:2784#2
 //rfc:3519#3.3
 func TestTCPThroughEveryEncapsulation(t *testing.T) {
-	s := newScene(t, 1420)
 	for _, shape := range shapes {
 		t.Run(shape.name, func(t *testing.T) {
+			s := newScene(t, 1420)
 			s.bind(t, shape.t)
-			before := s.agent.Counters("mn")
 			transfer(t, s.cn, cnAddr, s.mn, homeAddr, 4<<20)
 			transfer(t, s.mn, homeAddr, s.cn, cnAddr, 4<<20)
-			after := s.agent.Counters("mn")
-			if sent := after.SentBytes - before.SentBytes; sent < 4<<20 {
-				t.Errorf("%d octets went into the tunnel", sent)
-			}
-			if got := after.ReceivedBytes - before.ReceivedBytes; got < 4<<20 {
-				t.Errorf("%d octets came out of the tunnel", got)
+			if c := s.agent.Counters("mn"); c.SentBytes < 4<<20 || c.ReceivedBytes < 4<<20 {
+				t.Errorf("%d octets went into the tunnel, %d came out", c.SentBytes, c.ReceivedBytes)
 			}
 			use := s.agent.Use("mn")
 			if age := clock.Mono().Sub(use.Sent); age < 0 || age > 10*time.Second {
