@@ -9,10 +9,6 @@ import (
 	"careof/internal/core/engine"
 )
 
-// sane is a time that has passed everywhere. A clock that says less lost its
-// battery; timestamps are then read in the NTP era around this time.
-var sane = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-
 // A sequence chooses the Identifications of the requests to one home agent,
 // and never goes back (RFC 5944 section 5.7).
 //
@@ -129,13 +125,9 @@ func (s *sequence) resynchronise(style assoc.Style, now engine.Now, reply uint64
 	if style == assoc.Nonces {
 		return // the nonce has been learnt already
 	}
-	ahead := min(time.Duration(s.resyncs)*2500*time.Millisecond, 5*time.Second)
+	ahead := min(time.Duration(s.resyncs)*3*time.Second, 6*time.Second)
 	s.resyncs++
-	near := now.Wall
-	if near.Before(sane) {
-		near = sane
-	}
-	s.anchor = assoc.TimeOf(reply&^0xffffffff|1<<31, near).Add(ahead)
+	s.anchor = assoc.TimeOf(reply&^0xffffffff|1<<31, now.Wall).Add(ahead)
 	s.anchored = now.Mono
 	s.restored = false
 	if s.Last > assoc.Timestamp(s.anchor) {

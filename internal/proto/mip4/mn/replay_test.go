@@ -186,7 +186,7 @@ func TestMarkAheadOfTheClock(t *testing.T) {
 		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
 	}
 	r.up("wlan0", wifiAddress)
-	r.run(12 * time.Second)
+	r.run(250 * time.Millisecond)
 	if r.status().State != "registered" {
 		t.Errorf("%s after %d requests", r.status().State, len(r.requests))
 	}
