@@ -1,6 +1,7 @@
 package binding
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -30,6 +31,18 @@ func (l *List) Get(id ID) *Binding {
 
 // All returns copies of the bindings in order of their IDs.
 func (l *List) All() []Binding { return slices.Clone(l.live) }
+
+// Each yields the bindings in order of their IDs. They are valid until the list
+// changes, and not to be changed.
+func (l *List) Each() iter.Seq[*Binding] {
+	return func(yield func(*Binding) bool) {
+		for i := range l.live {
+			if !yield(&l.live[i]) {
+				return
+			}
+		}
+	}
+}
 
 // Only returns the binding of a list that has exactly one, else nil.
 func (l *List) Only() *Binding {

@@ -57,6 +57,7 @@ type Agent struct {
 	ticket   engine.Ticket
 	waiting  map[engine.Ticket]func(engine.Answer)
 	expiry   engine.Agenda[int] // by Node.index
+	repairs  engine.Agenda[int] // by Node.index
 	parked   map[engine.Ticket]*Exchange
 	parkedAt engine.Agenda[engine.Ticket]
 	message  mip4.Message // reused between steps
@@ -135,6 +136,8 @@ func (a *Agent) base() {
 	a.Bind.Add("base", "endpoint", a.settleEndpoint)
 	a.Bind.Judge(a.judgeBinding)
 	a.Reply.Add("base", "nai", a.copyNAI)
+
+	a.AddTimer(a.repairs.Next, a.repair)
 
 	a.baseClaims()
 	a.baseEncapsulations()

@@ -187,6 +187,7 @@ func (a *Agent) commit(n *Node, c engine.Commit, done func(error)) {
 			done(ans.Err)
 		} else if ans.Err != nil {
 			a.failed(n, ans.Err)
+			a.repairLater(n)
 		}
 		a.nextTurn(n)
 	}
@@ -241,6 +242,7 @@ func (a *Agent) undo(x *Exchange, removed []binding.Binding, err error) {
 	}, func(err error) {
 		if err != nil {
 			a.failed(n, err)
+			a.repairLater(n)
 		}
 		for _, old := range removed {
 			a.ended(n, old, Failed)
@@ -315,6 +317,7 @@ func (a *Agent) afterRemoval(n *Node, before int, removed []binding.Binding, why
 	}, func(err error) {
 		if err != nil {
 			a.failed(n, err)
+			a.repairLater(n)
 		}
 		for _, b := range removed {
 			a.ended(n, b, why)

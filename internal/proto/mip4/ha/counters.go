@@ -2,7 +2,10 @@ package ha
 
 import (
 	"fmt"
+	"net/netip"
+	"time"
 
+	"careof/internal/core/ident"
 	"careof/wire/mip4"
 )
 
@@ -48,14 +51,29 @@ func (c *counters) list() []Counter {
 	return l
 }
 
-// recent is a ring of the registrations last answered.
+// recent is a ring of the registrations last answered. They are put into words
+// only when they are shown.
 type recent struct {
 	limit int
-	ring  []Registration
+	ring  []answered
 	next  int
 }
 
-func (r *recent) add(v Registration) {
+// answered is one registration as remembered.
+type answered struct {
+	at      time.Time // wall clock
+	request mip4.RegistrationRequest
+	node    *Node
+	nai     ident.NAI
+	home    netip.Addr
+	source  netip.AddrPort
+	spi     uint32
+	code    mip4.Code
+	why     string
+	granted time.Duration
+}
+
+func (r *recent) add(v answered) {
 	if len(r.ring) < r.limit {
 		r.ring = append(r.ring, v)
 		return
@@ -68,7 +86,24 @@ func (r *recent) add(v Registration) {
 func (r *recent) list() []Registration {
 	out := make([]Registration, 0, len(r.ring))
 	for i := range r.ring {
-		out = append(out, r.ring[(r.next+len(r.ring)-1-i)%len(r.ring)])
+		out = append(out, r.ring[(r.next+len(r.ring)-1-i)%len(r.ring)].show())
+	}
+	return out
+}
+
+func (v *answered) show() Registration {
+	out := Registration{
+		Time: v.at, NAI: string(v.nai), HomeAddress: v.home,
+		CareOfAddress: v.request.CareOfAddress, Source: v.source,
+		Code: uint8(v.code), Meaning: v.code.String(), Why: v.why,
+		SPI: v.spi, Flags: v.request.Flags.String(),
+		RequestedLifetime: lifetimeText(lifetime(v.request.Lifetime)),
+	}
+	if out.NAI == "" {
+		out.NAI = string(v.node.config.NAI)
+	}
+	if v.code.Accepted() {
+		out.Lifetime = lifetimeText(v.granted)
 	}
 	return out
 }
@@ -78,18 +113,8 @@ func (a *Agent) remember(x *Exchange) {
 	if !x.Authentic {
 		return
 	}
-	v := Registration{
-		Time: a.now.Wall, NAI: string(x.NAI), HomeAddress: x.Home,
-		CareOfAddress: x.Request.CareOfAddress, Source: x.Packet.Src,
-		Code: uint8(x.Code), Meaning: x.Code.String(), Why: x.Why,
-		SPI: x.Association.SPI(), Flags: x.Request.Flags.String(),
-		RequestedLifetime: lifetimeText(lifetime(x.Request.Lifetime)),
-	}
-	if v.NAI == "" {
-		v.NAI = string(x.Node.config.NAI)
-	}
-	if x.Accepted() {
-		v.Lifetime, v.Granted = lifetimeText(x.Lifetime), x.Lifetime
-	}
-	a.recent.add(v)
+	a.recent.add(answered{
+		at: a.now.Wall, request: x.Request, node: x.Node, nai: x.NAI, home: x.Home, source: x.Packet.Src,
+		spi: x.Association.SPI(), code: x.Code, why: x.Why, granted: x.Lifetime,
+	})
 }

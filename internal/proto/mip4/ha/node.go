@@ -20,9 +20,10 @@ type Node struct {
 	mark   assoc.Mark // never goes back
 	list   binding.List
 	last   *lastReply
-	turn   *turn     // nil when nothing of this node is being committed
-	denied time.Time // monotonic: when the last 131 went out
-	freed  time.Time // monotonic: when the last binding ended
+	turn   *turn         // nil when nothing of this node is being committed
+	denied time.Time     // monotonic: when the last 131 went out
+	freed  time.Time     // monotonic: when the last binding ended
+	repair time.Duration // the last pause before a repair, zero while all is well
 }
 
 // Identity is who the node is by configuration.

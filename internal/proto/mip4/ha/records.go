@@ -65,14 +65,13 @@ const (
 //
 // Times are wall clock, Unix milliseconds; addresses with a port are 4 + 2 octets.
 func (a *Agent) record(n *Node) engine.Record {
-	b := []byte{recordVersion}
-	b = n.mark.Append(b)
+	b := make([]byte, 0, 40+96*n.list.Len())
+	b = n.mark.Append(append(b, recordVersion))
 	b = appendAddr(b, n.home)
 	b = a.appendTime(b, n.freed)
-	live := n.list.All()
-	b = append(b, byte(len(live)))
-	for i := range live {
-		b = a.appendBinding(b, &live[i])
+	b = append(b, byte(n.list.Len()))
+	for v := range n.list.Each() {
+		b = a.appendBinding(b, v)
 	}
 	return engine.Record{Key: []byte(nodeRecords + n.String()), Value: b}
 }
@@ -101,7 +100,7 @@ func (a *Agent) appendBinding(b []byte, v *binding.Binding) []byte {
 	t := &v.Tunnel
 	var bits byte
 	number, numbered := v.ID.Number()
-	for _, f := range []struct {
+	for _, f := range [...]struct {
 		set bool
 		bit byte
 	}{{t.AnyPort, bitAnyPort}, {t.HasKey, bitHasKey}, {numbered, bitNumbered}, {v.Lifetime == binding.Infinite, bitInfinite}} {
