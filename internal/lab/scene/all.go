@@ -4,7 +4,7 @@ package scene
 func All() []*Scene {
 	return []*Scene{
 		breakBeforeMake, makeBeforeBreak, natAndBack, natRebinding, blackHole, loss,
-		crash, reboot, mobileCrash, clocks, brokenDisk,
+		crash, reboot, mobileCrash, clocks, brokenDisk, failedUndo,
 		replay, flips, forged, strangers, nonces,
 		homeLink, pool, discovery, simultaneous,
 	}

@@ -132,3 +132,27 @@ var brokenDisk = &Scene{
 		}
 	},
 }
+
+var failedUndo = &Scene{
+	Name:  "failed-undo",
+	Doc:   "The data plane refuses a move, and then refuses to take back the old binding: that is tried again until it holds.",
+	Needs: []Ability{Faults},
+	Play: func(l Lab) {
+		arrive(l, wlan, access1)
+		l.Break(agent, world.Faults{Refused: 1})
+		l.Plug(mobile, wlan, access2)
+		l.Wait(300 * time.Millisecond)
+		l.Unplug(mobile, wlan)
+		l.Wait(2 * time.Second)
+		if b := l.Binding(mobile); b.Tunnels == 0 {
+			l.Fatalf("the data plane let the old binding go: the scene shows nothing")
+		}
+		l.Break(agent, world.Faults{})
+		l.Until("nothing is forwarded to a node that is not bound", 10*time.Second, func() bool { return l.Binding(mobile).Tunnels == 0 })
+		arrive(l, wlan, access2)
+		l.Wait(time.Minute)
+		if !l.Reaches(peer, mobile) || !l.Reaches(mobile, peer) {
+			l.Fatalf("packets do not get through")
+		}
+	},
+}
