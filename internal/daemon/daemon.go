@@ -127,9 +127,15 @@ func (d *daemon) planeConfig() plane.Config {
 				network.Link = c.Interfaces[0]
 			}
 			out.HomeNetworks = append(out.HomeNetworks, network)
+			if len(c.Interfaces) == 0 {
+				// No link has the network's broadcast address, so the device has
+				// it: mobile nodes send to it to discover their home agent (RFC
+				// 5944 section 3.8.3.2).
+				out.Identities = append(out.Identities, ha.DirectedBroadcast(n.Prefix))
+			}
 		}
 		if c.LocalAddress.IsValid() {
-			out.Identities = c.Addresses
+			out.Identities = append(out.Identities, c.Addresses...)
 		}
 	}
 	if c := d.cfg.MobileNode; c != nil {
@@ -247,15 +253,15 @@ func (d *daemon) listen() error {
 			return fmt.Errorf("home-agent: %w (is %v an address of this host? local-address names the one behind a 1:1 NAT)", err, a)
 		}
 	}
-	if len(c.Interfaces) == 0 {
-		return nil
-	}
 	for _, n := range c.Networks {
-		// A broadcast address can be listened to only where the network is
-		// attached.
+		// Of an attached network the link has the broadcast address, of a
+		// virtual one the device.
 		if err := d.sockets.Listen(netip.AddrPortFrom(ha.DirectedBroadcast(n.Prefix), c.Port)); err != nil {
 			d.log.Warn("home agent discovery by directed broadcast will not be heard", "network", n.Prefix, "error", err)
 		}
+	}
+	if len(c.Interfaces) == 0 {
+		return nil
 	}
 	if err := d.sockets.Listen(netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), c.Port)); err != nil {
 		d.log.Warn("home agent discovery by limited broadcast will not be heard", "error", err)
