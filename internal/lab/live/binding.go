@@ -18,8 +18,7 @@ var errNoDaemon = errors.New("live: no daemon runs there")
 
 // Standing is how a mobile node stands: what its own daemon and its home
 // agent's say.
-func (l *Lab) Standing(mobile string) (scene.Binding, error) {
-	var b scene.Binding
+func (l *Lab) Standing(mobile string) (b scene.Binding, err error) {
 	d := l.daemons[mobile]
 	if d == nil || !d.Running() {
 		return b, fmt.Errorf("%w: %s", errNoDaemon, mobile)
@@ -51,8 +50,42 @@ func (l *Lab) Standing(mobile string) (scene.Binding, error) {
 	if a := l.HomeAddress(mobile); a.IsValid() {
 		b.HomeAddress = a
 	}
+	if b.Registered && !b.AtHome {
+		if b.Registered, err = forwards(d, &b); err != nil {
+			return b, err
+		}
+	}
 	return b, l.tunnels(&b)
 }
+
+// forwards tells whether a mobile node's data plane uses the tunnel of its
+// registration already: the daemon says so a moment before.
+func forwards(d *Daemon, b *scene.Binding) (bool, error) {
+	entries, err := d.entries(b.HomeAddress)
+	for _, e := range entries {
+		for _, t := range e.Tunnels {
+			if sending(t) && t.Local.Addr() == b.CareOf {
+				return true, nil
+			}
+		}
+	}
+	return false, err
+}
+
+// entries lists what a daemon's data plane does for a home address.
+func (d *Daemon) entries(home netip.Addr) ([]control.Entry, error) {
+	var all, own []control.Entry
+	err := d.Show("plane", "", &all)
+	for _, e := range all {
+		if home.IsValid() && e.Inner.Contains(home) {
+			own = append(own, e)
+		}
+	}
+	return own, err
+}
+
+// sending tells whether packets go into a tunnel.
+func sending(t control.Tunnel) bool { return t.Mode == "both" || t.Mode == "send" }
 
 // decided takes the outcome of the last registration out of an event.
 func decided(b *scene.Binding, e control.Event) bool {
@@ -88,16 +121,13 @@ func (l *Lab) tunnels(b *scene.Binding) error {
 		if n.Kind != topology.HomeAgent || !d.Running() {
 			continue
 		}
-		var entries []control.Entry
-		if err := d.Show("plane", "", &entries); err != nil {
+		entries, err := d.entries(b.HomeAddress)
+		if err != nil {
 			return err
 		}
 		for _, e := range entries {
-			if !b.HomeAddress.IsValid() || !e.Inner.Contains(b.HomeAddress) {
-				continue
-			}
 			for _, t := range e.Tunnels {
-				if t.Mode == "both" || t.Mode == "send" {
+				if sending(t) {
 					b.Tunnels++
 				}
 			}
