@@ -236,10 +236,24 @@ func from(next func() []byte, a netip.Addr) (n int) {
 // uplink that was registered even when the host prefers another; the local
 // network stays reachable directly, and neighbours at home reach the node.
 //
+// The kernel's reverse path filter, in whatever mode the host has it, does not
+// eat any of it (threat T28).
+//
 //rfc:5944#4.1
 //rfc:5944#4.6
 func TestAwayFromHome(t *testing.T) {
+	for filter, name := range []string{"off", "strict", "loose"} {
+		t.Run("rp_filter "+name, func(t *testing.T) { awayFromHome(t, filter) })
+	}
+}
+
+func awayFromHome(t *testing.T, filter int) {
 	s := newScene(t)
+	for n, links := range map[*nstest.Node][]string{s.ha: {"all", "wan0", "lan0"}, s.mn: {"all", "eth0", "eth1"}} {
+		for _, link := range links {
+			n.Sysctl("net/ipv4/conf/"+link+"/rp_filter", filter)
+		}
+	}
 	for _, kind := range []encap.Kind{encap.UDP, encap.IPIP} {
 		for _, uplink := range []int{0, 1} {
 			s.register(t, uplink, kind)
@@ -367,6 +381,71 @@ func TestReturningHome(t *testing.T) {
 	list, err := s.ha.H.NeighProxyList(s.ha.Link("lan0").Attrs().Index, unix.AF_INET)
 	if err != nil || len(list) != 0 {
 		t.Errorf("the home agent still answers for %v, %v", list, err)
+	}
+}
+
+// At home the node's home address speaks over the home link itself, answers ARP
+// there, and not on the links where it is a guest.
+//
+//rfc:5944#4.6
+func TestAtHome(t *testing.T) {
+	lan, mn := nstest.New(t, "lan"), nstest.New(t, "mn")
+	nstest.Join(t, lan, "eth0", mn, "home0", 1500)
+	nstest.Join(t, lan, "eth1", mn, "guest0", 1500)
+	lan.Address("eth0", "10.20.0.9/24")
+	lan.Address("eth1", "198.51.100.2/24")
+	mn.Address("home0", "10.20.0.50/24")
+	mn.Address("guest0", "198.51.100.10/24")
+	mn.Route("0.0.0.0/0", "198.51.100.2", "", "")
+	h, _ := openHost(t, mn, plane.Config{HomeAddresses: []netip.Addr{homeAddr}, Uplinks: []string{"home0", "guest0"}})
+	for link, a := range map[string]string{"home0": "10.20.0.50/24", "guest0": "198.51.100.10/24"} {
+		check(t, h.LinkChanged(engine.Link{Name: link, Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix(a)}}))
+	}
+	answers := func(link string) bool {
+		index := lan.Link(link).Attrs().Index
+		lan.Do(func() {
+			// Neighbour discovery on exactly this link.
+			c, err := net.ListenPacket("udp4", "0.0.0.0:0")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			sc, _ := c.(*net.UDPConn).SyscallConn()
+			sc.Control(func(fd uintptr) { unix.BindToDevice(int(fd), link) })
+			c.WriteTo([]byte("x"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(homeAddr, 9)))
+		})
+		for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
+			list, err := lan.H.NeighList(index, unix.AF_INET)
+			check(t, err)
+			for _, e := range list {
+				if e.IP.Equal(homeAddr.AsSlice()) && e.State&(netlink.NUD_REACHABLE|netlink.NUD_STALE|netlink.NUD_DELAY) != 0 {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	lan.Route("10.20.0.5/32", "", "eth1", "") // somebody on the visited link asks
+	apply(t, h, forward.Change{Op: forward.Put, Entry: forward.Entry{
+		Key: "home", Role: forward.MobileNode, Inner: netip.PrefixFrom(homeAddr, 32), HomeLink: "home0", Routes: []netip.Prefix{all}}})
+	if answers("eth1") {
+		t.Error("the node answers ARP for its home address where it is a guest")
+	}
+	if err := lan.H.RouteDel(lan.HostRoute("10.20.0.5/32")); err != nil {
+		t.Fatal(err)
+	}
+	if !answers("eth0") {
+		t.Error("the node does not answer ARP for its home address at home")
+	}
+	if seen := talk(t, mn, homeAddr, lan, neighbour); seen != homeAddr {
+		t.Errorf("at home the node speaks as %v", seen)
+	}
+	guest := mn.Packets("guest0")
+	speaks(t, mn, homeAddr, netip.MustParseAddr("198.51.100.2"))
+	speaks(t, mn, homeAddr, cnAddr)
+	if n := from(guest, homeAddr); n != 0 {
+		t.Errorf("%d packets of the home address left on a foreign link", n)
 	}
 }
 

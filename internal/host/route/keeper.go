@@ -56,6 +56,7 @@ type Keeper struct {
 	hasIPv6    bool
 	settled    bool // everything stale may be removed
 	moved      bool // what is stale on the mobile side may
+	dirty      bool // the last repair failed
 	installed  state
 	agent      map[forward.Key]Route         // home agent: routes of entries outside of HomeNetworks
 	mobile     map[forward.Key]forward.Entry // mobile node
@@ -155,11 +156,22 @@ func (k *Keeper) Put(e forward.Entry) error {
 	case forward.MobileNode:
 		e.Routes = slices.Clone(e.Routes)
 		e.Tunnels = nil
+		old, had := k.mobile[e.Key]
+		if had && !k.dirty && sameWay(old, e) {
+			// A move from one care-of address to another: nothing to do
+			// here, and every millisecond counts.
+			return nil
+		}
 		k.mobile[e.Key] = e
 		k.moved = true
 		return k.refresh()
 	}
 	return nil
+}
+
+// sameWay reports whether two entries lead the same packets the same way.
+func sameWay(a, b forward.Entry) bool {
+	return a.Inner == b.Inner && a.HomeLink == b.HomeLink && slices.Equal(a.Routes, b.Routes)
 }
 
 // covered reports whether a home network's own route leads to the device.
@@ -284,6 +296,7 @@ func (k *Keeper) Reconcile() error {
 // what is missing (addresses, routes, then the rules that lead to them), then
 // what is too much, the other way round.
 func (k *Keeper) sync() error {
+	k.dirty = true
 	have, err := k.read()
 	if err != nil {
 		return err
@@ -306,7 +319,7 @@ func (k *Keeper) sync() error {
 			each(missing(have.addresses, want.addresses, comparePrefixes), func(a netip.Prefix) error { return k.kernel.DelAddress(k.c.Device, a) }),
 		)
 	}
-	k.installed = want
+	k.installed, k.dirty = want, err != nil
 	return err
 }
 

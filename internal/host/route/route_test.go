@@ -348,9 +348,23 @@ func TestAFailureIsRepaired(t *testing.T) {
 	if err := keeper.Put(away(all)); err == nil {
 		t.Error("no error")
 	}
-	do(t, keeper.Reconcile())
+	do(t, keeper.Put(away(all)))
 	if got := (state{k.addresses, k.routes, k.rules}).sorted(); !cmp.Equal(got, keeper.desired(), cmp.AllowUnexported(state{}), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})) {
 		t.Errorf("have %+v", got)
+	}
+}
+
+// A handover between two uplinks leaves the kernel's tables alone.
+func TestAHandoverTouchesNothing(t *testing.T) {
+	k := newFake()
+	keeper := mobile(t, k)
+	do(t, keeper.Put(away(all)))
+	before := k.changes
+	e := away(all)
+	e.Tunnels = []forward.Tunnel{{Encap: encap.UDP}}
+	do(t, keeper.Put(e))
+	if k.changes != before {
+		t.Errorf("%d changes", k.changes-before)
 	}
 }
 
