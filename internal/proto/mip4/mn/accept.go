@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
@@ -224,11 +225,22 @@ func (n *Node) ended(x *Response) {
 	}
 }
 
-// probedJudge registers again over a path that was found dead.
+// probedJudge registers again when a path was found dead: over every live
+// uplink, when it was the path in use, and over that one last, so that it is
+// kept when it answers after all.
 func probedJudge(x *Probe) engine.Verdict {
-	if r := x.Registration; !x.Alive && r.live && r.try == nil {
-		x.Node.begin(r, Register)
+	n, r := x.Node, x.Registration
+	if x.Alive || !r.live || r.try != nil {
+		return engine.Next()
 	}
+	if r == n.active && r.association.Replay() != assoc.Nonces {
+		for _, c := range slices.Backward(n.choice) {
+			if !r.of(c) {
+				n.want(c, candidateAgent{address: r.Key.HomeAgent, association: r.association})
+			}
+		}
+	}
+	n.begin(r, Register)
 	return engine.Next()
 }
 

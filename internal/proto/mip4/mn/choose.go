@@ -137,6 +137,13 @@ func (r *Registration) of(c Candidate) bool {
 	return r.Key.Link == c.Link.Name && r.Key.CareOf == c.CareOf
 }
 
+// canRenew says whether a registration is worth renewing: not at home, where
+// all of them are being ended, and not over an address that the link has lost.
+// A link that was never heard of (after a restart) may still have it.
+func (n *Node) canRenew(r *Registration) bool {
+	return n.home == nil && (n.uplinks[r.Key.Link] == nil || slices.ContainsFunc(n.choice, r.of))
+}
+
 func (n *Node) uplinksByName() []*uplink {
 	var list []*uplink
 	for _, u := range n.uplinks {

@@ -141,3 +141,35 @@ func TestUnreachableIsAHint(t *testing.T) {
 	}
 	r.step(engine.Plane{Event: forward.Unreachable{Key: "another", Peer: homeAgent}})
 }
+
+// "a link or probe event starts a new attempt, on every live uplink": the path
+// in use is found dead, and the other takes over in one round trip.
+func TestDeadPath(t *testing.T) {
+	for _, dead := range []bool{true, false} {
+		r := newRig(t, config(t))
+		r.other = granting(-1)
+		r.up("wlan0", wifiAddress)
+		r.up("lte0", lteAddress)
+		r.run(5 * time.Second)
+		r.down["wlan0"] = dead
+		n := len(r.requests)
+		r.step(engine.Wake{}) // the node learns the time
+		r.node.Probe(r.node.Active(), false, "the test says so")
+		r.step(engine.Wake{})
+		if len(r.requests) != n+2 || r.requests[n].Link != "lte0" || r.requests[n+1].Link != "wlan0" {
+			t.Fatalf("%d requests", len(r.requests)-n)
+		}
+		r.run(60 * time.Millisecond)
+		want := "wlan0"
+		if dead {
+			want = "lte0"
+		}
+		if got := r.status().Link; got != want {
+			t.Errorf("dead %v: over %s", dead, got)
+		}
+		r.node.Probe(r.node.Active(), true, "alive")
+		if len(r.requests) > n+3 {
+			t.Errorf("%d requests", len(r.requests)-n)
+		}
+	}
+}

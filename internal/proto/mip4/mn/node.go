@@ -267,7 +267,7 @@ func (n *Node) due() {
 		}
 		if come(r.renewAt) {
 			r.renewAt = time.Time{}
-			if r.live && r.try == nil {
+			if r.live && r.try == nil && n.canRenew(r) {
 				n.begin(r, Register)
 			}
 		}
