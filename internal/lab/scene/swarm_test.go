@@ -13,6 +13,7 @@ import (
 
 var (
 	seeds   = flag.Int("seeds", 200, "how many random stories TestSwarm plays, besides those in testdata/seeds.txt")
+	first   = flag.Uint64("first", 1, "the seed of the first of the random stories")
 	oneSeed = flag.Uint64("seed", 0, "the one random story that TestSwarm plays; 0 plays many")
 )
 
@@ -45,7 +46,7 @@ func badSeeds(t *testing.T) []uint64 {
 func TestSwarm(t *testing.T) {
 	list := badSeeds(t)
 	for i := range *seeds {
-		list = append(list, uint64(i+1))
+		list = append(list, *first+uint64(i))
 	}
 	if *oneSeed != 0 {
 		list = []uint64{*oneSeed}

@@ -32,6 +32,7 @@ type Connection struct {
 	chunk       uint64
 	every       time.Duration
 	unsent      uint64 // next octet to send
+	highest     uint64 // it was never beyond this
 	ahead       []piece
 	timer       *Timer
 	rto         time.Duration
@@ -126,6 +127,7 @@ func (c *Connection) push() {
 	for c.unsent < c.Sent && c.unsent-c.Acknowledged < uint64(streamWindow*c.mss) {
 		n := c.sendAt(c.unsent)
 		c.unsent += n
+		c.highest = max(c.highest, c.unsent)
 	}
 	if c.timer == nil && c.Acknowledged < c.unsent {
 		c.alarm()
@@ -263,10 +265,11 @@ func (c *Connection) receive(flags uint8, sequence, acknowledgement uint32, data
 // acknowledge notes how far the other end has got.
 func (c *Connection) acknowledge(upTo uint64, pure bool) {
 	switch {
-	case upTo > c.unsent:
+	case upTo > c.highest:
 		c.fail("peer acknowledges octet %d, which was not sent", upTo)
 	case upTo > c.Acknowledged:
 		c.Acknowledged, c.duplicates, c.rto = upTo, 0, streamRTO
+		c.unsent = max(c.unsent, upTo)
 		c.timer.Stop()
 		c.timer = nil
 		if c.Acknowledged < c.unsent {
