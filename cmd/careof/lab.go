@@ -23,7 +23,17 @@ translators (NAT), home agents and mobile nodes. All of it is gone when it ends.
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newLabDemo(e))
+	cmd.AddCommand(
+		newLabCapture(e),
+		newLabCut(e),
+		newLabDemo(e),
+		newLabDown(e),
+		newLabExec(e),
+		newLabGraph(e),
+		newLabMove(e),
+		newLabStatus(e),
+		newLabUp(e),
+	)
 	return cmd
 }
 

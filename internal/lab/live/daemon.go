@@ -34,6 +34,10 @@ type Daemon struct {
 	process *netns.Process // nil before the first start
 }
 
+// SocketIn is where the control socket of a node's daemon is in a laboratory's
+// directory.
+func SocketIn(directory, node string) string { return filepath.Join(directory, node, "careof.sock") }
+
 // startLimit bounds how long a daemon may take to be ready.
 const startLimit = 20 * time.Second
 
@@ -44,7 +48,7 @@ func (l *Lab) addDaemon(n *topology.Node) (*Daemon, error) {
 	}
 	d := &Daemon{
 		Node: n.Name, lab: l,
-		Config: filepath.Join(dir, "careof.toml"), Socket: filepath.Join(dir, "careof.sock"), Log: filepath.Join(dir, "log"),
+		Config: filepath.Join(dir, "careof.toml"), Socket: SocketIn(l.Directory, n.Name), Log: filepath.Join(dir, "log"),
 	}
 	text, err := rewrite(n, filepath.Dir(l.Topology.File), filepath.Join(dir, "state"), d.Socket)
 	if err != nil {

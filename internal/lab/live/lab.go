@@ -26,6 +26,9 @@ type Options struct {
 	// Kernel makes routers of namespaces, with the kernel's forwarding and
 	// masquerading, instead of the user-space ones with the NAT model.
 	Kernel bool
+	// Directory of the laboratory. It is emptied first. Empty means a new one
+	// among the temporary files.
+	Directory string
 	// Keep leaves Directory where it is when the laboratory is closed.
 	Keep bool
 	// Heard is called for every event of a daemon, one at a time. It must
@@ -80,7 +83,7 @@ func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err er
 			l = nil
 		}
 	}()
-	if l.Directory, err = os.MkdirTemp("", "careof-lab-"); err != nil {
+	if l.Directory, err = directory(o.Directory); err != nil {
 		return l, fmt.Errorf("live: %w", err)
 	}
 	if l.Network, err = netns.New(netns.Config{Seed: o.Seed}); err != nil {
@@ -120,6 +123,17 @@ func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err er
 		}
 	}
 	return l, nil
+}
+
+// directory makes the laboratory's folder.
+func directory(path string) (string, error) {
+	if path == "" {
+		return os.MkdirTemp("", "careof-lab-")
+	}
+	if err := os.RemoveAll(path); err != nil {
+		return "", err
+	}
+	return path, os.MkdirAll(path, 0o700)
 }
 
 // conditions translates what a topology says about a segment.
