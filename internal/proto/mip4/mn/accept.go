@@ -78,7 +78,8 @@ func (n *Node) settle(x *Response, took time.Duration) {
 		return
 	}
 	if x.Granted <= 0 {
-		n.refused(x, "accepted for no time at all")
+		n.Tell(n.noteOf(r, note.Note{Kind: note.Refused, Level: note.Warn, Why: "accepted for no time at all"}))
+		n.refused(x)
 		return
 	}
 	if !n.address.IsValid() {

@@ -47,12 +47,12 @@ func (n *Node) deny(x *Response) {
 		n.transmit(r)
 		return
 	}
-	n.refused(x, x.Why)
+	n.refused(x)
 }
 
 // refused: nothing can be repaired. The node tries again slowly, or another
 // home agent.
-func (n *Node) refused(x *Response, _ string) {
+func (n *Node) refused(x *Response) {
 	r := x.Registration
 	if r.try == nil {
 		return

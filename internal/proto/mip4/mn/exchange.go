@@ -115,9 +115,9 @@ type Response struct {
 	Peer          netip.AddrPort // the tunnel's other end
 	Granted       time.Duration  // lifetime, counted from Sent.At
 
-	// Denied: Retry sends a new request at once; a Why says in a few words what changed.
+	// Retry, in the stage Denied, sends a new request at once: a hook has
+	// repaired what was wrong. An attempt gets a few of them.
 	Retry bool
-	Why   string
 
 	// Answer answers the question of a hook that awaited one.
 	Answer engine.Answer

@@ -99,12 +99,12 @@ func (n *Node) change() (changes []forward.Change, homeLink bool) {
 	old := n.applied
 	if old != nil && (!ok || old.Key != e.Key) {
 		// The home agent gave another home address.
-		n.applied, n.began = nil, false
+		n.applied = nil
 		gone := forward.Change{Op: forward.Delete, Entry: forward.Entry{Key: old.Key, Role: old.Role, Inner: old.Inner}}
 		if !ok {
 			return []forward.Change{gone}, false
 		}
-		n.applied, n.began = &e, true
+		n.applied = &e
 		return []forward.Change{gone, {Op: forward.Put, Entry: e}}, false
 	}
 	if !ok {
@@ -112,19 +112,18 @@ func (n *Node) change() (changes []forward.Change, homeLink bool) {
 	}
 	n.applied = &e
 	switch {
-	case old == nil && !n.began:
-		n.began = true
+	case old == nil:
 		return []forward.Change{{Op: forward.Put, Entry: e}}, e.HomeLink != ""
-	case old != nil && reflect.DeepEqual(*old, e):
+	case reflect.DeepEqual(*old, e):
 		return nil, false
-	case old != nil && refreshed(*old, e):
+	case refreshed(*old, e):
 		return []forward.Change{{
 			Op:    forward.Extend,
 			Entry: forward.Entry{Key: e.Key, Role: e.Role, Inner: e.Inner},
 			Until: e.Tunnels[0].Until,
 		}}, false
 	}
-	return []forward.Change{{Op: forward.Put, Entry: e}}, old == nil || old.HomeLink != e.HomeLink
+	return []forward.Change{{Op: forward.Put, Entry: e}}, old.HomeLink != e.HomeLink
 }
 
 // refreshed says that nothing but the end of the sending tunnel differs.

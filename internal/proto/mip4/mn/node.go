@@ -56,7 +56,6 @@ type Node struct {
 	arp, sends, rest []engine.Action
 	saves            map[string][]byte
 	stored           map[string]string
-	began            bool
 }
 
 var _ engine.Persistent = (*Node)(nil)
@@ -335,7 +334,7 @@ func (n *Node) putDone(link string, err error) {
 		n.linkNow = link
 		return
 	}
-	n.applied, n.began = nil, false
+	n.applied = nil
 	n.putAgain = n.now.Mono.Add(time.Second)
 	n.Tell(note.Note{Kind: note.Failed, Level: note.Error, Why: "data plane: " + err.Error()})
 }

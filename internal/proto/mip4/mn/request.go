@@ -99,8 +99,7 @@ func (n *Node) send(x *Attempt, t *try) {
 
 // put repeats a request unchanged.
 func (n *Node) put(r *Registration, octets []byte, sent Sent) {
-	src, ttl := n.source(r, sent.Purpose), ttlOf(sent.Request.Flags)
-	n.sends = append(n.sends, engine.Send{Link: r.Key.Link, Src: src, Dst: sent.Dst, TTL: ttl, Data: bytes.Clone(octets)})
+	n.sends = append(n.sends, engine.Send{Link: r.Key.Link, Src: r.source(), Dst: sent.Dst, TTL: ttlOf(sent.Request.Flags), Data: bytes.Clone(octets)})
 	n.sent(r, sent)
 }
 
@@ -182,7 +181,7 @@ func requestFields(x *Attempt) engine.Verdict {
 	// "When registering on a foreign network with a co-located care-of
 	// address, the IP source address MUST be the care-of address"; at home it
 	// is the home address.
-	x.Src = n.source(r, x.Purpose)
+	x.Src = r.source()
 	x.Dst = netip.AddrPortFrom(r.Key.HomeAgent, encap.Port)
 	x.TTL = ttlOf(q.Flags)
 	return engine.Next()
@@ -200,7 +199,7 @@ func (n *Node) others(r *Registration) bool {
 
 // source is the address a request is sent from. The key of the registration
 // at home has the home address for its care-of address.
-func (n *Node) source(r *Registration, _ Purpose) netip.AddrPort {
+func (r *Registration) source() netip.AddrPort {
 	return netip.AddrPortFrom(r.Key.CareOf, 0)
 }
 
