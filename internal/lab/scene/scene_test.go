@@ -1,6 +1,8 @@
 package scene
 
 import (
+	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"testing"
@@ -10,8 +12,9 @@ import (
 
 // outcome is what two runs of a scene are compared by.
 type outcome struct {
-	hash  uint64
-	state []string
+	hash    uint64
+	state   []string
+	history []string
 }
 
 // play plays a scene in a simulation, with all invariants watching.
@@ -40,7 +43,7 @@ func play(t *testing.T, s *Scene, o Options) (*Sim, outcome) {
 	if err != nil {
 		t.Fatalf("seed %d, %d shards: %v\n%s", o.Seed, max(1, o.Shards), err, sim.World.TraceTail(400))
 	}
-	return sim, outcome{hash: sim.World.TraceHash(), state: finalState(t, sim.World)}
+	return sim, outcome{hash: sim.World.TraceHash(), state: finalState(t, sim.World), history: history(sim.World)}
 }
 
 // finalState lists what the planes hold at the end, without times.
@@ -62,6 +65,49 @@ func finalState(t *testing.T, w *world.World) []string {
 // among shards, so which one is drawn differs.
 var poolAddress = regexp.MustCompile(`10\.10\.0\.1\d\d`)
 
+// history lists, for each mobile node, what the daemons told about it, in
+// order: what must not depend on how many shards there are. Times are left
+// out, and what is drawn by luck: Identifications and pool addresses.
+func history(w *world.World) []string {
+	about := make(map[string][]string)
+	for _, d := range w.Daemons() {
+		for _, told := range d.Notes() {
+			n := told.Note
+			who := string(n.NAI)
+			if who == "" {
+				who = n.HomeAddress.String()
+			}
+			n.Identification, n.Took, n.Lifetime = 0, 0, 0
+			key := d.Node.Name + " about " + who
+			about[key] = append(about[key], poolAddress.ReplaceAllString(n.String(), "POOL"))
+		}
+	}
+	var list []string
+	for _, key := range slices.Sorted(maps.Keys(about)) {
+		for _, line := range about[key] {
+			list = append(list, key+": "+line)
+		}
+	}
+	return list
+}
+
+// differ finds the first line in which two histories differ.
+func differ(a, b []string) string {
+	for i := range max(len(a), len(b)) {
+		var x, y string
+		if i < len(a) {
+			x = a[i]
+		}
+		if i < len(b) {
+			y = b[i]
+		}
+		if x != y {
+			return fmt.Sprintf("line %d: %s | %s", i, x, y)
+		}
+	}
+	return ""
+}
+
 // Every scene is played twice with one shard, which must give the same trace,
 // and with three, which must come to the same end.
 func TestScenes(t *testing.T) {
@@ -76,6 +122,9 @@ func TestScenes(t *testing.T) {
 			_, three := play(t, s, Options{Seed: 1, Shards: 3})
 			if !slices.Equal(first.state, three.state) {
 				t.Errorf("one shard ends with\n%q\nthree with\n%q", first.state, three.state)
+			}
+			if d := differ(first.history, three.history); d != "" {
+				t.Errorf("with one shard and with three: %s", d)
 			}
 		})
 	}

@@ -87,4 +87,7 @@ func swarm(t *testing.T, seed uint64) {
 	if a, b := finalState(t, one.World), finalState(t, three.World); !slices.Equal(a, b) {
 		t.Errorf("one shard ends with\n%s\nthree with\n%s\nreplay it with: %s", strings.Join(a, "\n"), strings.Join(b, "\n"), again)
 	}
+	if d := differ(history(one.World), history(three.World)); d != "" {
+		t.Errorf("with one shard and with three: %s\nreplay it with: %s", d, again)
+	}
 }

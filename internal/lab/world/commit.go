@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -35,12 +36,13 @@ func (d *Daemon) work() {
 	}
 	d.busy = true
 	c := d.commits[0]
-	wait := 200*time.Microsecond + time.Duration(d.luck.Int64N(int64(2*time.Millisecond)))
-	if chance(d.luck, d.Faults.SlowDisk) {
-		wait = 20*time.Millisecond + time.Duration(d.luck.Int64N(int64(180*time.Millisecond)))
+	luck := d.luckOf(c)
+	wait := 200*time.Microsecond + time.Duration(luck.Int64N(int64(2*time.Millisecond)))
+	if chance(luck, d.Faults.SlowDisk) {
+		wait = 20*time.Millisecond + time.Duration(luck.Int64N(int64(180*time.Millisecond)))
 	}
-	full := c.Ticket != 0 && chance(d.luck, d.Faults.DiskFull)
-	refused := c.Ticket != 0 && len(c.Changes) > 0 && chance(d.luck, d.Faults.Refused)
+	full := c.Ticket != 0 && chance(luck, d.Faults.DiskFull)
+	refused := c.Ticket != 0 && len(c.Changes) > 0 && chance(luck, d.Faults.Refused)
 	d.later(wait, func() {
 		if full {
 			d.finish(c, ErrDiskFull)
@@ -58,11 +60,26 @@ func (d *Daemon) work() {
 	})
 }
 
+// luckOf is the luck of a commit. Commits about different things have luck of
+// their own: which shard's came first must not decide whose fails.
+func (d *Daemon) luckOf(c commit) *rand.Rand {
+	var about string
+	if len(c.Records) > 0 {
+		about = string(c.Records[0].Key)
+	}
+	luck := d.luck[about]
+	if luck == nil {
+		luck = d.Node.world.Luck("commits of " + d.Node.Name + " about " + about)
+		d.luck[about] = luck
+	}
+	return luck
+}
+
 // apply hands a durable commit's changes to the plane.
 func (d *Daemon) apply(c commit, refused bool) {
 	changes := c.Changes
 	if refused {
-		changes = changes[:d.luck.IntN(len(changes))]
+		changes = changes[:d.luckOf(c).IntN(len(changes))]
 	}
 	for _, change := range changes {
 		switch change.Op {

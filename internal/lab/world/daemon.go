@@ -55,7 +55,7 @@ type Daemon struct {
 	commits    []commit
 	busy       bool
 	owners     map[forward.Key]int
-	luck       *rand.Rand
+	luck       map[string]*rand.Rand // of commits, by what they are about
 	notes      []Told
 	commands   map[engine.Ticket]func(engine.Result)
 	lastTicket engine.Ticket
@@ -102,7 +102,7 @@ func (n *Node) AddDaemon(s Setup) *Daemon {
 		n.AddPlane()
 	}
 	d := &Daemon{
-		Setup: s, Node: n, luck: n.world.Luck("daemon " + n.Name),
+		Setup: s, Node: n, luck: make(map[string]*rand.Rand),
 		stores: make([]map[string][]byte, s.Shards), commands: make(map[engine.Ticket]func(engine.Result)),
 	}
 	for i := range d.stores {
