@@ -29,6 +29,7 @@ type Swarm struct {
 	lifetime    time.Duration
 	chaos       time.Duration
 	planeInside bool
+	corrupt     bool // a segment flips bits
 }
 
 // swarmKey is everybody's key: whose it is does not matter here.
@@ -155,8 +156,10 @@ func (s *Swarm) shape(luck *rand.Rand, g *topology.Segment) {
 	if luck.IntN(3) == 0 {
 		g.Duplicate = luck.Float64() * 0.2
 	}
-	if luck.IntN(3) == 0 {
+	if luck.IntN(3) == 0 && !s.corrupt {
+		// On one segment only: two flipped bits can cancel out in a checksum.
 		g.Corrupt = luck.Float64() * 0.05
+		s.corrupt = true
 	}
 	if luck.IntN(4) == 0 {
 		g.MTU = 1000 + luck.IntN(500)
