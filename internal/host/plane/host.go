@@ -366,6 +366,7 @@ func (h *Host) reconcileProxies() error {
 type Status struct {
 	Kind   string       `json:"kind"`
 	Device string       `json:"device"`
+	Up     bool         `json:"up"` // false once somebody has deleted the device
 	MTU    int          `json:"mtu"`
 	Routes route.Status `json:"routes"`
 	Totals tun.Totals   `json:"totals"`
@@ -376,7 +377,7 @@ func (h *Host) Status() Status {
 	h.mu.Lock()
 	mtu := h.mtu
 	h.mu.Unlock()
-	return Status{Kind: "tun", Device: h.c.Device, MTU: mtu, Routes: h.routes.Status(), Totals: h.packets.Totals()}
+	return Status{Kind: "tun", Device: h.c.Device, Up: h.packets.Alive(), MTU: mtu, Routes: h.routes.Status(), Totals: h.packets.Totals()}
 }
 
 // Withdraw removes everything of ours from the kernel, but for the device: for

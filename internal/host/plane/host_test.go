@@ -320,6 +320,56 @@ func TestFailClosed(t *testing.T) {
 	silent("the device is gone")
 }
 
+// A device that somebody deletes shows in the status, and Close still works.
+func TestADeletedDeviceShows(t *testing.T) {
+	n := nstest.New(t, "host")
+	h, _ := openHost(t, n, agentConfigWithoutLink())
+	if !h.Status().Up {
+		t.Fatal("not up")
+	}
+	if err := n.H.LinkDel(n.Link("careof0")); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(3 * time.Second); h.Status().Up; <-time.After(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("still up")
+		}
+	}
+}
+
+func agentConfigWithoutLink() plane.Config {
+	return plane.Config{HomeNetworks: []plane.Network{{Prefix: netip.MustParsePrefix("10.10.0.0/24")}}, Forward: true}
+}
+
+// A home agent behind a 1:1 NAT has its identity on the device: keepalives to
+// it are answered through the tunnel.
+//
+//rfc:3519#4.9
+func TestIdentityBehindNAT(t *testing.T) {
+	s := newScene(t)
+	identity := netip.MustParseAddr("203.0.113.99")
+	s.agentSet.Close()
+	check(t, s.agent.Close())
+	c := agentConfig()
+	c.Identities = []netip.Addr{identity}
+	s.agent, s.agentSet = openHost(t, s.ha, c)
+	s.ha.Do(func() { check(t, s.agentSet.Listen(netip.AddrPortFrom(haAddr, encap.Port))) })
+	s.register(t, 0, encap.UDP)
+	m, err := encap.AppendKeepalive(nil, &encap.Header{Kind: encap.UDP, Src: careOf[0], Dst: haAddr},
+		&encap.Echo{Type: encap.EchoRequest, Src: homeAddr, Dst: identity, ID: 1, Seq: 1}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.mobileSet.SendData(netip.AddrPortFrom(careOf[0], 40000), netip.AddrPortFrom(haAddr, encap.Port), "eth0", 0, [][]byte{m}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(3 * time.Second); s.mobile.Counters("home").ReceivedPackets == 0; <-time.After(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no answer; the agent took %+v", s.agent.Counters("mn"))
+		}
+	}
+}
+
 // IPv6 does not pass beside a full tunnel that carries IPv4 only, and does
 // again when the tunnel is gone.
 func TestIPv6DoesNotLeak(t *testing.T) {

@@ -497,9 +497,11 @@ func TestLoopsAreRefused(t *testing.T) {
 	}
 	plain := udpPacket(cnAddr, homeAddr, 10)
 	for name, pkt := range map[string][]byte{
-		"from the tunnel's exit":           udpPacket(careOf, homeAddr, 10),
-		"tunnelled before, by us":          outer(encap.Header{Kind: encap.IPIP, Src: haAddr, Dst: homeAddr}, plain),
-		"tunnelled before, by us, in UDP":  outer(encap.Header{Kind: encap.UDP, Src: haAddr, Dst: homeAddr, SrcPort: encap.Port, DstPort: 9}, plain),
+		"from the tunnel's exit":          udpPacket(careOf, homeAddr, 10),
+		"tunnelled before, by us":         outer(encap.Header{Kind: encap.IPIP, Src: haAddr, Dst: homeAddr}, plain),
+		"tunnelled before, by us, in UDP": outer(encap.Header{Kind: encap.UDP, Src: haAddr, Dst: homeAddr, SrcPort: encap.Port, DstPort: 9}, plain),
+		"wrapped once more by another agent": outer(encap.Header{Kind: encap.UDP, Src: other, Dst: homeAddr, SrcPort: encap.Port, DstPort: 9},
+			outer(encap.Header{Kind: encap.GRE, Src: haAddr, Dst: other.Next()}, plain)),
 		"from the care-of address in IPIP": outer(encap.Header{Kind: encap.IPIP, Src: careOf, Dst: homeAddr}, plain),
 	} {
 		b.fromKernel(pkt)
@@ -509,8 +511,8 @@ func TestLoopsAreRefused(t *testing.T) {
 		default:
 		}
 	}
-	if n := b.p.Totals().Loops; n != 4 {
-		t.Errorf("%d loops counted, want 4", n)
+	if n := b.p.Totals().Loops; n != 5 {
+		t.Errorf("%d loops counted, want 5", n)
 	}
 	// Somebody else's tunnel to the node is the node's business.
 	b.fromKernel(outer(encap.Header{Kind: encap.IPIP, Src: other, Dst: homeAddr}, plain))

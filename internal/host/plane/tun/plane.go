@@ -93,6 +93,7 @@ type Plane struct {
 	events chan forward.Event
 	totals totals
 	ident  atomic.Uint32 // outer identification
+	deaf   atomic.Bool   // the device is not read any more
 
 	agent  table          // HomeAgent, by inner destination when sending, source when receiving
 	mobile table          // MobileNode, the other way round
@@ -364,6 +365,10 @@ func (p *Plane) Totals() Totals {
 		EventsLost: p.totals.lost.Load(), SendErrors: p.totals.sendErrors.Load(),
 	}
 }
+
+// Alive reports whether the device is being read. It is not once somebody has
+// deleted it.
+func (p *Plane) Alive() bool { return !p.deaf.Load() }
 
 // Close implements [forward.Plane]: it closes the device and the raw sockets
 // and waits for their readers. A persistent device stays in the kernel.

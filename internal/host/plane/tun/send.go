@@ -23,14 +23,13 @@ type sender struct {
 	raw     []ipv4.Message
 	touched []*tunnel // with messages waiting, in the order of their first
 	answers bucket
+	inside  []byte // for loops
 }
-
-// IP protocol numbers of packets that are read from the device.
-const protoUDP = 17
 
 // readDevice sends what the kernel routes to the device, until it is closed.
 // Being one goroutine, it never reorders a flow.
 func (p *Plane) readDevice() {
+	defer p.deaf.Store(true)
 	s := &sender{p: p, in: newBatch(p.dev.BatchSize(), false), answers: newBucket(100, 50)}
 	sizes := make([]int, len(s.in.bufs))
 	for {
@@ -149,30 +148,51 @@ func lastOf(p netip.Prefix) netip.Addr {
 
 func word4(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b[:4])) }
 
-// loops refuses our own tunnel packets, which come back when a care-of address
-// lies in a home network, and those that RFC 5944 section 4.2.3 names.
+// maxNesting is how deep a tunnel packet is looked into for one of our own.
+const maxNesting = 8
+
+// loops refuses a packet that has been in one of our tunnels before: the one
+// that RFC 5944 section 4.2.3 names, one of our own that came back because a
+// care-of address lies in a home network, and one that another agent's tunnel
+// brings back wrapped once more (two agents bound crosswise).
 //
 //rfc:5944#4.2.3
 func (s *sender) loops(b *binding, pkt []byte) bool {
-	proto := pkt[9]
-	switch proto {
-	case uint8(encap.IPIP), uint8(encap.GRE), uint8(encap.Minimal), protoUDP:
-	default:
+	if !isTunnel(pkt) {
 		return false
 	}
-	src := word4(pkt[12:16])
-	head := int(pkt[0]&15) * 4
 	for _, t := range b.tunnels {
-		if proto != protoUDP {
-			if src == t.t.Local.Addr() || encap.CameBack(pkt, t.t.Peer.Addr()) {
-				return true
-			}
-			continue
-		}
-		if src == t.t.Local.Addr() && len(pkt) > head+8 && pkt[head+8] == encap.TunnelDataType &&
-			(binary.BigEndian.Uint16(pkt[head:]) == encap.Port || binary.BigEndian.Uint16(pkt[head+2:]) == encap.Port) {
+		if encap.CameBack(pkt, t.t.Peer.Addr()) {
 			return true
 		}
+	}
+	// Looking inside rebuilds headers in place, so it is done on a copy.
+	inside := append(s.inside[:0], pkt...)
+	s.inside = inside
+	for range maxNesting {
+		h, inner, err := encap.Pull(inside)
+		if err != nil {
+			return false
+		}
+		for _, t := range b.tunnels {
+			if h.Src == t.t.Local.Addr() {
+				return true
+			}
+		}
+		inside = inner
+	}
+	return true
+}
+
+// isTunnel reports whether a packet looks like a tunnel's.
+func isTunnel(pkt []byte) bool {
+	switch encap.Kind(pkt[9]) {
+	case encap.IPIP, encap.GRE, encap.Minimal:
+		return true
+	case encap.UDP:
+		head := int(pkt[0]&15) * 4
+		return len(pkt) > head+8 && pkt[head+8] == encap.TunnelDataType &&
+			(binary.BigEndian.Uint16(pkt[head:]) == encap.Port || binary.BigEndian.Uint16(pkt[head+2:]) == encap.Port)
 	}
 	return false
 }
