@@ -201,13 +201,12 @@ func (a *Advertiser) luck(most time.Duration) time.Duration {
 
 // unsolicited sends a scheduled advertisement and schedules the next one.
 //
-// "the interval between ... is uniformly distributed between
-// MinAdvertisementInterval and MaxAdvertisementInterval"; "for each of the
-// first few advertisements (up to MAX_INITIAL_ADVERTISEMENTS), if the randomly
-// chosen interval is greater than MAX_INITIAL_ADVERT_INTERVAL, the timer SHOULD
-// be set to MAX_INITIAL_ADVERT_INTERVAL instead" (RFC 1256 section 4.1).
+// "For the first few advertisements sent from an interface (up to
+// MAX_INITIAL_ADVERTISEMENTS), if the randomly chosen interval is greater than
+// MAX_INITIAL_ADVERT_INTERVAL, the timer should be set to
+// MAX_INITIAL_ADVERT_INTERVAL instead" (RFC 1256 section 4.3).
 //
-//rfc:1256#4.1
+//rfc:1256#4.3
 func (a *Advertiser) unsolicited(p *place) {
 	p.next = time.Time{}
 	if !p.active() {
@@ -242,11 +241,13 @@ func (p *place) multicast() netip.Addr {
 // Agent Solicitations"; an agent "MUST NOT require that the IP Source Address
 // is the address of a neighbor" (RFC 5944 section 2.3).
 //
-// The answer goes to the one who asked, at once: RFC 1256's delay of up to two
-// seconds is for answers by multicast, which come when too many ask.
+// The answer goes to the one who asked, at once. When too many ask it is a
+// multicast one, which "must be delayed, for a small random interval not
+// greater than MAX_RESPONSE_DELAY" (RFC 1256 section 4.3).
 //
 //rfc:5944#2.3
 //rfc:1256#4.2
+//rfc:1256#4.3
 func (a *Advertiser) discovery(ev engine.Discovery) {
 	p := a.place(ev.Link)
 	if p == nil || !p.active() || ev.HW == p.link.HW && ev.HW != (engine.HardwareAddr{}) {

@@ -15,7 +15,7 @@ type (
 	// ListLinks is answered with []LinkStatus, in configuration order.
 	ListLinks struct{}
 	// Withdraw says on every link that the agent ceases: an advertisement
-	// with an ICMP Lifetime of 0 (RFC 1256 section 4.1). It is answered with
+	// with an ICMP Lifetime of 0 (RFC 1256 section 4.3). It is answered with
 	// the number of links. Nothing is sent afterwards.
 	Withdraw struct{}
 )
@@ -59,11 +59,12 @@ func (a *Advertiser) command(c engine.Command) {
 	a.out = append(a.out, r)
 }
 
-// withdraw sends the last advertisements: "a router ... ceasing to be a router
-// on an interface ... SHOULD transmit a final multicast Router Advertisement
-// ... with a Lifetime field of zero" (RFC 1256 section 4.1).
+// withdraw sends the last advertisements: "it is recommended (but not required)
+// that the router transmit a final multicast advertisement on the interface,
+// identical to its previous transmission but with a Lifetime field of zero"
+// (RFC 1256 section 4.3).
 //
-//rfc:1256#4.1
+//rfc:1256#4.3
 func (a *Advertiser) withdraw() (n int) {
 	for _, p := range a.links {
 		if p.active() {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 )
@@ -20,9 +21,11 @@ type Feature struct {
 	Needs []string // features without which this one cannot be
 	After []string // features whose hooks must run before this one's, when they are on
 	Home  func(*ha.Agent) error
-	// Mobile adds the feature to a mobile node. Either of Home and Mobile may
-	// be nil: the feature does not concern that role.
-	Mobile func(*mn.Node) error
+	// Mobile adds the feature to a mobile node, Foreign to a foreign agent.
+	// Any of Home, Mobile and Foreign may be nil: the feature does not concern
+	// that role.
+	Mobile  func(*mn.Node) error
+	Foreign func(*fa.Agent) error
 }
 
 // Check says what is wrong with an ordered list of features: a name that is

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/feature"
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/ha"
@@ -61,4 +62,23 @@ func MobileNode(cfg mn.Config, features []feature.Feature, rng *rand.Rand) (*mn.
 		}
 	}
 	return mn.New(cfg, rng, add...)
+}
+
+// ForeignAgent makes a foreign agent with these features.
+func ForeignAgent(cfg fa.Config, features []feature.Feature, rng *rand.Rand) (*fa.Agent, error) {
+	if err := feature.Check(features); err != nil {
+		return nil, err
+	}
+	var add []func(*fa.Agent) error
+	for _, f := range features {
+		if f.Foreign != nil {
+			add = append(add, func(a *fa.Agent) error {
+				if err := f.Foreign(a); err != nil {
+					return fmt.Errorf("standard: %s: %w", f.Name, err)
+				}
+				return nil
+			})
+		}
+	}
+	return fa.New(cfg, rng, add...)
 }

@@ -1,0 +1,383 @@
+package fa
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/ident"
+	"careof/internal/core/note"
+	"careof/internal/proto/mip4/advertise"
+	"careof/wire/encap"
+	"careof/wire/mip4"
+)
+
+// RoleName is the foreign agent's name in notes and listings.
+const RoleName = "foreign-agent"
+
+// Notes of the foreign agent, beside those of package note.
+const (
+	Relayed  note.Kind = "relayed"  // a request went to the home agent
+	Arrived  note.Kind = "arrived"  // a visit began
+	Renewed  note.Kind = "renewed"  // a visit was renewed
+	Departed note.Kind = "departed" // a visit ended
+)
+
+// An Agent is a foreign agent.
+type Agent struct {
+	// Request and Relay are passed by a Registration Request, in this order.
+	Request, Relay engine.Stage[*Exchange]
+	// Reply and Deliver are passed by a Registration Reply, in this order.
+	Reply, Deliver engine.Stage[*Return]
+	// Advertiser sends the agent advertisements; its stage is Advertise.
+	Advertiser *advertise.Advertiser
+
+	// Claims are the extensions for the foreign agent.
+	Claims Claims
+
+	cfg       Config
+	rng       *rand.Rand
+	requests  engine.Pipeline[*Exchange]
+	replies   engine.Pipeline[*Return]
+	err       error // first mistake in what a feature registered
+	own       map[netip.Addr]bool
+	links     map[string]engine.Link
+	agents    map[netip.Addr]*HomeAgent
+	nodesHome map[netip.Addr]*MobileNode
+	nodesNAI  map[ident.NAI]*MobileNode
+	messages  map[mip4.MessageType]func(engine.Packet, *mip4.Message)
+	arrived   []func(*Visitor)
+	departed  []func(*Visitor, Reason)
+	onPlane   []func(*Visitor, forward.Event)
+	orders    []func(engine.Command) bool
+	timers    []timer
+
+	now      engine.Now
+	out      []engine.Action
+	ticket   engine.Ticket
+	waiting  map[engine.Ticket]func(engine.Answer)
+	pending  pendings
+	visitors visitors
+	denials  limiter
+	scanned  time.Time    // when pending requests were last searched for a bounced one
+	message  mip4.Message // reused between steps
+	counters counters
+	recent   recent
+}
+
+var _ engine.Machine = (*Agent)(nil)
+
+type timer struct {
+	next func() time.Time
+	due  func()
+}
+
+// New makes a foreign agent. rng is its only source of luck: the jitter of
+// advertisements, and which stranger's request gives way to the next. Features
+// are applied in order; what they register twice is an error.
+func New(cfg Config, rng *rand.Rand, features ...func(*Agent) error) (*Agent, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if rng == nil {
+		return nil, errors.New("fa: no source of randomness")
+	}
+	adv, err := advertise.New(cfg.advertisement(), rng)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		Advertiser: adv,
+		cfg:        cfg, rng: rng,
+		own:       make(map[netip.Addr]bool),
+		links:     make(map[string]engine.Link),
+		agents:    make(map[netip.Addr]*HomeAgent),
+		nodesHome: make(map[netip.Addr]*MobileNode),
+		nodesNAI:  make(map[ident.NAI]*MobileNode),
+		messages:  make(map[mip4.MessageType]func(engine.Packet, *mip4.Message)),
+		waiting:   make(map[engine.Ticket]func(engine.Answer)),
+		pending:   newPendings(),
+		visitors:  newVisitors(),
+	}
+	a.recent.limit = cfg.Recent
+	for i := range cfg.HomeAgents {
+		a.agents[cfg.HomeAgents[i].Address] = &cfg.HomeAgents[i]
+	}
+	for i := range cfg.MobileNodes {
+		n := &cfg.MobileNodes[i]
+		if n.HomeAddress.IsValid() {
+			a.nodesHome[n.HomeAddress] = n
+		}
+		if n.NAI != "" {
+			a.nodesNAI[n.NAI] = n
+		}
+	}
+	a.base()
+	for _, feature := range features {
+		if err := feature(a); err != nil {
+			return nil, err
+		}
+	}
+	return a, a.err
+}
+
+// base installs the base protocol's stages, hooks and tables.
+func (a *Agent) base() {
+	a.Request = engine.Stage[*Exchange]{Name: "Request", Section: "5944#3.7.2.1",
+		Doc: "checks a visitor's request: bits, care-of address, Mobile-Foreign authenticator, lifetime, tunnels, room"}
+	a.Relay = engine.Stage[*Exchange]{Name: "Relay", Section: "5944#3.7.2.2",
+		Doc: "settles where the request goes and what is added behind the part that the mobile node has authenticated"}
+	a.Reply = engine.Stage[*Return]{Name: "Reply", Section: "5944#3.7.3.1",
+		Doc: "finds the pending request and checks the Foreign-Home authenticator; may refuse to honour the reply"}
+	a.Deliver = engine.Stage[*Return]{Name: "Deliver", Section: "5944#3.7.3.2",
+		Doc: "settles lifetime and tunnel of the visit and what is added to the reply"}
+	a.requests = engine.Pipeline[*Exchange]{&a.Request, &a.Relay}
+	a.replies = engine.Pipeline[*Return]{&a.Reply, &a.Deliver}
+
+	a.Request.Add("base", "reserved-bits", a.checkReservedBits)
+	a.Request.Add("base", "mobile-foreign", a.checkMobileForeign)
+	a.Request.Add("base", "home-address", a.checkHomeAddress)
+	a.Request.Add("base", "home-agent", a.checkHomeAgent)
+	a.Request.Add("base", "care-of-address", a.checkCareOf)
+	a.Request.Add("base", "lifetime", a.checkLifetime)
+	a.Request.Add("base", "encapsulation", a.settleEncapsulation)
+	a.Request.Add("base", "delivery-style", a.settleStyle)
+	a.Request.Add("base", "reverse-tunnel", a.checkReverseTunnel)
+	a.Request.Add("base", "room", a.checkRoom)
+	a.Request.Judge(a.judgeRequest)
+	a.Relay.Add("base", "upstream", a.settleUpstream)
+	a.Relay.Add("base", "foreign-home", a.settleSigner)
+	a.Reply.Add("base", "foreign-home", a.checkForeignHome)
+	a.Reply.Add("base", "reply", a.checkReply)
+	a.Deliver.Add("base", "lifetime", a.settleLifetime)
+	a.Deliver.Add("base", "tunnel", a.settleTunnel)
+
+	a.baseClaims()
+	a.baseCommands()
+}
+
+// Config is the configuration, defaults filled in.
+func (a *Agent) Config() Config { return a.cfg }
+
+// Now is the present step's time.
+func (a *Agent) Now() engine.Now { return a.now }
+
+// Rand is the agent's source of luck.
+func (a *Agent) Rand() *rand.Rand { return a.rng }
+
+// Do adds actions to what the present step returns.
+func (a *Agent) Do(acts ...engine.Action) { a.out = append(a.out, acts...) }
+
+// Tell tells the world something.
+func (a *Agent) Tell(n note.Note) { a.Do(tell(n)) }
+
+func tell(n note.Note) engine.Action {
+	n.Role = RoleName
+	return engine.Tell{Note: n}
+}
+
+// Ask asks the world outside; then is called with the answer, in its own step.
+func (a *Agent) Ask(question any, then func(engine.Answer)) {
+	t := a.newTicket()
+	a.waiting[t] = then
+	a.Do(engine.Ask{Ticket: t, Question: question})
+}
+
+func (a *Agent) newTicket() engine.Ticket { a.ticket++; return a.ticket }
+
+// Fail remembers the first mistake in how the agent was put together; New
+// returns it.
+func (a *Agent) Fail(err error) {
+	if a.err == nil {
+		a.err = err
+	}
+}
+
+// Handle makes run the handler of messages of type t other than Registration
+// Requests and Replies. The packet's buffer is reused after it returns.
+func (a *Agent) Handle(feature string, t mip4.MessageType, run func(engine.Packet, *mip4.Message)) {
+	if _, twice := a.messages[t]; twice || t == mip4.TypeRegistrationRequest || t == mip4.TypeRegistrationReply {
+		a.Fail(fmt.Errorf("fa: feature %s handles message %v, which is handled already", feature, t))
+		return
+	}
+	a.messages[t] = run
+}
+
+// OnArrived has run called when a visit has begun or was renewed.
+func (a *Agent) OnArrived(run func(*Visitor)) { a.arrived = append(a.arrived, run) }
+
+// OnDeparted has run called when a visit ended.
+func (a *Agent) OnDeparted(run func(*Visitor, Reason)) { a.departed = append(a.departed, run) }
+
+// OnPlane has run called for events of the data plane about a visitor's entry.
+func (a *Agent) OnPlane(run func(*Visitor, forward.Event)) { a.onPlane = append(a.onPlane, run) }
+
+// AddTimer gives a feature a deadline of its own: next says when (zero:
+// never), due is called at or after it.
+func (a *Agent) AddTimer(next func() time.Time, due func()) {
+	a.timers = append(a.timers, timer{next, due})
+}
+
+// Step implements [engine.Machine].
+func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
+	a.now, a.out = now, nil
+	// What is over is over, also when its Wake comes late.
+	a.expire()
+	switch ev := ev.(type) {
+	case engine.Packet:
+		a.packet(ev)
+	case engine.Bounced:
+		a.bounced(ev)
+	case engine.Answer:
+		a.answer(ev)
+	case engine.Plane:
+		a.plane(ev.Event)
+	case engine.Command:
+		a.command(ev)
+	case engine.LinkChanged:
+		a.linkChanged(ev.Link)
+	}
+	a.expire()
+	for _, t := range a.timers {
+		if at := t.next(); !at.IsZero() && !at.After(now.Mono) {
+			t.due()
+		}
+	}
+	a.Advertiser.SetBusy(now, a.visitors.count() >= a.cfg.MaxVisitors)
+	if _, order := ev.(engine.Command); order {
+		ev = engine.Wake{} // commands came here first
+	}
+	for _, act := range a.Advertiser.Step(now, ev) {
+		if t, ok := act.(engine.Tell); ok {
+			act = tell(t.Note)
+		}
+		a.Do(act)
+	}
+	out := a.out
+	a.out = nil
+	return out
+}
+
+// Deadline implements [engine.Machine].
+func (a *Agent) Deadline() time.Time {
+	first := engine.Earliest(a.pending.agenda.Next(), a.visitors.agenda.Next(), a.Advertiser.Deadline())
+	for _, t := range a.timers {
+		first = engine.Earliest(first, t.next())
+	}
+	return first
+}
+
+// Stages describes the stages, for `careof show stages`.
+func (a *Agent) Stages() []engine.StageInfo {
+	list := a.Advertiser.Stages(RoleName)
+	list = append(list, a.requests.Describe(RoleName)...)
+	return append(list, a.replies.Describe(RoleName)...)
+}
+
+// packet sorts what came in. A message that nobody handles leaves no trace
+// but a count.
+func (a *Agent) packet(p engine.Packet) {
+	m := &a.message
+	if err := m.Parse(p.Data); err != nil {
+		a.counters.ignored++
+		return
+	}
+	switch m.Type {
+	case mip4.TypeRegistrationRequest:
+		a.request(p, m)
+		return
+	case mip4.TypeRegistrationReply:
+		a.reply(p, m)
+		return
+	}
+	if handle, ok := a.messages[m.Type]; ok {
+		handle(p, m)
+		return
+	}
+	a.counters.ignored++
+}
+
+func (a *Agent) answer(ans engine.Answer) {
+	if then, ok := a.waiting[ans.Ticket]; ok {
+		delete(a.waiting, ans.Ticket)
+		then(ans)
+	}
+}
+
+func (a *Agent) plane(ev forward.Event) {
+	v := a.visitors.byEntry[entryOf(ev)]
+	if v == nil {
+		return
+	}
+	for _, run := range a.onPlane {
+		run(v, ev)
+	}
+}
+
+// entryOf is the key of the entry that an event of the data plane concerns.
+func entryOf(ev forward.Event) forward.Key {
+	switch ev := ev.(type) {
+	case forward.EndpointSeen:
+		return ev.Key
+	case forward.EchoReply:
+		return ev.Key
+	case forward.Unreachable:
+		return ev.Key
+	}
+	return ""
+}
+
+// linkChanged keeps the addresses that are this host's.
+func (a *Agent) linkChanged(l engine.Link) {
+	l.Addresses = slices.Clone(l.Addresses)
+	if l.Gone {
+		delete(a.links, l.Name)
+	} else {
+		a.links[l.Name] = l
+	}
+	clear(a.own)
+	for _, link := range a.links {
+		for _, p := range link.Addresses {
+			a.own[p.Addr()] = true
+		}
+	}
+}
+
+// ours says whether an address is this host's.
+func (a *Agent) ours(addr netip.Addr) bool {
+	return a.own[addr] || slices.Contains(a.cfg.CareOfAddresses, addr)
+}
+
+// visited says whether visitors attach to the link.
+func (a *Agent) visited(link string) bool { return slices.Contains(a.cfg.Links, link) }
+
+// address is the agent's own address on a link, invalid when it has none.
+func (a *Agent) address(link string) netip.Addr {
+	l, ok := a.links[link]
+	if !ok || len(l.Addresses) == 0 {
+		return netip.Addr{}
+	}
+	return l.Addresses[0].Addr()
+}
+
+// offered finds the encapsulation that the M and G bits ask for, and says
+// whether the data plane has it. With both set it prefers GRE, which also
+// carries fragments, as a home agent of this suite does.
+//
+//rfc:5944#3.3
+func (a *Agent) offered(f mip4.RequestFlags) (encap.Kind, bool) {
+	has := func(k encap.Kind) bool { return slices.Contains(a.cfg.Encapsulations, k) }
+	switch {
+	case f.Has(mip4.FlagG) && (has(encap.GRE) || !f.Has(mip4.FlagM)):
+		return encap.GRE, has(encap.GRE)
+	case f.Has(mip4.FlagM):
+		return encap.Minimal, has(encap.Minimal)
+	}
+	return encap.IPIP, true
+}

@@ -1,0 +1,88 @@
+package fa
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+	"time"
+
+	"careof/internal/core/note"
+	"careof/wire/mip4"
+)
+
+// denialInterval: the agent denies, "except in cases where the foreign agent
+// would be required to send out more than one such denial per second to the
+// same mobile node" (RFC 5944 section 3.7.2).
+const denialInterval = time.Second
+
+// A limiter keeps denials to one a second for each node, in bounded memory:
+// nodes whose names fall on one place share it.
+type limiter struct {
+	denied [4096]time.Time
+	noted  [4096]time.Time
+}
+
+func place(n neighbour) uint16 {
+	h := fnv.New64a()
+	h.Write([]byte(n.link))
+	h.Write(n.hw[:])
+	return binary.BigEndian.Uint16(h.Sum(nil)) % uint16(len(limiter{}.denied))
+}
+
+// allow says whether a denial may be sent to the node now, and counts it.
+//
+//rfc:5944#3.7.2
+func (l *limiter) allow(now time.Time, n neighbour) bool { return once(&l.denied[place(n)], now) }
+
+// worth says whether the node's mistakes are worth a note now.
+func (l *limiter) worth(now time.Time, n neighbour) bool { return once(&l.noted[place(n)], now) }
+
+func once(last *time.Time, now time.Time) bool {
+	if !last.IsZero() && now.Sub(*last) < denialInterval {
+		return false
+	}
+	*last = now
+	return true
+}
+
+// denyRequest denies a request that was not relayed.
+func (a *Agent) denyRequest(x *Exchange, code mip4.Code, why string) {
+	a.denyPending(&Pending{
+		Request: x.Request, NAI: x.NAI, Link: x.Packet.Link, HW: x.Packet.HW,
+		Source: x.Packet.Src, Destination: x.Packet.Dst, Association: x.Association,
+	}, code, why)
+}
+
+// denyPending denies a request in the agent's own name: "the Home Address, Home
+// Agent, and Identification fields within the Registration Reply are copied
+// from the corresponding fields of the Registration Request"; the Lifetime too,
+// but for code 69 (RFC 5944 section 3.7.2.3).
+//
+//rfc:5944#3.7.2.3
+func (a *Agent) denyPending(p *Pending, code mip4.Code, why string) {
+	a.counters.denied[code]++
+	if !a.denials.allow(a.now.Mono, p.node()) {
+		a.counters.suppressed++
+		return
+	}
+	reply := mip4.RegistrationReply{
+		Code: code, Lifetime: p.Request.Lifetime,
+		HomeAddress: p.Request.HomeAddress, HomeAgent: p.Request.HomeAgent,
+		Identification: p.Request.Identification,
+	}
+	if code == mip4.CodeFALifetimeTooLong {
+		reply.Lifetime = a.maxLifetimeField()
+	}
+	d := mip4.NewReply(reply)
+	if p.Association != nil {
+		d.Authenticate(mip4.ExtMobileForeign, p.Association)
+	}
+	data, err := d.Seal()
+	if err != nil {
+		return // fields that were read can be written
+	}
+	a.Do(a.toNode(p, p.Request.HomeAddress, data))
+	n := p.note(note.Denied, note.Info)
+	n.Code, n.Why = uint8(code), why
+	a.Tell(n)
+	a.remember(p, code, 0)
+}

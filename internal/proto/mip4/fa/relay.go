@@ -1,0 +1,107 @@
+package fa
+
+import (
+	"net/netip"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/engine"
+	"careof/internal/core/note"
+	"careof/wire/mip4"
+)
+
+// settleUpstream settles the addresses of the relayed request: source "The
+// care-of address offered by the foreign agent for the mobile node sending the
+// Registration Request", destination "Copied from the Home Agent field", port
+// 434 (RFC 5944 section 3.7.2.2).
+//
+//rfc:5944#3.7.2.2
+func (a *Agent) settleUpstream(x *Exchange) engine.Verdict {
+	x.CareOf = a.cfg.CareOfAddresses[0]
+	if a.offers(x.Request.CareOfAddress) {
+		x.CareOf = x.Request.CareOfAddress
+	}
+	x.Upstream = netip.AddrPortFrom(x.Request.HomeAgent, a.cfg.Port)
+	x.Draft = mip4.RelayDraft(x.Message.Head())
+	return engine.Next()
+}
+
+// settleSigner: "If the foreign agent shares a Mobility Security Association
+// with the home agent, and the Request has Lifetime != 0, then it MUST append
+// the Foreign-Home Authentication Extension" (RFC 5944 section 3.7.2.2). But
+// "If the Care-of Address in the Registration Request is not in the Agent
+// Advertisement, then the foreign agent MUST NOT append" it (section 3.5.4),
+// which settles the co-located ones.
+//
+//rfc:5944#3.7.2.2
+//rfc:5944#3.5.4
+func (a *Agent) settleSigner(x *Exchange) engine.Verdict {
+	if h := a.agents[x.Request.HomeAgent]; h != nil && !x.Deregisters() && a.offers(x.Request.CareOfAddress) {
+		x.Signer = newest(h.Keys)
+	}
+	return engine.Next()
+}
+
+func newest(keys []*assoc.Association) *assoc.Association { return keys[len(keys)-1] }
+
+// relay sends the request on and remembers it.
+//
+// The agent "MUST NOT modify any of the fields beginning with the fixed portion
+// of the Registration Request up through and including the Mobile-Home
+// Authentication Extension or other authentication extension supplied by the
+// mobile node as an authorization-enabling extension"; it "MUST process and
+// remove" what follows (RFC 5944 section 3.7.2.2).
+//
+//rfc:5944#3.7.2.2
+func (a *Agent) relay(x *Exchange) {
+	if x.Signer != nil {
+		x.Draft.Authenticate(mip4.ExtForeignHome, x.Signer)
+	}
+	data, err := x.Draft.Seal()
+	if err != nil {
+		n := x.note(note.Failed, note.Error)
+		n.Why = err.Error()
+		a.Tell(n)
+		return
+	}
+	p := a.pend(x)
+	if p == nil {
+		a.denyRequest(x, mip4.CodeFAResources, "too many requests are pending")
+		return
+	}
+	a.counters.relayed++
+	a.Do(engine.Send{
+		Src: netip.AddrPortFrom(x.CareOf, a.cfg.Port), Dst: x.Upstream, Data: data,
+	})
+	a.Tell(p.note(Relayed, note.Debug))
+}
+
+// pend makes the exchange a pending request; nil when there is no room.
+func (a *Agent) pend(x *Exchange) *Pending {
+	if old := a.pending.same(x); old != nil {
+		a.pending.remove(old) // sent again
+	}
+	p := &Pending{
+		Request: x.Request, NAI: x.NAI, Link: x.Packet.Link, HW: x.Packet.HW,
+		Source: x.Packet.Src, Destination: x.Packet.Dst,
+		CareOf: x.CareOf, Upstream: x.Upstream, Association: x.Association,
+		Encap: x.Encap, Inside: x.Inside, Key: x.Key, HasKey: x.HasKey, Style: x.Style,
+		Since: a.now.Mono, Until: a.now.Mono.Add(a.cfg.PendingTime),
+		slots: x.slots,
+	}
+	// "begin timing the remaining lifetime of the pending registration based
+	// on the Lifetime in the Registration Request. If this lifetime expires
+	// before receiving a valid Registration Reply, the foreign agent MUST
+	// delete" it (RFC 5944 section 3.7.2.2).
+	if end := a.now.Mono.Add(lifetime(x.Request.Lifetime)); !x.Deregisters() && end.Before(p.Until) {
+		p.Until = end
+	}
+	p.known = x.Association != nil || x.Visitor != nil && x.Visitor.Link == p.Link && x.Visitor.HW == p.HW
+	if len(a.pending.byID) >= a.cfg.MaxPending {
+		if !a.pending.evict(a.rng) {
+			return nil
+		}
+		a.counters.evicted++
+	}
+	a.pending.add(p)
+	return p
+}
