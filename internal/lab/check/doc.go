@@ -34,6 +34,7 @@ const (
 	Bounded                           // bindings and tunnels are bounded
 	Stream                            // a reliable stream is not reset, and no octet is lost or changed
 	Restored                          // a daemon that was killed can start again
+	Closed                            // a home address speaks through its tunnel, at home, or not at all
 	invariants
 )
 
@@ -50,6 +51,7 @@ var names = [invariants]string{
 	Bounded:      "bindings and tunnels are bounded",
 	Stream:       "no stream is reset, no octet lost or changed",
 	Restored:     "a daemon comes back after a crash",
+	Closed:       "a home address speaks through its tunnel, at home, or not at all",
 }
 
 // All lists the invariants.

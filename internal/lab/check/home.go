@@ -376,6 +376,13 @@ func (c *Checker) decapsulated(h *home, o world.Decapsulated) {
 		return
 	}
 	now := o.Node.Clock().Now()
+	// The plane's own entry must allow it, and a request must have asked for it
+	// and not have run out: a hole in either shows.
+	as := forward.Tunnel{Peer: netip.AddrPortFrom(o.Outer.Src, o.Outer.SrcPort), Encap: o.Outer.Kind, Until: now.Mono}
+	if !slices.ContainsFunc(h.entryNodes(forward.Entry{Inner: netip.PrefixFrom(ip.Src, 32)}), func(n *node) bool { return h.vouches(n, as) }) {
+		c.violated(Decapsulated, "a packet from %v for %v came out of a tunnel from %v that no registration asked for", ip.Src, ip.Dst, o.Outer.Src)
+		return
+	}
 	for e := range o.Node.Plane().List(context.Background()) {
 		if e.Role != forward.HomeAgent || !e.Inner.Contains(ip.Src) {
 			continue

@@ -162,8 +162,8 @@ func TestTheStoryItselfIsSound(t *testing.T) {
 		t.Error(v)
 	}
 	for _, i := range check.All() {
-		// Streams and restarts are judged when they fail. Questions are rare.
-		if i != check.Stream && i != check.Restored && i != check.Parked && sim.Check.Judged(i) == 0 {
+		// Streams, restarts and leaks are judged when they fail. Questions are rare.
+		if i != check.Stream && i != check.Restored && i != check.Parked && i != check.Closed && sim.Check.Judged(i) == 0 {
 			t.Errorf("never judged: %v", i)
 		}
 	}
@@ -323,6 +323,21 @@ func TestMutants(t *testing.T) {
 				Tunnels: []forward.Tunnel{{Local: netip.MustParseAddrPort("198.51.100.1:0"), Peer: netip.AddrPortFrom(from, 0), Encap: encap.IPIP}},
 			}}})
 			strange(sim, "198.51.100.1")
+		}},
+		{"opens a tunnel behind everybody's back", check.Decapsulated, nil, func(sim *scene.Sim) {
+			from := sim.Intruder("site")
+			sim.World.Node("ha").Plane().Apply(t.Context(), []forward.Change{{Op: forward.Put, Entry: forward.Entry{
+				Key: "open", Role: forward.HomeAgent, Inner: netip.MustParsePrefix("10.10.0.5/32"),
+				Tunnels: []forward.Tunnel{{Local: netip.MustParseAddrPort("198.51.100.1:0"), Peer: netip.AddrPortFrom(from, 0), Encap: encap.IPIP}},
+			}}})
+			strange(sim, "198.51.100.1")
+		}},
+		{"sends in the clear from the home address", check.Closed, nil, func(sim *scene.Sim) {
+			n := sim.World.Node("mn")
+			p, _ := encap.AppendUDP(nil, encap.IPv4{}, netip.MustParseAddrPort("10.10.0.5:9"), netip.MustParseAddrPort("192.0.2.10:9"), []byte("x"))
+			if err := n.Output(p, "wlan0", forward.HardwareAddr{}); err != nil {
+				t.Fatal(err)
+			}
 		}},
 		{"has more sending tunnels than bindings are allowed", check.Bounded, func(m *mutant) {
 			m.step = commits(func(c *engine.Commit) []engine.Action {

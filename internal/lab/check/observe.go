@@ -53,6 +53,7 @@ func (c *Checker) Observe(o world.Observation) {
 		}
 	case world.Originated:
 		c.silent(o)
+		c.closed(o)
 	case world.Failed:
 		c.violated(Stream, "%s: %s", o.Node.Name, o.What)
 	}
@@ -66,6 +67,23 @@ func (c *Checker) silent(o world.Originated) {
 	c.judged[Silence]++
 	if ip, err := encap.ParseIPv4(o.Packet); err == nil && c.strangers[ip.Dst] {
 		c.violated(Silence, "%s answers the stranger %v", o.Node.Name, ip.Dst)
+	}
+}
+
+// closed judges what a mobile node sends in the clear: nothing from its home
+// address, unless it is at home (threat T24).
+func (c *Checker) closed(o world.Originated) {
+	p := o.Node.Plane()
+	if p == nil {
+		return
+	}
+	ip, err := encap.ParseIPv4(o.Packet)
+	if err != nil || !p.OwnsHome(ip.Src) {
+		return
+	}
+	c.judged[Closed]++
+	if !p.AtHome(ip.Src) {
+		c.violated(Closed, "%s sends in the clear from its home address %v to %v", o.Node.Name, ip.Src, ip.Dst)
 	}
 }
 

@@ -7,12 +7,14 @@ import (
 	"strings"
 	"time"
 
+	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/lab/check"
 	"careof/internal/lab/topology"
 	"careof/internal/lab/world"
 	"careof/internal/proto/mip4/mn"
 	"careof/wire/encap"
+	"careof/wire/mip4"
 )
 
 // A Swarm is a random story: a random network, random nodes, and for a minute
@@ -237,6 +239,7 @@ func (s *Swarm) play(sim *Sim) {
 		func() { s.replay(sim, luck, seen()) },
 		func() { s.replay(sim, luck, seen()) },
 		func() { s.strange(sim, luck) },
+		func() { s.forge(sim, luck, seen()) },
 	}
 	for end := sim.Now() + s.chaos; sim.Now() < end; {
 		pick(luck, steps...)()
@@ -298,6 +301,36 @@ func (s *Swarm) replay(sim *Sim, luck *rand.Rand, packets [][]byte) {
 		data[bit/8] ^= 1 << (bit % 8)
 	}
 	sim.Inject("site", datagram(sim, from, r.to, data))
+}
+
+// forge answers a captured request without knowing the key.
+func (s *Swarm) forge(sim *Sim, luck *rand.Rand, packets [][]byte) {
+	captured := requests(packets)
+	if len(captured) == 0 {
+		return
+	}
+	r := captured[luck.IntN(len(captured))]
+	m, err := mip4.Parse(r.data)
+	if err != nil {
+		return
+	}
+	q, err := m.Request()
+	if err != nil {
+		return
+	}
+	reply := mip4.RegistrationReply{
+		Code: pick(luck, mip4.CodeIdentificationMismatch, mip4.CodeAccepted, mip4.CodeHAProhibited, mip4.CodeUnknownHomeAgent), Lifetime: uint16(luck.IntN(65536)),
+		HomeAddress: q.HomeAddress, HomeAgent: q.HomeAgent, Identification: luck.Uint64()<<32 | q.Identification&0xffffffff,
+	}
+	guess, err := assoc.New(256, assoc.HMACSHA256, assoc.NewKey([]byte("a guess")), assoc.Timestamps)
+	if err != nil {
+		sim.Fatalf("%v", err)
+	}
+	data, err := mip4.NewReply(reply).Authenticate(mip4.ExtMobileHome, guess).Seal()
+	if err != nil {
+		sim.Fatalf("%v", err)
+	}
+	sim.Inject(access1, datagram(sim, r.to, r.from, data))
 }
 
 // strange sends tunnel packets of a stranger.

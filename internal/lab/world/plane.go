@@ -230,6 +230,20 @@ func (p *Plane) claims(dst netip.Addr) bool {
 // ownsHome tells whether an address is a home address that lives here.
 func (p *Plane) ownsHome(a netip.Addr) bool { return slicesHas(p.homes, a) }
 
+// OwnsHome tells whether an address is a home address that lives on this node,
+// bound or not.
+func (p *Plane) OwnsHome(a netip.Addr) bool { return p.ownsHome(a) }
+
+// AtHome tells whether a home address speaks directly on a home link.
+func (p *Plane) AtHome(a netip.Addr) bool {
+	for _, e := range p.entries {
+		if e.entry.Role == forward.MobileNode && e.entry.HomeLink != "" && e.entry.Inner.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
 // home is the node's first home address.
 func (p *Plane) home() netip.Addr {
 	if len(p.homes) == 0 {
