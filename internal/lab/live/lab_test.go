@@ -2,7 +2,11 @@ package live
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,7 +14,53 @@ import (
 	"careof/internal/lab/topology"
 )
 
+// Close ends the daemons, and their files go.
+func TestNothingIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	l := build(t, topology.HomeLink(), Options{})
+	if len(l.Daemons()) != 2 {
+		t.Fatalf("%d daemons, not home agent and mobile node", len(l.Daemons()))
+	}
+	for _, d := range l.Daemons() {
+		if !d.Running() {
+			t.Errorf("the daemon of %s does not run", d.Node)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range l.Daemons() {
+		if d.Running() {
+			t.Errorf("the daemon of %s runs after Close", d.Node)
+		}
+	}
+	if _, err := os.Stat(l.Directory); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is there after Close (%v)", l.Directory, err)
+	}
+}
+
+func TestDaemonThatCannotStartIsExplained(t *testing.T) {
+	t.Parallel()
+	top := topology.Default()
+	n := top.Node("ha")
+	n.Config = strings.Replace(n.Config, `address = "198.51.100.1"`, `address = "198.51.100.99"`, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	l, err := Build(ctx, top, Options{Command: command})
+	if err == nil {
+		l.Close()
+		t.Fatal("a home agent runs without its address")
+	}
+	if os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission) {
+		t.Skip("no privilege for namespaces: ", err)
+	}
+	if !strings.Contains(err.Error(), "daemon of ha did not start") || !strings.Contains(err.Error(), "198.51.100.99") {
+		t.Error(err)
+	}
+}
+
 func TestMobileNodeKeepsItsConnectionFromNetworkToNetwork(t *testing.T) {
+	t.Parallel()
 	l := build(t, topology.Default(), Options{})
 	arrive := func(iface, segment string) {
 		t.Helper()

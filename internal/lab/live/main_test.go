@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	// Scenes mostly wait, so more of them play at a time than there are
 	// processors.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	if err := flag.Set("test.parallel", "24"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())

@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"careof/internal/lab/check"
 	"careof/internal/lab/scene"
+	"careof/internal/lab/topology"
+	"careof/wire/encap"
 )
 
 // play plays a scene in namespaces. It skips only where the privilege is
@@ -40,4 +44,31 @@ func TestScenes(t *testing.T) {
 			play(t, s, Options{})
 		})
 	}
+}
+
+// One scene goes through the kernel's masquerading, which no model of ours has
+// shaped.
+func TestSceneThroughTheKernelsMasquerading(t *testing.T) {
+	t.Parallel()
+	play(t, scene.Find("nat-and-back"), Options{Kernel: true})
+}
+
+// The stage's own guard is worth something: a packet that is forwarded ends in
+// its complaint.
+func TestGuardFindsWhatIsForwarded(t *testing.T) {
+	t.Parallel()
+	l := build(t, topology.Default(), Options{})
+	s := NewStage(l, t.Logf)
+	defer s.Close()
+	s.Intruder("site")
+	if err := s.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	from, to := netip.MustParseAddrPort("10.10.0.5:4242"), netip.AddrPortFrom(l.Address("cn"), 4242)
+	p, err := encap.AppendUDP(nil, encap.IPv4{}, from, to, []byte(check.Marker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Inject("site", p) // as if it had left the tunnel there
+	s.Until("the guard sees it", 5*time.Second, func() bool { return s.Finish() != nil })
 }

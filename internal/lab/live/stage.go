@@ -1,6 +1,7 @@
 package live
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,10 +12,12 @@ import (
 	"time"
 
 	"careof/internal/core/forward"
+	"careof/internal/lab/check"
 	"careof/internal/lab/netns"
 	"careof/internal/lab/scene"
 	"careof/internal/lab/topology"
 	"careof/internal/lab/world"
+	"careof/wire/encap"
 )
 
 // A Stage is a laboratory that a scene plays in. It has none of the special
@@ -28,6 +31,7 @@ type Stage struct {
 	ports     uint16
 	intruders map[string]*intruder
 	ending    []func()
+	forwarded string // the first packet of a stranger that somebody passed on
 }
 
 var _ scene.Lab = (*Stage)(nil)
@@ -35,8 +39,50 @@ var _ scene.Lab = (*Stage)(nil)
 // NewStage makes a stage of a laboratory. The caller closes the stage, and
 // then the laboratory.
 func NewStage(l *Lab, logf func(format string, args ...any)) *Stage {
-	return &Stage{Lab: l, logf: logf, shapes: make(map[string]topology.Segment), ports: 20000, intruders: make(map[string]*intruder)}
+	s := &Stage{Lab: l, logf: logf, shapes: make(map[string]topology.Segment), ports: 20000, intruders: make(map[string]*intruder)}
+	for _, name := range l.names() {
+		s.atEnd(l.segments[name].Tap(func(f netns.Frame) { s.guard(name, f) }))
+	}
+	return s
 }
+
+// guard watches every segment for what strangers have put into tunnel packets.
+// It may travel only as they sent it: from their own address. Routers may quote
+// it when they complain.
+func (s *Stage) guard(segment string, f netns.Frame) {
+	if !bytes.Contains(f.Data, []byte(check.Marker)) || len(f.Data) < ethernetHeader {
+		return
+	}
+	ip, err := encap.ParseIPv4(f.Data[ethernetHeader:])
+	if err != nil || ip.Protocol == protocolICMP {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range s.intruders {
+		if i.address == ip.Src {
+			return
+		}
+	}
+	if s.forwarded == "" {
+		s.forwarded = fmt.Sprintf("on %s, %v sends %v what a stranger put into a tunnel packet: %x", segment, ip.Src, ip.Dst, f.Data)
+	}
+}
+
+// Finish tells what must never happen and did.
+func (s *Stage) Finish() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.forwarded != "" {
+		return errors.New("live: " + s.forwarded)
+	}
+	return nil
+}
+
+const (
+	ethernetHeader = 14
+	protocolICMP   = 1
+)
 
 // Close ends traffic and intruders.
 func (s *Stage) Close() {
@@ -265,14 +311,13 @@ func (s *stream) Broken() string {
 
 // Record implements [scene.Lab].
 func (s *Stage) Record(segment string) func() [][]byte {
-	const ethernet = 14
 	var mu sync.Mutex
 	var packets [][]byte
 	s.atEnd(s.segment(segment).Tap(func(f netns.Frame) {
-		if len(f.Data) > ethernet && f.Data[12] == 8 && f.Data[13] == 0 {
+		if len(f.Data) > ethernetHeader && f.Data[12] == 8 && f.Data[13] == 0 {
 			mu.Lock()
 			defer mu.Unlock()
-			packets = append(packets, f.Data[ethernet:])
+			packets = append(packets, f.Data[ethernetHeader:])
 		}
 	}))
 	return func() [][]byte {
@@ -371,6 +416,8 @@ func (s *Stage) intruder(segment string) *intruder {
 	i.inject, stop, err = rawSender(node)
 	s.sure(err)
 	s.atEnd(stop)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.intruders[segment] = i
 	return i
 }
@@ -410,5 +457,5 @@ func Play(ctx context.Context, s *scene.Scene, o Options, logf func(format strin
 		}
 		err = errors.Join(err, l.Close())
 	}()
-	return scene.Perform(s, stage)
+	return errors.Join(scene.Perform(s, stage), stage.Finish())
 }

@@ -89,11 +89,10 @@ func codeText(e control.Event) string {
 // signalling reads the registration message in an Ethernet frame. It is false
 // for everything else.
 func signalling(frame []byte) (id uint64, request, ok bool) {
-	const ethernet = 14
-	if len(frame) < ethernet || frame[12] != 8 || frame[13] != 0 {
+	if len(frame) < ethernetHeader || frame[12] != 8 || frame[13] != 0 {
 		return 0, false, false
 	}
-	_, d, err := encap.ParseUDP(frame[ethernet:])
+	_, d, err := encap.ParseUDP(frame[ethernetHeader:])
 	if err != nil || len(d.Payload) == 0 || !on434(d.Src) && !on434(d.Dst) {
 		return 0, false, false
 	}
