@@ -236,6 +236,21 @@ func (s *Swarm) play(sim *Sim) {
 			sim.Break(pick(luck, s.mobiles...), world.Faults{Refused: pick(luck, 0, 0.3), SlowDisk: pick(luck, 0, 0.3)})
 		},
 		func() { s.order(sim, pick(luck, s.mobiles...), mn.Reregister{}) },
+		func() { s.order(sim, pick(luck, s.mobiles...), mn.Deregister{}) },
+		func() {
+			// The link goes and comes back, its address stays.
+			i := sim.iface(pick(luck, s.mobiles...), wlan)
+			for flap := range 1 + luck.IntN(6) {
+				up := flap%2 == 1
+				sim.World.After(time.Duration(flap*(1+luck.IntN(200)))*time.Millisecond, func() { i.Carrier(up) })
+			}
+			sim.World.After(2*time.Second, func() { i.Carrier(true) })
+		},
+		func() {
+			// Packets pass in one direction only.
+			g, inwards := sim.segment(pick(luck, access1, access2)), luck.IntN(2) == 0
+			g.Partition(func(from, to *world.Interface) bool { return (to.Name == wlan || to.Name == wwan) == inwards })
+		},
 		func() { s.replay(sim, luck, seen()) },
 		func() { s.replay(sim, luck, seen()) },
 		func() { s.strange(sim, luck) },
@@ -355,12 +370,14 @@ func (s *Swarm) heal(sim *Sim, luck *rand.Rand) {
 	for i := range s.Topology.Segments {
 		g := &s.Topology.Segments[i]
 		sim.BlackHole(g.Name, false)
+		sim.segment(g.Name).Partition(nil)
 		sim.Shape(g.Name, func(g *topology.Segment) { g.Loss, g.Duplicate, g.Corrupt, g.Jitter.Duration = 0, 0, 0, 0 })
 	}
 	for _, d := range sim.World.Daemons() {
 		d.Faults = world.Faults{}
 	}
 	for _, name := range s.mobiles {
+		s.order(sim, name, mn.Reregister{}) // who was deregistered, comes back
 		choice := luck.IntN(4)
 		if s.seeking[name] {
 			// The answer to a directed broadcast comes from the home agent's own
