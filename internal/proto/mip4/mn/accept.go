@@ -129,6 +129,7 @@ func (n *Node) settle(x *Response, took time.Duration) {
 		}
 	}
 	n.active = n.preferred(r)
+	n.settledWith(r.Key.HomeAgent)
 	n.saveRegistration(r)
 	n.Tell(n.noteOf(r, note.Note{
 		Kind: note.Registered, Level: note.Info,

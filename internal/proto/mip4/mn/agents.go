@@ -26,6 +26,7 @@ type roster struct {
 	asking    int // names being resolved
 	failures  int // rounds in which nothing resolved
 	resolveAt time.Time
+	returnAt  time.Time // when to ask whether the first one is back; zero while it is in use
 }
 
 func (r *roster) init(cfg *Config) {
@@ -107,6 +108,58 @@ func (n *Node) failed(r *Registration) {
 		}
 	}
 	n.rechoose = true
+}
+
+// returnEvery is how often a node that is registered with a later home agent of
+// its list asks the first one whether it is back, with a random part of it.
+const returnEvery = 5 * time.Minute
+
+// settledWith makes the home agent that accepted the one to go on with. One
+// that is not the first of the list is left again when the first answers.
+func (n *Node) settledWith(address netip.Addr) {
+	list := n.roster.list()
+	if i := slices.IndexFunc(list, func(a candidateAgent) bool { return a.address == address }); i >= 0 {
+		n.roster.index = i
+	}
+	if len(list) > 0 && list[0].address != address && !list[0].discover {
+		n.returnLater()
+	} else {
+		n.roster.returnAt = time.Time{}
+	}
+}
+
+func (n *Node) returnLater() {
+	if n.roster.returnAt.IsZero() {
+		wait := 3*returnEvery/4 + time.Duration(n.rng.Int64N(int64(returnEvery/2)))
+		n.roster.returnAt = n.now.Mono.Add(wait)
+	}
+}
+
+// tryReturn sends the first home agent one request while the registration with
+// another one serves on. When it is accepted, the first is used again and the
+// other is told to end its binding.
+func (n *Node) tryReturn() {
+	n.roster.returnAt = time.Time{}
+	list := n.roster.list()
+	if len(list) == 0 || n.active == nil || list[0].address == n.active.Key.HomeAgent || list[0].discover {
+		return
+	}
+	n.returnLater()
+	if n.home != nil || n.stopped || n.broken() {
+		return
+	}
+	k := n.active.Key
+	k.HomeAgent = list[0].address
+	r := n.registration(k, list[0])
+	if r.try != nil || n.uplinks[k.Link] == nil {
+		return
+	}
+	attached := n.uplinks[k.Link].attached
+	n.begin(r, Register)
+	n.uplinks[k.Link].attached = attached
+	if r.try != nil {
+		r.try.background = true
+	}
 }
 
 // resolve asks for the addresses of home agents that are known by name.

@@ -281,3 +281,46 @@ func TestAnotherHomeAddress(t *testing.T) {
 		t.Errorf("home address %v, entries %v", r.node.HomeAddress(), r.entries)
 	}
 }
+
+// The first home agent of the list is used again when it answers again; while
+// it does not, the other serves on and nothing is lost.
+func TestReturnToTheFirstHomeAgent(t *testing.T) {
+	cfg := config(t)
+	cfg.HomeAgents = append(cfg.HomeAgents, mn.HomeAgent{Address: secondAgent})
+	r := newRig(t, cfg)
+	dead := true
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		if dead && s.Dst.Addr() == homeAgent {
+			return nil
+		}
+		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+	}
+	r.up("wlan0", wifiAddress)
+	r.run(10 * time.Second)
+	n := len(r.requests)
+	r.run(time.Hour)
+	asked := 0
+	for _, s := range r.requests[n:] {
+		if s.Dst.Addr() == homeAgent {
+			asked++
+		}
+	}
+	if s := r.status(); s.HomeAgent != secondAgent || s.State != "registered" || asked < 8 || asked > 16 {
+		t.Errorf("%s at %v; the first was asked %d times in an hour", s.State, s.HomeAgent, asked)
+	}
+	dead = false
+	r.run(7 * time.Minute)
+	if s := r.status(); s.HomeAgent != homeAgent || s.State != "registered" || len(s.Registered) != 1 {
+		t.Errorf("%s at %v", s.State, s.HomeAgent)
+	}
+	if q := r.last(); q.Dst.Addr() != secondAgent || q.request.Lifetime != 0 {
+		t.Errorf("the second home agent was not told: %v, lifetime %d", q.Dst, q.request.Lifetime)
+	}
+	n = len(r.requests)
+	r.run(time.Hour)
+	for _, s := range r.requests[n:] {
+		if s.Dst.Addr() == secondAgent {
+			t.Fatal("the second home agent is asked again")
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
@@ -81,19 +82,45 @@ func (n *Node) choose() {
 func (n *Node) race(agent candidateAgent) {
 	first := n.choice[0]
 	alone := agent.association.Replay() == assoc.Nonces
-	if r := n.links[RegistrationKey{first.Link.Name, first.CareOf, agent.address}]; r != nil && r.try != nil && r.try.transmissions > 1 {
+	if r := n.links[first.key(agent)]; r != nil && r.try != nil && r.try.transmissions > 1 {
 		alone = false
 	}
-	for _, c := range slices.Backward(n.choice) {
-		if c.Link.Name == first.Link.Name || !alone {
+	for i, c := range slices.Backward(n.choice) {
+		if (c.Link.Name == first.Link.Name || !alone) && !n.waits(i, agent) {
 			n.want(c, agent)
 		}
 	}
 }
 
+// waits says that a candidate which has not begun waits for one that is
+// preferred to it and whose first request may still be answered in time. The
+// links of a node that starts come one by one: the request of the later one
+// would be the greater one at the home agent, and be replaced again at once.
+func (n *Node) waits(i int, agent candidateAgent) bool {
+	c := n.choice[i]
+	if r := n.links[c.key(agent)]; r != nil && r.try != nil {
+		return false
+	}
+	return slices.ContainsFunc(n.choice[:i], func(better Candidate) bool {
+		r := n.links[better.key(agent)]
+		return r != nil && r.young(n.now.Mono)
+	})
+}
+
+// young says that the first request of an attempt is on its way and not
+// overdue.
+func (r *Registration) young(mono time.Time) bool {
+	return r.try != nil && r.try.transmissions == 1 && r.refusals == 0 && r.retryAt.After(mono)
+}
+
+// key is the key of a candidate's registration at a home agent.
+func (c Candidate) key(agent candidateAgent) RegistrationKey {
+	return RegistrationKey{c.Link.Name, c.CareOf, agent.address}
+}
+
 // want registers a candidate, unless it is registered or on its way.
 func (n *Node) want(c Candidate, agent candidateAgent) {
-	r := n.registration(RegistrationKey{c.Link.Name, c.CareOf, agent.address}, agent)
+	r := n.registration(c.key(agent), agent)
 	u := n.uplinks[c.Link.Name]
 	if !u.attached && (r.live || r.try != nil) {
 		return

@@ -57,6 +57,10 @@ func (n *Node) refused(x *Response) {
 	if r.try == nil {
 		return
 	}
+	if r.try.background {
+		r.giveUp()
+		return
+	}
 	r.try.octets = nil
 	n.pause(r)
 	if !agentCode(x.Reply.Code) {
@@ -71,6 +75,7 @@ func (n *Node) pause(r *Registration) {
 	wait += time.Duration(n.rng.Int64N(int64(wait)/4 + 1))
 	r.refusals++
 	r.retryAt = n.now.Mono.Add(wait)
+	n.rechoose = true // who waited for this one waits no more
 }
 
 // mismatch handles code 133: "the Identification field in the Registration

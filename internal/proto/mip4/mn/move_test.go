@@ -440,3 +440,51 @@ func TestOldAcceptanceIsHistory(t *testing.T) {
 		t.Errorf("%s, %s", r.status().Link, r.tunnels())
 	}
 }
+
+// The links of a node that starts are heard of one by one: the less preferred
+// uplink waits for the preferred one's answer, and nothing flaps.
+func TestStartWithSeveralUplinks(t *testing.T) {
+	for name, c := range map[string]struct {
+		order    []string
+		fate     string // of wlan0's requests
+		links    string // that requests went over in the first 3 seconds
+		settled  string
+		accepted int
+	}{
+		"preferred first":             {[]string{"wlan0", "lte0"}, "", "wlan0", "wlan0", 1},
+		"preferred last":              {[]string{"lte0", "wlan0"}, "", "lte0 wlan0", "wlan0", 2},
+		"preferred first and silent":  {[]string{"wlan0", "lte0"}, "silent", "wlan0 wlan0 lte0", "lte0", 1},
+		"preferred first and refused": {[]string{"wlan0", "lte0"}, "refused", "wlan0 lte0", "lte0", 1},
+	} {
+		r := newRig(t, config(t))
+		var highest uint64
+		r.other = func(r *rig, s engine.Send) []engine.Packet {
+			q := r.last().request
+			switch {
+			case q.Identification <= highest:
+				return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(r.now.Wall) >> 32})}
+			case s.Link == "wlan0" && c.fate == "silent":
+				return nil
+			case s.Link == "wlan0" && c.fate == "refused":
+				return []engine.Packet{r.reply(s, answer{code: 130})}
+			}
+			highest = q.Identification
+			return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+		}
+		for _, link := range c.order {
+			r.up(link, map[string]netip.Addr{"wlan0": wifiAddress, "lte0": lteAddress}[link])
+			r.run(3 * time.Millisecond)
+		}
+		r.run(2 * time.Second)
+		var links []string
+		for _, s := range r.requests {
+			links = append(links, s.Link)
+		}
+		if got := strings.Join(links, " "); got != c.links {
+			t.Errorf("%s: requests over %s, want %s", name, got, c.links)
+		}
+		if s := r.status(); s.State != "registered" || s.Link != c.settled || r.count(note.Registered) != c.accepted {
+			t.Errorf("%s: %s over %s, accepted %d times", name, s.State, s.Link, r.count(note.Registered))
+		}
+	}
+}

@@ -240,7 +240,7 @@ func (n *Node) hint(r *Registration) {
 
 // Deadline implements [engine.Machine].
 func (n *Node) Deadline() time.Time {
-	at := engine.Earliest(n.putAgain, n.roster.resolveAt)
+	at := engine.Earliest(n.putAgain, n.roster.resolveAt, n.roster.returnAt)
 	for _, r := range n.links {
 		at = engine.Earliest(at, r.deadline())
 	}
@@ -282,6 +282,9 @@ func (n *Node) due() {
 	if come(n.roster.resolveAt) {
 		n.roster.resolveAt = time.Time{}
 		n.resolve()
+	}
+	if come(n.roster.returnAt) {
+		n.tryReturn()
 	}
 	if come(n.putAgain) {
 		n.putAgain = time.Time{} // flush compares with what is applied

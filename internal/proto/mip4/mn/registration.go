@@ -64,6 +64,7 @@ type try struct {
 	purpose       Purpose
 	transmissions int
 	anew          bool // another tunnel may come of it; not of a plain renewal
+	background    bool // asks whether the first home agent is back: once, and it may fail
 	deferred      bool // denied with 133, waits for the answer to a later request
 	repairs       int  // requests sent at once because an answer said what was wrong
 	timeout       time.Duration
@@ -179,6 +180,10 @@ func (n *Node) begin(r *Registration, p Purpose) {
 // retry is called when an attempt's timer runs out.
 func (n *Node) retry(r *Registration) {
 	if r.try == nil {
+		return
+	}
+	if r.try.background && r.try.transmissions > 0 {
+		r.giveUp()
 		return
 	}
 	if r.try.transmissions >= failedAfter && r.try.purpose == Register {
