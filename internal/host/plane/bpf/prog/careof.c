@@ -571,7 +571,7 @@ static __always_inline int receive(struct __sk_buff *skb, const int l2)
 	if (header_sum(ip) != 0xffff || bpf_ntohs(ip->tot_len) + l2 > len)
 		return PASS;
 	ip = p;
-	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5 || !ip->ttl)
+	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl != 5 || !ip->ttl || header_sum(ip) != 0xffff)
 		return PASS;
 	inner_len = bpf_ntohs(ip->tot_len);
 	// An Ethernet frame may be padded, a packet may not be cut.

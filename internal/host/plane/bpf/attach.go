@@ -1,0 +1,181 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// filterName marks the classic filters that are ours.
+const filterName = "careof"
+
+// filterPriority is theirs among a link's others.
+const filterPriority = 434
+
+// attachment is a program on one link.
+type attachment struct {
+	name   string // of the link
+	index  int
+	egress bool
+	link   link.Link // TCX; nil for a classic filter
+	pin    string    // of the link; empty without one
+}
+
+// pinName is the file of a link's pin.
+func pinName(name string, egress bool) string {
+	if egress {
+		return "egress_" + name
+	}
+	return "ingress_" + name
+}
+
+// attach puts a program on a link, in the place of one that an earlier process
+// left there: packets meet one or the other.
+func (p *Plane) attach(name string, index int, egress bool, prog *ebpf.Program) (*attachment, error) {
+	a := &attachment{name: name, index: index, egress: egress}
+	if p.pins != "" {
+		a.pin = filepath.Join(p.pins, pinName(name, egress))
+	}
+	if !p.config.Classic {
+		err := a.attachTCX(prog)
+		if err == nil || !errors.Is(err, ebpf.ErrNotSupported) {
+			return a, err
+		}
+	}
+	// Linux before 6.6 has no TCX: a filter of the clsact discipline, which
+	// outlives the process without a pin.
+	return a, a.attachClassic(prog)
+}
+
+func (a *attachment) attachTCX(prog *ebpf.Program) error {
+	pin := a.pin
+	if pin != "" {
+		if l, err := link.LoadPinnedLink(pin, nil); err == nil {
+			if a.holds(l) && l.Update(prog) == nil {
+				a.link = l
+				return nil
+			}
+			l.Close()
+			os.Remove(pin) // of a device that is gone
+		}
+	}
+	kind := ebpf.AttachTCXIngress
+	if a.egress {
+		kind = ebpf.AttachTCXEgress
+	}
+	l, err := link.AttachTCX(link.TCXOptions{Interface: a.index, Program: prog, Attach: kind})
+	if err != nil {
+		return fmt.Errorf("bpf: attach to %s: %w", a.name, err)
+	}
+	if pin != "" {
+		if err := l.Pin(pin); err != nil {
+			l.Close()
+			return fmt.Errorf("bpf: pin %s: %w", pin, err)
+		}
+	}
+	a.link = l
+	return nil
+}
+
+// holds reports whether a link is on this interface still.
+func (a *attachment) holds(l link.Link) bool {
+	info, err := l.Info()
+	if err != nil || info.TCX() == nil {
+		return false
+	}
+	return int(info.TCX().Ifindex) == a.index
+}
+
+func (a *attachment) parent() uint32 {
+	if a.egress {
+		return netlink.HANDLE_MIN_EGRESS
+	}
+	return netlink.HANDLE_MIN_INGRESS
+}
+
+func (a *attachment) attachClassic(prog *ebpf.Program) error {
+	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: a.index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	}}
+	if err := netlink.QdiscAdd(qdisc); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("bpf: clsact on %s: %w", a.name, err)
+	}
+	if err := netlink.FilterReplace(a.filter(prog.FD())); err != nil {
+		return fmt.Errorf("bpf: filter on %s: %w", a.name, err)
+	}
+	return nil
+}
+
+func (a *attachment) filter(fd int) *netlink.BpfFilter {
+	return &netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: a.index, Parent: a.parent(), Handle: 1, Protocol: unix.ETH_P_ALL, Priority: filterPriority},
+		Fd:          fd, Name: filterName, DirectAction: true,
+	}
+}
+
+// close lets go of the link; a pinned one and a classic filter stay.
+func (a *attachment) close() error {
+	if a.link == nil {
+		return nil
+	}
+	return a.link.Close()
+}
+
+// remove takes the program off the link.
+func (a *attachment) remove() error {
+	if a.link == nil {
+		err := netlink.FilterDel(a.filter(0))
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL) {
+			return nil
+		}
+		return err
+	}
+	if a.pin != "" {
+		if err := os.Remove(a.pin); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return a.link.Close()
+}
+
+// removeClassic takes filters of an earlier process off all links.
+func removeClassic() error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, l := range links {
+		for _, parent := range []uint32{netlink.HANDLE_MIN_EGRESS, netlink.HANDLE_MIN_INGRESS} {
+			filters, err := netlink.FilterList(l, parent)
+			if err != nil {
+				continue // no clsact there
+			}
+			for _, f := range filters {
+				if b, ok := f.(*netlink.BpfFilter); ok && b.Priority == filterPriority && strings.HasPrefix(b.Name, filterName) {
+					errs = append(errs, netlink.FilterDel(f))
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// underlay tells how frames of a link begin. ok is false for a link whose
+// packets no program can read.
+func underlay(l netlink.Link) (ethernet, ok bool) {
+	switch l.Attrs().EncapType {
+	case "ether", "loopback":
+		return true, true
+	case "none", "ppp", "rawip", "ipip":
+		return false, true
+	}
+	return false, false
+}

@@ -1,0 +1,81 @@
+package bpf_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"careof/internal/core/engine"
+	"careof/internal/host/plane/bpf"
+	"careof/internal/host/plane/planetest"
+	"careof/internal/host/plane/tun"
+	"careof/internal/host/sock"
+)
+
+// end is a plane of the suite.
+type end struct {
+	*bpf.Plane
+	slow *tun.Plane
+}
+
+func (e end) Deliver(d []sock.Data) { e.slow.Deliver(d) }
+
+func (e end) Strangers() uint64 {
+	t := e.slow.Totals()
+	return t.Strangers + t.Malformed
+}
+
+// opener opens planes; change adapts their configuration.
+func opener(persistent bool, change func(*bpf.Config)) planetest.Open {
+	return func(t testing.TB, c planetest.Config) (planetest.Plane, error) {
+		dev, err := tun.OpenDevice(planetest.Device, c.MTU, persistent)
+		if err != nil {
+			return nil, err
+		}
+		slow, err := tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, HomeNetworks: c.HomeNetworks})
+		if err != nil {
+			dev.Close()
+			return nil, err
+		}
+		config := bpf.Config{Slow: slow, Device: planetest.Device, Capacity: 1024, Port: c.Datagrams.Port}
+		if change != nil {
+			change(&config)
+		}
+		p, err := bpf.Open(config)
+		if err != nil {
+			slow.Close()
+			if errors.Is(err, bpf.ErrUnsupported) && os.Geteuid() != 0 {
+				t.Skip(err)
+			}
+			return nil, err
+		}
+		for _, name := range c.Underlays {
+			if err := p.Link(engine.Link{Name: name, Up: true}); err != nil {
+				return nil, errors.Join(err, p.Close())
+			}
+		}
+		return end{p, slow}, nil
+	}
+}
+
+func TestConformance(t *testing.T) { planetest.Run(t, opener(false, nil)) }
+
+// bpffs mounts a BPF file system that vanishes with the test.
+func bpffs(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "bpf")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV) {
+			t.Skipf("no BPF file system: %v", err)
+		}
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
+}

@@ -1,0 +1,222 @@
+package planetest
+
+import (
+	"testing"
+
+	"careof/internal/core/forward"
+	"careof/wire/encap"
+)
+
+// A duty is one thing that a plane must do.
+type duty struct {
+	name string
+	run  func(t *testing.T, open Open)
+}
+
+// duties is the table of the design (data plane, RFC duties), and ours.
+var duties = []duty{
+	{"TCP through every encapsulation", testTCP},
+	{"TCP cut to wire size", testSegments},
+	{"device MTU", testDeviceMTU},
+	{"tunnel MTU", testTunnelMTU},
+	{"path MTU", testPathMTU},
+	{"unreachable inside the tunnel", testUnreachable},
+	{"outer header", testOuterHeader},
+	{"TTL", testTTL},
+	{"ECN", testECN},
+	{"outer fragments", testOuterFragments},
+	{"inner fragments", testInnerFragments},
+	{"every part must match", testEveryPart},
+	{"simultaneous bindings", testSimultaneous},
+	{"mobile network", testMobileNetwork},
+	{"longest prefix", testLongestPrefix},
+	{"end and extension", testUntil},
+	{"a replaced tunnel drains", testDrain},
+	{"half bound", testHalfBound},
+	{"rebinding", testRebinding},
+	{"keepalives", testKeepalives},
+	{"loops", testLoops},
+	{"unbound addresses", testUnbound},
+	{"counters", testCounters},
+	{"list", testList},
+	{"two entries for one address", testShared},
+	{"strangers", testStrangers},
+}
+
+// Run runs the suite.
+func Run(t *testing.T, open Open) {
+	for _, d := range duties {
+		t.Run(d.name, func(t *testing.T) { d.run(t, open) })
+	}
+}
+
+// A kernel's own TCP runs through every encapsulation, both ways.
+//
+//rfc:2003#3.1
+//rfc:2004#3
+//rfc:2784#2
+//rfc:3519#3.3
+func testTCP(t *testing.T, open Open) {
+	s := NewScene(t, open, 1420)
+	for _, shape := range Shapes {
+		t.Run(shape.Name, func(t *testing.T) {
+			s.Bind(t, shape.T)
+			s.transferBoth(t, 4<<20)
+		})
+	}
+}
+
+// transferBoth moves octets both ways and looks at the counters.
+func (s *Scene) transferBoth(t *testing.T, n int64) {
+	t.Helper()
+	before, strangers := s.Agent.Counters(AgentKey), s.Agent.Strangers()
+	Transfer(t, s.CN, Correspondent, s.MN, Home, n)
+	Transfer(t, s.MN, Home, s.CN, Correspondent, n)
+	after := s.Agent.Counters(AgentKey)
+	if sent := after.SentBytes - before.SentBytes; sent < uint64(n) {
+		t.Errorf("%d octets went into the tunnel, of at least %d", sent, n)
+	}
+	if got := after.ReceivedBytes - before.ReceivedBytes; got < uint64(n) {
+		t.Errorf("%d octets came out of the tunnel, of at least %d", got, n)
+	}
+	if s.Agent.Strangers() != strangers {
+		t.Errorf("%d packets of the tunnel were taken for strangers'", s.Agent.Strangers()-strangers)
+	}
+}
+
+// The same with packets as they are on a wire: every device on the way cuts
+// trains into packets.
+func testSegments(t *testing.T, open Open) {
+	s := NewScene(t, open, 1420)
+	for _, end := range []struct {
+		n    interface{ Do(func()) }
+		link string
+	}{{s.HA, "wan0"}, {s.HA, "lan0"}, {s.MN, "eth0"}, {s.CN, "eth0"}, {s.R, "eth0"}, {s.R, "eth1"}} {
+		end.n.Do(func() { must(t, Segment(end.link)) })
+	}
+	for _, shape := range Shapes {
+		t.Run(shape.Name, func(t *testing.T) {
+			s.Bind(t, shape.T)
+			wan := s.R.Packets("eth1")
+			s.transferBoth(t, 1<<20)
+			longest := 0
+			for p := wan(); p != nil; p = wan() {
+				longest = max(longest, len(p))
+			}
+			if longest > 1500 || longest < 1000 {
+				t.Errorf("the longest packet on the wire has %d octets", longest)
+			}
+		})
+	}
+}
+
+// Neither end takes packets whose outer header differs from its tunnel's in
+// one thing.
+//
+//rfc:3024#4.3.2
+//rfc:5944#4.2.3
+func testEveryPart(t *testing.T, open Open) {
+	s := NewScene(t, open, 1420)
+	out := s.CN.Packets("eth0")
+	inner := UDPPacket(Home, Correspondent, 100)
+	for _, shape := range Shapes {
+		t.Run(shape.Name, func(t *testing.T) {
+			s.Bind(t, shape.T)
+			good := header(shape.T, CareOf, Agent)
+			SendRaw(t, s.R, forge(t, good, inner))
+			if first(out, between(Home, Correspondent)) == nil {
+				t.Fatal("a good packet was not taken")
+			}
+			wrong := map[string]func(h *encap.Header, inner *[]byte){
+				"outer source":      func(h *encap.Header, _ *[]byte) { h.Src = CareOf.Next() },
+				"outer destination": func(h *encap.Header, _ *[]byte) { h.Dst = addr4([]byte{10, 9, 0, 1}) },
+				"inner source":      func(_ *encap.Header, in *[]byte) { *in = UDPPacket(Home.Next(), Correspondent, 100) },
+				"inner TTL 0":       func(_ *encap.Header, in *[]byte) { (*in)[8] = 0; fixSum(*in) },
+				"inner version":     func(_ *encap.Header, in *[]byte) { (*in)[0] = 0x65; fixSum(*in) },
+			}
+			switch {
+			case shape.T.Encap == encap.UDP:
+				wrong["source port"] = func(h *encap.Header, _ *[]byte) { h.SrcPort++ }
+				wrong["destination port"] = func(h *encap.Header, _ *[]byte) { h.DstPort++ }
+				wrong["what is inside"] = func(h *encap.Header, _ *[]byte) {
+					h.Inner = encap.GRE
+					if shape.T.Inside == encap.GRE {
+						h.Inner = encap.IPIP
+					}
+				}
+			default:
+				wrong["protocol"] = func(h *encap.Header, _ *[]byte) {
+					h.Kind = encap.IPIP
+					if shape.T.Encap == encap.IPIP {
+						h.Kind = encap.GRE
+					}
+				}
+			}
+			if shape.T.Encap == encap.GRE || shape.T.Inside == encap.GRE {
+				if shape.T.HasKey {
+					wrong["key"] = func(h *encap.Header, _ *[]byte) { h.Key++ }
+					wrong["no key"] = func(h *encap.Header, _ *[]byte) { h.HasKey = false }
+				} else {
+					wrong["a key"] = func(h *encap.Header, _ *[]byte) { h.HasKey = true }
+				}
+			}
+			for name, change := range wrong {
+				h, in := good, append([]byte(nil), inner...)
+				change(&h, &in)
+				packet, err := encap.Append(nil, &h, in)
+				if err != nil {
+					// The encoder refuses what the test wants to forge: take
+					// a good packet and put the bad one in its place.
+					packet = forge(t, h, inner)
+					copy(packet[len(packet)-len(in):], in)
+				}
+				SendRaw(t, s.R, packet)
+				if p := first(out, func(p []byte) bool { return addr4(p[16:]) == Correspondent && p[9] == 17 }); p != nil {
+					t.Errorf("%s: taken: % x", name, p[:20])
+				}
+			}
+		})
+	}
+}
+
+// fixSum makes an IPv4 header's checksum right.
+func fixSum(p []byte) {
+	p[10], p[11] = 0, 0
+	sum := encap.Checksum(p[:20])
+	p[10], p[11] = byte(sum>>8), byte(sum)
+}
+
+// Counters count inner packets and octets of an entry, whichever way they
+// took, and outlive a change of its tunnels.
+func testCounters(t *testing.T, open Open) {
+	s := NewScene(t, open, 1420)
+	for _, shape := range Shapes {
+		t.Run(shape.Name, func(t *testing.T) {
+			before := s.Agent.Counters(AgentKey)
+			s.Bind(t, shape.T)
+			in := s.MN.Packets(Device)
+			var packets [][]byte
+			for range 10 {
+				packets = append(packets, UDPPacket(Correspondent, Home, 72))
+			}
+			SendRaw(t, s.CN, packets...)
+			if n := count(in, between(Correspondent, Home)); n != 10 {
+				t.Fatalf("%d of 10 packets arrived", n)
+			}
+			after := s.Agent.Counters(AgentKey)
+			if p, b := after.SentPackets-before.SentPackets, after.SentBytes-before.SentBytes; p != 10 || b != 1000 {
+				t.Errorf("sent %d packets and %d octets, want 10 and 1000", p, b)
+			}
+			got := s.Mobile.Counters(MobileKey)
+			if got.ReceivedPackets == 0 || got.ReceivedBytes != 100*got.ReceivedPackets {
+				t.Errorf("received %d packets and %d octets", got.ReceivedPackets, got.ReceivedBytes)
+			}
+			if s.Agent.Use(AgentKey).Sent.IsZero() || s.Mobile.Use(MobileKey).Received.IsZero() {
+				t.Error("not used?")
+			}
+		})
+	}
+	if c := s.Agent.Counters("nobody"); c != (forward.Counters{}) {
+		t.Errorf("counters of no entry: %+v", c)
+	}
+}
