@@ -55,6 +55,9 @@ const (
 	patience = 10 * time.Second
 	// interval of the datagrams, in both directions.
 	interval = 5 * time.Millisecond
+	// underway is longer than a datagram takes, on a busy machine too: what is
+	// younger counts for the next handover.
+	underway = 150 * time.Millisecond
 	// rate of the TCP transfer, in bit/s, in both directions.
 	rate = 2_000_000
 )
@@ -159,12 +162,14 @@ func (d *demo) moves(ctx context.Context) (*Report, error) {
 	if err := pause(ctx, settle/2); err != nil {
 		return nil, err
 	}
+	end := time.Now().Add(-underway)
 	for i := range d.Moves {
 		h := route[i%len(route)]
-		h.Number = i + 1
+		h.Number, h.begin = i+1, end
 		if err := d.move(ctx, &h); err != nil {
 			return nil, err
 		}
+		end = h.end
 		r.Handovers = append(r.Handovers, h)
 	}
 	stopped = true
@@ -173,7 +178,9 @@ func (d *demo) moves(ctx context.Context) (*Report, error) {
 	ended, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	r.Transfer = transfer.Wait(ended)
-	r.Up, r.Down = d.stream.Up().All(), d.stream.Down().All()
+	for i := range r.Handovers {
+		r.Handovers[i].recount(d.stream)
+	}
 	return r, ctx.Err()
 }
 
@@ -218,10 +225,8 @@ func (d *demo) move(ctx context.Context, h *Handover) error {
 	if err := pause(ctx, time.Until(h.At.Add(settle))); err != nil {
 		return err
 	}
-	// What was on its way when the link broke belongs to this handover; what
-	// is on its way now, to the next.
-	begin, end := h.At.Add(-interval*10), time.Now().Add(-interval*10)
-	h.Down, h.Up = d.stream.Down().Window(begin, end), d.stream.Up().Window(begin, end)
+	h.end = time.Now().Add(-underway)
+	h.Down, h.Up = d.stream.Down().Window(h.begin, h.end), d.stream.Up().Window(h.begin, h.end)
 	h.Down.LargestGap, h.Down.GapAt = d.stream.Down().GapAround(h.At, horizon)
 	h.Up.LargestGap, h.Up.GapAt = d.stream.Up().GapAround(h.At, horizon)
 	d.tell(time.Now(), "  %s", h.result())

@@ -18,6 +18,20 @@ type Handover struct {
 	Make           bool   // make before break: the new link is there before the old one goes
 	At             time.Time
 	Up, Down       netns.Window // from and to the mobile node
+
+	begin, end time.Time // the datagrams sent in this time are this handover's
+}
+
+// recount counts again, when nothing is on its way any more.
+func (h *Handover) recount(s *netns.Stream) {
+	for _, d := range []struct {
+		of *netns.Window
+		by *netns.StreamDirection
+	}{{&h.Down, s.Down()}, {&h.Up, s.Up()}} {
+		w := d.by.Window(h.begin, h.end)
+		w.LargestGap, w.GapAt = d.of.LargestGap, d.of.GapAt
+		*d.of = w
+	}
 }
 
 // A Report is what a demonstration has measured.
@@ -25,7 +39,6 @@ type Report struct {
 	RoundTrip time.Duration // between mobile node and home agent, nothing else
 	Handovers []Handover
 	Transfer  netns.TransferResult
-	Up, Down  netns.Window // the datagrams of the whole time
 }
 
 // What the figures are held against: see product.md, "Figures to reach".
