@@ -43,6 +43,7 @@ type tunnel struct {
 	// goroutine that reads the device touches them.
 	waiting    [][]byte
 	waitingTOS uint8
+	waitingLen int
 }
 
 // way is where a raw socket sends a tunnel's packets: the address, and control

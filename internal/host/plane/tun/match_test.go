@@ -268,6 +268,35 @@ func TestBatchesKeepTheOrderOfAFlow(t *testing.T) {
 	none(b, "further call", (<-chan sentData)(b.udp))
 }
 
+// No train is longer than interfaces take in one piece.
+func TestLongTrainsAreParted(t *testing.T) {
+	b := newBench(t)
+	b.raw.mtu = 9000
+	b.put(agentEntry(toCareOf(forward.Tunnel{Encap: encap.UDP})))
+	var batch [][]byte
+	for i := range 12 {
+		batch = append(batch, udpPacket(cnAddr, homeAddr, 8000, func(h *encap.IPv4) { h.ID = uint16(i) }))
+	}
+	b.fromKernel(batch...)
+	next := uint16(0)
+	for range 2 {
+		total := 0
+		for _, m := range one(b, "call", (<-chan sentData)(b.udp)).messages {
+			total += len(m)
+			if got := id16(m[4:]); got != next {
+				t.Fatalf("packet %d, want %d", got, next)
+			}
+			next++
+		}
+		if total > maxTrain {
+			t.Errorf("a train of %d octets", total)
+		}
+	}
+	if next != 12 {
+		t.Errorf("%d packets of 12", next)
+	}
+}
+
 // Applying twice changes nothing; a changed entry replaces the old one and
 // keeps its counters; listing is in key order.
 func TestApplyIsIdempotent(t *testing.T) {

@@ -260,15 +260,22 @@ func (s *sender) push(t *tunnel, buf []byte, off, n int) {
 		s.queueRaw(t, buf[off:off+n])
 		return
 	}
-	if len(t.waiting) > 0 && t.waitingTOS != tos {
+	if len(t.waiting) > 0 && (t.waitingTOS != tos || t.waitingLen+n > maxTrain) {
 		s.flushTunnel(t)
 	}
 	if len(t.waiting) == 0 {
 		s.touched = append(s.touched, t)
 	}
 	t.waitingTOS = tos
+	t.waitingLen += n
 	t.waiting = append(t.waiting, buf[off:off+n])
 }
+
+// maxTrain is the most octets given to a UDP socket at once. A train that
+// fills a whole IPv4 packet exceeds, with its Ethernet header, what interfaces
+// take in one piece (gso_max_size, 65536): the kernel would then cut it in
+// software, at twice the cost of everything else.
+const maxTrain = 65000
 
 func (s *sender) queueRaw(t *tunnel, packet []byte) {
 	if len(s.raw) < cap(s.raw) {
@@ -305,7 +312,7 @@ func (s *sender) flushTunnel(t *tunnel) {
 		s.p.totals.sendErrors.Add(1)
 	}
 	clear(t.waiting)
-	t.waiting = t.waiting[:0]
+	t.waiting, t.waitingLen = t.waiting[:0], 0
 }
 
 // copy puts a packet into a buffer with headroom that lasts until the end of
