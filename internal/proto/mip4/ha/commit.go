@@ -166,7 +166,9 @@ func (a *Agent) changes(n *Node, before int, change binding.Change, x *Exchange)
 			c.ReturnedTo = x.Packet.HW
 		}
 		return []forward.Change{c}
-	case change == binding.Same && n.list.Only() != nil:
+	case change == binding.Same && n.list.Only() != nil && n.repair == 0:
+		// Not while a repair is due: what the data plane holds may have more
+		// tunnels than the bindings, and they would live on.
 		head := forward.Entry{Key: e.Key, Role: e.Role, Inner: e.Inner, Intercept: e.Intercept}
 		return []forward.Change{{Op: forward.Extend, Entry: head, Until: n.list.Only().Expires}}
 	}
