@@ -156,6 +156,7 @@ func upDetached(ctx context.Context, e *env, path string) error {
 	}
 	defer log.Close()
 	cmd := exec.Command("/proc/self/exe", withoutDetach(os.Args[1:])...)
+	cmd.Args[0] = os.Args[0]
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

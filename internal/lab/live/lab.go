@@ -68,7 +68,11 @@ type Lab struct {
 // home agents first. Every daemon is ready when Build returns.
 func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err error) {
 	if o.Command == nil {
-		o.Command = func(config string) *exec.Cmd { return netns.Self("run", "-c", config) }
+		o.Command = func(config string) *exec.Cmd {
+			cmd := netns.Self("run", "-c", config)
+			cmd.Args[0] = os.Args[0] // what it is called says what it is
+			return cmd
+		}
 	}
 	l = &Lab{
 		Topology: t, options: o, began: time.Now(),

@@ -17,9 +17,6 @@ import (
 func Say(node string, e control.Event) string {
 	text := sayings[e.Kind]
 	if text == nil {
-		if e.Level == note.Debug {
-			return ""
-		}
 		return node + ": " + e.Note.String()
 	}
 	if s := text(e); s != "" {
@@ -41,11 +38,13 @@ var sayings = map[note.Kind]func(control.Event) string{
 	note.Home: func(e control.Event) string {
 		return fmt.Sprintf("at home; the home agent has ended the tunnels after %v", e.Took.Round(time.Millisecond))
 	},
-	note.Refused: func(e control.Event) string { return "the home agent refused: " + codeText(e) },
-	note.Denied:  func(e control.Event) string { return fmt.Sprintf("refused %v: %s", e.HomeAddress, codeText(e)) },
-	note.Bound:   func(e control.Event) string { return fmt.Sprintf("%v is reached at %s", e.HomeAddress, where(e)) },
-	note.Moved:   func(e control.Event) string { return fmt.Sprintf("%v has moved to %s", e.HomeAddress, where(e)) },
-	note.Unbound: func(e control.Event) string { return fmt.Sprintf("%v needs no tunnel any more", e.HomeAddress) },
+	note.Refused:   func(e control.Event) string { return "the home agent refused: " + codeText(e) },
+	note.Denied:    func(e control.Event) string { return fmt.Sprintf("refused %v: %s", e.HomeAddress, codeText(e)) },
+	note.Bound:     func(e control.Event) string { return fmt.Sprintf("%v is reached at %s", e.HomeAddress, where(e)) },
+	note.Moved:     func(e control.Event) string { return fmt.Sprintf("%v has moved to %s", e.HomeAddress, where(e)) },
+	note.Refreshed: func(e control.Event) string { return fmt.Sprintf("%v is still reached at %s", e.HomeAddress, where(e)) },
+	note.Ignored:   func(control.Event) string { return "" },
+	note.Unbound:   func(e control.Event) string { return fmt.Sprintf("%v needs no tunnel any more", e.HomeAddress) },
 	note.Expired: func(e control.Event) string {
 		return fmt.Sprintf("%v has not been heard of for %v", e.HomeAddress, e.Lifetime)
 	},
