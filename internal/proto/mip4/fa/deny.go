@@ -1,7 +1,6 @@
 package fa
 
 import (
-	"encoding/binary"
 	"hash/fnv"
 	"time"
 
@@ -25,7 +24,7 @@ func place(n neighbour) uint16 {
 	h := fnv.New64a()
 	h.Write([]byte(n.link))
 	h.Write(n.hw[:])
-	return binary.BigEndian.Uint16(h.Sum(nil)) % uint16(len(limiter{}.denied))
+	return uint16(h.Sum64() % uint64(len(limiter{}.denied)))
 }
 
 // allow says whether a denial may be sent to the node now, and counts it.

@@ -61,14 +61,22 @@ func (a *Agent) reply(p engine.Packet, m *mip4.Message) {
 //rfc:5944#3.7.3.1
 //rfc:3024#A.4
 func (a *Agent) match(r *Return) *Pending {
+	from := r.Packet.Src.Addr()
+	if p := a.matchWhere(r, func(p *Pending) bool { return p.Upstream.Addr() == from }); p != nil {
+		return p
+	}
+	if from != r.Reply.HomeAgent {
+		return nil
+	}
+	return a.matchWhere(r, func(*Pending) bool { return true })
+}
+
+func (a *Agent) matchWhere(r *Return, from func(*Pending) bool) *Pending {
 	var unnamed []*Pending
 	for _, key := range []pendingKey{keyOf(r.Reply.HomeAddress, r.Reply.Identification), keyOf(unspecified, r.Reply.Identification)} {
 		for _, p := range a.pending.byKey[key] {
-			from := r.Packet.Src.Addr()
 			switch {
-			case p.committing,
-				from != p.Upstream.Addr() && from != r.Reply.HomeAgent,
-				p.NAI != "" && r.NAI != "" && p.NAI != r.NAI:
+			case p.committing, !from(p), p.NAI != "" && r.NAI != "" && p.NAI != r.NAI:
 				continue
 			case key.home == unspecified && r.NAI == "":
 				unnamed = append(unnamed, p)
