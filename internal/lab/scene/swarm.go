@@ -268,6 +268,9 @@ func (s *Swarm) play(sim *Sim) {
 		}
 	}
 	for i, stream := range streams {
+		if stream == nil {
+			continue
+		}
 		if connected := sim.Binding(s.mobiles[i]); !connected.CareOf.IsValid() && !connected.AtHome {
 			continue
 		}
@@ -275,7 +278,8 @@ func (s *Swarm) play(sim *Sim) {
 	}
 }
 
-// traffic starts a stream of every mobile node that knows its home address.
+// traffic starts a stream of every mobile node that knows its home address;
+// the others have nil.
 func (s *Swarm) traffic(sim *Sim) []Stream {
 	var streams []Stream
 	for _, name := range s.mobiles {
@@ -283,6 +287,7 @@ func (s *Swarm) traffic(sim *Sim) []Stream {
 		sim.World.RunUntil(10*time.Second, known)
 		if !known() {
 			// Without an address there is nothing that could survive yet.
+			streams = append(streams, nil)
 			continue
 		}
 		streams = append(streams, sim.Stream(name, peer, 30_000))
