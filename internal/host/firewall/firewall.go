@@ -44,8 +44,15 @@ func Open(device string) (*Firewall, error) {
 // Close leaves the table in place.
 func (f *Firewall) Close() error { return f.space.Close() }
 
+// conn opens a netlink socket in the namespace, for the caller to close. The
+// library could go there by itself, but it always calls setns(2), which needs
+// CAP_SYS_ADMIN even to stay where one is; the daemon runs without it.
 func (f *Firewall) conn() (*nftables.Conn, error) {
-	c, err := nftables.New(nftables.WithNetNSFd(f.space.Fd()))
+	var c *nftables.Conn
+	err := f.space.Do(func() (err error) {
+		c, err = nftables.New(nftables.AsLasting())
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("firewall: %w", err)
 	}
@@ -59,6 +66,7 @@ func (f *Firewall) Install() error {
 	if err != nil {
 		return err
 	}
+	defer c.CloseLasting()
 	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: TableName(f.device)}
 	c.AddTable(table) // so that the deletion finds one
 	c.DelTable(table)
@@ -93,6 +101,7 @@ func (f *Firewall) Installed() (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	defer c.CloseLasting()
 	table, err := c.ListTableOfFamily(TableName(f.device), nftables.TableFamilyIPv4)
 	if errors.Is(err, unix.ENOENT) || err == nil && table == nil {
 		return false, nil
@@ -116,6 +125,7 @@ func (f *Firewall) Remove() error {
 	if err != nil {
 		return err
 	}
+	defer c.CloseLasting()
 	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: TableName(f.device)}
 	c.AddTable(table)
 	c.DelTable(table)
