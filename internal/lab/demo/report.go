@@ -16,6 +16,7 @@ type Handover struct {
 	Iface, Segment string // where to
 	Leave          string // the interface that loses its link
 	Make           bool   // make before break: the new link is there before the old one goes
+	Cold           bool   // the routers on the new path have to find each other first
 	At             time.Time
 	Up, Down       netns.Window // from and to the mobile node
 
@@ -108,10 +109,10 @@ func (r *Report) Missed() []string {
 	return list
 }
 
-// gaps lists the gaps of one kind of handover.
+// gaps lists the gaps of one kind of handover, over paths in use.
 func (r *Report) gaps(make bool) (down, up []time.Duration) {
 	for _, h := range r.Handovers {
-		if h.Make == make {
+		if h.Make == make && !h.Cold {
 			down, up = append(down, h.Down.LargestGap), append(up, h.Up.LargestGap)
 		}
 	}
@@ -141,7 +142,7 @@ func (r *Report) Write(w io.Writer) error {
 		}
 		var lostDown, lostUp, twice int
 		for _, h := range r.Handovers {
-			if h.Make == make {
+			if h.Make == make && !h.Cold {
 				lostDown, lostUp = lostDown+h.Down.Lost, lostUp+h.Up.Lost
 				twice += h.Down.Duplicates + h.Up.Duplicates
 			}
@@ -160,6 +161,15 @@ func (r *Report) Write(w io.Writer) error {
 		}
 		p.line("  %-32s %12d %12d   %s", "datagrams lost", lostDown, lostUp, aim)
 		p.line("  %-32s %12d %12s   0", "datagrams delivered twice", twice, "")
+	}
+	for _, h := range r.Handovers {
+		if h.Cold {
+			p.line("")
+			p.line("%-34s %12s %12s", "handover 1, over a path yet unused", "to the node", "from it")
+			p.line("  %-32s %12s %12s   %s (two round trips + 20 ms)", "longest silence", millis(h.Down.LargestGap), millis(h.Up.LargestGap),
+				millis(2*r.RoundTrip+downlinkExtra))
+			p.line("  %-32s %12d %12d", "datagrams lost", h.Down.Lost, h.Up.Lost)
+		}
 	}
 	t := r.Transfer
 	p.line("")
