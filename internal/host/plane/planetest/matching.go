@@ -19,7 +19,7 @@ func testSimultaneous(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
 	second := netip.MustParseAddr("198.51.100.11")
 	s.MN.Address("eth0", "198.51.100.11/24")
-	wire := s.R.Packets("eth0")
+	wire := tap(t, s.R, "eth0")
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
 			one, two := AtAgent(shape.T), AtAgent(shape.T)
@@ -35,7 +35,7 @@ func testSimultaneous(t *testing.T, open Open) {
 				if len(p) < 20 || p[9] != uint8(shape.T.Encap) || addr4(p[12:]) != Agent {
 					continue
 				}
-				h, inner, err := encap.Pull(append([]byte(nil), p...))
+				h, inner, err := pull(p)
 				if err != nil || !between(Correspondent, Home)(inner) || len(inner) != len(packets[0]) {
 					t.Errorf("%v: % x", err, p)
 				}
@@ -64,7 +64,7 @@ func testSimultaneous(t *testing.T, open Open) {
 // An entry for a prefix takes all of it, and nothing beside it.
 func testMobileNetwork(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
-	wire, out := s.R.Packets("eth0"), s.CN.Packets("eth0")
+	wire, out := tap(t, s.R, "eth0"), tap(t, s.CN, "eth0")
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
 			Put(t, s.Agent, forward.Entry{Key: "network", Role: forward.HomeAgent, Inner: netip.MustParsePrefix("10.20.0.0/25"), Tunnels: []forward.Tunnel{AtAgent(shape.T)}})
@@ -85,7 +85,7 @@ func testMobileNetwork(t *testing.T, open Open) {
 // The entry for the longest prefix counts, in whatever form its tunnel is.
 func testLongestPrefix(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
-	wire := s.R.Packets("eth0")
+	wire := tap(t, s.R, "eth0")
 	elsewhere := netip.MustParseAddr("198.51.100.77")
 	wide := AtAgent(forward.Tunnel{Encap: encap.IPIP})
 	wide.Peer = netip.AddrPortFrom(elsewhere, 0)
@@ -111,7 +111,7 @@ func testLongestPrefix(t *testing.T, open Open) {
 // passes tells whether packets go through both ways.
 func (s *Scene) passes(t *testing.T, shape forward.Tunnel) (in, out bool) {
 	t.Helper()
-	wire, lan := s.R.Packets("eth0"), s.CN.Packets("eth0")
+	wire, lan := tap(t, s.R, "eth0"), tap(t, s.CN, "eth0")
 	SendRaw(t, s.CN, UDPPacket(Correspondent, Home, 10))
 	SendRaw(t, s.R, forge(t, header(shape, CareOf, Agent), UDPPacket(Home, Correspondent, 10)))
 	return first(wire, tunnelled(shape)) != nil, first(lan, between(Home, Correspondent)) != nil
@@ -170,7 +170,7 @@ func testDrain(t *testing.T, open Open) {
 			old.Until = clock.Mono().Add(time.Hour)
 			now.Peer = netip.AddrPortFrom(CareOf.Next(), MobilePort)
 			Put(t, s.Agent, AgentEntry(now, old))
-			wire, out := s.R.Packets("eth0"), s.CN.Packets("eth0")
+			wire, out := tap(t, s.R, "eth0"), tap(t, s.CN, "eth0")
 			SendRaw(t, s.CN, UDPPacket(Correspondent, Home, 10))
 			p := first(wire, func(p []byte) bool { return addr4(p[12:]) == Agent && p[9] == uint8(shape.T.Encap) })
 			if p == nil || addr4(p[16:]) != CareOf.Next() {
@@ -222,7 +222,7 @@ func testHalfBound(t *testing.T, open Open) {
 func testRebinding(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
 	s.Bind(t, forward.Tunnel{Encap: encap.UDP})
-	out := s.CN.Packets("eth0")
+	out := tap(t, s.CN, "eth0")
 	h := header(forward.Tunnel{Encap: encap.UDP}, CareOf.Next(), Agent)
 	h.SrcPort = 50000
 	SendRaw(t, s.R, forge(t, h, UDPPacket(Home, Correspondent, 10)))
@@ -267,7 +267,7 @@ func testLoops(t *testing.T, open Open) {
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
 			s.Bind(t, shape.T)
-			wire := s.R.Packets("eth0")
+			wire := tap(t, s.R, "eth0")
 			nested := forge(t, header(shape.T, CareOf, Home), UDPPacket(Home, Correspondent, 10))
 			// What came out of a tunnel with the care-of address as its
 			// source, on its way to the home address.
@@ -284,7 +284,7 @@ func testLoops(t *testing.T, open Open) {
 func testUnbound(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
 	s.Bind(t, forward.Tunnel{Encap: encap.IPIP})
-	answers, wire := s.CN.Packets("eth0"), s.R.Packets("eth0")
+	answers, wire := tap(t, s.CN, "eth0"), tap(t, s.R, "eth0")
 	SendRaw(t, s.CN, UDPPacket(Correspondent, Home.Next(), 10))
 	if first(answers, isICMP(Correspondent, encap.DestinationUnreachable, encap.HostUnreachable)) == nil {
 		t.Error("no host unreachable")
@@ -334,8 +334,8 @@ func testShared(t *testing.T, open Open) {
 	a.Key, b.Key = "a", "b"
 	Put(t, s.Agent, a)
 	Put(t, s.Agent, b)
-	out := s.CN.Packets("eth0")
 	taken := func(kind encap.Kind) bool {
+		out := tap(t, s.CN, "eth0")
 		SendRaw(t, s.R, forge(t, header(forward.Tunnel{Encap: kind}, CareOf, Agent), UDPPacket(Home, Correspondent, 10)))
 		return first(out, between(Home, Correspondent)) != nil
 	}

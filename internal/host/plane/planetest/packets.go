@@ -34,8 +34,9 @@ func testDeviceMTU(t *testing.T, open Open) {
 	s := NewScene(t, open, 1400)
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
+			forgetPaths(t, s.CN)
 			s.Bind(t, shape.T)
-			answers, arriving := s.CN.Packets("eth0"), s.MN.Packets(Device)
+			answers, arriving := tap(t, s.CN, "eth0"), tap(t, s.MN, Device)
 			SendRaw(t, s.CN, UDPPacket(Correspondent, Home, 1440, setDF))
 			p := first(answers, isICMP(Correspondent, encap.DestinationUnreachable, encap.DatagramTooBig))
 			if p == nil {
@@ -61,10 +62,11 @@ func testTunnelMTU(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
+			forgetPaths(t, s.CN)
 			narrow := shape.T
 			narrow.MTU = 1200
 			s.Bind(t, narrow)
-			answers, arriving := s.CN.Packets("eth0"), s.MN.Packets(Device)
+			answers, arriving := tap(t, s.CN, "eth0"), tap(t, s.MN, Device)
 			SendRaw(t, s.CN, UDPPacket(Correspondent, Home, 1172, setDF), UDPPacket(Correspondent, Home, 1173, setDF))
 			p := first(answers, isICMP(Correspondent, encap.DestinationUnreachable, encap.DatagramTooBig))
 			if p == nil {
@@ -98,7 +100,7 @@ func testPathMTU(t *testing.T, open Open) {
 				t.Fatal(err)
 			}
 			Transfer(t, s.CN, Correspondent, s.MN, Home, 4<<20)
-			arriving := s.MN.Packets(Device)
+			arriving := tap(t, s.MN, Device)
 			// 2 when the tunnel has learned, and the first one may still be
 			// lost while it learns.
 			SendRaw(t, s.CN, UDPPacket(Correspondent, Home, 1380))
@@ -130,7 +132,7 @@ func testUnreachable(t *testing.T, open Open) {
 			if err := s.R.H.RouteAdd(r); err != nil {
 				t.Fatal(err)
 			}
-			s.CN.Do(func() {
+			on(s.CN, func() {
 				c, err := net.Dial("udp4", netip.AddrPortFrom(Home, 9).String())
 				if err != nil {
 					t.Error(err)
@@ -183,7 +185,7 @@ func testOuterHeader(t *testing.T, open Open) {
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
 			s.Bind(t, shape.T)
-			wire := s.R.Packets("eth0")
+			wire := tap(t, s.R, "eth0")
 			for _, tos := range []uint8{0, 0xb8, 0xb9, 0xba, 0xbb, 0x02} {
 				sent := UDPPacket(Correspondent, Home, 100, func(h *encap.IPv4) { h.TOS = tos })
 				SendRaw(t, s.CN, sent)
@@ -191,7 +193,7 @@ func testOuterHeader(t *testing.T, open Open) {
 				if p == nil {
 					t.Fatalf("TOS %#x: no packet", tos)
 				}
-				h, inner, err := encap.Pull(append([]byte(nil), p...))
+				h, inner, err := pull(p)
 				if err != nil {
 					t.Fatalf("TOS %#x: %v: % x", tos, err, p)
 				}
@@ -224,7 +226,7 @@ func testTTL(t *testing.T, open Open) {
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
 			s.Bind(t, shape.T)
-			arriving, leaving := s.MN.Packets(Device), s.CN.Packets("eth0")
+			arriving, leaving := tap(t, s.MN, Device), tap(t, s.CN, "eth0")
 			SendRaw(t, s.CN, UDPPacket(Correspondent, Home, 20, func(h *encap.IPv4) { h.TTL = 9 }))
 			if p := first(arriving, between(Correspondent, Home)); p == nil || p[8] != 8 {
 				// Under minimal encapsulation the packet travels with its own
@@ -247,7 +249,7 @@ func testTTL(t *testing.T, open Open) {
 //rfc:6040#4.2
 func testECN(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
-	out := s.CN.Packets("eth0")
+	out := tap(t, s.CN, "eth0")
 	const drop = -1
 	want := [4][4]int{ // inner by outer: Not-ECT, ECT(1), ECT(0), CE
 		{0, 0, 0, drop},
@@ -288,7 +290,7 @@ func testECN(t *testing.T, open Open) {
 //rfc:2003#5.1
 func testOuterFragments(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
-	out := s.CN.Packets("eth0")
+	out := tap(t, s.CN, "eth0")
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
 			s.Bind(t, shape.T)
@@ -321,7 +323,7 @@ func testInnerFragments(t *testing.T, open Open) {
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
 			s.Bind(t, shape.T)
-			arriving := s.MN.Packets(Device)
+			arriving := tap(t, s.MN, Device)
 			pieces, err := encap.Fragment(UDPPacket(Correspondent, Home, 1300), 600)
 			if err != nil {
 				t.Fatal(err)

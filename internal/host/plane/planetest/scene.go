@@ -3,12 +3,16 @@ package planetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"runtime"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
@@ -85,10 +89,22 @@ func NewScene(t testing.TB, open Open, mtu int) *Scene {
 	s.HA.Sysctl("net/ipv4/ip_forward", 1)
 	s.R.Address("eth0", "192.0.2.2/24")
 	s.R.Address("eth1", "198.51.100.2/24")
+	s.R.Route("10.9.0.0/24", "192.0.2.1", "", "")
 	s.R.Sysctl("net/ipv4/ip_forward", 1)
 	s.MN.Address("eth0", "198.51.100.10/24")
 	s.MN.Route("192.0.2.0/24", "198.51.100.2", "", "")
 
+	for _, n := range []*nstest.Node{s.CN, s.HA, s.R, s.MN} {
+		n.Sysctl("net/ipv4/icmp_ratelimit", 0)
+	}
+	// Somebody takes the suite's datagrams, so that no kernel answers them.
+	for _, n := range []*nstest.Node{s.CN, s.MN} {
+		on(n, func() {
+			c, err := net.ListenPacket("udp4", "0.0.0.0:2000")
+			must(t, err)
+			t.Cleanup(func() { c.Close() })
+		})
+	}
 	s.Agent, s.agentSet = s.NewEnd(t, s.HA, Config{MTU: mtu, HomeNetworks: []netip.Prefix{HomeNetwork}, Underlays: []string{"wan0"}})
 	s.Mobile, s.mobileSet = s.NewEnd(t, s.MN, Config{MTU: mtu, Underlays: []string{"eth0"}})
 	s.HA.Route("10.10.0.0/24", "", Device, "")
@@ -103,7 +119,7 @@ func NewScene(t testing.TB, open Open, mtu int) *Scene {
 // NewEnd opens a plane on a node.
 func (s *Scene) NewEnd(t testing.TB, n *nstest.Node, c Config) (p Plane, set *sock.Set) {
 	t.Helper()
-	n.Do(func() {
+	on(n, func() {
 		set = sock.New(sock.Receiver{
 			Signal: func(engine.Packet) {},
 			Data:   func(d []sock.Data) { p.Deliver(d) },
@@ -206,7 +222,7 @@ var Shapes = []Shape{
 func Transfer(t testing.TB, from *nstest.Node, fromAddr netip.Addr, to *nstest.Node, toAddr netip.Addr, n int64) time.Duration {
 	t.Helper()
 	var l net.Listener
-	to.Do(func() {
+	on(to, func() {
 		var err error
 		l, err = net.Listen("tcp4", netip.AddrPortFrom(toAddr, 0).String())
 		must(t, err)
@@ -225,7 +241,7 @@ func Transfer(t testing.TB, from *nstest.Node, fromAddr netip.Addr, to *nstest.N
 		got <- k
 	}()
 	start := time.Now()
-	from.Do(func() {
+	on(from, func() {
 		d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: fromAddr.AsSlice()}}
 		c, err := d.Dial("tcp4", l.Addr().String())
 		if err != nil {
@@ -248,11 +264,16 @@ type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
+// forgetPaths makes a node's kernel forget what it was told about paths.
+func forgetPaths(t testing.TB, n *nstest.Node) {
+	on(n, func() { must(t, os.WriteFile("/proc/sys/net/ipv4/route/flush", []byte("1"), 0)) })
+}
+
 // SendRaw sends whole IPv4 packets from a node, whatever they say about
 // themselves.
 func SendRaw(t testing.TB, n *nstest.Node, packets ...[]byte) {
 	t.Helper()
-	n.Do(func() {
+	on(n, func() {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		if err != nil {
 			t.Error(err)
@@ -294,6 +315,16 @@ func first(next func() []byte, fits func([]byte) bool) []byte {
 	return nil
 }
 
+// pull decapsulates a captured packet. Between two virtual interfaces UDP
+// checksums are not filled in; without one it is not looked at.
+func pull(p []byte) (encap.Header, []byte, error) {
+	p = append([]byte(nil), p...)
+	if p[9] == uint8(encap.UDP) && len(p) > 28 {
+		p[26], p[27] = 0, 0
+	}
+	return encap.Pull(p)
+}
+
 // count counts the packets that fit.
 func count(next func() []byte, fits func([]byte) bool) (n int) {
 	for p := next(); p != nil; p = next() {
@@ -304,8 +335,9 @@ func count(next func() []byte, fits func([]byte) bool) (n int) {
 	return n
 }
 
+// between fits packets from src to dst that are no ICMP.
 func between(src, dst netip.Addr) func([]byte) bool {
-	return func(p []byte) bool { return addr4(p[12:]) == src && addr4(p[16:]) == dst }
+	return func(p []byte) bool { return addr4(p[12:]) == src && addr4(p[16:]) == dst && p[9] != 1 }
 }
 
 // header is the outer header of a packet that a peer would send: from the
@@ -330,6 +362,62 @@ func forge(t testing.TB, h encap.Header, inner []byte) []byte {
 	}
 	return p
 }
+
+// on runs f on a thread of a node. Unlike Node.Do it does not end a subtest
+// because an earlier one has failed.
+func on(n *nstest.Node, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and the thread ends with the goroutine
+		if err := netns.Set(n.NS); err != nil {
+			panic(fmt.Sprintf("planetest: %s: %v", n.Name, err))
+		}
+		f()
+	}()
+	<-done
+}
+
+// tap is Node.Packets by other means, for the same reason.
+func tap(t testing.TB, n *nstest.Node, link string) (next func() []byte) {
+	t.Helper()
+	fd := -1
+	on(n, func() {
+		var err error
+		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ALL))); err != nil {
+			return
+		}
+		ifi, err := net.InterfaceByName(link)
+		if err == nil {
+			err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: ifi.Index})
+		}
+		if err != nil {
+			unix.Close(fd)
+			fd = -1
+		}
+	})
+	if fd < 0 {
+		t.Fatalf("%s: no packet socket on %s", n.Name, link)
+	}
+	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 80_000})
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20)
+	t.Cleanup(func() { unix.Close(fd) })
+	buf := make([]byte, 1<<16)
+	return func() []byte {
+		for {
+			c, _, err := unix.Recvfrom(fd, buf, 0)
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			if err != nil {
+				return nil
+			}
+			return buf[:c]
+		}
+	}
+}
+
+func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
 // waitFor reads events until one fits.
 func waitFor[E forward.Event](t testing.TB, p forward.Plane) E {

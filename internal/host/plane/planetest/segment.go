@@ -1,11 +1,21 @@
 package planetest
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+)
+
+const (
+	featureSet  = 4  // ETH_SS_FEATURES
+	nameLen     = 32 // ETH_GSTRING_LEN
+	maxFeatures = 128
 )
 
 // Segment switches off what lets packets longer than its MTU leave an
@@ -17,20 +27,45 @@ func Segment(link string) error {
 		return os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
-	for _, command := range []uint32{unix.ETHTOOL_STSO, unix.ETHTOOL_SGSO} {
-		// struct ethtool_value: command, data.
-		value := [2]uint32{command, 0}
+	call := func(data unsafe.Pointer) error {
 		var ifr struct {
 			name [unix.IFNAMSIZ]byte
 			data unsafe.Pointer
 			_    [16]byte
 		}
 		copy(ifr.name[:unix.IFNAMSIZ-1], link)
-		ifr.data = unsafe.Pointer(&value)
+		ifr.data = data
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&ifr)))
-		if errno != 0 && !errors.Is(errno, unix.EOPNOTSUPP) {
-			return os.NewSyscallError("ethtool", errno)
+		if errno != 0 {
+			return fmt.Errorf("ethtool %s: %w", link, errno)
+		}
+		return nil
+	}
+	// struct ethtool_gstrings: the names of the features, by number.
+	var names struct {
+		command, set, n uint32
+		data            [maxFeatures * nameLen]byte
+	}
+	names.command, names.set, names.n = unix.ETHTOOL_GSTRINGS, featureSet, 0
+	if err := call(unsafe.Pointer(&names)); err != nil {
+		return err
+	}
+	// struct ethtool_sfeatures: blocks of a mask and the wanted bits.
+	var set struct {
+		command, n uint32
+		blocks     [maxFeatures / 32]struct{ valid, requested uint32 }
+	}
+	set.command, set.n = unix.ETHTOOL_SFEATURES, (names.n+31)/32
+	found := false
+	for i := range min(names.n, maxFeatures) {
+		name := string(bytes.TrimRight(names.data[i*nameLen:(i+1)*nameLen], "\x00"))
+		if strings.Contains(name, "segmentation") || slices.Contains([]string{"tx-generic-segmentation", "tx-gso-list"}, name) {
+			found = true
+			set.blocks[i/32].valid |= 1 << (i % 32)
 		}
 	}
-	return nil
+	if !found {
+		return errors.New("ethtool: no segmentation features are known")
+	}
+	return call(unsafe.Pointer(&set))
 }

@@ -96,7 +96,7 @@ func testStrangers(t *testing.T, open Open) {
 					packets[i] = kind.make()
 				}
 				before := victim.plane.Strangers()
-				answers, forwarded := victim.node.Packets(victim.wan), victim.node.Packets(victim.lan)
+				answers, forwarded := tap(t, victim.node, victim.wan), tap(t, victim.node, victim.lan)
 				for i := 0; i < each; i += 500 {
 					SendRaw(t, s.R, packets[i:i+500]...)
 				}

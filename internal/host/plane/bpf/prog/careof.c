@@ -283,7 +283,6 @@ static __always_inline int make_room(struct __sk_buff *skb, const struct tunnel 
 // Where a tunnel's packets leave.
 struct way {
 	__u32 ifindex;
-	__be32 next_hop;
 	__u8 dst[ETH_ALEN], src[ETH_ALEN];
 };
 
@@ -306,7 +305,6 @@ static __always_inline int find_way(struct __sk_buff *skb, const struct tunnel *
 	if (f.ifindex == skb->ifindex || f.family != FAMILY_INET)
 		return -1;
 	way->ifindex = f.ifindex;
-	way->next_hop = f.ipv4_dst;
 	__builtin_memcpy(way->dst, f.dmac, ETH_ALEN);
 	__builtin_memcpy(way->src, f.smac, ETH_ALEN);
 	return 0;
@@ -450,11 +448,10 @@ int encapsulate(struct __sk_buff *skb)
 	if (write_outer(skb, t, len, tos))
 		return TC_ACT_SHOT;
 	count_sent(s, &size, 1, now);
-	if (t->ifindex)
-		return bpf_redirect_neigh(t->ifindex, 0, 0, 0);
-	struct bpf_redir_neigh hop = {.nh_family = FAMILY_INET, .ipv4_nh = way.next_hop};
-
-	return bpf_redirect_neigh(way.ifindex, &hop, sizeof(hop), 0);
+	// Without a next hop the helper routes once more, and so replaces the
+	// route that the inner packet came with: while an address is resolved the
+	// kernel keeps the packet, and then asks that route for the neighbour.
+	return bpf_redirect_neigh(t->ifindex ? t->ifindex : way.ifindex, 0, 0, 0);
 }
 
 // What the outer headers of a packet from the network say.
