@@ -26,6 +26,8 @@ type roster struct {
 	asking    int // names being resolved
 	failures  int // rounds in which nothing resolved
 	resolveAt time.Time
+	resolveBy time.Time // when the answers to the questions are overdue
+	round     int       // of questions; an answer to an earlier one is late
 	returnAt  time.Time // when to ask whether the first one is back; zero while it is in use
 }
 
@@ -167,24 +169,43 @@ func (n *Node) resolve() {
 	if n.roster.asking > 0 || !n.roster.resolveAt.IsZero() {
 		return
 	}
+	n.roster.round++
+	round := n.roster.round
 	for _, h := range n.cfg.HomeAgents {
 		if h.Name == "" {
 			continue
 		}
 		n.roster.asking++
-		n.Ask(engine.Resolve{Name: h.Name}, func(a engine.Answer) { n.resolved(h.Name, a) })
+		n.roster.resolveBy = n.now.Mono.Add(resolvePatience)
+		n.Ask(engine.Resolve{Name: h.Name}, func(a engine.Answer) {
+			if round == n.roster.round {
+				n.resolved(h.Name, a)
+			}
+		})
 	}
+}
+
+// unresolved gives up waiting for answers, and asks again later.
+func (n *Node) unresolved() {
+	n.roster.round++
+	n.roster.asking, n.roster.resolveBy = 0, time.Time{}
+	n.Tell(note.Note{Kind: note.Failed, Level: note.Warn, Why: "the resolver does not answer"})
+	n.resolveLater()
 }
 
 const (
 	resolveFirst = time.Second
 	resolveCap   = time.Minute
+	// resolvePatience is how long a resolver may take.
+	resolvePatience = 15 * time.Second
 )
 
 // resolved takes the answer to one name. A name that no longer resolves keeps
 // the addresses it had.
 func (n *Node) resolved(name string, a engine.Answer) {
-	n.roster.asking--
+	if n.roster.asking--; n.roster.asking == 0 {
+		n.roster.resolveBy = time.Time{}
+	}
 	var list []netip.Addr
 	answer, _ := a.Value.([]netip.Addr)
 	for _, addr := range answer {
@@ -206,6 +227,11 @@ func (n *Node) resolved(name string, a engine.Answer) {
 		why = "home agent " + name + ": " + a.Err.Error()
 	}
 	n.Tell(note.Note{Kind: note.Failed, Level: note.Warn, Why: why})
+	n.resolveLater()
+}
+
+// resolveLater has names resolved again after a pause that grows.
+func (n *Node) resolveLater() {
 	wait := min(resolveFirst<<min(n.roster.failures, 6), resolveCap)
 	n.roster.failures++
 	n.roster.resolveAt = n.now.Mono.Add(wait)

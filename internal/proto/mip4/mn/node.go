@@ -240,7 +240,7 @@ func (n *Node) hint(r *Registration) {
 
 // Deadline implements [engine.Machine].
 func (n *Node) Deadline() time.Time {
-	at := engine.Earliest(n.putAgain, n.roster.resolveAt, n.roster.returnAt)
+	at := engine.Earliest(n.putAgain, n.roster.resolveAt, n.roster.resolveBy, n.roster.returnAt)
 	for _, r := range n.links {
 		at = engine.Earliest(at, r.deadline())
 	}
@@ -279,6 +279,9 @@ func (n *Node) due() {
 		}
 	}
 	n.drains = slices.DeleteFunc(n.drains, func(t forward.Tunnel) bool { return come(t.Until) })
+	if come(n.roster.resolveBy) {
+		n.unresolved()
+	}
 	if come(n.roster.resolveAt) {
 		n.roster.resolveAt = time.Time{}
 		n.resolve()
