@@ -46,6 +46,10 @@ type Link struct {
 	Addresses []netip.Prefix // IPv4 addresses with their prefix lengths, in kernel order
 	Gateways  []netip.Addr   // IPv4 next hops of the default routes over this link, best first
 	GatewayHW HardwareAddr   // link-layer address of the first gateway, zero when not resolved
+	// Attachment counts how often the link layer has attached the interface to
+	// a network, where the driver can tell: another number than before means
+	// that it was attached anew, also when it was never seen down.
+	Attachment uint64
 }
 
 // Answer answers one ticket. After an [Ask], Value is what the question's

@@ -36,6 +36,11 @@ const (
 	HomeAgent Role = iota + 1
 	// MobileNode entries own the home address Inner on this host: packets
 	// from it go to the home agent; from the tunnel come packets for it.
+	// With a Deliver the node is registered through a foreign agent: what has
+	// no sending tunnel goes plain to that next hop, without ARP, and packets
+	// for Inner come plain over Deliver.Link. A tunnel of such an entry whose
+	// Local is Inner's address is the encapsulating delivery style of RFC 3024
+	// section 5.2: its Peer is that next hop.
 	MobileNode
 	// ForeignAgent entries are visitors. Packets from the tunnel for Inner are
 	// handed to Deliver.HW on Deliver.Link, without ARP. When a tunnel may
@@ -66,7 +71,8 @@ type Entry struct {
 	HomeLink string
 
 	// Deliver is the next hop for packets that leave the tunnel
-	// (ForeignAgent); zero lets the routing table decide.
+	// (ForeignAgent); zero lets the routing table decide. On a MobileNode
+	// entry it is the foreign agent that the node is registered through.
 	Deliver Deliver
 
 	// Broadcast asks for the home network's broadcasts too (B bit).
@@ -81,6 +87,7 @@ type Entry struct {
 type Deliver struct {
 	Link string
 	HW   HardwareAddr
+	Via  netip.Addr // its IP address, where that matters (MobileNode); else invalid
 }
 
 // A Mode says in which direction a tunnel is used.
