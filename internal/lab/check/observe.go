@@ -81,6 +81,9 @@ func (c *Checker) closed(o world.Originated) {
 	if err != nil || !p.OwnsHome(ip.Src) {
 		return
 	}
+	if _, d, err := encap.ParseUDP(o.Packet); err == nil && d.Dst.Port() == encap.Port {
+		return // signalling: a deregistration is sent from the home address
+	}
 	c.judged[Closed]++
 	if !p.AtHome(ip.Src) {
 		c.violated(Closed, "%s sends in the clear from its home address %v to %v", o.Node.Name, ip.Src, ip.Dst)

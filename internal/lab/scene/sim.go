@@ -151,12 +151,16 @@ func (s *Sim) wrap(node string, m engine.Machine, err error) (engine.Machine, er
 	return m, err
 }
 
+// HostName is the name under which simulated daemons find a home agent.
+func HostName(node string) string { return node + ".lab.example" }
+
 func (s *Sim) addHomeAgent(node *world.Node, n *topology.Node) error {
 	t, err := homeTuning(n.Name, n.Parsed.HomeAgent)
 	if err != nil {
 		return err
 	}
 	s.tune(&t)
+	s.World.Name(HostName(n.Name), t.Home.Addresses...)
 	plane := node.AddPlane()
 	for _, network := range t.Home.Networks {
 		if network.Virtual {

@@ -25,13 +25,14 @@ type Swarm struct {
 	Topology *topology.Topology
 	Tune     func(*Tuning)
 
-	mobiles     []string
-	seeking     map[string]bool // it must discover its home agent
-	nonce       bool            // somebody uses nonces
-	lifetime    time.Duration
-	chaos       time.Duration
-	planeInside bool
-	corrupt     bool // a segment flips bits
+	agentAddress netip.Addr
+	mobiles      []string
+	seeking      map[string]bool // it must discover its home agent
+	nonce        bool            // somebody uses nonces
+	lifetime     time.Duration
+	chaos        time.Duration
+	planeInside  bool
+	corrupt      bool // a segment flips bits
 }
 
 // swarmKey is everybody's key: whose it is does not matter here.
@@ -81,6 +82,7 @@ func (s *Swarm) configure(luck *rand.Rand, homeLink bool) {
 	if homeLink {
 		agentAddress, interfaces = "10.10.0.1", `["eth0"]`
 	}
+	s.agentAddress = netip.MustParseAddr(agentAddress)
 	var home strings.Builder
 	fmt.Fprintf(&home, `version = 1
 state-directory = "state"
@@ -117,7 +119,7 @@ pool = ["10.10.0.100-10.10.0.120"]
 		}
 		security := fmt.Sprintf("spi = %d\nkey = %s\nalgorithm = %q\nreplay = %q\n", 256+i, swarmKey, pick(luck, "hmac-sha256", "hmac-sha1", "hmac-md5", "keyed-md5"), replay)
 		fmt.Fprintf(&home, "[[home-agent.mobile-node]]\n%s%s", identity, security)
-		where := fmt.Sprintf("home-agent = %q\n", agentAddress)
+		where := fmt.Sprintf("home-agent = %q\n", pick(luck, agentAddress, agentAddress, HostName(agent)))
 		if homeLink || luck.IntN(4) == 0 {
 			where += "home-network = \"10.10.0.0/24\"\n"
 			if known && !homeLink && luck.IntN(2) == 0 {
@@ -234,6 +236,11 @@ func (s *Swarm) play(sim *Sim) {
 		},
 		func() {
 			sim.Break(pick(luck, s.mobiles...), world.Faults{Refused: pick(luck, 0, 0.3), SlowDisk: pick(luck, 0, 0.3)})
+		},
+		func() {
+			// Nobody resolves names for a while.
+			sim.World.Name(HostName(agent))
+			sim.World.After(time.Duration(luck.IntN(8000))*time.Millisecond, func() { sim.World.Name(HostName(agent), s.agentAddress) })
 		},
 		func() { s.order(sim, pick(luck, s.mobiles...), mn.Reregister{}) },
 		func() { s.order(sim, pick(luck, s.mobiles...), mn.Deregister{}) },
@@ -356,14 +363,8 @@ func (s *Swarm) forge(sim *Sim, luck *rand.Rand, packets [][]byte) {
 // strange sends tunnel packets of a stranger.
 func (s *Swarm) strange(sim *Sim, luck *rand.Rand) {
 	from := sim.Intruder("site")
-	_, target, _ := strings.Cut(sim.topology.Node(agent).Config, "address = \"")
-	target, _, _ = strings.Cut(target, `"`)
-	to, err := netip.ParseAddr(target)
-	if err != nil {
-		sim.Fatalf("%v", err)
-	}
 	home := netip.MustParseAddr("10.10.0.11")
-	list := strangeTunnels(sim, from, netip.AddrPortFrom(to, encap.Port), home, sim.address(peer))
+	list := strangeTunnels(sim, from, netip.AddrPortFrom(s.agentAddress, encap.Port), home, sim.address(peer))
 	for range 8 {
 		sim.Inject("site", pick(luck, list...))
 	}
