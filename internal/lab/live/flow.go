@@ -28,8 +28,8 @@ type flow struct {
 }
 
 const (
-	never    time.Duration = -1
-	flowSize               = 160 // octets, a voice packet
+	never    = time.Duration(-1)
+	flowSize = 160 // octets, a voice packet
 )
 
 // Flow implements [scene.Lab].

@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -10,33 +11,63 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"careof/internal/lab/netns"
 	"careof/internal/lab/topology"
 )
 
-// Close ends the daemons, and their files go.
+// Close ends the daemons, their files go, and this process keeps nothing. It
+// runs before the parallel tests, which would disturb the counting.
 func TestNothingIsLeftBehind(t *testing.T) {
-	t.Parallel()
-	l := build(t, topology.HomeLink(), Options{})
-	if len(l.Daemons()) != 2 {
-		t.Fatalf("%d daemons, not home agent and mobile node", len(l.Daemons()))
-	}
-	for _, d := range l.Daemons() {
-		if !d.Running() {
-			t.Errorf("the daemon of %s does not run", d.Node)
+	once := func() {
+		l := build(t, topology.HomeLink(), Options{})
+		if len(l.Daemons()) != 2 {
+			t.Fatalf("%d daemons, not home agent and mobile node", len(l.Daemons()))
+		}
+		for _, d := range l.Daemons() {
+			if !d.Running() {
+				t.Errorf("the daemon of %s does not run", d.Node)
+			}
+		}
+		stage := NewStage(l, t.Logf)
+		stage.Plug("mn", "wlan0", "home")
+		stage.Flow("neighbour", "mn", 20*time.Millisecond)
+		k, err := l.StartCapture(io.Discard, CaptureConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stage.Until("the node is at home", 15*time.Second, func() bool { return stage.Binding("mn").AtHome })
+		stage.Close()
+		if err := errors.Join(k.Close(), l.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range l.Daemons() {
+			if d.Running() {
+				t.Errorf("the daemon of %s runs after Close", d.Node)
+			}
+		}
+		if _, err := os.Stat(l.Directory); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is there after Close (%v)", l.Directory, err)
 		}
 	}
-	if err := l.Close(); err != nil {
+	once() // what the runtime opens once
+	ignore, before := goleak.IgnoreCurrent(), descriptors(t)
+	once()
+	once()
+	goleak.VerifyNone(t, ignore)
+	if after := descriptors(t); after > before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range l.Daemons() {
-		if d.Running() {
-			t.Errorf("the daemon of %s runs after Close", d.Node)
-		}
-	}
-	if _, err := os.Stat(l.Directory); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%s is there after Close (%v)", l.Directory, err)
-	}
+	return len(list)
 }
 
 func TestDaemonThatCannotStartIsExplained(t *testing.T) {

@@ -53,6 +53,32 @@ func TestSceneThroughTheKernelsMasquerading(t *testing.T) {
 	play(t, scene.Find("nat-and-back"), Options{Kernel: true})
 }
 
+// What the simulated world's crash of the mobile node shows with clocks that
+// jump, without them: killed amid traffic and started again, it registers anew,
+// and its connection goes on.
+func TestMobileNodeIsKilledAmidTraffic(t *testing.T) {
+	t.Parallel()
+	play(t, &scene.Scene{Name: "mobile-node-killed", Play: func(l scene.Lab) {
+		l.Plug("mn", "wlan0", "access2")
+		registered := func() {
+			l.Until("the mobile node is registered", 10*time.Second, func() bool { return l.Binding("mn").Registered })
+		}
+		registered()
+		stream := l.Stream("mn", "cn", 100_000)
+		for range 2 {
+			before := stream.Progress()
+			l.Until("the stream flows", 10*time.Second, func() bool { return stream.Progress() > before })
+			l.Kill("mn")
+			l.Start("mn")
+			registered()
+		}
+		l.Until("the stream has arrived whole, or is broken", 30*time.Second, func() bool { return stream.Done() || stream.Broken() != "" })
+		if stream.Broken() != "" {
+			l.Fatalf("the stream is dead: %s", stream.Broken())
+		}
+	}}, Options{})
+}
+
 // The stage's own guard is worth something: a packet that is forwarded ends in
 // its complaint.
 func TestGuardFindsWhatIsForwarded(t *testing.T) {
