@@ -1,0 +1,50 @@
+package bpf_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"careof/internal/host/plane/bpf"
+)
+
+// A process without privileges is told that the plane is not to be had, and a
+// privileged one on this kernel that it is.
+func TestSupported(t *testing.T) {
+	if os.Getenv("CAREOF_TEST_UNPRIVILEGED") != "" {
+		if err := bpf.Supported(); !errors.Is(err, bpf.ErrUnsupported) || !errors.Is(err, errors.ErrUnsupported) {
+			t.Fatalf("error %v", err)
+		}
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	if err := bpf.Supported(); err != nil {
+		t.Errorf("not supported for root: %v", err)
+	}
+	// A copy that anybody may run.
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "careof-probe-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(dir+"/probe", exe, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command(dir+"/probe", "-test.run", "^TestSupported$", "-test.v")
+	child.Dir = "/"
+	child.Env = append(os.Environ(), "CAREOF_TEST_UNPRIVILEGED=1")
+	child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := child.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "PASS") {
+		t.Errorf("unprivileged: %v\n%s", err, out)
+	}
+}
