@@ -122,16 +122,13 @@ func (d *daemon) planeConfig() plane.Config {
 		out.Forward = true
 		out.Encapsulations = c.Encapsulations
 		for _, n := range c.Networks {
-			network := plane.Network{Prefix: n.Prefix}
-			if len(c.Interfaces) == 1 {
-				network.Link = c.Interfaces[0]
+			// Which of several home links a network is on shows by the
+			// addresses there; the plane may meet it on any of them.
+			for _, link := range c.Interfaces {
+				out.HomeNetworks = append(out.HomeNetworks, plane.Network{Prefix: n.Prefix, Link: link})
 			}
-			out.HomeNetworks = append(out.HomeNetworks, network)
 			if len(c.Interfaces) == 0 {
-				// No link has the network's broadcast address, so the device has
-				// it: mobile nodes send to it to discover their home agent (RFC
-				// 5944 section 3.8.3.2).
-				out.Identities = append(out.Identities, ha.DirectedBroadcast(n.Prefix))
+				out.HomeNetworks = append(out.HomeNetworks, plane.Network{Prefix: n.Prefix})
 			}
 		}
 		if c.LocalAddress.IsValid() {

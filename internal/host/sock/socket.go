@@ -19,7 +19,10 @@ const (
 	bufferSize  = 1<<16 - 1 // a group merged by UDP_GRO fills one
 	controlSize = 128       // packet info, TTL, TOS, segment size
 	maxSegments = 64        // the kernel's UDP_MAX_SEGMENTS
-	maxPayload  = 65507     // of one UDP datagram before it is segmented
+	// maxPayload of what is segmented: with its headers it must stay below
+	// the interfaces' gso_max_size of 65,536 octets, or the kernel cuts it in
+	// software.
+	maxPayload = 65000
 )
 
 // A socket is one bound UDP socket and its reader.
