@@ -23,5 +23,6 @@ lab: ## the demonstration: a node moves, its connection stays
 
 gen: ## what is generated from the code
 	go run ./internal/conformance
+	CAREOF_SOCKET= go run ./cmd/careof manual docs
 
 .PHONY: check vet test netns fuzz lab gen

@@ -51,8 +51,12 @@ var layers = []layer{
 	{path: "internal/lab", may: []string{"*"}, libs: true},
 	{path: "internal/daemon", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/config", "internal/control", "internal/capture", "internal/decode", "internal/host", "internal/buildinfo"}, tests: []string{"internal/lab", "internal/lab/netns"}, libs: true},
 	{path: "internal/conformance"},
+	{path: "internal/manual", may: []string{"wire", "internal/config"}, libs: true},
 	{path: "internal/buildinfo"},
-	{path: "cmd", may: []string{"wire", "internal/config", "internal/control", "internal/decode", "internal/capture", "internal/daemon", "internal/lab", "internal/buildinfo"}, libs: true},
+	{path: "cmd", may: []string{"wire", "internal/config", "internal/control", "internal/decode", "internal/capture", "internal/daemon", "internal/lab", "internal/buildinfo", "internal/manual"}, libs: true},
+	// Only tests: of what is installed, and of what the guides say.
+	{path: "packaging", tests: []string{"internal/config", "internal/control", "internal/daemon"}},
+	{path: "docs", tests: []string{"wire", "internal/config"}},
 }
 
 // fits tells whether a package path lies in the layer's part of the tree.

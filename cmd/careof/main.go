@@ -92,6 +92,7 @@ Start here:
 		newExplain(e),
 		newKeygen(e),
 		newLab(e),
+		newManual(e),
 		newMonitor(e),
 		newRun(e),
 		newShow(e),
