@@ -49,8 +49,11 @@ const (
 	// settle is the time from one handover to the next: longer than the gap,
 	// the round trip and the retransmissions of TCP after it.
 	settle = 760 * time.Millisecond
-	// overlap is how long both links are up when the new one is made first.
+	// overlap is how long both links are up at least when the new one is made
+	// first, and drain how long at most: until nothing is on its way over the
+	// old one. That takes half a round trip, and longer on a busy machine.
 	overlap = 150 * time.Millisecond
+	drain   = 1500 * time.Millisecond
 	// patience bounds one registration.
 	patience = 10 * time.Second
 	// interval of the datagrams, in both directions.
@@ -80,6 +83,9 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	}
 	defer func() { err = errors.Join(err, d.lab.Close()) }()
 	d.say("a home agent and a mobile node run; nothing of this touches your own network")
+	if o.Keep {
+		d.say("what the daemons write is kept in %s", d.lab.Directory)
+	}
 	return d.play(ctx)
 }
 
@@ -90,6 +96,7 @@ type demo struct {
 	began   time.Time
 	capture *live.Capture
 	stream  *netns.Stream
+	watch   watch
 
 	registered chan string // interfaces over which a registration was accepted
 }
@@ -156,6 +163,9 @@ func (d *demo) moves(ctx context.Context) (*Report, error) {
 	if err := pause(ctx, settle/2); err != nil {
 		return nil, err
 	}
+	watched, stop := context.WithCancel(ctx)
+	defer stop()
+	go d.watch.run(watched)
 	end := time.Now().Add(-underway)
 	for i := range d.Moves {
 		h := route[i%len(route)]
@@ -208,7 +218,7 @@ func (d *demo) move(ctx context.Context, h *Handover) error {
 		return err
 	}
 	if h.Make {
-		if err := pause(ctx, overlap); err != nil {
+		if err := d.drained(ctx, h.begin); err != nil {
 			return err
 		}
 		if err := d.lab.Unplug(mobile, h.Leave); err != nil {
@@ -220,12 +230,29 @@ func (d *demo) move(ctx context.Context, h *Handover) error {
 	if err := pause(ctx, time.Until(h.At.Add(settle))); err != nil {
 		return err
 	}
-	h.end = time.Now().Add(-underway)
+	h.end, h.Late = time.Now().Add(-underway), d.watch.worst()
 	h.Down, h.Up = d.stream.Down().Window(h.begin, h.end), d.stream.Up().Window(h.begin, h.end)
 	h.Down.LargestGap, h.Down.GapAt = d.stream.Down().GapAround(h.At, horizon)
 	h.Up.LargestGap, h.Up.GapAt = d.stream.Up().GapAround(h.At, horizon)
 	d.tell(time.Now(), "  %s", h.result())
 	return nil
+}
+
+// drained waits until what was sent before the registration has arrived. What
+// is lost never does, and will be counted.
+func (d *demo) drained(ctx context.Context, begin time.Time) error {
+	registered := time.Now()
+	for {
+		if err := pause(ctx, overlap); err != nil {
+			return err
+		}
+		// The node itself changes over a moment after it was told.
+		end := registered.Add(overlap / 3)
+		lost := d.stream.Down().Window(begin, end).Lost + d.stream.Up().Window(begin, end).Lost
+		if lost == 0 || time.Since(registered) > drain {
+			return nil
+		}
+	}
 }
 
 // arrive plugs an interface in and waits for the registration over it.

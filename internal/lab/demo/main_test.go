@@ -160,17 +160,27 @@ func TestDemonstrationWithoutRoot(t *testing.T) {
 	})
 }
 
+// attempts on a machine that says itself that it is too busy to judge.
+const attempts = 4
+
 // demonstrate runs the demonstration and checks what it tells and leaves.
 func demonstrate(t *testing.T, uid int, command func(dir string) *exec.Cmd) {
 	dir, tmp := workspace(t, uid)
-	cmd := command(dir)
-	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	timer := time.AfterFunc(limit, func() { cmd.Process.Kill() })
-	defer timer.Stop()
-	err := cmd.Run()
-	t.Logf("\n%s", out.String())
+	var err error
+	for range attempts {
+		cmd := command(dir)
+		cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
+		out.Reset()
+		cmd.Stdout, cmd.Stderr = &out, &out
+		timer := time.AfterFunc(limit, func() { cmd.Process.Kill() })
+		err = cmd.Run()
+		timer.Stop()
+		t.Logf("\n%s", out.String())
+		if err == nil || !bytes.Contains(out.Bytes(), []byte("too busy to judge")) {
+			break
+		}
+	}
 	skipForbidden(t, out.Bytes())
 	if err != nil {
 		t.Fatal("the demonstration failed: ", err)
@@ -187,7 +197,7 @@ func demonstrate(t *testing.T, uid int, command func(dir string) *exec.Cmd) {
 			t.Errorf("the output lacks %q", want)
 		}
 	}
-	if n := len(regexp.MustCompile(`(?m) gap +\d+ ms down, +\d+ ms up   lost +\d+ down, +\d+ up   twice 0$`).FindAll(out.Bytes(), -1)); n != moves {
+	if n := len(regexp.MustCompile(`(?m) gap +\d+ ms down, +\d+ ms up   lost +\d+ down, +\d+ up   twice 0`).FindAll(out.Bytes(), -1)); n != moves {
 		t.Errorf("%d handovers are told, not %d", n, moves)
 	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {

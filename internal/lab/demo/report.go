@@ -18,7 +18,8 @@ type Handover struct {
 	Make           bool   // make before break: the new link is there before the old one goes
 	Cold           bool   // the routers on the new path have to find each other first
 	At             time.Time
-	Up, Down       netns.Window // from and to the mobile node
+	Up, Down       netns.Window  // from and to the mobile node
+	Late           time.Duration // how late this machine ran what was due, at worst
 
 	begin, end time.Time // the datagrams sent in this time are this handover's
 }
@@ -69,6 +70,15 @@ func (h *Handover) story(from string) string {
 
 // result is what a handover cost, on one line.
 func (h *Handover) result() string {
+	busy := ""
+	if h.Late > tooLate {
+		busy = fmt.Sprintf("   (this machine was %d ms late)", h.Late.Milliseconds())
+	}
+	return h.figures() + busy
+}
+
+// figures are a handover's.
+func (h *Handover) figures() string {
 	return fmt.Sprintf("%2d %s  to %-23s  gap %3d ms down, %3d ms up   lost %2d down, %2d up   twice %d", h.Number, h.kind(), places[h.Segment],
 		h.Down.LargestGap.Milliseconds(), h.Up.LargestGap.Milliseconds(), h.Down.Lost, h.Up.Lost, h.Down.Duplicates+h.Up.Duplicates)
 }
@@ -93,6 +103,14 @@ func (r *Report) Broken() []string {
 		}
 	}
 	return list
+}
+
+// Late is how late this machine ran what was due, at worst.
+func (r *Report) Late() (worst time.Duration) {
+	for _, h := range r.Handovers {
+		worst = max(worst, h.Late)
+	}
+	return worst
 }
 
 // Missed lists the figures that are not what is aimed at. A busy machine can
@@ -185,6 +203,9 @@ func (r *Report) Write(w io.Writer) error {
 	}
 	for _, b := range r.Broken() {
 		p.line("BROKEN: %s", b)
+	}
+	if late := r.Late(); late > tooLate {
+		p.line("this machine is too busy to judge: it ran what was due up to %d ms late", late.Milliseconds())
 	}
 	return p.err
 }
