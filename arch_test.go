@@ -49,10 +49,11 @@ var layers = []layer{
 	{path: "internal/lab/nat", may: []string{"wire"}},
 	{path: "internal/lab/world", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/lab/nat", "internal/capture"}},
 	{path: "internal/lab", may: []string{"*"}, libs: true},
-	{path: "internal/daemon", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/config", "internal/control", "internal/capture", "internal/decode", "internal/host", "internal/buildinfo"}, tests: []string{"internal/lab", "internal/lab/netns"}, libs: true},
+	{path: "internal/daemon", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/config", "internal/control", "internal/capture", "internal/decode", "internal/host", "internal/buildinfo", "internal/roles"}, tests: []string{"internal/lab", "internal/lab/netns"}, libs: true},
 	{path: "internal/conformance"},
 	{path: "internal/manual", may: []string{"wire", "internal/config"}, libs: true},
 	{path: "internal/buildinfo"},
+	{path: "internal/roles", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/config"}},
 	{path: "cmd", may: []string{"wire", "internal/config", "internal/control", "internal/decode", "internal/capture", "internal/daemon", "internal/lab", "internal/buildinfo", "internal/manual"}, libs: true},
 	// Only tests: of what is installed, and of what the guides say.
 	{path: "packaging", tests: []string{"internal/config", "internal/control", "internal/daemon"}},

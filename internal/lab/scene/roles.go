@@ -3,10 +3,10 @@ package scene
 import (
 	"careof/internal/config"
 	"careof/internal/lab/check"
-	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
+	"careof/internal/roles"
 )
 
 // A Tuning is the configuration of one simulated daemon; one of Home and
@@ -18,48 +18,16 @@ type Tuning struct {
 	Features standard.Config
 }
 
-// homeTuning translates a [home-agent] section.
-func homeTuning(node string, c *config.HomeAgent) (Tuning, error) {
-	reverse, err := ha.ParsePolicy(c.ReverseTunnel.String())
-	if err != nil {
-		return Tuning{}, err
-	}
-	h := &ha.Config{
-		Addresses: c.Addresses, LocalAddress: c.LocalAddress, Port: c.Port, Links: c.Interfaces, MaxLifetime: c.MaxLifetime,
-		ReverseTunnel: reverse, Encapsulations: c.Encapsulations, SimultaneousBindings: c.SimultaneousBindings,
-	}
-	for _, n := range c.Networks {
-		network := ha.Network{Prefix: n.Prefix, Virtual: len(c.Interfaces) == 0}
-		for _, r := range n.Pool {
-			network.Pool = append(network.Pool, ha.Range{From: r.First, To: r.Last})
-		}
-		h.Networks = append(h.Networks, network)
-	}
-	for i := range c.MobileNodes {
-		m := &c.MobileNodes[i]
-		h.Nodes = append(h.Nodes, ha.MobileNode{Node: m.Identity(), Keys: m.Associations, Source: m.Source, Prefixes: m.Prefixes})
-	}
-	mode, err := natt.ParseMode(c.NATTraversal.String())
-	return Tuning{Node: node, Home: h, Features: standard.Config{NATTraversal: natt.Config{Mode: mode, Keepalive: c.Keepalive}}}, err
+// homeTuning is the tuning that a [home-agent] section asks for.
+func homeTuning(node string, c *config.HomeAgent) Tuning {
+	h, features := roles.HomeAgent(c)
+	return Tuning{Node: node, Home: &h, Features: features}
 }
 
-// mobileTuning translates a [mobile-node] section.
-func mobileTuning(node string, c *config.MobileNode) (Tuning, error) {
-	m := &mn.Config{
-		HomeAddress: c.HomeAddress, HomeNetwork: c.HomeNetwork, NAI: c.NAI, Association: c.Associations[0],
-		Routes: c.Routes.Prefixes, Lifetime: c.Lifetime,
-	}
-	if !c.Encapsulation.Auto {
-		m.Encapsulation = c.Encapsulation.Kind
-	}
-	for _, h := range c.HomeAgents {
-		m.HomeAgents = append(m.HomeAgents, mn.HomeAgent{Address: h.Addr, Name: h.Name})
-	}
-	for _, u := range c.Uplinks {
-		m.Uplinks = append(m.Uplinks, mn.UplinkConfig{Interface: u.Interface, Priority: u.Priority})
-	}
-	mode, err := natt.ParseMode(c.NATTraversal.String())
-	return Tuning{Node: node, Mobile: m, Features: standard.Config{NATTraversal: natt.Config{Mode: mode}}}, err
+// mobileTuning is the tuning that a [mobile-node] section asks for.
+func mobileTuning(node string, c *config.MobileNode) Tuning {
+	m, features := roles.MobileNode(c)
+	return Tuning{Node: node, Mobile: &m, Features: features}
 }
 
 // checked is what the invariants need to know of a home agent.

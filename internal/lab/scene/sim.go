@@ -155,10 +155,7 @@ func (s *Sim) wrap(node string, m engine.Machine, err error) (engine.Machine, er
 func HostName(node string) string { return node + ".lab.example" }
 
 func (s *Sim) addHomeAgent(node *world.Node, n *topology.Node) error {
-	t, err := homeTuning(n.Name, n.Parsed.HomeAgent)
-	if err != nil {
-		return err
-	}
+	t := homeTuning(n.Name, n.Parsed.HomeAgent)
 	s.tune(&t)
 	s.World.Name(HostName(n.Name), t.Home.Addresses...)
 	plane := node.AddPlane()
@@ -187,10 +184,7 @@ func (s *Sim) addHomeAgent(node *world.Node, n *topology.Node) error {
 }
 
 func (s *Sim) addMobileNode(node *world.Node, n *topology.Node) error {
-	t, err := mobileTuning(n.Name, n.Parsed.MobileNode)
-	if err != nil {
-		return err
-	}
+	t := mobileTuning(n.Name, n.Parsed.MobileNode)
 	s.tune(&t)
 	node.AddPlane().KeepHome(t.Mobile.HomeAddress)
 	node.AddDaemon(world.Setup{

@@ -1,4 +1,7 @@
-package daemon
+// Package roles translates the sections of a configuration into what the
+// roles' machines and their features are configured with. The daemon and the
+// laboratory use it alike, so that a scene runs what a user would.
+package roles
 
 import (
 	"time"
@@ -7,11 +10,12 @@ import (
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
+	"careof/internal/proto/mip4/standard"
 	"careof/wire/encap"
 )
 
-// homeAgent translates the [home-agent] section.
-func homeAgent(c *config.HomeAgent) ha.Config {
+// HomeAgent translates the [home-agent] section.
+func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 	out := ha.Config{
 		Addresses:            c.Addresses,
 		LocalAddress:         c.LocalAddress,
@@ -38,7 +42,7 @@ func homeAgent(c *config.HomeAgent) ha.Config {
 	for _, f := range c.ForeignAgents {
 		out.ForeignAgents = append(out.ForeignAgents, ha.ForeignAgent{Address: f.Address, Keys: f.Associations})
 	}
-	return out
+	return out, standard.Config{NATTraversal: natt.Config{Mode: modes[c.NATTraversal], Keepalive: c.Keepalive}}
 }
 
 var policies = map[config.ReverseTunnel]ha.Policy{
@@ -53,8 +57,8 @@ var modes = map[config.NATTraversal]natt.Mode{
 	config.NATTraversalOff:   natt.Off,
 }
 
-// mobileNode translates the [mobile-node] section.
-func mobileNode(c *config.MobileNode) mn.Config {
+// MobileNode translates the [mobile-node] section.
+func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 	out := mn.Config{
 		HomeAddress: c.HomeAddress,
 		HomeNetwork: c.HomeNetwork,
@@ -63,7 +67,13 @@ func mobileNode(c *config.MobileNode) mn.Config {
 		Routes:      c.Routes.Prefixes,
 		Lifetime:    c.Lifetime.Truncate(time.Second),
 	}
-	if !c.Encapsulation.Auto && c.Encapsulation.Kind != encap.UDP {
+	traversal := natt.Config{Mode: modes[c.NATTraversal]}
+	switch {
+	case c.Encapsulation.Auto:
+	case c.Encapsulation.Kind == encap.UDP:
+		// Asking for UDP is asking for it where no NAT is seen too.
+		traversal.Mode = natt.Force
+	default:
 		out.Encapsulation = c.Encapsulation.Kind
 	}
 	for _, h := range c.HomeAgents {
@@ -72,5 +82,5 @@ func mobileNode(c *config.MobileNode) mn.Config {
 	for _, u := range c.Uplinks {
 		out.Uplinks = append(out.Uplinks, mn.UplinkConfig{Interface: u.Interface, Priority: u.Priority})
 	}
-	return out
+	return out, standard.Config{NATTraversal: traversal}
 }
