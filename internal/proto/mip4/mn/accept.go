@@ -92,17 +92,13 @@ func (n *Node) settle(x *Response, took time.Duration) {
 	if x.Sent.Request.Flags.Has(mip4.FlagS) && !n.joins(x) {
 		n.plainOnly = true
 	}
-	tunnel := forward.Tunnel{
-		Local: netip.AddrPortFrom(r.Key.CareOf, 0),
-		Peer:  x.Peer,
-		Link:  r.Key.Link,
-		Encap: x.Encap, Inside: x.Inside,
-	}
+	tunnel := x.tunnelOf()
 	if r.live && r.Tunnel != tunnel {
 		n.drain(r.Tunnel)
 	}
 	before := n.active
-	fresh := !r.live || r.Tunnel != tunnel
+	fresh := !r.live || r.Tunnel != tunnel || r.Deliver != x.Deliver
+	r.Deliver = x.Deliver
 	r.Tunnel, r.Reverse = tunnel, x.Sent.Request.Flags.Has(mip4.FlagT)
 	r.Granted = x.Granted
 	r.accepted, r.acceptedAt = x.Sent.Identification, order{x.Sent.At, x.Sent.Identification}
@@ -133,7 +129,7 @@ func (n *Node) settle(x *Response, took time.Duration) {
 	n.saveRegistration(r)
 	n.Tell(n.noteOf(r, note.Note{
 		Kind: note.Registered, Level: note.Info,
-		Encapsulation: tunnel.Encap.String(), Endpoint: tunnel.Peer, SPI: r.association.SPI(), Code: uint8(x.Reply.Code),
+		Encapsulation: r.form(), Endpoint: tunnel.Peer, SPI: r.association.SPI(), Code: uint8(x.Reply.Code),
 		Identification: x.Sent.Identification, Lifetime: r.Granted, Took: took,
 	}))
 	if before != n.active || n.active == r && fresh {
@@ -191,6 +187,9 @@ func acceptTunnel(x *Response) engine.Verdict {
 
 // drain keeps a replaced tunnel for what is still under way.
 func (n *Node) drain(t forward.Tunnel) {
+	if !t.Peer.IsValid() {
+		return // packets came plain from a foreign agent: nothing is to be kept for them
+	}
 	t.Mode, t.Until = forward.Receive, n.now.Mono.Add(drain)
 	n.drains = slices.DeleteFunc(n.drains, func(o forward.Tunnel) bool { return same(o, t) })
 	n.drains = append(n.drains, t)

@@ -20,6 +20,11 @@ func (n *Node) choose() {
 
 	n.choice = nil
 	for _, c := range x.Candidates {
+		if u := n.uplinks[c.Link.Name]; u != nil {
+			u.own = c.CoLocated
+		}
+	}
+	for _, c := range x.Candidates {
 		if c.Home && n.address.IsValid() {
 			n.returnHome(c)
 			return
@@ -115,12 +120,13 @@ func (r *Registration) young(mono time.Time) bool {
 
 // key is the key of a candidate's registration at a home agent.
 func (c Candidate) key(agent candidateAgent) RegistrationKey {
-	return RegistrationKey{c.Link.Name, c.CareOf, agent.address}
+	return RegistrationKey{c.Link.Name, c.CareOf, agent.address, c.Agent}
 }
 
 // want registers a candidate, unless it is registered or on its way.
 func (n *Node) want(c Candidate, agent candidateAgent) {
 	r := n.registration(c.key(agent), agent)
+	r.CoLocated = c.coLocates()
 	u := n.uplinks[c.Link.Name]
 	if !u.attached && (r.live || r.try != nil) {
 		return
@@ -146,14 +152,14 @@ func (n *Node) broken() bool {
 	if n.uplinks[n.active.Key.Link] == nil {
 		return false
 	}
-	return !slices.ContainsFunc(n.choice, n.active.of)
+	return !n.stands(n.active)
 }
 
 // dropDead stops attempts over uplinks that cannot be used any more, and
 // makes the address that a link still has stand for the candidate.
 func (n *Node) dropDead() {
 	for _, r := range n.registrations() {
-		if r.try != nil && !slices.ContainsFunc(n.choice, r.of) {
+		if r.try != nil && !slices.ContainsFunc(n.choice, r.of) && !(r.live && n.stands(r)) {
 			r.giveUp()
 		}
 	}
@@ -161,14 +167,14 @@ func (n *Node) dropDead() {
 
 // of says whether the registration is one of the candidate.
 func (r *Registration) of(c Candidate) bool {
-	return r.Key.Link == c.Link.Name && r.Key.CareOf == c.CareOf
+	return r.Key.Link == c.Link.Name && r.Key.CareOf == c.CareOf && r.Key.Agent == c.Agent
 }
 
 // canRenew says whether a registration is worth renewing: not at home, where
 // all of them are being ended, and not over an address that the link has lost.
 // A link that was never heard of (after a restart) may still have it.
 func (n *Node) canRenew(r *Registration) bool {
-	return n.home == nil && (n.uplinks[r.Key.Link] == nil || slices.ContainsFunc(n.choice, r.of))
+	return n.home == nil && (n.uplinks[r.Key.Link] == nil || n.stands(r))
 }
 
 func (n *Node) uplinksByName() []*uplink {

@@ -21,6 +21,7 @@ type (
 	ShowStatus        struct{} // Status
 	ListRegistrations struct{} // []RegistrationInfo
 	ListUplinks       struct{} // []UplinkInfo
+	ListAgents        struct{} // []AgentInfo
 	ListAssociations  struct{} // []AssociationInfo
 	ListStages        struct{} // []engine.StageInfo
 	ListCounters      struct{} // []Counter
@@ -39,6 +40,7 @@ type Status struct {
 	NAI           string             `json:"nai,omitempty"`
 	HomeAgent     netip.Addr         `json:"home_agent,omitzero"`
 	CareOfAddress netip.Addr         `json:"care_of_address,omitzero"`
+	ForeignAgent  netip.Addr         `json:"foreign_agent,omitzero"`
 	Link          string             `json:"link,omitempty"`
 	Encapsulation string             `json:"encapsulation,omitempty"`
 	ReverseTunnel bool               `json:"reverse_tunnel"`
@@ -52,6 +54,7 @@ type RegistrationInfo struct {
 	Link           string     `json:"link"`
 	CareOfAddress  netip.Addr `json:"care_of_address"`
 	HomeAgent      netip.Addr `json:"home_agent"`
+	ForeignAgent   netip.Addr `json:"foreign_agent,omitzero"`
 	State          string     `json:"state"` // registered, renewing, requesting, refused, deregistering, idle
 	Active         bool       `json:"active"`
 	Encapsulation  string     `json:"encapsulation,omitempty"`
@@ -78,14 +81,29 @@ type UplinkInfo struct {
 	Why           string       `json:"why,omitempty"` // it is not usable
 	Home          bool         `json:"home"`
 	CareOfAddress netip.Addr   `json:"care_of_address,omitzero"`
+	ForeignAgent  netip.Addr   `json:"foreign_agent,omitzero"`
 	Gateways      []netip.Addr `json:"gateways"`
 	Active        bool         `json:"active"`
+}
+
+// AgentInfo is a mobility agent that is heard on a link.
+type AgentInfo struct {
+	Link            string         `json:"link"`
+	Address         netip.Addr     `json:"address"`
+	Flags           string         `json:"flags"`             // letters of RFC 5944 section 2.1.1
+	CareOfAddresses []netip.Addr   `json:"care_of_addresses"` // those that may be used
+	Prefixes        []netip.Prefix `json:"prefixes"`
+	MaxLifetime     string         `json:"max_lifetime"`
+	Heard           time.Time      `json:"heard"`
+	Expires         time.Time      `json:"expires"`
+	Shunned         time.Time      `json:"shunned,omitzero"` // until then
+	InUse           bool           `json:"in_use"`
 }
 
 // AssociationInfo is a mobility security association without its secret.
 type AssociationInfo struct {
 	Peer        string `json:"peer"` // the home agent's address or name, or "any"
-	Kind        string `json:"kind"` // "home-agent"
+	Kind        string `json:"kind"` // "home-agent", "foreign-agent"
 	SPI         uint32 `json:"spi"`
 	Algorithm   string `json:"algorithm"`
 	Replay      string `json:"replay"`
@@ -161,6 +179,7 @@ func (n *Node) baseCommands() {
 	show(ShowStatus{}, func() any { return n.status() })
 	show(ListRegistrations{}, func() any { return n.infos() })
 	show(ListUplinks{}, func() any { return n.uplinkInfos() })
+	show(ListAgents{}, func() any { return n.agentInfos() })
 	show(ListAssociations{}, func() any { return n.associations() })
 	show(ListStages{}, func() any { return n.stages.describe() })
 	show(ListCounters{}, func() any { return n.counters.list() })
@@ -247,7 +266,8 @@ func (n *Node) status() Status {
 	}
 	if r := n.active; r != nil && r.live && n.home == nil {
 		s.HomeAgent, s.CareOfAddress, s.Link = r.Key.HomeAgent, r.Key.CareOf, r.Key.Link
-		s.Encapsulation, s.ReverseTunnel = r.Tunnel.Encap.String(), r.Reverse
+		s.ForeignAgent = r.Key.Agent
+		s.Encapsulation, s.ReverseTunnel = r.form(), r.Reverse
 	}
 	if n.problem.Code != 0 {
 		p := n.problem
@@ -282,7 +302,7 @@ func (n *Node) infos() []RegistrationInfo {
 			continue
 		}
 		i := RegistrationInfo{
-			Link: r.Key.Link, CareOfAddress: r.Key.CareOf, HomeAgent: r.Key.HomeAgent,
+			Link: r.Key.Link, CareOfAddress: r.Key.CareOf, HomeAgent: r.Key.HomeAgent, ForeignAgent: r.Key.Agent,
 			State: r.state(), Active: r == n.active && r.live,
 			NextRequest: n.now.WallOf(engine.Earliest(r.retryAt, r.renewAt)),
 		}
@@ -290,7 +310,7 @@ func (n *Node) infos() []RegistrationInfo {
 			i.SPI = r.association.SPI()
 		}
 		if r.live {
-			i.Encapsulation = r.Tunnel.Encap.String()
+			i.Encapsulation = r.form()
 			i.Since, i.Expires = n.now.WallOf(r.since), n.now.WallOf(r.expires)
 			i.Lifetime, i.Remaining = lifetimeText(r.Granted), "infinite"
 			i.Granted, i.Left = r.Granted, math.MaxInt64
@@ -345,8 +365,21 @@ func (n *Node) uplinkInfos() []UplinkInfo {
 	for _, c := range x.Candidates {
 		list = append(list, UplinkInfo{
 			Link: c.Link.Name, Priority: c.Priority, Usable: c.Unusable == "", Why: c.Unusable, Home: c.Home,
-			CareOfAddress: c.CareOf, Gateways: append([]netip.Addr{}, c.Link.Gateways...),
+			CareOfAddress: c.CareOf, ForeignAgent: c.Agent, Gateways: append([]netip.Addr{}, c.Link.Gateways...),
 			Active: n.active != nil && n.active.live && n.active.of(c),
+		})
+	}
+	return list
+}
+
+func (n *Node) agentInfos() []AgentInfo {
+	list := []AgentInfo{}
+	for _, a := range n.agentsOn("") {
+		list = append(list, AgentInfo{
+			Link: a.key.link, Address: a.key.address, Flags: a.flags.String(),
+			CareOfAddresses: append([]netip.Addr{}, a.careOf...), Prefixes: append([]netip.Prefix{}, a.prefixes...),
+			MaxLifetime: lifetimeText(a.lifetime), Heard: n.now.WallOf(a.heard), Expires: n.now.WallOf(a.expires),
+			Shunned: n.now.WallOf(a.shunned), InUse: n.inUse(a),
 		})
 	}
 	return list
@@ -369,6 +402,10 @@ func (n *Node) associations() []AssociationInfo {
 	}
 	if len(list) == 0 {
 		add("any", n.cfg.Association)
+	}
+	for _, f := range n.cfg.ForeignAgents.Associations {
+		add(f.Address.String(), f.Association)
+		list[len(list)-1].Kind = "foreign-agent"
 	}
 	return list
 }

@@ -40,6 +40,11 @@ type Config struct {
 	// Uplinks are the interfaces to use; none means every interface.
 	Uplinks []UplinkConfig
 
+	// ForeignAgents says through which foreign agents the node may register
+	// where it has no address of its own, or an agent requires it. The zero
+	// value uses none.
+	ForeignAgents ForeignAgents
+
 	// Lifetime is asked for in requests: whole seconds up to 65534 s, or
 	// Infinite. The default is 10 minutes.
 	Lifetime time.Duration
@@ -181,6 +186,19 @@ func (c *Config) complete() error {
 	}
 	if c.RetransmitCap < minimumInterval {
 		bad("retransmission cap %v is less than %v", c.RetransmitCap, minimumInterval)
+	}
+	for _, a := range c.ForeignAgents.Allow {
+		if !unicast(a) {
+			bad("foreign agent %v is not an IPv4 unicast address", a)
+		}
+	}
+	for _, a := range c.ForeignAgents.Associations {
+		switch {
+		case !unicast(a.Address):
+			bad("foreign agent %v is not an IPv4 unicast address", a.Address)
+		case a.Association == nil || !a.Association.Authenticated():
+			bad("foreign agent %v has no mobility security association", a.Address)
+		}
 	}
 	seen := make(map[string]bool)
 	for _, u := range c.Uplinks {

@@ -63,8 +63,16 @@ func (n *Node) refused(x *Response) {
 	}
 	r.try.octets = nil
 	n.pause(r)
-	if !agentCode(x.Reply.Code) {
+	switch c := x.Reply.Code; {
+	case !agentCode(c):
 		n.failed(r)
+	case !r.Key.Agent.IsValid():
+	case c >= mip4.CodeFANetworkUnreachable && c <= 95:
+		// The agent tells of ICMP errors on the way to the home agent.
+		n.agentRefused(r, c.String(), false)
+		n.failed(r)
+	default:
+		n.agentRefused(r, c.String(), true)
 	}
 }
 
@@ -140,6 +148,7 @@ var repairs = []struct {
 	{mip4.CodeHAEncapsulationUnavailable, repairEncapsulation},
 	{mip4.CodeFAReverseTunnelUnavailable, repairReverse},
 	{mip4.CodeHAReverseTunnelUnavailable, repairReverse},
+	{mip4.CodeFADeliveryStyle, repairDelivery},
 }
 
 // denyRepair looks the code up in the table.
@@ -223,6 +232,16 @@ func repairEncapsulation(x *Response) bool {
 //rfc:3024#3.4
 func repairReverse(x *Response) bool {
 	return x.Node.cfg.ReverseTunnel == ReversePreferred && x.Registration.forgo(x.Sent.Request.Flags&mip4.FlagT)
+}
+
+// repairDelivery goes back to the direct delivery style, which every agent with
+// the T bit has.
+//
+//rfc:3024#3.4
+func repairDelivery(x *Response) bool {
+	asked := x.Sent.encapsulating
+	x.Registration.direct = true
+	return asked
 }
 
 // forgo leaves flags out from now on, and says whether that changes anything.

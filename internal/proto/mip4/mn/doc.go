@@ -1,6 +1,6 @@
-// Package mn is the mobile node of RFC 5944 section 3.6 with a co-located
-// care-of address, network access identifiers (RFC 2794) and reverse
-// tunnelling (RFC 3024): a pure machine that is told what the node's links
+// Package mn is the mobile node of RFC 5944 sections 2.4 and 3.6, with a
+// co-located care-of address or a foreign agent's, network access identifiers
+// (RFC 2794) and reverse tunnelling (RFC 3024): a pure machine that is told what the node's links
 // are and what its home agent answers, and says what to send and which
 // tunnels the node's home address uses.
 //
@@ -12,6 +12,13 @@
 // preferred one last, so that it is the one that the home agent keeps; data
 // go through the preferred one together with its request.
 //
+// Foreign agents are used as the configuration lets: where an interface has no
+// address of its own, where its own address gets no answer, or where an agent
+// requires it (R bit). Nobody vouches for their advertisements, so an agent
+// that is heard interrupts nothing: a registration that works is kept until
+// another one is accepted. Through a foreign agent's care-of address packets
+// come and go plain, by the agent's link-layer address.
+//
 // One file per concern:
 //
 //	config.go          what the node is told at its start
@@ -19,6 +26,10 @@
 //	exchange.go        what hooks see: Hearing, Choice, Attempt, Response, Movement, Probe
 //	tables.go          claims, message handlers, encapsulations, timers, commands of features
 //	link.go            uplinks and their limits (Heard)
+//	discovery.go       agent advertisements and who is heard (Advertised)
+//	solicit.go         solicitations
+//	movement.go        move detection, and which agent of a link is the best
+//	foreign.go         registration through a foreign agent
 //	choose.go          which uplink registers when (Choose)
 //	agents.go          home agents: lists, names, discovery
 //	registration.go    a registration and its deadlines

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/wire/encap"
@@ -34,8 +35,12 @@ type Candidate struct {
 	Link     engine.Link
 	Priority int
 	CareOf   netip.Addr // the address to register; invalid when there is none
-	Home     bool       // the link is the home network
-	Unusable string     // why it cannot be used; empty when it can
+	// CoLocated is the interface's own address, when it can be registered,
+	// and Agent the foreign agent to register through, when there is one:
+	// CareOf is then an address of the agent's, or CoLocated all the same.
+	CoLocated, Agent netip.Addr
+	Home             bool   // the link is the home network
+	Unusable         string // why it cannot be used; empty when it can
 }
 
 // A Purpose says what a request is for.
@@ -69,11 +74,16 @@ type Attempt struct {
 	// receive, and the first may send.
 	Tunnels []forward.Tunnel
 
+	// Foreign is shared with the foreign agent on the way; nil when there is
+	// none. It signs the request behind everything else.
+	Foreign *assoc.Association
+
 	// Answer answers the question of a hook that awaited one.
 	Answer engine.Answer
 
-	extensions []zoned
-	at         engine.Position
+	extensions    []zoned
+	encapsulating bool // the delivery style that is asked for
+	at            engine.Position
 }
 
 type zoned struct {
@@ -110,10 +120,11 @@ type Response struct {
 
 	// Facts that a hook may replace; the node judges and uses them after
 	// the last hook.
-	HomeAgentOK   bool           // the reply's Home Agent field is acceptable
-	Encap, Inside encap.Kind     // of the tunnel
-	Peer          netip.AddrPort // the tunnel's other end
-	Granted       time.Duration  // lifetime, counted from Sent.At
+	HomeAgentOK   bool            // the reply's Home Agent field is acceptable
+	Encap, Inside encap.Kind      // of the tunnel
+	Peer          netip.AddrPort  // the tunnel's other end
+	Deliver       forward.Deliver // the foreign agent, when packets go plain to it
+	Granted       time.Duration   // lifetime, counted from Sent.At
 
 	// Retry, in the stage Denied, sends a new request at once: a hook has
 	// repaired what was wrong. An attempt gets a few of them.
@@ -149,20 +160,23 @@ type Probe struct {
 
 // stages are the named points at which the base and the features act.
 type stages struct {
-	Heard    engine.Stage[*Hearing]
-	Choose   engine.Stage[*Choice]
-	Request  engine.Stage[*Attempt]
-	Reply    engine.Stage[*Response]
-	Accepted engine.Stage[*Response]
-	Denied   engine.Stage[*Response]
-	Moved    engine.Stage[*Movement]
-	Home     engine.Stage[*Movement]
-	Probed   engine.Stage[*Probe]
+	Heard      engine.Stage[*Hearing]
+	Advertised engine.Stage[*Advertisement]
+	Choose     engine.Stage[*Choice]
+	Request    engine.Stage[*Attempt]
+	Reply      engine.Stage[*Response]
+	Accepted   engine.Stage[*Response]
+	Denied     engine.Stage[*Response]
+	Moved      engine.Stage[*Movement]
+	Home       engine.Stage[*Movement]
+	Probed     engine.Stage[*Probe]
 }
 
 func (s *stages) name() {
 	s.Heard.Name, s.Heard.Section = "Heard", "5944#2.4"
 	s.Heard.Doc = "News of a link. A hook may say that the link is attached to another network."
+	s.Advertised.Name, s.Advertised.Section = "Advertised", "5944#2.4"
+	s.Advertised.Doc = "A mobility agent advertises on a link. A hook may read extensions and drop the advertisement."
 	s.Choose.Name, s.Choose.Section = "Choose", "5944#3.6"
 	s.Choose.Doc = "Which uplinks are to be registered. A hook may declare candidates unusable or change their priority."
 	s.Request.Name, s.Request.Section = "Request", "5944#3.6.1"
@@ -185,6 +199,7 @@ func (s *stages) name() {
 func (s *stages) describe() []engine.StageInfo {
 	var list []engine.StageInfo
 	list = append(list, engine.Pipeline[*Hearing]{&s.Heard}.Describe(role)...)
+	list = append(list, engine.Pipeline[*Advertisement]{&s.Advertised}.Describe(role)...)
 	list = append(list, engine.Pipeline[*Choice]{&s.Choose}.Describe(role)...)
 	list = append(list, engine.Pipeline[*Attempt]{&s.Request}.Describe(role)...)
 	list = append(list, engine.Pipeline[*Response]{&s.Reply, &s.Accepted, &s.Denied}.Describe(role)...)

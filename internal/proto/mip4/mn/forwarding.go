@@ -27,6 +27,9 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 		return e, true
 	}
 	add := func(t forward.Tunnel) {
+		if !t.Peer.IsValid() {
+			return // plain, to or from a foreign agent
+		}
 		for _, o := range e.Tunnels {
 			if same(o, t) {
 				return
@@ -40,6 +43,7 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 		moving = moving || r.live
 	}
 	if !broken {
+		e.Deliver = n.active.Deliver
 		t := n.active.Tunnel
 		t.Until = n.active.expires
 		if !n.active.Reverse {
@@ -124,6 +128,15 @@ func (n *Node) change() (changes []forward.Change, homeLink bool) {
 		}}, false
 	}
 	return []forward.Change{{Op: forward.Put, Entry: e}}, old.HomeLink != e.HomeLink
+}
+
+// form is the encapsulation of a live registration's packets, for people:
+// empty when they go plain to a foreign agent.
+func (r *Registration) form() string {
+	if !r.Tunnel.Peer.IsValid() {
+		return ""
+	}
+	return r.Tunnel.Encap.String()
 }
 
 // refreshed says that nothing but the end of the sending tunnel differs.

@@ -1,14 +1,13 @@
 package mn
 
 import (
-	"net/netip"
-
 	"careof/internal/core/engine"
 	"careof/internal/core/note"
 )
 
 // chooseHome recognises the home link: an interface with an address whose
-// prefix is the home network's. When the configuration names the home link,
+// prefix is the home network's, or one on which the node's own home agent
+// advertises. When the configuration names the home link,
 // no other interface is taken for it, since foreign networks may use the
 // same private prefix.
 //
@@ -22,6 +21,9 @@ func chooseHome(x *Choice) engine.Verdict {
 		c := &x.Candidates[i]
 		if !c.Link.Up || c.Link.Gone || n.cfg.HomeLink != "" && n.cfg.HomeLink != c.Link.Name {
 			continue
+		}
+		if n.advertisedHome(c.Link.Name) {
+			c.Home, c.Unusable = true, "home link"
 		}
 		for _, p := range c.Link.Addresses {
 			if p.Masked() == n.cfg.HomeNetwork {
@@ -49,7 +51,7 @@ func (n *Node) returnHome(c Candidate) {
 	if n.home != nil && n.home.Key.Link == c.Link.Name && !u.attached && (!ok || n.home.Key.HomeAgent == agent.address || n.atHome) {
 		return
 	}
-	k := RegistrationKey{c.Link.Name, n.address, netip.Addr{}}
+	k := RegistrationKey{Link: c.Link.Name, CareOf: n.address}
 	if ok {
 		k.HomeAgent = agent.address
 	}

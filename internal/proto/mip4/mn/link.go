@@ -14,8 +14,18 @@ type uplink struct {
 	link     engine.Link
 	attached bool          // attached anew since the last attempt over it
 	rtt      time.Duration // smoothed, request to reply; 0 while unknown
-	tokens   int
-	filled   time.Time
+	requests bucket
+	own      netip.Addr // the co-located address that could be registered at the last choice
+
+	search        search
+	solicitations bucket
+	distrusted    time.Time // own gives way to a foreign agent until then; zero: it does not
+}
+
+// A bucket is leave to send, which comes back with time.
+type bucket struct {
+	tokens int
+	filled time.Time
 }
 
 // Rate of requests on one uplink. A link event starts a new attempt at once,
@@ -28,24 +38,24 @@ const (
 	refill = minimumInterval
 )
 
-// take takes leave to send one request now; otherwise it says when to ask again.
+// take takes leave to send one message now; otherwise it says when to ask again.
 //
 //rfc:5944#3.6
-func (u *uplink) take(mono time.Time) (again time.Time, ok bool) {
-	if u.filled.IsZero() {
-		u.tokens, u.filled = burst, mono
+func (b *bucket) take(mono time.Time) (again time.Time, ok bool) {
+	if b.filled.IsZero() {
+		b.tokens, b.filled = burst, mono
 	}
-	if n := int(mono.Sub(u.filled) / refill); n > 0 {
-		u.tokens = min(u.tokens+n, burst)
-		u.filled = u.filled.Add(time.Duration(n) * refill)
+	if n := int(mono.Sub(b.filled) / refill); n > 0 {
+		b.tokens = min(b.tokens+n, burst)
+		b.filled = b.filled.Add(time.Duration(n) * refill)
 	}
-	if u.tokens == 0 {
-		return u.filled.Add(refill), false
+	if b.tokens == 0 {
+		return b.filled.Add(refill), false
 	}
-	if u.tokens == burst {
-		u.filled = mono // an idle bucket does not store the time it was full
+	if b.tokens == burst {
+		b.filled = mono // an idle bucket does not store the time it was full
 	}
-	u.tokens--
+	b.tokens--
 	return time.Time{}, true
 }
 
@@ -93,9 +103,19 @@ func (n *Node) heard(link engine.Link) {
 		n.Tell(note.Note{Kind: note.LinkDown, Link: link.Name})
 	}
 	u.link = link
+	if !isUp || !wasUp || x.Old.Attachment != link.Attachment {
+		// The link layer has another point of attachment: whoever was heard is
+		// not there.
+		for _, a := range n.agentsOn(link.Name) {
+			if !a.restored {
+				n.loseAgent(a, "the link has changed")
+			}
+		}
+		u.search = search{}
+	}
 	if x.Attached {
 		// The round-trip time and the NAT belonged to the network before.
-		u.attached, u.rtt = true, 0
+		u.attached, u.rtt, u.distrusted = true, 0, time.Time{}
 	}
 	if link.Gone {
 		// A rate limit outlives its interface, or a flapping driver would
@@ -129,7 +149,7 @@ func heardAttachment(x *Hearing) engine.Verdict {
 	if !x.New.Up || x.New.Gone {
 		return engine.Next()
 	}
-	if !x.Old.Up || x.Old.Gone ||
+	if !x.Old.Up || x.Old.Gone || x.Old.Attachment != x.New.Attachment ||
 		!slices.Equal(x.Old.Addresses, x.New.Addresses) ||
 		!slices.Equal(firstOf(x.Old.Gateways), firstOf(x.New.Gateways)) {
 		x.Attached = true

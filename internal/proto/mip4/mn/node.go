@@ -32,7 +32,8 @@ type Node struct {
 	home      *Registration // at home: what ends the bindings; nil when away
 	atHome    bool          // the home agent knows that the node is at home
 	stopped   bool          // the operator deregistered the node
-	choice    []Candidate   // of the last Choose, the usable ones, preferred first
+	agents    map[agentKey]*mobilityAgent
+	choice    []Candidate // of the last Choose, the usable ones, preferred first
 	rechoose  bool
 	plainOnly bool // the home agent knows no simultaneous bindings (code 1)
 
@@ -75,6 +76,7 @@ func New(cfg Config, rng *rand.Rand, features ...func(*Node) error) (*Node, erro
 		address:   cfg.HomeAddress,
 		uplinks:   make(map[string]*uplink),
 		links:     make(map[RegistrationKey]*Registration),
+		agents:    make(map[agentKey]*mobilityAgent),
 		clocks:    make(map[netip.Addr]*sequence),
 		asked:     make(map[engine.Ticket]func(engine.Answer)),
 		committed: make(map[engine.Ticket]func(error)),
@@ -101,15 +103,19 @@ func (n *Node) base() {
 	n.Heard.Add("base", "attachment", heardAttachment)
 	n.Choose.Add("base", "address", chooseAddress)
 	n.Choose.Add("base", "home", chooseHome)
+	n.Choose.Add("base", "agent", chooseAgent)
 	n.Choose.Judge(chooseOrder)
 	n.Request.Add("base", "fields", requestFields)
+	n.Request.Add("base", "agent", requestAgent)
 	n.Request.Add("base", "identity", requestIdentity)
 	n.Request.Add("base", "tunnels", requestTunnels)
 	n.Reply.Add("base", "authenticate", replyAuthenticate)
+	n.Reply.Add("base", "foreign", replyForeign)
 	n.Reply.Add("base", "fields", replyFields)
 	n.Reply.Judge(replyJudge)
 	n.Accepted.Add("base", "lifetime", acceptLifetime)
 	n.Accepted.Add("base", "tunnel", acceptTunnel)
+	n.Accepted.Add("base", "agent", acceptAgent)
 	n.Denied.Add("base", "repair", denyRepair)
 	n.Probed.Judge(probedJudge)
 	n.baseTables()
@@ -178,6 +184,8 @@ func (n *Node) Step(now engine.Now, ev engine.Event) []engine.Action {
 		n.heard(ev.Link)
 	case engine.Packet:
 		n.receive(ev)
+	case engine.Discovery:
+		n.discovery(ev)
 	case engine.Answer:
 		n.answered(ev)
 	case engine.Command:
@@ -198,6 +206,7 @@ func (n *Node) Step(now engine.Now, ev engine.Event) []engine.Action {
 		n.rechoose = false
 		n.choose()
 	}
+	n.solicit()
 	return n.flush()
 }
 
@@ -240,7 +249,7 @@ func (n *Node) hint(r *Registration) {
 
 // Deadline implements [engine.Machine].
 func (n *Node) Deadline() time.Time {
-	at := engine.Earliest(n.putAgain, n.roster.resolveAt, n.roster.resolveBy, n.roster.returnAt)
+	at := engine.Earliest(n.putAgain, n.roster.resolveAt, n.roster.resolveBy, n.roster.returnAt, n.agentDeadline(), n.solicitDeadline())
 	for _, r := range n.links {
 		at = engine.Earliest(at, r.deadline())
 	}
@@ -260,6 +269,8 @@ func (n *Node) Deadline() time.Time {
 func (n *Node) due() {
 	mono := n.now.Mono
 	come := func(at time.Time) bool { return !at.IsZero() && !at.After(mono) }
+	n.agentsDue()
+	n.trustAgain()
 	for _, r := range n.registrations() {
 		if come(r.expires) {
 			n.expired(r)

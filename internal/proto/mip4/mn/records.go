@@ -13,6 +13,7 @@ import (
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
+	"careof/wire/adv4"
 	"careof/wire/encap"
 )
 
@@ -20,7 +21,8 @@ import (
 //
 //	mn/clock/<home agent>                     Identifications sent and accepted
 //	mn/home                                   the home address that was given for the NAI
-//	mn/link/<link>/<care-of>/<home agent>     a live registration
+//	mn/link/<link>/<care-of>/<home agent>     a live registration; through a
+//	                                          foreign agent, /<its address> follows
 const (
 	recordPrefix = "mn/"
 	clockPrefix  = recordPrefix + "clock/"
@@ -55,6 +57,12 @@ type linkRecord struct {
 	Expires   time.Time      `json:"expires,omitzero"` // of the wall clock
 	Accepted  uint64         `json:"accepted"`
 	Active    bool           `json:"active"`
+
+	// Of a registration through a foreign agent.
+	Agent     netip.Addr `json:"foreign_agent,omitzero"`
+	AgentHW   []byte     `json:"foreign_agent_hw,omitempty"`
+	CoLocated bool       `json:"co_located,omitempty"`
+	Style     bool       `json:"encapsulating_delivery,omitempty"`
 }
 
 // save makes a record true at the end of the step; a nil value deletes it.
@@ -84,15 +92,23 @@ func (n *Node) saveHome() {
 
 func (n *Node) saveRegistration(r *Registration) {
 	key := linkPrefix + r.Key.Link + "/" + r.Key.CareOf.String() + "/" + r.Key.HomeAgent.String()
+	if r.Key.Agent.IsValid() {
+		key += "/" + r.Key.Agent.String()
+	}
 	if !r.live {
 		n.save(key, nil)
 		return
 	}
-	n.save(key, linkRecord{
+	v := linkRecord{
 		Version: recordVersion, Link: r.Key.Link, CareOf: r.Key.CareOf, HomeAgent: r.Key.HomeAgent,
 		Peer: r.Tunnel.Peer, Encap: uint8(r.Tunnel.Encap), Inside: uint8(r.Tunnel.Inside), Reverse: r.Reverse,
 		Granted: r.Granted, Expires: n.now.WallOf(r.expires), Accepted: r.accepted, Active: r == n.active,
-	})
+		Agent: r.Key.Agent,
+	}
+	if a := n.agentOf(r); a != nil {
+		v.AgentHW, v.CoLocated, v.Style = a.hw[:], r.CoLocated, r.Tunnel.Peer.IsValid() && !r.CoLocated
+	}
+	n.save(key, v)
 }
 
 // changedRecords lists what this step made different, in key order.
@@ -216,18 +232,29 @@ func (n *Node) restoreLink(now engine.Now, b []byte) error {
 		association = n.cfg.Association
 	}
 	switch {
-	case !unicast(v.CareOf) || !unicast(v.HomeAgent) || !v.Peer.IsValid():
+	case !unicast(v.CareOf) || !unicast(v.HomeAgent) || !v.Peer.IsValid() && !v.Agent.IsValid(),
+		v.Agent.IsValid() && (!unicast(v.Agent) || len(v.AgentHW) != 6):
 		return fmt.Errorf("addresses %v, %v, %v", v.CareOf, v.HomeAgent, v.Peer)
 	case left <= 0 || association == nil || !n.address.IsValid():
 		return nil // it has ended, or belongs to an earlier configuration
 	}
-	if _, ok := n.encapsulation(encap.Kind(v.Encap)); !ok {
+	plain := v.Agent.IsValid() && !v.CoLocated && !v.Style
+	if _, ok := n.encapsulation(encap.Kind(v.Encap)); !ok && !plain {
 		return nil // of a feature that is off now
 	}
-	r := n.registration(RegistrationKey{v.Link, v.CareOf, v.HomeAgent}, candidateAgent{address: v.HomeAgent, association: association})
-	r.Tunnel = forward.Tunnel{
-		Local: netip.AddrPortFrom(v.CareOf, 0), Peer: v.Peer, Link: v.Link,
-		Encap: encap.Kind(v.Encap), Inside: encap.Kind(v.Inside),
+	if v.Agent.IsValid() && !v.CoLocated && len(n.cfg.ForeignAgents.usable(v.Agent, []netip.Addr{v.CareOf})) == 0 {
+		return nil // of an earlier configuration
+	}
+	r := n.registration(RegistrationKey{v.Link, v.CareOf, v.HomeAgent, v.Agent}, candidateAgent{address: v.HomeAgent, association: association})
+	r.CoLocated = !v.Agent.IsValid() || v.CoLocated
+	if !plain {
+		r.Tunnel = forward.Tunnel{
+			Local: netip.AddrPortFrom(v.CareOf, 0), Peer: v.Peer, Link: v.Link,
+			Encap: encap.Kind(v.Encap), Inside: encap.Kind(v.Inside),
+		}
+	}
+	if v.Agent.IsValid() {
+		n.restoreAgent(now, r, v)
 	}
 	r.Reverse, r.Granted, r.accepted = v.Reverse, v.Granted, v.Accepted
 	r.live, r.since = true, now.Mono
@@ -242,4 +269,23 @@ func (n *Node) restoreLink(now engine.Now, b []byte) error {
 		n.roster.adopt(v.HomeAgent, association)
 	}
 	return nil
+}
+
+// restoreAgent brings back the foreign agent of a stored registration. It
+// counts for a short while, in which it has to be heard.
+func (n *Node) restoreAgent(now engine.Now, r *Registration, v linkRecord) {
+	a := &mobilityAgent{
+		key: agentKey{v.Link, v.Agent}, hw: engine.HardwareAddr(v.AgentHW),
+		flags: adv4.FlagF | adv4.FlagT, lifetime: Infinite, careOf: []netip.Addr{v.CareOf},
+		heard: now.Mono, expires: now.Mono.Add(provisional), restored: true,
+	}
+	n.agents[a.key] = a
+	if r.CoLocated {
+		a.careOf = nil
+		return
+	}
+	r.Deliver = forward.Deliver{Link: v.Link, HW: a.hw, Via: v.Agent}
+	if v.Style {
+		r.Tunnel.Local = netip.AddrPortFrom(n.address, 0)
+	}
 }

@@ -14,15 +14,16 @@ import (
 )
 
 // A RegistrationKey names a registration. One uplink may have two at a time
-// while its care-of address changes.
+// while its care-of address or its foreign agent changes.
 type RegistrationKey struct {
 	Link      string
 	CareOf    netip.Addr
 	HomeAgent netip.Addr
+	Agent     netip.Addr // the foreign agent it goes through; invalid when it goes directly
 }
 
 func compareKeys(a, b RegistrationKey) int {
-	return cmp.Or(cmp.Compare(a.Link, b.Link), a.CareOf.Compare(b.CareOf), a.HomeAgent.Compare(b.HomeAgent))
+	return cmp.Or(cmp.Compare(a.Link, b.Link), a.CareOf.Compare(b.CareOf), a.HomeAgent.Compare(b.HomeAgent), a.Agent.Compare(b.Agent))
 }
 
 // A Registration is what the node keeps about one care-of address at one home
@@ -31,8 +32,14 @@ func compareKeys(a, b RegistrationKey) int {
 type Registration struct {
 	Key RegistrationKey
 
-	// Tunnel is the tunnel agreed on, while the registration is live.
-	Tunnel forward.Tunnel
+	// CoLocated says that the care-of address is the node's own, and not the
+	// foreign agent's.
+	CoLocated bool
+
+	// Tunnel is the tunnel agreed on, while the registration is live; none
+	// when packets go plain to a foreign agent, which is Deliver.
+	Tunnel  forward.Tunnel
+	Deliver forward.Deliver
 	// Reverse says that reverse tunnelling was agreed.
 	Reverse bool
 	// Granted is the lifetime that the home agent granted.
@@ -55,8 +62,9 @@ type Registration struct {
 	refusals int // in a row
 
 	// repairs of what the home agent refused
-	limit time.Duration // of the requested lifetime; 0 for none
-	clear mip4.RequestFlags
+	limit  time.Duration // of the requested lifetime; 0 for none
+	clear  mip4.RequestFlags
+	direct bool // no encapsulating delivery style
 }
 
 // A try is an attempt: a request and its retransmissions.
@@ -82,8 +90,10 @@ type Sent struct {
 	At             time.Time // monotonic, of its first transmission
 	Purpose        Purpose
 	Request        mip4.RegistrationRequest // with the requested lifetime and care-of address
-	Dst            netip.AddrPort
-	repeated       bool // sent again unchanged: a round trip cannot be measured
+	Src, Dst       netip.AddrPort
+	HW             engine.HardwareAddr // of the foreign agent
+	encapsulating  bool                // the delivery style that was asked for
+	repeated       bool                // sent again unchanged: a round trip cannot be measured
 }
 
 // life is how long after its first transmission a request may be answered.
@@ -115,7 +125,7 @@ const (
 func (n *Node) registration(k RegistrationKey, agent candidateAgent) *Registration {
 	r := n.links[k]
 	if r == nil {
-		r = &Registration{Key: k}
+		r = &Registration{Key: k, CoLocated: !k.Agent.IsValid()}
 		n.links[k] = r
 	}
 	r.association, r.discover = agent.association, agent.discover
@@ -195,6 +205,9 @@ func (n *Node) retry(r *Registration) {
 	if r.try.purpose == DeregisterAll && r != n.home && r.try.transmissions >= failedAfter {
 		n.deregistered(r, false)
 		return
+	}
+	if r.try.transmissions == 2 && r.try.purpose == Register {
+		n.silent(r)
 	}
 	n.transmit(r)
 	if r.try != nil && r.try.transmissions == 2 {

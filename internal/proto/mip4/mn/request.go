@@ -16,7 +16,7 @@ import (
 // leave.
 func (n *Node) transmit(r *Registration) {
 	u := n.uplinks[r.Key.Link]
-	if again, ok := u.take(n.now.Mono); !ok {
+	if again, ok := u.requests.take(n.now.Mono); !ok {
 		r.retryAt = again
 		return
 	}
@@ -73,13 +73,19 @@ func (n *Node) send(x *Attempt, t *try) {
 	if r.association.Authenticated() {
 		d.Authenticate(mip4.ExtMobileHome, r.association)
 	}
+	if x.Foreign != nil {
+		// "the Mobile-Foreign Authentication Extension" is the last one (RFC
+		// 5944 section 3.6.1.3).
+		d.Authenticate(mip4.ExtMobileForeign, x.Foreign)
+	}
 	octets, err := d.Seal()
 	if err != nil {
 		n.Tell(n.noteOf(r, note.Note{Kind: note.Failed, Level: note.Error, Why: err.Error()}))
 		n.pause(r)
 		return
 	}
-	sent := Sent{Identification: x.Request.Identification, At: n.now.Mono, Purpose: x.Purpose, Request: x.Request, Dst: x.Dst}
+	sent := Sent{Identification: x.Request.Identification, At: n.now.Mono, Purpose: x.Purpose, Request: x.Request,
+		Src: x.Src, Dst: x.Dst, HW: x.HW, encapsulating: x.encapsulating}
 	r.pending = append(r.pending, sent)
 	if len(r.pending) > maxPending {
 		r.pending = r.pending[1:]
@@ -99,7 +105,7 @@ func (n *Node) send(x *Attempt, t *try) {
 
 // put repeats a request unchanged.
 func (n *Node) put(r *Registration, octets []byte, sent Sent) {
-	n.sends = append(n.sends, engine.Send{Link: r.Key.Link, Src: r.source(), Dst: sent.Dst, TTL: ttlOf(sent.Request.Flags), Data: bytes.Clone(octets)})
+	n.sends = append(n.sends, engine.Send{Link: r.Key.Link, Src: sent.Src, Dst: sent.Dst, TTL: ttlOf(sent.Request.Flags), HW: sent.HW, Data: bytes.Clone(octets)})
 	n.sent(r, sent)
 }
 
@@ -228,7 +234,7 @@ func requestIdentity(x *Attempt) engine.Verdict {
 
 // requestTunnels expects the tunnel that the flags ask for.
 func requestTunnels(x *Attempt) engine.Verdict {
-	if x.Purpose != Register || x.Registration.discover {
+	if x.Purpose != Register || x.Registration.discover || !x.Registration.CoLocated {
 		return engine.Next()
 	}
 	x.Tunnels = append(x.Tunnels, forward.Tunnel{

@@ -61,12 +61,22 @@ type rig struct {
 	entries  map[forward.Key]forward.Entry
 	store    map[string][]byte
 	results  []engine.Result
-	asks     []engine.Ask
-	echoes   []sent // tunnel data that the machine itself sent
-	use      forward.Use
-	names    map[string][]netip.Addr
-	refuse   error         // the data plane refuses
-	slow     time.Duration // until a commit is answered
+
+	solicited []solicited
+	router    func(*rig, engine.SendDiscovery) []engine.Discovery // who answers solicitations
+	near      time.Duration                                       // one way on the link
+
+	asks   []engine.Ask
+	echoes []sent // tunnel data that the machine itself sent
+	use    forward.Use
+	names  map[string][]netip.Addr
+	refuse error         // the data plane refuses
+	slow   time.Duration // until a commit is answered
+}
+
+type solicited struct {
+	at time.Time
+	engine.SendDiscovery
 }
 
 type arrival struct {
@@ -171,6 +181,13 @@ func (r *rig) execute(actions []engine.Action) {
 					ans.Err = fmt.Errorf("no such host")
 				}
 				r.later(r.delay, ans)
+			}
+		case engine.SendDiscovery:
+			r.solicited = append(r.solicited, solicited{r.now.Mono, a})
+			if r.router != nil {
+				for _, d := range r.router(r, a) {
+					r.later(2*r.near, d)
+				}
 			}
 		case engine.Tell:
 			r.notes = append(r.notes, a.Note)

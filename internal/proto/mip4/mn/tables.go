@@ -8,6 +8,7 @@ import (
 
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
+	"careof/wire/adv4"
 	"careof/wire/encap"
 	"careof/wire/mip4"
 )
@@ -32,14 +33,15 @@ type Encapsulation struct {
 
 // tables are what features add rows to.
 type tables struct {
-	claims         []Claim
-	messages       []messageHandler
-	encapsulations []Encapsulation
-	timers         []timer
-	planeHandlers  []planeHandler
-	commands       []commandHandler
-	records        []recordHandler
-	mistakes       []error
+	claims          []Claim
+	messages        []messageHandler
+	encapsulations  []Encapsulation
+	timers          []timer
+	planeHandlers   []planeHandler
+	commands        []commandHandler
+	records         []recordHandler
+	advertisedTypes []adv4.ExtType
+	mistakes        []error
 }
 
 type messageHandler struct {
@@ -86,6 +88,16 @@ func (t *tables) Claim(c Claim) {
 		}
 	}
 	t.claims = append(t.claims, c)
+}
+
+// ClaimAdvertised says that a feature understands an extension of Agent
+// Advertisements. What nobody claims makes the node ignore the advertisement
+// when its number is below 128.
+func (t *tables) ClaimAdvertised(feature string, e adv4.ExtType) {
+	if slices.Contains(t.advertisedTypes, e) || e == adv4.ExtMobilityAgent || e == adv4.ExtPrefixLengths {
+		t.mistake("%s claims %v, which is claimed already", feature, e)
+	}
+	t.advertisedTypes = append(t.advertisedTypes, e)
 }
 
 // claimed reports whether somebody understands the extension.
@@ -178,6 +190,7 @@ func (t *tables) Records(feature, prefix string, restore func(engine.Now, engine
 // baseTables are the base protocol's rows.
 func (n *Node) baseTables() {
 	n.Claim(Claim{Feature: "base", Type: mip4.ExtMobileHome})
+	n.Claim(Claim{Feature: "base", Type: mip4.ExtMobileForeign})
 	n.Claim(Claim{Feature: "base", Type: mip4.ExtNAI, Max: 1})
 	n.Handle("base", mip4.TypeRegistrationReply, n.receiveReply)
 	n.Encapsulation(Encapsulation{Feature: "base", Kind: encap.IPIP})

@@ -1,0 +1,850 @@
+package mn_test
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+	"careof/internal/proto/mip4/mn"
+	"careof/wire/adv4"
+	"careof/wire/encap"
+	"careof/wire/mip4"
+)
+
+// Two foreign agents on one link.
+var (
+	agentA   = netip.MustParseAddr("192.0.2.1")
+	agentB   = netip.MustParseAddr("192.0.2.2")
+	careOfA  = netip.MustParseAddr("203.0.113.1")
+	careOfA2 = netip.MustParseAddr("203.0.113.11")
+	careOfB  = netip.MustParseAddr("203.0.113.2")
+	hwA      = engine.HardwareAddr{2, 0, 0, 0, 0xa, 1}
+	hwB      = engine.HardwareAddr{2, 0, 0, 0, 0xb, 1}
+)
+
+// An advert is an Agent Advertisement in the making.
+type advert struct {
+	adv4.Draft
+	src netip.Addr
+	hw  engine.HardwareAddr
+	ttl uint8
+}
+
+// advertA is what the first agent says.
+func advertA(change ...func(*advert)) engine.Discovery {
+	a := advert{src: agentA, hw: hwA, ttl: 1, Draft: adv4.Draft{
+		Lifetime: 30,
+		Routers:  []adv4.Router{{Addr: agentA}},
+		Agent: adv4.MobilityAgent{
+			Sequence: 300, Lifetime: 600, Flags: adv4.FlagF | adv4.FlagT | adv4.FlagG | adv4.FlagM,
+			CareOfAddresses: []netip.Addr{careOfA},
+		},
+	}}
+	for _, c := range change {
+		c(&a)
+	}
+	data, err := a.Append(nil)
+	if err != nil {
+		panic(err)
+	}
+	return engine.Discovery{Link: "wlan0", Src: a.src, Dst: netip.MustParseAddr("224.0.0.1"), TTL: a.ttl, HW: a.hw, Data: data}
+}
+
+// advertB is what the second one says.
+func advertB(change ...func(*advert)) engine.Discovery {
+	return advertA(append([]func(*advert){func(a *advert) {
+		a.src, a.hw = agentB, hwB
+		a.Routers[0].Addr, a.Agent.CareOfAddresses = agentB, []netip.Addr{careOfB}
+	}}, change...)...)
+}
+
+func flags(f adv4.Flags) func(*advert)     { return func(a *advert) { a.Agent.Flags |= f } }
+func sequence(n uint16) func(*advert)      { return func(a *advert) { a.Agent.Sequence = n } }
+func lasting(s uint16) func(*advert)       { return func(a *advert) { a.Lifetime = s } }
+func prefixes(l ...uint8) func(*advert)    { return func(a *advert) { a.Prefixes = l } }
+func router(at netip.Addr) func(*advert)   { return func(a *advert) { a.Routers[0].Addr = at } }
+func without(f adv4.Flags) func(*advert)   { return func(a *advert) { a.Agent.Flags &^= f } }
+func maxLifetime(s uint16) func(*advert)   { return func(a *advert) { a.Agent.Lifetime = s } }
+func careOf(l ...netip.Addr) func(*advert) { return func(a *advert) { a.Agent.CareOfAddresses = l } }
+
+// foreign configures a node that may use any foreign agent.
+func foreign(t testing.TB) mn.Config {
+	cfg := config(t)
+	cfg.ForeignAgents.Any = true
+	return cfg
+}
+
+// bare is a link without an address.
+func (r *rig) bare(name string, attachment uint64) []engine.Action {
+	return r.step(engine.LinkChanged{Link: engine.Link{Name: name, Up: true, MTU: 1500, HW: engine.HardwareAddr{2, 0, 0, 0, 9, 9}, Attachment: attachment}})
+}
+
+// visiting makes a rig with a node that is registered through agentA.
+func visiting(t testing.TB, cfg mn.Config) *rig {
+	t.Helper()
+	r := newRig(t, cfg)
+	r.other = granting(-1)
+	r.bare("wlan0", 1)
+	r.step(advertA())
+	r.run(100 * time.Millisecond)
+	if s := r.status(); s.State != "registered" || s.ForeignAgent != agentA {
+		t.Fatalf("the node is %s through %v", s.State, s.ForeignAgent)
+	}
+	return r
+}
+
+// The request through a foreign agent, field by field.
+//
+//rfc:5944#3.6.1.1
+//rfc:5944#3.6.1.2
+//rfc:3024#4.1.1
+func TestRequestThroughAForeignAgent(t *testing.T) {
+	for name, c := range map[string]struct {
+		config func(*mn.Config)
+		advert []func(*advert)
+		flags  mip4.RequestFlags
+		ttl    uint8
+		life   uint16
+		src    netip.Addr
+	}{
+		"as usual":                  {func(*mn.Config) {}, nil, mip4.FlagT, 255, 600, homeAddress},
+		"no home address yet":       {func(c *mn.Config) { c.HomeAddress, c.NAI = netip.Addr{}, "van7@fleet.example" }, nil, mip4.FlagT, 255, 600, netip.IPv4Unspecified()},
+		"the agent grants less":     {func(*mn.Config) {}, []func(*advert){maxLifetime(120)}, mip4.FlagT, 255, 120, homeAddress},
+		"GRE, which is offered":     {func(c *mn.Config) { c.Encapsulation = encap.GRE }, nil, mip4.FlagT | mip4.FlagG, 255, 600, homeAddress},
+		"GRE, which is not offered": {func(c *mn.Config) { c.Encapsulation = encap.GRE }, []func(*advert){without(adv4.FlagG)}, mip4.FlagT, 255, 600, homeAddress},
+		"broadcasts":                {func(c *mn.Config) { c.Broadcast = true }, nil, mip4.FlagT, 255, 600, homeAddress},
+		"no reverse tunnel there":   {func(c *mn.Config) { c.ReverseTunnel = mn.ReversePreferred }, []func(*advert){without(adv4.FlagT)}, 0, 0, 600, homeAddress},
+	} {
+		cfg := foreign(t)
+		c.config(&cfg)
+		r := newRig(t, cfg)
+		r.bare("wlan0", 1)
+		r.step(advertA(c.advert...))
+		if len(r.requests) != 1 {
+			t.Errorf("%s: %d requests", name, len(r.requests))
+			continue
+		}
+		q := r.last()
+		if q.Link != "wlan0" || q.Dst != netip.AddrPortFrom(agentA, 434) || q.HW != hwA || q.Src.Addr() != c.src || q.TTL != c.ttl {
+			t.Errorf("%s: sent over %s from %v to %v at %v, TTL %d", name, q.Link, q.Src, q.Dst, q.HW, q.TTL)
+		}
+		if q.request.CareOfAddress != careOfA || q.request.HomeAgent != homeAgent || q.request.Flags != c.flags || q.request.Lifetime != c.life {
+			t.Errorf("%s: %+v", name, q.request)
+		}
+	}
+}
+
+// Accepted through a foreign agent, packets go plain to it and come plain.
+//
+//rfc:5944#4.2.1
+func TestPacketsGoPlainToTheForeignAgent(t *testing.T) {
+	r := visiting(t, foreign(t))
+	e := r.entry()
+	if want := (forward.Deliver{Link: "wlan0", HW: hwA, Via: agentA}); e.Deliver != want || len(e.Tunnels) != 0 {
+		t.Errorf("entry %+v", e)
+	}
+	if s := r.status(); s.CareOfAddress != careOfA || s.Encapsulation != "" || !s.ReverseTunnel || s.Registered[0].ForeignAgent != agentA {
+		t.Errorf("status %+v", s)
+	}
+	// The agent goes: nothing goes to it any more.
+	r.step(advertA(lasting(0)))
+	if e := r.entry(); e.Deliver != (forward.Deliver{}) {
+		t.Errorf("packets still go to an agent that withdrew: %+v", e)
+	}
+}
+
+// RFC 3024 section 5.2: the node tunnels to the agent itself, from its home
+// address; an agent without that style says 79 and is asked for the direct one.
+//
+//rfc:3024#3.3
+//rfc:3024#5.2
+func TestEncapsulatingDelivery(t *testing.T) {
+	cfg := foreign(t)
+	cfg.ForeignAgents.EncapsulatingDelivery = true
+	r := visiting(t, cfg)
+	m := r.last().m
+	if e := m.Exts[len(m.Exts)-1]; e.Type != mip4.ExtEncapsulatingDelivery {
+		t.Errorf("the last extension is %v", e.Type)
+	}
+	e := r.entry()
+	if len(e.Tunnels) != 1 || e.Tunnels[0].Local.Addr() != homeAddress || e.Tunnels[0].Peer.Addr() != agentA || e.Tunnels[0].Mode != forward.Both || e.Deliver.HW != hwA {
+		t.Errorf("entry %+v", e)
+	}
+	r = newRig(t, cfg)
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		if _, n := r.last().m.Find(mip4.ExtEncapsulatingDelivery); n > 0 {
+			return []engine.Packet{r.reply(s, answer{code: mip4.CodeFADeliveryStyle, unsigned: true})}
+		}
+		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+	}
+	r.bare("wlan0", 1)
+	r.step(advertA())
+	r.run(time.Second)
+	if s := r.status(); s.State != "registered" || len(r.requests) != 2 || len(r.entry().Tunnels) != 0 {
+		t.Errorf("%s after %d requests, %+v", s.State, len(r.requests), r.entry())
+	}
+}
+
+// What is no advertisement of a neighbour leaves no trace.
+//
+//rfc:5944#2.1
+//rfc:5944#2.4
+func TestBadAdvertisements(t *testing.T) {
+	spoil := func(change func(*engine.Discovery)) engine.Discovery {
+		d := advertA()
+		change(&d)
+		return d
+	}
+	for name, d := range map[string]engine.Discovery{
+		"from afar":                spoil(func(d *engine.Discovery) { d.TTL = 255 }),
+		"TTL unknown":              spoil(func(d *engine.Discovery) { d.TTL = 0 }),
+		"no link-layer source":     spoil(func(d *engine.Discovery) { d.HW = engine.HardwareAddr{} }),
+		"link-layer group source":  spoil(func(d *engine.Discovery) { d.HW = engine.HardwareAddr{0xff, 0xff} }),
+		"source is a group":        spoil(func(d *engine.Discovery) { d.Src = netip.MustParseAddr("224.0.0.1") }),
+		"source is unspecified":    spoil(func(d *engine.Discovery) { d.Src = netip.IPv4Unspecified() }),
+		"wrong checksum":           spoil(func(d *engine.Discovery) { d.Data[2] ^= 1 }),
+		"cut short":                spoil(func(d *engine.Discovery) { d.Data = d.Data[:17] }),
+		"link that is not used":    spoil(func(d *engine.Discovery) { d.Link = "eth7" }),
+		"a solicitation":           spoil(func(d *engine.Discovery) { d.Data = adv4.AppendSolicitation(nil) }),
+		"extension not understood": advertA(func(a *advert) { a.More = []adv4.Payload{&adv4.Experimental{Data: []byte{1}}} }),
+		"withdrawn at once":        advertA(lasting(0)),
+		"home agent alone":         advertA(careOf(), func(a *advert) { a.Agent.Flags = adv4.FlagH }),
+		"busy":                     advertA(flags(adv4.FlagB)),
+		"no reverse tunnel":        advertA(without(adv4.FlagT)),
+		"care-of address no use":   advertA(careOf(netip.MustParseAddr("127.0.0.1"))),
+	} {
+		r := newRig(t, foreign(t))
+		r.bare("wlan0", 1)
+		r.step(d)
+		r.run(time.Second)
+		if len(r.requests) != 0 {
+			t.Errorf("%s: registers through %v", name, r.last().Dst)
+		}
+	}
+	// What may be unknown is skipped.
+	r := newRig(t, foreign(t))
+	r.bare("wlan0", 1)
+	r.step(advertA(func(a *advert) { a.More = []adv4.Payload{&adv4.Experimental{Skippable: true, Data: []byte{1}}} }))
+	if len(r.requests) != 1 {
+		t.Error("a skippable extension made the advertisement useless")
+	}
+}
+
+// An advertisement with an agent's address and another station's link-layer
+// source is not that agent's (RFC 3543 section 6.1, threat T11).
+func TestAnotherStationWithAnAgentsAddress(t *testing.T) {
+	r := visiting(t, foreign(t))
+	n := len(r.requests)
+	r.step(advertA(func(a *advert) { a.hw = hwB }))
+	r.step(advertA(func(a *advert) { a.hw = hwB }, lasting(0)))
+	if e := r.entry(); e.Deliver.HW != hwA || len(r.requests) != n {
+		t.Errorf("the station took the agent's place: %+v", e.Deliver)
+	}
+}
+
+// foreign-agents: any, none, or a list of agents or care-of addresses.
+func TestWhichForeignAgentsMayBeUsed(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy mn.ForeignAgents
+		want   netip.Addr // care-of address
+	}{
+		"none":                      {mn.ForeignAgents{}, netip.Addr{}},
+		"any":                       {mn.ForeignAgents{Any: true}, careOfA},
+		"the second by its address": {mn.ForeignAgents{Allow: []netip.Addr{agentB}}, careOfB},
+		"the second by its care-of": {mn.ForeignAgents{Allow: []netip.Addr{careOfB}}, careOfB},
+		"somebody else":             {mn.ForeignAgents{Allow: []netip.Addr{homeAgent}}, netip.Addr{}},
+		"one with an association":   {mn.ForeignAgents{Any: true, Associations: []mn.ForeignAssociation{{Address: agentB, Association: mobileForeign(t)}}}, careOfB},
+	} {
+		cfg := config(t)
+		cfg.ForeignAgents = c.policy
+		r := newRig(t, cfg)
+		r.step(engine.LinkChanged{Link: engine.Link{Name: "wlan0"}})
+		r.bare("wlan0", 1)
+		r.other = granting(-1)
+		r.step(advertA())
+		r.step(advertB())
+		r.run(5 * time.Second)
+		var got netip.Addr
+		if len(r.requests) > 0 {
+			got = r.last().request.CareOfAddress
+		}
+		if got != c.want {
+			t.Errorf("%s: registers %v, want %v", name, got, c.want)
+		}
+		if (len(r.solicited) > 0) != (name != "none") {
+			t.Errorf("%s: %d solicitations", name, len(r.solicited))
+		}
+	}
+}
+
+// Anybody can invent agents: few are remembered, and the one in use stays.
+func TestInventedAgentsAreBounded(t *testing.T) {
+	r := visiting(t, foreign(t))
+	n := len(r.requests)
+	for i := range 1000 {
+		at := netip.AddrFrom4([4]byte{192, 0, 3, byte(i%250 + 1)})
+		r.step(advertA(func(a *advert) { a.src, a.hw = at, engine.HardwareAddr{2, byte(i >> 8), byte(i)} }, router(at), careOf(at)))
+	}
+	r.step(engine.Command{Ticket: 1, Value: mn.ListAgents{}})
+	list := r.results[len(r.results)-1].Value.([]mn.AgentInfo)
+	if len(list) > 8 || !slices.ContainsFunc(list, func(a mn.AgentInfo) bool { return a.Address == agentA && a.InUse }) || len(r.requests) != n {
+		t.Errorf("%d agents, %d requests", len(list), len(r.requests)-n)
+	}
+}
+
+// Solicitation: at once when a link comes up, three at most one a second, then
+// ever less often, up to a minute; not at all while an agent or an own address
+// is there.
+//
+//rfc:5944#2.4
+//rfc:5944#2.2
+func TestSolicitation(t *testing.T) {
+	r := newRig(t, foreign(t))
+	r.bare("wlan0", 1)
+	if len(r.solicited) != 1 {
+		t.Fatalf("%d solicitations at once", len(r.solicited))
+	}
+	if s := r.solicited[0]; s.Dst != netip.MustParseAddr("224.0.0.2") || s.Src != homeAddress || s.Link != "wlan0" {
+		t.Errorf("solicits from %v to %v over %s", s.Src, s.Dst, s.Link)
+	}
+	r.run(20 * time.Minute)
+	var gaps []time.Duration
+	for i := 1; i < len(r.solicited); i++ {
+		gaps = append(gaps, r.solicited[i].at.Sub(r.solicited[i-1].at))
+	}
+	for i, least := range []time.Duration{1, 1, 2, 4, 8, 16, 32, 64, 64, 64} {
+		if i >= len(gaps) || gaps[i] < least*time.Second || gaps[i] > least*time.Second*5/4 {
+			t.Fatalf("gaps %v", gaps)
+		}
+	}
+	n := len(r.solicited)
+	r.step(advertA())
+	r.run(25 * time.Second)
+	r.step(advertA())
+	r.run(25 * time.Second)
+	if len(r.solicited) != n {
+		t.Error("solicits although an agent is heard")
+	}
+	// The agent falls silent: the search begins anew, and fast.
+	r.run(20 * time.Second)
+	if len(r.solicited) < n+3 {
+		t.Errorf("%d solicitations after the agent fell silent", len(r.solicited)-n)
+	}
+	// With an address of its own the node looks for nobody.
+	n = len(r.solicited)
+	r.other = granting(-1)
+	r.up("wlan0", wifiAddress)
+	r.run(5 * time.Minute)
+	if len(r.solicited) != n {
+		t.Errorf("%d solicitations with an own address", len(r.solicited)-n)
+	}
+	// A flapping link makes few.
+	for i := range 1000 {
+		r.bare("wlan0", uint64(i+10))
+		r.run(10 * time.Millisecond)
+	}
+	if got := len(r.solicited) - n; got > 16 {
+		t.Errorf("%d solicitations in 10 seconds on a flapping link", got)
+	}
+}
+
+// An announced move between agents costs registration time: the solicitation
+// leaves with the link event, and the request with the agent's answer.
+//
+//rfc:5944#2.4.2
+func TestAnnouncedMoveBetweenAgents(t *testing.T) {
+	r := visiting(t, foreign(t))
+	r.near = time.Millisecond
+	r.router = func(*rig, engine.SendDiscovery) []engine.Discovery { return []engine.Discovery{advertB()} }
+	r.run(7 * time.Second)
+	began := r.now.Mono
+	r.bare("wlan0", 2)
+	r.run(200 * time.Millisecond)
+	s := r.status()
+	if s.State != "registered" || s.ForeignAgent != agentB || !r.last().at.Equal(began.Add(2*time.Millisecond)) {
+		t.Errorf("%s through %v; asked %v after the move", s.State, s.ForeignAgent, r.last().at.Sub(began))
+	}
+	if r.entry().Deliver.HW != hwB {
+		t.Errorf("packets go to %v", r.entry().Deliver)
+	}
+}
+
+// Without link events the node moves when its agent was not heard for the
+// lifetime that it advertised, and not because another one is heard.
+//
+//rfc:5944#2.4.2.1
+//rfc:5944#3.6
+func TestUnannouncedMove(t *testing.T) {
+	r := visiting(t, foreign(t))
+	n := len(r.requests)
+	r.run(10 * time.Second)
+	r.step(advertB())
+	r.run(15 * time.Second)
+	r.step(advertB())
+	if len(r.requests) != n {
+		t.Fatal("a new agent made the node move while the old one is valid")
+	}
+	r.run(4 * time.Second)
+	if len(r.requests) != n {
+		t.Error("moved before the lifetime was over")
+	}
+	r.run(2 * time.Second)
+	if s := r.status(); s.State != "registered" || s.ForeignAgent != agentB {
+		t.Errorf("%s through %v", s.State, s.ForeignAgent)
+	}
+}
+
+// Prefixes tell of a move when both agents say theirs, and only then.
+//
+//rfc:5944#2.4.2.2
+func TestPrefixesTellOfAMove(t *testing.T) {
+	other := netip.MustParseAddr("198.18.7.1")
+	for name, c := range map[string]struct {
+		first, second []func(*advert)
+		moves         bool
+	}{
+		"both, other networks":      {[]func(*advert){prefixes(24)}, []func(*advert){prefixes(24), router(other)}, true},
+		"both, the same network":    {[]func(*advert){prefixes(24)}, []func(*advert){prefixes(24)}, false},
+		"only the new one":          {nil, []func(*advert){prefixes(24), router(other)}, false},
+		"only the old one":          {[]func(*advert){prefixes(24)}, []func(*advert){router(other)}, false},
+		"prefixes without a router": {[]func(*advert){prefixes(24)}, []func(*advert){func(a *advert) { a.Routers, a.Prefixes = nil, []uint8{} }}, false},
+	} {
+		r := visiting(t, foreign(t))
+		r.step(advertA(c.first...))
+		r.step(advertB(c.second...))
+		r.run(time.Second)
+		if got := r.status().ForeignAgent == agentB; got != c.moves {
+			t.Errorf("%s: moved %v", name, got)
+		}
+	}
+}
+
+// A foreign agent that starts again has lost its visitors: the sequence number
+// tells, and rolls over to 256.
+//
+//rfc:5944#2.4.4
+func TestForeignAgentReboots(t *testing.T) {
+	for name, c := range map[string]struct {
+		first, second uint16
+		again         bool
+	}{
+		"goes on":                {300, 301, false},
+		"rolls over":             {0xffff, 256, false},
+		"starts again":           {300, 0, true},
+		"starts again, one lost": {300, 3, true},
+		"goes back above 255":    {300, 280, false},
+	} {
+		r := visiting(t, foreign(t))
+		r.step(advertA(sequence(c.first)))
+		r.run(5 * time.Second)
+		n := len(r.requests)
+		r.step(advertA(sequence(c.second)))
+		if got := len(r.requests) > n; got != c.again {
+			t.Errorf("%s: registers again %v", name, got)
+		}
+	}
+	// Another agent's restart is nothing to the node, and a liar who restarts
+	// all the time gets one request a second.
+	r := visiting(t, foreign(t))
+	r.run(5 * time.Second)
+	n := len(r.requests)
+	for i := range 100 {
+		r.step(advertB(sequence(uint16(300 * (i % 2)))))
+	}
+	if len(r.requests) != n {
+		t.Error("another agent's restart made the node register")
+	}
+	for i := range 1000 {
+		r.step(advertA(sequence(uint16(300 * (i % 2)))))
+		r.run(10 * time.Millisecond)
+	}
+	if got := len(r.requests) - n; got > 15 {
+		t.Errorf("%d requests in 10 seconds", got)
+	}
+}
+
+// An own address wins over a foreign agent; with the R bit its registration
+// goes through the agent, with the D bit, and the tunnel stays the node's.
+//
+//rfc:5944#2.1.1
+//rfc:5944#3.1
+func TestOwnAddressAndForeignAgent(t *testing.T) {
+	r := newRig(t, foreign(t))
+	r.other = granting(-1)
+	r.up("wlan0", wifiAddress)
+	r.step(advertA())
+	r.run(time.Second)
+	if s := r.status(); s.CareOfAddress != wifiAddress || s.ForeignAgent.IsValid() || len(r.requests) != 1 {
+		t.Fatalf("registered %v through %v", s.CareOfAddress, s.ForeignAgent)
+	}
+	r.step(advertA(flags(adv4.FlagR)))
+	q := r.last()
+	if q.Dst.Addr() != agentA || q.HW != hwA || q.Src.Addr() != wifiAddress || q.request.CareOfAddress != wifiAddress || !q.request.Flags.Has(mip4.FlagD|mip4.FlagT) {
+		t.Fatalf("request to %v at %v: %+v", q.Dst, q.HW, q.request)
+	}
+	if got := r.tunnels(); got != "wlan0 ipip both" {
+		t.Errorf("while it is asked: %s", got)
+	}
+	r.run(time.Second)
+	s := r.status()
+	if s.ForeignAgent != agentA || s.CareOfAddress != wifiAddress || r.tunnels() != "wlan0 ipip both" || len(s.Registered) != 1 {
+		t.Errorf("%v through %v, %s", s.CareOfAddress, s.ForeignAgent, r.tunnels())
+	}
+	if e := r.entry(); e.Deliver != (forward.Deliver{}) {
+		t.Errorf("packets go to %+v", e.Deliver)
+	}
+	// The address goes; the agent lends its own.
+	r.bare("wlan0", 0)
+	r.run(time.Second)
+	if s := r.status(); s.CareOfAddress != careOfA || r.entry().Deliver.HW != hwA {
+		t.Errorf("%v through %v", s.CareOfAddress, s.ForeignAgent)
+	}
+	// It comes back.
+	r.up("wlan0", wifiAddress)
+	r.run(3 * time.Second)
+	if s := r.status(); s.CareOfAddress != wifiAddress || s.ForeignAgent != agentA || r.tunnels() != "wlan0 ipip both" {
+		t.Errorf("%v through %v, %s", s.CareOfAddress, s.ForeignAgent, r.tunnels())
+	}
+}
+
+// A bogus agent that wants all registrations and swallows them interrupts
+// nothing: the registration that works is kept until another one does.
+func TestBogusAgentInterruptsNothing(t *testing.T) {
+	r := newRig(t, foreign(t))
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		if s.Dst.Addr() == agentA {
+			return nil
+		}
+		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+	}
+	r.up("wlan0", wifiAddress)
+	r.run(time.Second)
+	for i := range 600 {
+		if i%5 == 0 {
+			r.step(advertA(flags(adv4.FlagR)))
+		}
+		r.run(time.Second)
+		if got := r.tunnels(); got != "wlan0 ipip both" {
+			t.Fatalf("after %d s: %s", i, got)
+		}
+	}
+	if r.count(note.Lost) != 0 || r.count(note.Registered) < 2 {
+		t.Errorf("lost %d times, registered %d times", r.count(note.Lost), r.count(note.Registered))
+	}
+	// The agent is asked ever less often.
+	asked := 0
+	for _, s := range r.requests {
+		if s.Dst.Addr() == agentA {
+			asked++
+		}
+	}
+	if asked > 30 {
+		t.Errorf("the agent was asked %d times in ten minutes", asked)
+	}
+}
+
+// An own address over which nobody answers gives way to a foreign agent.
+func TestOwnAddressWithoutAnswerGivesWay(t *testing.T) {
+	r := newRig(t, foreign(t))
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		if s.Dst.Addr() == agentA {
+			return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+		}
+		return nil
+	}
+	r.up("wlan0", wifiAddress)
+	r.step(advertA())
+	r.run(4 * time.Second)
+	if s := r.status(); s.State != "registered" || s.ForeignAgent != agentA || s.CareOfAddress != careOfA {
+		t.Errorf("%s with %v through %v", s.State, s.CareOfAddress, s.ForeignAgent)
+	}
+}
+
+// Denials of a foreign agent: what it leads to. They carry nothing of the home
+// agent's and end nothing.
+//
+//rfc:5944#3.6.2.3
+//rfc:5944#2.4
+func TestForeignAgentRefuses(t *testing.T) {
+	for code, want := range map[mip4.Code]string{
+		mip4.CodeFAUnspecified:   "A B",
+		mip4.CodeFAProhibited:    "A B",
+		mip4.CodeFAResources:     "A B",
+		mip4.CodeFAInvalidCareOf: "A B",
+		mip4.CodeFATimeout:       "A B",
+		mip4.CodeFATooDistant:    "A B",
+		mip4.CodeFAUnreachable:   "A B",
+		116:                      "A B",
+		194:                      "A B",
+		69:                       "A A", // with the lifetime that it accepts
+	} {
+		r := newRig(t, foreign(t))
+		r.other = func(r *rig, s engine.Send) []engine.Packet {
+			if s.Dst.Addr() == agentA && r.last().request.Lifetime > 100 {
+				return []engine.Packet{r.reply(s, answer{code: code, lifetime: 100, unsigned: true})}
+			}
+			return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+		}
+		r.bare("wlan0", 1)
+		r.step(advertA())
+		r.step(advertB())
+		r.run(3 * time.Second)
+		var got []string
+		for _, q := range r.requests {
+			got = append(got, map[netip.Addr]string{agentA: "A", agentB: "B"}[q.Dst.Addr()])
+		}
+		if s := r.status(); strings.Join(got, " ") != want || s.State != "registered" {
+			t.Errorf("code %d: asked %v, %s", code, got, s.State)
+		}
+	}
+	// Several care-of addresses: the first, and the next when it is refused.
+	r := newRig(t, foreign(t))
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		if r.last().request.CareOfAddress == careOfA {
+			return []engine.Packet{r.reply(s, answer{code: 77, unsigned: true})}
+		}
+		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+	}
+	r.bare("wlan0", 1)
+	r.step(advertA(careOf(careOfA, careOfA2)))
+	r.run(time.Second)
+	if s := r.status(); s.CareOfAddress != careOfA2 || s.ForeignAgent != agentA || len(r.requests) != 2 {
+		t.Errorf("registered %v through %v after %d requests", s.CareOfAddress, s.ForeignAgent, len(r.requests))
+	}
+}
+
+// A denial that claims to be the foreign agent's must come from it, and none
+// ends a registration (threat T11, contradiction C38).
+//
+//rfc:5944#3.6.2.1
+func TestForgedDenials(t *testing.T) {
+	r := visiting(t, foreign(t))
+	r.step(engine.Command{Ticket: 5, Value: mn.Reregister{}})
+	q := r.last().Send
+	forged := r.reply(q, answer{code: mip4.CodeFAProhibited, unsigned: true})
+	forged.Src = netip.AddrPortFrom(agentB, 434)
+	r.step(forged)
+	if r.count(note.Refused) != 0 || r.count(note.Discarded) != 1 {
+		t.Error("a denial of somebody else was taken")
+	}
+	r.step(r.reply(q, answer{code: mip4.CodeFAProhibited, unsigned: true}))
+	if s := r.status(); s.State != "registered" || r.entry().Deliver.HW != hwA {
+		t.Errorf("a denial ended the registration: %s", s.State)
+	}
+}
+
+func mobileForeign(t testing.TB) *assoc.Association {
+	t.Helper()
+	a, err := assoc.New(300, assoc.HMACSHA256, assoc.NewKey([]byte("of the two of us")), assoc.Timestamps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// With an association, request and reply carry extension 33, the last of all;
+// a reply without it, with two or with a wrong one is discarded.
+//
+//rfc:5944#3.5.3
+//rfc:5944#3.6.1.3
+//rfc:5944#3.6.2.1
+func TestMobileForeignAuthentication(t *testing.T) {
+	cfg := foreign(t)
+	cfg.ForeignAgents.Associations = []mn.ForeignAssociation{{Address: agentA, Association: mobileForeign(t)}}
+	wrong, err := assoc.New(300, assoc.HMACSHA256, assoc.NewKey([]byte("of somebody else")), assoc.Timestamps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		signers []*assoc.Association
+		code    mip4.Code
+		taken   bool
+	}{
+		"right":             {[]*assoc.Association{mobileForeign(t)}, 0, true},
+		"missing":           {nil, 0, false},
+		"wrong":             {[]*assoc.Association{wrong}, 0, false},
+		"denial, right":     {[]*assoc.Association{mobileForeign(t)}, mip4.CodeFAProhibited, true},
+		"denial, missing":   {nil, mip4.CodeFAProhibited, false},
+		"denial, wrong key": {[]*assoc.Association{wrong}, mip4.CodeFAProhibited, false},
+	} {
+		r := newRig(t, cfg)
+		r.bare("wlan0", 1)
+		r.step(advertA())
+		q := r.last()
+		e := q.m.Exts[len(q.m.Exts)-1]
+		auth, err := q.m.Authentication(e)
+		if e.Type != mip4.ExtMobileForeign || err != nil || !mobileForeign(t).Verify(q.m.Covered(e), auth.Authenticator) {
+			t.Fatalf("the request ends with %v, %v", e.Type, err)
+		}
+		d := mip4.NewReply(mip4.RegistrationReply{
+			Code: c.code, Lifetime: q.request.Lifetime, HomeAddress: q.request.HomeAddress, HomeAgent: homeAgent, Identification: q.request.Identification,
+		})
+		if c.code == 0 {
+			d.Authenticate(mip4.ExtMobileHome, association(t, assoc.Timestamps))
+		}
+		for _, s := range c.signers {
+			d.Authenticate(mip4.ExtMobileForeign, s)
+		}
+		octets, err := d.Seal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.step(engine.Packet{Link: "wlan0", Src: q.Dst, Dst: netip.AddrPortFrom(homeAddress, 40000), TTL: 64, HW: hwA, Data: octets})
+		if got := r.count(note.Registered)+r.count(note.Refused) == 1; got != c.taken || (r.count(note.Discarded) == 1) == c.taken {
+			t.Errorf("%s: taken %v", name, got)
+		}
+	}
+}
+
+// Without a home address the reply brings one, addressed to it before it is
+// configured (RFC 2794).
+//
+//rfc:2794#3
+//rfc:5944#3.6.1.1
+func TestHomeAddressThroughAForeignAgent(t *testing.T) {
+	cfg := foreign(t)
+	cfg.HomeAddress, cfg.NAI = netip.Addr{}, "van7@fleet.example"
+	r := newRig(t, cfg)
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		p := r.reply(s, answer{lifetime: -1, change: func(p *mip4.RegistrationReply) { p.HomeAddress = homeAddress }})
+		p.Dst = netip.AddrPortFrom(homeAddress, 40000)
+		return []engine.Packet{p}
+	}
+	r.bare("wlan0", 1)
+	r.step(advertA(lasting(1000)))
+	r.run(time.Second)
+	if e := r.entry(); e.Inner.Addr() != homeAddress || e.Deliver.HW != hwA {
+		t.Errorf("entry %+v", e)
+	}
+	r.run(8 * time.Minute)
+	if q := r.last(); q.Src.Addr() != homeAddress || q.request.HomeAddress != homeAddress {
+		t.Errorf("renewed from %v for %v", q.Src, q.request.HomeAddress)
+	}
+}
+
+// Deregistration through the agent: all, by the operator's order.
+//
+//rfc:5944#3.6.1.2
+func TestDeregisterThroughAForeignAgent(t *testing.T) {
+	r := visiting(t, foreign(t))
+	r.step(engine.Command{Ticket: 5, Value: mn.Deregister{}})
+	q := r.last()
+	if q.Dst.Addr() != agentA || q.HW != hwA || q.request.Lifetime != 0 || q.request.CareOfAddress != homeAddress || q.request.Flags.Has(mip4.FlagD) {
+		t.Errorf("request to %v: %+v", q.Dst, q.request)
+	}
+	r.run(time.Second)
+	if s := r.status(); s.State != "deregistered" || r.entry().Deliver != (forward.Deliver{}) {
+		t.Errorf("%s, %+v", s.State, r.entry())
+	}
+	n := len(r.solicited)
+	r.step(advertA(lasting(0)))
+	r.run(time.Minute)
+	if len(r.solicited) != n {
+		t.Error("solicits although the operator deregistered the node")
+	}
+}
+
+// Home is where the home agent advertises: on the configured home link at any
+// time, elsewhere only when nothing else works.
+//
+//rfc:5944#2.4.3
+func TestHomeAgentAdvertisesAtHome(t *testing.T) {
+	home := func(d func(...func(*advert)) engine.Discovery, link string) engine.Discovery {
+		v := d(func(a *advert) { a.src, a.Agent.Flags = homeAgent, adv4.FlagH }, careOf(), router(homeAgent))
+		v.Link = link
+		return v
+	}
+	cfg := foreign(t)
+	cfg.HomeNetwork, cfg.HomeLink = homeNetwork, "eth0"
+	r := newRig(t, cfg)
+	r.other = granting(-1)
+	r.up("wlan0", wifiAddress)
+	r.run(time.Second)
+	r.step(home(advertA, "wlan0"))
+	if r.status().State != "registered" {
+		t.Error("somebody on another link says he is the home agent, and is believed")
+	}
+	r.bare("eth0", 1)
+	r.step(home(advertA, "eth0"))
+	q := r.last()
+	if q.Link != "eth0" || q.request.Lifetime != 0 || q.request.CareOfAddress != homeAddress || q.Src.Addr() != homeAddress {
+		t.Fatalf("no deregistration from home: %v over %s", q.request, q.Link)
+	}
+	r.run(time.Second)
+	if s := r.status(); s.State != "home" || r.entry().HomeLink != "eth0" {
+		t.Errorf("%s, home link %q", s.State, r.entry().HomeLink)
+	}
+	// The home agent falls silent: not at home any more.
+	r.run(time.Minute)
+	if s := r.status(); s.State != "registered" || s.Link != "wlan0" {
+		t.Errorf("%s over %s", s.State, s.Link)
+	}
+}
+
+// After a restart the visit goes on: the agent is known until it is heard, or
+// ten seconds are over.
+func TestRestartWithAForeignAgent(t *testing.T) {
+	for _, heard := range []bool{true, false} {
+		r := visiting(t, foreign(t))
+		r.run(20 * time.Second)
+		r.boot(foreign(t))
+		for e := range r.node.Entries() {
+			if e.Deliver.HW != hwA || e.Deliver.Via != agentA {
+				t.Errorf("restored %+v", e)
+			}
+		}
+		n := len(r.requests)
+		r.bare("wlan0", 5)
+		if len(r.requests) != n+1 || r.last().HW != hwA || r.last().Dst.Addr() != agentA {
+			t.Fatalf("%d requests after the restart", len(r.requests)-n)
+		}
+		if heard {
+			r.step(advertA(sequence(2)))
+		}
+		r.run(15 * time.Second)
+		want := "registered"
+		if !heard {
+			want = "idle"
+		}
+		if s := r.status(); s.State != want {
+			t.Errorf("heard %v: %s", heard, s.State)
+		}
+	}
+}
+
+// A home agent that is looked for is asked through the agent: the broadcast
+// address stays in the field.
+//
+//rfc:5944#3.6.1.2
+func TestDiscoveryThroughAForeignAgent(t *testing.T) {
+	cfg := foreign(t)
+	cfg.HomeNetwork, cfg.HomeAgents = homeNetwork, nil
+	r := newRig(t, cfg)
+	r.bare("wlan0", 1)
+	r.step(advertA())
+	if q := r.last(); q.Dst.Addr() != agentA || q.request.HomeAgent != netip.MustParseAddr("10.10.0.255") {
+		t.Errorf("sent to %v for %v", q.Dst, q.request.HomeAgent)
+	}
+}
+
+// Nonces are retransmitted unchanged, to the same agent.
+//
+//rfc:5944#3.6.3
+func TestNoncesThroughAForeignAgent(t *testing.T) {
+	cfg := foreign(t)
+	cfg.Association = association(t, assoc.Nonces)
+	r := newRig(t, cfg)
+	r.bare("wlan0", 1)
+	r.step(advertA())
+	r.run(1500 * time.Millisecond)
+	if len(r.requests) != 2 || !slices.Equal(r.requests[0].Data, r.requests[1].Data) ||
+		r.requests[1].HW != hwA || r.requests[1].Src != r.requests[0].Src || r.requests[1].TTL != r.requests[0].TTL {
+		t.Errorf("requests %+v", r.requests)
+	}
+}
