@@ -98,7 +98,6 @@ Start here:
 		newShow(e),
 		newVersion(e),
 	)
-	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	return root
 }
 

@@ -43,7 +43,7 @@ func (d *desk) Subscribe() (<-chan Event, func()) { return d.events, func() {} }
 func sample() Binding {
 	return Binding{
 		HomeAddress: netip.MustParseAddr("10.10.0.5"), CareOfAddress: netip.MustParseAddr("192.168.8.100"),
-		Endpoint: netip.MustParseAddrPort("203.0.113.7:40001"), Encapsulation: "udp", NAT: true, ReverseTunnel: true,
+		Endpoint: Endpoint(netip.MustParseAddrPort("203.0.113.7:40001")), Encapsulation: "udp", NAT: true, ReverseTunnel: true,
 		State: "active", Granted: Seconds(10 * time.Minute), Remaining: Seconds(9*time.Minute + 1500*time.Millisecond),
 	}
 }
@@ -195,6 +195,15 @@ func TestEventsAreStreamed(t *testing.T) {
 	})
 	if err != nil || strings.Join(kinds, " ") != "bound unbound" {
 		t.Errorf("events %q, %v", kinds, err)
+	}
+}
+
+func TestAnEndpointHasAPortOnlyWhereItsTunnelHasOne(t *testing.T) {
+	for _, text := range []string{"203.0.113.7", "203.0.113.7:434"} {
+		var e Endpoint
+		if err := e.UnmarshalText([]byte(text)); err != nil || e.String() != text {
+			t.Errorf("%q came back as %q, %v", text, e, err)
+		}
 	}
 }
 

@@ -43,7 +43,7 @@ type Binding struct {
 	HomeAddress    netip.Addr       `json:"home_address"`
 	NAI            string           `json:"nai,omitempty"`
 	CareOfAddress  netip.Addr       `json:"care_of_address"`
-	Endpoint       netip.AddrPort   `json:"endpoint"` // where the tunnel goes
+	Endpoint       Endpoint         `json:"endpoint"` // where the tunnel goes
 	Encapsulation  string           `json:"encapsulation"`
 	ReverseTunnel  bool             `json:"reverse_tunnel"`
 	NAT            bool             `json:"nat"`
@@ -108,6 +108,37 @@ type Counter struct {
 	Meaning string `json:"meaning,omitempty"`
 }
 
+// Endpoint is an end of a tunnel: an address, and a port where the tunnel has
+// ports.
+type Endpoint netip.AddrPort
+
+// Addr is the endpoint's address.
+func (e Endpoint) Addr() netip.Addr { return netip.AddrPort(e).Addr() }
+
+// Port is the endpoint's port, 0 where its tunnel has none.
+func (e Endpoint) Port() uint16 { return netip.AddrPort(e).Port() }
+
+func (e Endpoint) String() string {
+	if e.Port() == 0 {
+		return e.Addr().String()
+	}
+	return netip.AddrPort(e).String()
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (e Endpoint) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (e *Endpoint) UnmarshalText(b []byte) error {
+	if a, err := netip.ParseAddr(string(b)); err == nil {
+		*e = Endpoint(netip.AddrPortFrom(a, 0))
+		return nil
+	}
+	a, err := netip.ParseAddrPort(string(b))
+	*e = Endpoint(a)
+	return err
+}
+
 // Entry is one forwarding entry of the data plane.
 type Entry struct {
 	Key      string           `json:"key"`
@@ -118,12 +149,12 @@ type Entry struct {
 
 // Tunnel is one tunnel of an entry.
 type Tunnel struct {
-	Local         netip.AddrPort `json:"local"`
-	Peer          netip.AddrPort `json:"peer"`
-	Encapsulation string         `json:"encapsulation"`
-	Mode          string         `json:"mode"`
-	HalfBound     bool           `json:"half_bound,omitempty"`
-	MTU           int            `json:"mtu,omitempty"`
+	Local         Endpoint `json:"local"`
+	Peer          Endpoint `json:"peer"`
+	Encapsulation string   `json:"encapsulation"`
+	Mode          string   `json:"mode"`
+	HalfBound     bool     `json:"half_bound,omitempty"`
+	MTU           int      `json:"mtu,omitempty"`
 }
 
 // Stage describes one stage of a role's processing and who takes part in it.

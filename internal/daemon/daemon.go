@@ -219,6 +219,9 @@ func (d *daemon) run(ctx context.Context, server *control.Server) error {
 	spawn("links", func() error { return d.watch(ctx) })
 	spawn("control", server.Serve)
 	spawn("plane", func() error { d.planeEvents(ctx); return nil })
+	for _, setting := range d.plane.Status().Routes.Changed {
+		d.log.Info("changed a setting of this host", "sysctl", setting)
+	}
 	d.log.Info("ready", "version", buildinfo.Read().Version, "roles", d.roles(), "device", d.cfg.Plane.Device, "socket", d.cfg.Control.Socket)
 	notify(d.log, "READY=1")
 	<-ctx.Done()

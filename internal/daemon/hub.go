@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sort"
 	"sync"
@@ -20,7 +19,7 @@ type hub struct {
 	levels config.Log
 
 	mu     sync.Mutex
-	counts map[string]uint64
+	counts map[note.Kind]uint64
 	next   int
 	ears   map[int]chan control.Event
 }
@@ -29,7 +28,7 @@ type hub struct {
 const earRoom = 1024
 
 func newHub(log *slog.Logger, levels config.Log) *hub {
-	return &hub{log: log, levels: levels, counts: make(map[string]uint64), ears: make(map[int]chan control.Event)}
+	return &hub{log: log, levels: levels, counts: make(map[note.Kind]uint64), ears: make(map[int]chan control.Event)}
 }
 
 // slogLevels translates a note's level.
@@ -45,15 +44,11 @@ func subsystem(n note.Note) string {
 }
 
 func (h *hub) note(n note.Note) {
-	name := string(n.Kind)
-	if n.Role != "" {
-		name = n.Role + "." + name
-	}
-	if n.Code != 0 {
-		name = fmt.Sprintf("%s.%d", name, n.Code)
-	}
 	h.mu.Lock()
-	h.counts[name]++
+	if n.Role == "" {
+		// Machines count for themselves.
+		h.counts[n.Kind]++
+	}
 	for _, ear := range h.ears {
 		select {
 		case ear <- control.Event{Time: time.Now(), Note: n}:
@@ -87,7 +82,7 @@ func attributes(n note.Note) []slog.Attr {
 	put(n.NAI != "", slog.String("nai", n.NAI))
 	put(n.HomeAgent.IsValid(), slog.Any("ha", n.HomeAgent))
 	put(n.CareOfAddress.IsValid(), slog.Any("coa", n.CareOfAddress))
-	put(n.Endpoint.IsValid(), slog.Any("endpoint", n.Endpoint))
+	put(n.Endpoint.IsValid(), slog.String("endpoint", n.Peer()))
 	put(n.Link != "", slog.String("link", n.Link))
 	put(n.Encapsulation != "", slog.String("encap", n.Encapsulation))
 	put(n.SPI != 0, slog.Any("spi", n.SPI))
@@ -113,13 +108,14 @@ func (h *hub) subscribe() (<-chan control.Event, func()) {
 	}
 }
 
-// counters lists how often each kind of note was heard, by name.
+// counters lists how often each kind of note of the host itself was heard, by
+// name.
 func (h *hub) counters() []control.Counter {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	list := make([]control.Counter, 0, len(h.counts))
-	for name, value := range h.counts {
-		list = append(list, control.Counter{Name: "event." + name, Value: value})
+	for kind, value := range h.counts {
+		list = append(list, control.Counter{Name: "host." + string(kind), Value: value, Meaning: kind.Meaning()})
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	return list

@@ -13,10 +13,12 @@ import (
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/core/ident"
+	"careof/internal/core/note"
 	"careof/internal/host/drive"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/wire/encap"
+	"careof/wire/mip4"
 )
 
 var _ control.Backend = (*daemon)(nil)
@@ -106,7 +108,7 @@ func (d *daemon) showBindings(list []ha.Binding) []control.Binding {
 			state = "half-bound"
 		}
 		out = append(out, control.Binding{
-			HomeAddress: b.HomeAddress, NAI: b.NAI, CareOfAddress: b.CareOfAddress, Endpoint: b.Endpoint,
+			HomeAddress: b.HomeAddress, NAI: b.NAI, CareOfAddress: b.CareOfAddress, Endpoint: control.Endpoint(b.Endpoint),
 			Encapsulation: b.Encapsulation, ReverseTunnel: b.ReverseTunnel, NAT: b.BehindNAT, State: state,
 			Granted: control.Seconds(b.Granted), Remaining: control.Seconds(b.Left), Since: b.Since,
 			Identification: b.Identification,
@@ -214,7 +216,7 @@ func (d *daemon) counters(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	for _, c := range mobile {
-		add(roleMobileNode+"."+c.Name, "", c.Value)
+		add(roleMobileNode+"."+c.Name, mobileMeaning(c.Name), c.Value)
 	}
 	t := d.plane.Status().Totals
 	add("plane.strangers", "tunnel packets that no live binding allows", t.Strangers)
@@ -228,6 +230,16 @@ func (d *daemon) counters(ctx context.Context) (any, error) {
 	return append(out, d.hub.counters()...), nil
 }
 
+// mobileMeaning says what a counter of the mobile node counts: notes by kind,
+// denials by code.
+func mobileMeaning(name string) string {
+	var code uint8
+	if _, err := fmt.Sscanf(name, "refused-%d", &code); err == nil {
+		return mip4.Code(code).String()
+	}
+	return note.Kind(name).Meaning()
+}
+
 func (d *daemon) entries(ctx context.Context) []control.Entry {
 	out := []control.Entry{}
 	for e := range d.plane.List(ctx) {
@@ -238,7 +250,7 @@ func (d *daemon) entries(ctx context.Context) []control.Entry {
 				kind += "+" + t.Inside.String()
 			}
 			one.Tunnels = append(one.Tunnels, control.Tunnel{
-				Local: t.Local, Peer: t.Peer, Encapsulation: kind,
+				Local: control.Endpoint(t.Local), Peer: control.Endpoint(t.Peer), Encapsulation: kind,
 				Mode: modeNames[t.Mode], HalfBound: t.AnyPort, MTU: t.MTU,
 			})
 		}

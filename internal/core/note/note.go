@@ -19,27 +19,54 @@ type Kind string
 
 // Kinds of the base protocol. Features declare their own beside their code.
 const (
-	Bound        Kind = "bound"        // home agent: a new binding is true
-	Refreshed    Kind = "refreshed"    // home agent: the same binding again
-	Moved        Kind = "moved"        // home agent: a binding's endpoint changed
-	Unbound      Kind = "unbound"      // home agent: a binding was deregistered
-	Expired      Kind = "expired"      // home agent: a binding's lifetime ran out
-	Restored     Kind = "restored"     // a binding came back after a restart
-	Denied       Kind = "denied"       // a request was refused with Code
-	Discarded    Kind = "discarded"    // a message of a known peer was discarded
-	Ignored      Kind = "ignored"      // a stranger's message was discarded; never logged singly
-	Repeated     Kind = "repeated"     // an exact repeat got its stored reply again
-	Failed       Kind = "failed"       // something could not be made durable or forwarding
-	Requesting   Kind = "requesting"   // mobile node: a request was sent
-	Registered   Kind = "registered"   // mobile node: a registration was accepted
-	Refused      Kind = "refused"      // mobile node: a registration was denied with Code
-	Resync       Kind = "resync"       // mobile node: Identification was resynchronised
-	Lost         Kind = "lost"         // mobile node: a registration ran out or its path died
-	Home         Kind = "home"         // mobile node: at home, deregistered
-	Deregistered Kind = "deregistered" // mobile node: a registration was ended
+	Bound        Kind = "bound"
+	Refreshed    Kind = "refreshed"
+	Moved        Kind = "moved"
+	Unbound      Kind = "unbound"
+	Expired      Kind = "expired"
+	Restored     Kind = "restored"
+	Denied       Kind = "denied"
+	Discarded    Kind = "discarded"
+	Ignored      Kind = "ignored"
+	Repeated     Kind = "repeated"
+	Failed       Kind = "failed"
+	Requesting   Kind = "requesting"
+	Registered   Kind = "registered"
+	Refused      Kind = "refused"
+	Resync       Kind = "resync"
+	Lost         Kind = "lost"
+	Home         Kind = "home"
+	Deregistered Kind = "deregistered"
 	LinkUp       Kind = "link-up"
 	LinkDown     Kind = "link-down"
 )
+
+// meanings says in a few words what each kind of the base protocol tells.
+var meanings = map[Kind]string{
+	Bound:        "home agent: a new binding is true",
+	Refreshed:    "home agent: the same binding again",
+	Moved:        "home agent: a binding's endpoint changed",
+	Unbound:      "home agent: a binding was deregistered",
+	Expired:      "home agent: a binding's lifetime ran out",
+	Restored:     "what outlived the last process came back",
+	Denied:       "home agent: a request was refused with the code",
+	Discarded:    "a message of a known peer was discarded",
+	Ignored:      "a stranger's message was discarded",
+	Repeated:     "an exact repeat got its stored reply again",
+	Failed:       "something could not be made durable, forwarding, or sent",
+	Requesting:   "mobile node: a request was sent",
+	Registered:   "mobile node: a registration was accepted",
+	Refused:      "mobile node: a registration was denied with the code",
+	Resync:       "mobile node: the Identification was resynchronised",
+	Lost:         "mobile node: a registration ran out or its path died",
+	Home:         "mobile node: at home, deregistered",
+	Deregistered: "mobile node: a registration was ended",
+	LinkUp:       "an interface can be used",
+	LinkDown:     "an interface cannot be used",
+}
+
+// Meaning says in a few words what a kind tells; empty for a feature's own.
+func (k Kind) Meaning() string { return meanings[k] }
 
 // A Level says who is interested.
 type Level uint8
@@ -72,6 +99,14 @@ type Note struct {
 	Why            string         `json:"why,omitempty"`
 }
 
+// Peer is the endpoint for people: without the port where the tunnel has none.
+func (n Note) Peer() string {
+	if n.Endpoint.Port() == 0 {
+		return n.Endpoint.Addr().String()
+	}
+	return n.Endpoint.String()
+}
+
 // String renders the note on one line of key=value pairs, in a fixed order.
 func (n Note) String() string {
 	var b strings.Builder
@@ -85,7 +120,7 @@ func (n Note) String() string {
 	put("nai", n.NAI, n.NAI != "")
 	put("ha", n.HomeAgent, n.HomeAgent.IsValid())
 	put("coa", n.CareOfAddress, n.CareOfAddress.IsValid())
-	put("endpoint", n.Endpoint, n.Endpoint.IsValid())
+	put("endpoint", n.Peer(), n.Endpoint.IsValid())
 	put("link", n.Link, n.Link != "")
 	put("encap", n.Encapsulation, n.Encapsulation != "")
 	put("spi", n.SPI, n.SPI != 0)

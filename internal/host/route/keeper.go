@@ -43,6 +43,7 @@ type Status struct {
 	Addresses  []string `json:"addresses"`
 	IPv6       string   `json:"ipv6"` // "open", or "blocked" beside a full tunnel, or "absent"
 	Forwarding bool     `json:"forwarding"`
+	Changed    []string `json:"changed,omitempty"` // settings of the host that this process changed
 	Warnings   []string `json:"warnings,omitempty"`
 }
 
@@ -64,6 +65,7 @@ type Keeper struct {
 	uplinks    map[string]uplink
 	homeRoutes map[string][]Route
 	forwarding bool
+	changed    []string
 }
 
 type uplink struct {
@@ -403,7 +405,7 @@ func (k *Keeper) Status() Status {
 	if !k.hasIPv6 {
 		s.IPv6 = "absent"
 	}
-	s.Warnings = k.warnings()
+	s.Changed, s.Warnings = slices.Clone(k.changed), k.warnings()
 	return s
 }
 

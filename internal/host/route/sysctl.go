@@ -17,7 +17,9 @@ func (k *Keeper) set(name, value string, must bool) error {
 		return nil
 	}
 	if err == nil {
-		err = k.kernel.SetSysctl(name, value)
+		if err = k.kernel.SetSysctl(name, value); err == nil {
+			k.changed = append(k.changed, fmt.Sprintf("%s = %s (was %s)", strings.ReplaceAll(name, "/", "."), value, have))
+		}
 	}
 	if err != nil && must {
 		return fmt.Errorf("route: sysctl %s: %w", strings.ReplaceAll(name, "/", "."), err)
