@@ -64,6 +64,10 @@ func (n *Node) refused(x *Response) {
 	r.try.octets = nil
 	n.pause(r)
 	switch c := x.Reply.Code; {
+	case !agentCode(c) && r.Key.Agent.IsValid() && r.CoLocated:
+		// The home agent does not take the care-of address from the agent that
+		// relays for it; the node can do without the agent.
+		n.agentRefused(r, c.String(), false)
 	case !agentCode(c):
 		n.failed(r)
 	case !r.Key.Agent.IsValid():

@@ -127,6 +127,15 @@ func requestAgent(x *Attempt) engine.Verdict {
 	return engine.Next()
 }
 
+// AgentFlags is what the foreign agent that a registration goes through
+// advertises; nothing when it goes directly.
+func (n *Node) AgentFlags(r *Registration) adv4.Flags {
+	if a := n.agentOf(r); a != nil {
+		return a.flags
+	}
+	return 0
+}
+
 // delivers says whether the encapsulating delivery style is asked for: it
 // "MUST NOT be included if the 'T' bit is not set" (RFC 3024 section 3.3).
 //

@@ -37,7 +37,7 @@ func (m *mobile) due() {
 		keys = append(keys, key)
 	}
 	slices.SortFunc(keys, func(a, b mn.RegistrationKey) int {
-		return cmp.Or(cmp.Compare(a.Link, b.Link), a.CareOf.Compare(b.CareOf), a.HomeAgent.Compare(b.HomeAgent))
+		return cmp.Or(cmp.Compare(a.Link, b.Link), a.CareOf.Compare(b.CareOf), a.HomeAgent.Compare(b.HomeAgent), a.Agent.Compare(b.Agent))
 	})
 	for _, key := range keys {
 		k := m.keeps[key]
@@ -48,6 +48,9 @@ func (m *mobile) due() {
 			delete(m.inside, key)
 		case k.awaiting && k.tries >= keepaliveTries:
 			m.lose(k)
+		case k.first:
+			k.first = false
+			m.echo(k)
 		case k.awaiting || k.registration != m.node.Active():
 			m.echo(k)
 		default:

@@ -9,6 +9,7 @@ import (
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/proto/mip4/mn"
+	"careof/wire/adv4"
 	"careof/wire/encap"
 	"careof/wire/mip4"
 )
@@ -34,6 +35,7 @@ type keepalive struct {
 	assigned     time.Duration // by the home agent, or the own default
 	interval     time.Duration // in use: assigned, or shortened
 	next         time.Time     // when to look again; zero: not before the next registration
+	first        bool          // the home agent has not heard of the mapping yet
 	lost         bool          // the mapping was lost; shorten the interval when registered again
 	moved        bool          // attached to another network since
 	asking       bool          // the data plane is being asked
@@ -118,11 +120,17 @@ func (m *mobile) request(x *mn.Attempt) engine.Verdict {
 		return engine.Next()
 	}
 	key := x.Registration.Key
+	through := key.Agent.IsValid()
+	if through && !m.node.AgentFlags(x.Registration).Has(adv4.FlagU) {
+		// "If the foreign agent is not advertising the 'U' flag, the mobile
+		// node MUST NOT include the UDP Tunnel Request".
+		return engine.Next()
+	}
 	field := m.cfg.Encapsulation
 	if v, ok := m.inside[key]; ok {
 		field = v
 	}
-	x.Add(mip4.ZoneHome, &mip4.UDPTunnelRequest{ForceFlag: m.cfg.Mode == Force, Encap: field})
+	x.Add(mip4.ZoneHome, &mip4.UDPTunnelRequest{ForceFlag: m.cfg.Mode == Force, Registration: through, Encap: field})
 	if len(x.Tunnels) == 0 {
 		return engine.Next()
 	}
@@ -235,6 +243,12 @@ func (m *mobile) keep(x *mn.Response, reply mip4.UDPTunnelReply) {
 	k.registration, k.assigned = x.Registration, assigned
 	k.lost, k.awaiting, k.tries = false, false, 0
 	k.next = x.Sent.At.Add(k.interval)
+	if key.Agent.IsValid() {
+		// Through a foreign agent the home agent has not seen the NAT's mapping:
+		// "the mobile node MUST send a keepalive as soon as the registration
+		// has been accepted".
+		k.first, k.next = true, m.node.Now().Mono
+	}
 }
 
 // denied: "The mobile node MAY retry with another encapsulation" (code 142).

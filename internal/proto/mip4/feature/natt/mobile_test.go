@@ -11,6 +11,7 @@ import (
 	"careof/internal/core/forward"
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/mn"
+	"careof/wire/adv4"
 	"careof/wire/encap"
 	"careof/wire/mip4"
 )
@@ -39,6 +40,7 @@ func newTraveller(t *testing.T, cfg natt.Config) *traveller {
 	}
 	n, err := mn.New(mn.Config{
 		HomeAddress: travellerHome, HomeAgents: []mn.HomeAgent{{Address: travellerAgent}}, Association: a,
+		ForeignAgents: mn.ForeignAgents{Any: true},
 	}, rand.New(rand.NewPCG(1, 1)), natt.New(cfg).Mobile)
 	if err != nil {
 		t.Fatal(err)
@@ -250,6 +252,47 @@ func TestKeepaliveInterval(t *testing.T) {
 		e, ok := encap.ParseKeepalive(s.Data[4:], travellerAgent)
 		if !ok || e.Type != encap.EchoRequest || e.Src != travellerHome {
 			t.Errorf("keepalive %+v, %v", e, ok)
+		}
+	}
+}
+
+// With an own address through a foreign agent (R bit): no UDP Tunnel Request
+// unless the agent advertises U; then it says so, and the first keepalive goes
+// as soon as the registration is accepted, since the home agent has seen the
+// agent's address only.
+//
+//rfc:3519#4.4
+//rfc:3519#4.9
+func TestThroughAForeignAgent(t *testing.T) {
+	at := netip.MustParseAddr("192.168.8.1")
+	for _, flags := range []adv4.Flags{adv4.FlagF | adv4.FlagR, adv4.FlagF | adv4.FlagR | adv4.FlagU} {
+		v := newTraveller(t, natt.Config{})
+		v.attach("192.168.8.100/24")
+		d := adv4.Draft{Lifetime: 30, Agent: adv4.MobilityAgent{Lifetime: 600, Flags: flags, CareOfAddresses: []netip.Addr{netip.MustParseAddr("203.0.113.1")}}}
+		data, err := d.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.step(engine.Discovery{Link: "wlan0", Src: at, Dst: netip.MustParseAddr("224.0.0.1"), TTL: 1, HW: engine.HardwareAddr{2, 1}, Data: data})
+		if s := v.sends[len(v.sends)-1]; s.Dst.Addr() != at {
+			t.Fatalf("%v: the request goes to %v", flags, s.Dst)
+		}
+		ask, _ := v.ask()
+		if !flags.Has(adv4.FlagU) {
+			if ask != nil {
+				t.Errorf("asks for UDP although the agent has no U bit")
+			}
+			continue
+		}
+		if ask == nil || !ask.Registration {
+			t.Fatalf("asks %+v", ask)
+		}
+		v.answer(mip4.CodeAccepted, mip4.ZoneHome, &mip4.UDPTunnelReply{Keepalive: 60})
+		if s := v.sends[len(v.sends)-1]; s.Data[0] != encap.TunnelDataType || s.Dst.Addr() != travellerAgent {
+			t.Errorf("no keepalive at once: %v to %v", s.Data[0], s.Dst)
+		}
+		if v.entry.Tunnels[0].Encap != encap.UDP || v.entry.Deliver != (forward.Deliver{}) {
+			t.Errorf("entry %+v", v.entry)
 		}
 	}
 }
