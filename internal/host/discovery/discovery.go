@@ -168,6 +168,17 @@ func (s *Set) SendTo(m engine.Send) error {
 	return sk.send(hw, packet)
 }
 
+// SendPacket sends a whole IP packet to a link-layer address on a link.
+//
+//rfc:5944#4.2.2
+func (s *Set) SendPacket(link string, hw engine.HardwareAddr, packet []byte) error {
+	sk, _, err := s.socket(link)
+	if err != nil {
+		return err
+	}
+	return sk.send(hw, packet)
+}
+
 // Close closes all sockets and waits for their readers.
 func (s *Set) Close() error {
 	s.mu.Lock()

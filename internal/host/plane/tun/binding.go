@@ -18,6 +18,7 @@ type binding struct {
 	entry   forward.Entry // without Tunnels, which are in tunnels
 	tunnels []*tunnel
 	stats   *stats
+	linkMTU int // of Deliver.Link, for visitors
 }
 
 // stats outlives the entry's changes.
@@ -143,7 +144,9 @@ func check(e *forward.Entry) error {
 	switch e.Role {
 	case forward.HomeAgent, forward.MobileNode:
 	case forward.ForeignAgent:
-		return fmt.Errorf("foreign agent: %w", ErrUnsupported)
+		if e.Deliver.Link == "" || e.Deliver.HW == (forward.HardwareAddr{}) || e.Inner.Bits() != 32 {
+			return fmt.Errorf("a visitor without link, link-layer address or home address: %w", ErrUnsupported)
+		}
 	default:
 		return fmt.Errorf("unknown role %d", e.Role)
 	}

@@ -159,7 +159,7 @@ func (b *binding) sentBy(quote []byte) bool {
 	if len(quote) < 20 {
 		return false
 	}
-	if b.entry.Role == forward.MobileNode {
+	if b.entry.Role != forward.HomeAgent {
 		return b.entry.Inner.Contains(word4(quote[12:16]))
 	}
 	return b.entry.Inner.Contains(word4(quote[16:20]))

@@ -33,6 +33,12 @@ type Datagrams interface {
 	SendData(local, peer netip.AddrPort, link string, tos uint8, messages [][]byte) error
 }
 
+// Visitors sends whole IP packets to a link-layer address on a link.
+// *discovery.Set is one.
+type Visitors interface {
+	SendPacket(link string, hw forward.HardwareAddr, packet []byte) error
+}
+
 // Config is what a [Plane] is built from.
 type Config struct {
 	Device    Device    // see OpenDevice; closed by Close
@@ -46,6 +52,10 @@ type Config struct {
 	// HomeNetworks are the home agent's own: a packet for an address in one
 	// of them that nobody has bound is answered with host unreachable.
 	HomeNetworks []netip.Prefix
+
+	// Visitors delivers packets to a foreign agent's visitors; nil without
+	// that role.
+	Visitors Visitors
 
 	// Mark is put on the outer packets (SO_MARK) unless it is 0.
 	Mark uint32
@@ -97,6 +107,9 @@ type Plane struct {
 
 	agent  table          // HomeAgent, by inner destination when sending, source when receiving
 	mobile table          // MobileNode, the other way round
+	guests table          // ForeignAgent, like MobileNode
+	back   sync.Mutex     // one visitor's packet at a time leaves a tunnel
+	onward *sender        // of those, guarded by back
 	peers  index[*tunnel] // by outer destination, for ICMP errors
 
 	mu       sync.Mutex // of the control side
@@ -217,6 +230,11 @@ func (p *Plane) put(e forward.Entry) error {
 		}
 		b.tunnels = append(b.tunnels, t)
 	}
+	if e.Role == forward.ForeignAgent {
+		if err := p.admit(b); err != nil {
+			return err
+		}
+	}
 	p.bindings[e.Key] = b
 	for _, t := range b.tunnels {
 		a := word(t.t.Peer.Addr())
@@ -247,8 +265,11 @@ func (p *Plane) forgetPeers(b *binding) {
 }
 
 func (p *Plane) table(r forward.Role) *table {
-	if r == forward.MobileNode {
+	switch r {
+	case forward.MobileNode:
 		return &p.mobile
+	case forward.ForeignAgent:
+		return &p.guests
 	}
 	return &p.agent
 }

@@ -87,6 +87,10 @@ func (p *Plane) take(b *batch, buf, inner []byte, h *encap.Header, link string, 
 	of.stats.receivedPackets.Add(1)
 	of.stats.receivedBytes.Add(uint64(len(inner)))
 	of.stats.received.Store(now)
+	if of.entry.Role == forward.ForeignAgent {
+		p.visitor(of, t, inner, now)
+		return
+	}
 	if inner[9] == protoICMP && of.entry.Role == forward.MobileNode {
 		p.echoReply(t, h, inner, now)
 	}
@@ -94,7 +98,8 @@ func (p *Plane) take(b *batch, buf, inner []byte, h *encap.Header, link string, 
 }
 
 // match finds the entry and tunnel that a packet may come through: the home
-// agent's by inner source, the mobile node's by inner destination. A packet
+// agent's by inner source, the mobile node's and a visitor's by inner
+// destination. A packet
 // that is one endpoint away from a match gives an event.
 //
 // RFC 5944 section 4.2.3 would have a home agent decapsulate whatever is
@@ -110,6 +115,9 @@ func (p *Plane) match(h *encap.Header, link string, inner []byte, now int64) (*b
 				return b, t
 			}
 		}
+	}
+	if b, t := p.matchGuest(h, link, src, dst, fragment, now); b != nil {
+		return b, t
 	}
 	var near *binding
 	for _, b := range p.agent.find(src) {

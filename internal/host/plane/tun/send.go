@@ -107,11 +107,14 @@ func (s *sender) packet(buf []byte, n int) {
 }
 
 // route finds the entry of a packet that the kernel sends to the device: the
-// mobile node's own by source, the home agent's by destination. inward says
+// mobile node's own and a visitor's by source, the home agent's by destination. inward says
 // that it goes towards a mobile node.
 func (p *Plane) route(pkt []byte) (b *binding, inward bool) {
 	if list := p.mobile.find(binary.BigEndian.Uint32(pkt[12:])); list != nil {
 		return list[0], false
+	}
+	if b := p.directGuest(binary.BigEndian.Uint32(pkt[12:])); b != nil {
+		return b, false
 	}
 	if list := p.agent.find(binary.BigEndian.Uint32(pkt[16:])); list != nil {
 		return list[0], true
