@@ -25,4 +25,7 @@ gen: ## what is generated from the code
 	go run ./internal/conformance
 	CAREOF_SOCKET= go run ./cmd/careof manual docs
 
-.PHONY: check vet test netns fuzz lab gen
+package: ## Debian packages for amd64 and arm64, into dist/
+	./scripts/package
+
+.PHONY: check vet test netns fuzz lab gen package
