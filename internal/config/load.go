@@ -2,9 +2,12 @@ package config
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/BurntSushi/toml"
 )
@@ -13,7 +16,7 @@ import (
 // [Problems]: every mistake in the file, and in the files that it names.
 // What is allowed but doubtful is in [Config.Warnings].
 func Load(path string, sections ...*Section) (*Config, error) {
-	text, err := os.ReadFile(path)
+	text, err := readText(path)
 	if err != nil {
 		var pathError *os.PathError
 		if errors.As(err, &pathError) {
@@ -22,6 +25,45 @@ func Load(path string, sections ...*Section) (*Config, error) {
 		return nil, Problems{{File: path, Text: "cannot read: " + err.Error(), Hint: "name the file with -c"}}
 	}
 	return Parse(path, string(text), sections...)
+}
+
+// maxFile bounds a configuration file, in octets. Very many nodes belong into
+// a nodes-file.
+const maxFile = 16 << 20
+
+// readText reads a configuration file.
+func readText(path string) ([]byte, error) {
+	f, _, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = fmt.Errorf("it is longer than %d bytes", maxFile)
+	}
+	return text, err
+}
+
+// errIrregular says that a name is that of a folder, a pipe or a device.
+var errIrregular = errors.New("no regular file")
+
+// openRegular opens a file without ever waiting: opening a pipe that nobody
+// writes to would.
+func openRegular(path string) (*os.File, os.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errIrregular
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
 }
 
 // Parse is [Load] for a text that is already there. Relative names in it start

@@ -322,18 +322,14 @@ func (d *decoder) readSecret(name string, limit int64) ([]byte, error) {
 		}
 		path = filepath.Join(dir, rest)
 	}
-	f, err := os.Open(path)
+	f, info, err := openRegular(path)
+	if errors.Is(err, errIrregular) {
+		return nil, mistakef("", "%s is no regular file", path)
+	}
 	if err != nil {
 		return nil, fileMistake(path, err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fileMistake(path, err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, mistakef("", "%s is no regular file", path)
-	}
 	// systemd itself guards credentials, and may show them as group-readable
 	// because of the access list that it sets.
 	if open := info.Mode().Perm() & 0o077; open != 0 && !strings.HasPrefix(name, credential) {
