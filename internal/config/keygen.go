@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/ident"
@@ -137,8 +138,25 @@ func (p *Pair) WriteKey(dir string) (string, error) {
 		return "", fmt.Errorf("config: key file: %w", err)
 	}
 	_, err = f.WriteString(p.Key.Reveal() + "\n")
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, follow(f, filepath.Dir(path)), f.Close()); err != nil {
 		return "", fmt.Errorf("config: key file: %w", err)
 	}
 	return path, nil
+}
+
+// follow gives a file that root makes to the owner of its folder: packages
+// give that to the daemon's user, who could not read the key else.
+func follow(f *os.File, dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	return f.Chown(int(owner.Uid), int(owner.Gid))
 }

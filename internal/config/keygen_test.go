@@ -2,9 +2,11 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -63,5 +65,34 @@ func TestKeygenRefuses(t *testing.T) {
 	p, err := NewPair(bytes.NewReader(bytes.Repeat([]byte{1}, 100)), KeygenRequest{Node: "../../etc/passwd", Inline: false})
 	if err != nil || p.KeyFile != "keys.d/-..-etc-passwd" {
 		t.Errorf("a hostile name: %+v, %v", p, err)
+	}
+}
+
+// TestRootMakesKeysForTheDaemonsUser: packages give keys.d to the user that the
+// daemon runs as, and administrators run keygen as root.
+func TestRootMakesKeysForTheDaemonsUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving files away needs root")
+	}
+	const user, group = 65534, 65533
+	dir := t.TempDir()
+	keys := filepath.Join(dir, "keys.d")
+	if err := errors.Join(os.Mkdir(keys, 0o700), os.Chown(keys, user, group)); err != nil {
+		t.Fatal(err)
+	}
+	p, err := NewPair(bytes.NewReader(bytes.Repeat([]byte{1}, 100)), KeygenRequest{Node: "10.10.0.5"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := p.WriteKey(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := info.Sys().(*syscall.Stat_t); s.Uid != user || s.Gid != group || info.Mode() != 0o600 {
+		t.Errorf("the key belongs to %d:%d with mode %v", s.Uid, s.Gid, info.Mode())
 	}
 }
