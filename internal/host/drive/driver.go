@@ -26,6 +26,7 @@ type World struct {
 	Plane    forward.Plane
 	Send     func(engine.Send) error
 	Announce func(engine.Announce) error
+	Discover func(engine.SendDiscovery) error // nil: no role sends any
 	Resolve  func(ctx context.Context, name string) ([]netip.Addr, error)
 	Note     func(note.Note) // must not block
 	Now      func() engine.Now
@@ -166,6 +167,19 @@ func (d *Driver) Link(l engine.Link) { d.deliver(engine.LinkChanged{Link: l}, fa
 // PlaneEvent delivers an event of the data plane.
 func (d *Driver) PlaneEvent(ev forward.Event) { d.deliver(engine.Plane{Event: ev}, true) }
 
+// Discovery delivers an ICMP router discovery message; its buffer is copied.
+func (d *Driver) Discovery(ev engine.Discovery) {
+	ev.Data = append([]byte(nil), ev.Data...)
+	d.deliver(ev, true)
+}
+
+// Bounced delivers an ICMP error about a signalling datagram; its buffer is
+// copied.
+func (d *Driver) Bounced(ev engine.Bounced) {
+	ev.Data = append([]byte(nil), ev.Data...)
+	d.deliver(ev, true)
+}
+
 func (d *Driver) deliver(ev engine.Event, droppable bool) {
 	if i := d.route(ev); i >= 0 {
 		d.shards[i].box.put(ev, droppable)
@@ -254,10 +268,21 @@ func (d *Driver) act(ctx context.Context, s *shard, actions []engine.Action) {
 			if err := d.world.Announce(a); err != nil {
 				d.tell(note.Note{Kind: note.Failed, Level: note.Warn, Role: d.role, Link: a.Link, HomeAddress: a.Address, Why: err.Error()})
 			}
+		case engine.SendDiscovery:
+			if err := d.discover(a); err != nil {
+				d.tell(note.Note{Kind: note.Failed, Level: note.Debug, Role: d.role, Link: a.Link, Why: err.Error()})
+			}
 		default:
 			panic(fmt.Sprintf("drive: unknown action %T", a))
 		}
 	}
+}
+
+func (d *Driver) discover(a engine.SendDiscovery) error {
+	if d.world.Discover == nil {
+		return errors.New("drive: this host sends no router discovery messages")
+	}
+	return d.world.Discover(a)
 }
 
 // ask answers a question without keeping anybody waiting.

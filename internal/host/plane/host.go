@@ -23,6 +23,7 @@ import (
 	"careof/internal/host/firewall"
 	"careof/internal/host/plane/tun"
 	"careof/internal/host/route"
+	"careof/internal/host/visit"
 	"careof/wire/encap"
 )
 
@@ -54,6 +55,9 @@ type Config struct {
 
 	HomeAddresses []netip.Addr // MobileNode
 	Uplinks       []string     // MobileNode
+
+	VisitorLinks []string     // ForeignAgent
+	Visitors     tun.Visitors // ForeignAgent: delivers to them
 }
 
 // A Host is the data plane of a daemon.
@@ -64,6 +68,7 @@ type Host struct {
 	announcer *arp.Announcer
 	neighbour *arp.Neighbours
 	firewall  *firewall.Firewall
+	visits    *visit.Keeper // nil without visitors
 
 	mu          sync.Mutex
 	intercepted map[forward.Key]interception
@@ -126,7 +131,7 @@ func Open(c Config) (h *Host, err error) {
 			links = append(links, n.Link)
 		}
 	}
-	h.packets, err = tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Mark: c.Mark})
+	h.packets, err = tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Visitors: c.Visitors, Mark: c.Mark})
 	if err != nil {
 		dev.Close()
 		return h, err
@@ -136,6 +141,10 @@ func Open(c Config) (h *Host, err error) {
 		HomeNetworks: virtual, HomeLinks: links, Identities: c.Identities, Forward: c.Forward,
 		HomeAddresses: c.HomeAddresses, Uplinks: c.Uplinks,
 	})
+	if err != nil || len(c.VisitorLinks) == 0 {
+		return h, err
+	}
+	h.visits, err = visit.Open(visit.Config{Device: c.Device, Links: c.VisitorLinks, Base: c.Base})
 	return h, err
 }
 
@@ -191,6 +200,12 @@ func (h *Host) put(ctx context.Context, c *forward.Change) error {
 	tunnel := func() error { return h.packets.Apply(ctx, []forward.Change{*c}) }
 	lead := func() error { return h.routes.Put(*e) }
 	steps := []func() error{tunnel, lead}
+	if e.Role == forward.ForeignAgent {
+		if h.visits == nil {
+			return fmt.Errorf("plane: entry %q: no links of visitors: %w", e.Key, errors.ErrUnsupported)
+		}
+		steps = []func() error{tunnel, func() error { return h.visits.Put(*e) }}
+	}
 	if e.Role == forward.MobileNode && e.HomeLink != "" {
 		steps = []func() error{lead, tunnel}
 	}
@@ -252,6 +267,11 @@ func (h *Host) delete(ctx context.Context, c *forward.Change) error {
 			return err
 		}
 	}
+	if h.visits != nil {
+		if err := h.visits.Delete(e.Key); err != nil {
+			return err
+		}
+	}
 	if err := h.routes.Delete(e.Key); err != nil {
 		return err
 	}
@@ -302,6 +322,11 @@ func (h *Host) LinkChanged(l engine.Link) error {
 				return err
 			}
 			h.mtu = mtu
+		}
+	}
+	if h.visits != nil && !l.Gone {
+		if err := h.visits.LinkChanged(l.Name); err != nil {
+			return err
 		}
 	}
 	return h.routes.Uplink(l)
@@ -392,6 +417,9 @@ func (h *Host) Withdraw() error {
 	for _, key := range slices.Sorted(maps.Keys(h.intercepted)) {
 		errs = append(errs, h.release(key, h.intercepted[key]))
 	}
+	if h.visits != nil {
+		errs = append(errs, h.visits.Withdraw())
+	}
 	return errors.Join(append(errs, h.routes.Withdraw(), h.firewall.Remove())...)
 }
 
@@ -409,6 +437,9 @@ func (h *Host) Close() error {
 	}
 	if h.routes != nil {
 		errs = append(errs, h.routes.Close())
+	}
+	if h.visits != nil {
+		errs = append(errs, h.visits.Close())
 	}
 	if h.announcer != nil {
 		errs = append(errs, h.announcer.Close())
