@@ -68,6 +68,10 @@ func (d *decoder) checkNetworks(h *HomeAgent) {
 			continue
 		}
 		path := indexed(at, i)
+		if !isHomeNetwork(n.Prefix) {
+			d.problem(path+".prefix", "at least /8, of addresses that hosts can have", "%s cannot be a home network", n.Prefix)
+			continue
+		}
 		for j := range i {
 			if other := h.Networks[j].Prefix; other.IsValid() && other.Overlaps(n.Prefix) {
 				d.problem(path+".prefix", "", "overlaps %s on line %d", other, d.lines.find(indexed(at, j)+".prefix"))
@@ -163,6 +167,7 @@ func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, 
 	}
 	if slices.Contains(h.Addresses, a) || a == h.LocalAddress {
 		d.problem(path+".home-address", "", "%s is the home agent's own address", a)
+		return
 	}
 	inside := false
 	for _, n := range h.Networks {
@@ -179,8 +184,8 @@ func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, 
 			}
 		}
 	}
-	if !inside {
-		d.warn(path+".home-address", "add a [[home-agent.network]] that contains it", "%s is in none of the home networks", a)
+	if !inside && !main.anyProblem("home-agent.network") {
+		d.problem(path+".home-address", "add a [[home-agent.network]] that contains it", "%s is in none of the home networks", a)
 	}
 }
 

@@ -219,7 +219,11 @@ func TestMistakes(t *testing.T) {
 		{"unknown section", homeAgent + "[controll]\n", `careof.toml:13: controll: unknown key (did you mean "control"?)`},
 		{"unknown subsystem", homeAgent + "[log]\nregistratoin = \"debug\"\n", `careof.toml:14: log.registratoin: unknown key (did you mean "registration"?)`},
 		{"bad address", in(homeAgent, `"198.51.100.1"`, `"198.51.100.500"`), `careof.toml:3: home-agent.address: "198.51.100.500" is no IPv4 address (for example "192.0.2.1")`},
-		{"multicast", in(homeAgent, `"198.51.100.1"`, `"224.0.0.11"`), `careof.toml:3: home-agent.address: 224.0.0.11 cannot be used here (it must be the address of one host)`},
+		{"multicast", in(homeAgent, `"198.51.100.1"`, `"224.0.0.11"`), `careof.toml:3: home-agent.address: 224.0.0.11 cannot be used here (it must be an address at which other hosts reach one host)`},
+		{"loopback", in(homeAgent, `"198.51.100.1"`, `"127.0.0.1"`), `careof.toml:3: home-agent.address: 127.0.0.1 cannot be used here (it must be an address at which other hosts reach one host)`},
+		{"everything at home", in(homeAgent, `"10.10.0.0/24"`, `"0.0.0.0/0"`), `careof.toml:5: home-agent.network.prefix: 0.0.0.0/0 cannot be a home network (at least /8, of addresses that hosts can have)`},
+		{"multicast at home", in(homeAgent, `"10.10.0.0/24"`, `"224.0.0.0/8"`), `careof.toml:5: home-agent.network.prefix: 224.0.0.0/8 cannot be a home network (at least /8, of addresses that hosts can have)`},
+		{"outside", in(homeAgent, "10.10.0.5", "10.11.0.5"), `careof.toml:8: home-agent.mobile-node.home-address: 10.11.0.5 is in none of the home networks (add a [[home-agent.network]] that contains it)`},
 		{"IPv6", in(homeAgent, `"198.51.100.1"`, `"2001:db8::1"`), `careof.toml:3: home-agent.address: 2001:db8::1 is no IPv4 address (only Mobile IPv4 is there yet)`},
 		{"number for address", in(homeAgent, `"198.51.100.1"`, `5`), `careof.toml:3: home-agent.address: must be an IPv4 address, not the number 5 (for example "192.0.2.1")`},
 		{"host bits", in(homeAgent, "10.10.0.0/24", "10.10.0.7/24"), `careof.toml:5: home-agent.network.prefix: 10.10.0.7/24 has bits set beyond its length (did you mean "10.10.0.0/24"?)`},
@@ -330,7 +334,6 @@ priority = "high"
 
 func TestWarnings(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
-		{"outside", strings.Replace(homeAgent, "10.10.0.5", "10.11.0.5", 1), `careof.toml:8: home-agent.mobile-node.home-address: 10.11.0.5 is in none of the home networks (add a [[home-agent.network]] that contains it)`},
 		{"short key", strings.Replace(homeAgent, keyA, "0011", 1), `careof.toml:11: home-agent.mobile-node.key: the key has only 16 bits (careof keygen makes a longer one)`},
 		{"obsolete", strings.Replace(homeAgent, "hmac-sha256", "keyed-md5", 1), `careof.toml:12: home-agent.mobile-node.algorithm: keyed-md5 is obsolete (use it only for a peer that knows nothing better)`},
 		{"no UDP", strings.Replace(homeAgent, "[[home-agent.network]]", "encapsulations = [\"ipip\"]\n[[home-agent.network]]", 1),

@@ -203,10 +203,31 @@ func parseAddress(s string) (netip.Addr, error) {
 		return netip.Addr{}, mistakef(`for example "192.0.2.1"`, "%q is no IPv4 address", s)
 	case !a.Is4():
 		return netip.Addr{}, mistakef("only Mobile IPv4 is there yet", "%s is no IPv4 address", s)
-	case a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return netip.Addr{}, mistakef("it must be the address of one host", "%s cannot be used here", s)
+	case !isHost(a):
+		return netip.Addr{}, mistakef("it must be an address at which other hosts reach one host", "%s cannot be used here", s)
 	}
 	return a, nil
+}
+
+// noHosts are blocks in which no host can be reached from another: this
+// network, loopback, multicast, reserved and broadcast (RFC 1122 section
+// 3.2.1.3, RFC 1112 section 4).
+var noHosts = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("224.0.0.0/4"),
+	netip.MustParsePrefix("240.0.0.0/4"),
+}
+
+func isHost(a netip.Addr) bool {
+	return !slices.ContainsFunc(noHosts, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// isHomeNetwork tells whether a prefix can be a home network: unicast
+// addresses, and not so many that the route to the tunnel would swallow
+// everybody else's.
+func isHomeNetwork(p netip.Prefix) bool {
+	return p.Bits() >= 8 && isHost(p.Addr())
 }
 
 // Prefix reads an IPv4 prefix without host bits.
