@@ -26,6 +26,7 @@ type Data struct {
 	Local, From netip.AddrPort
 	Link        string // interface it came in on
 	TOS         uint8  // of the outer header: its ECN field matters (RFC 6040)
+	TTL         uint8  // of the outer header: minimal encapsulation has no other; 0 when it is not known
 	Message     []byte // the UDP payload; valid until the receiver returns
 }
 

@@ -147,7 +147,7 @@ func (sk *socket) read(to Receiver) {
 			}
 			eachSegment(m.Buffers[0][:m.N], info.segment, func(payload []byte) {
 				if isTunnelData(payload) {
-					data = append(data, Data{local, from, link, info.tos, payload})
+					data = append(data, Data{Local: local, From: from, Link: link, TOS: info.tos, TTL: info.ttl, Message: payload})
 					return
 				}
 				to.Signal(engine.Packet{Link: link, Src: from, Dst: local, TTL: info.ttl, Data: payload})

@@ -93,7 +93,7 @@ func (p *Plane) icmpPackets() func(*batch) {
 func (p *Plane) tunnelError(e *encap.TunnelError, now int64, relay *bucket) {
 	told := false
 	for _, t := range p.peers.get(word(e.Outer.Dst)) {
-		if !t.quoted(e, now) {
+		if !t.quoted(e) || !p.justSent(t, now) {
 			continue
 		}
 		agent := t.of.entry.Role == forward.HomeAgent
@@ -106,6 +106,7 @@ func (p *Plane) tunnelError(e *encap.TunnelError, now int64, relay *bucket) {
 			m.MTU = uint16(max(int(m.MTU), minOuterMTU-t.overhead()))
 			t.soft.mtu.Store(int32(m.MTU))
 			t.soft.mtuUntil.Store(now + keepMTU)
+			p.heed(t, int(m.MTU), now+keepMTU)
 		} else if e.Type == encap.DestinationUnreachable || e.Type == encap.TimeExceeded {
 			if t.soft.told.allow(now, unreachableInterval) {
 				p.emit(forward.Unreachable{Key: t.of.entry.Key, Peer: t.t.Peer.Addr(), Type: uint8(e.Type), Code: e.Code})
@@ -120,6 +121,7 @@ func (p *Plane) tunnelError(e *encap.TunnelError, now int64, relay *bucket) {
 		case e.Quote == nil && !tooBig:
 			t.soft.why.Store(uint32(m.Type)<<8 | uint32(m.Code))
 			t.soft.whyUntil.Store(now + keepUnreachable)
+			p.heed(t, 0, now+keepUnreachable)
 		case e.Quote != nil && !told && t.of.sentBy(e.Quote) && relay.take(now):
 			told = true
 			p.sendError(encap.ICMPError(m, anyAddress, e.Quote))
@@ -127,10 +129,15 @@ func (p *Plane) tunnelError(e *encap.TunnelError, now int64, relay *bucket) {
 	}
 }
 
+// justSent reports whether something went into t within the last minute.
+func (p *Plane) justSent(t *tunnel, now int64) bool {
+	sent := p.lastSent(t, now)
+	return sent != 0 && now-sent <= recent
+}
+
 // quoted reports whether the quoted packet can be one that went into t.
-func (t *tunnel) quoted(e *encap.TunnelError, now int64) bool {
-	sent := t.sent.Load()
-	if sent == 0 || now-sent > recent || e.Outer.Src != t.t.Local.Addr() {
+func (t *tunnel) quoted(e *encap.TunnelError) bool {
+	if e.Outer.Src != t.t.Local.Addr() {
 		return false
 	}
 	if e.Kind != t.t.Encap && !(t.t.Encap == encap.Minimal && e.Kind == encap.IPIP) {

@@ -105,6 +105,8 @@ type Plane struct {
 	ident  atomic.Uint32 // outer identification
 	deaf   atomic.Bool   // the device is not read any more
 
+	shortcut atomic.Pointer[Shortcut]
+
 	agent  table          // HomeAgent, by inner destination when sending, source when receiving
 	mobile table          // MobileNode, the other way round
 	guests table          // ForeignAgent, like MobileNode

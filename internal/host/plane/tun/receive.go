@@ -39,7 +39,7 @@ func (p *Plane) Deliver(data []sock.Data) {
 			h := encap.Header{
 				Src: d.From.Addr(), Dst: d.Local.Addr(),
 				SrcPort: d.From.Port(), DstPort: d.Local.Port(),
-				TOS: d.TOS,
+				TOS: d.TOS, TTL: d.TTL,
 			}
 			inner, err := encap.PullUDP(&h, buf[:end], headroom)
 			if err != nil {

@@ -200,6 +200,9 @@ func isTunnel(pkt []byte) bool {
 	return false
 }
 
+// longerThanMinimal is how much more IP-in-IP adds to a packet.
+const longerThanMinimal = 8
+
 // tunnel sends the packet buf[headroom:headroom+n] into t, in place.
 //
 //rfc:2003#5
@@ -213,11 +216,20 @@ func (s *sender) tunnel(t *tunnel, buf []byte, n int) {
 		s.answer(m, pkt)
 	}
 	mtu := t.soft.limit(t.mtu, s.now)
+	// Minimal encapsulation has no room for fragments: they travel in
+	// IP-in-IP, which is longer.
+	ofFragments := mtu
+	if encap.Minimal == t.header.Kind || encap.Minimal == t.header.Inner {
+		ofFragments -= longerThanMinimal
+		if binary.BigEndian.Uint16(pkt[6:])&0x3fff != 0 {
+			mtu = ofFragments
+		}
+	}
 	if n <= mtu {
 		s.push(t, buf, headroom, n)
 		return
 	}
-	pieces, err := encap.Fragment(pkt, mtu)
+	pieces, err := encap.Fragment(pkt, ofFragments)
 	if err != nil {
 		if errors.Is(err, encap.ErrTooBig) {
 			s.answer(encap.ICMP{Type: encap.DestinationUnreachable, Code: encap.DatagramTooBig, MTU: uint16(mtu)}, pkt)
