@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -367,6 +368,48 @@ func TestIdentityBehindNAT(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("no answer; the agent took %+v", s.agent.Counters("mn"))
 		}
+	}
+}
+
+// A daemon that had another device name, and was killed, left its route to the
+// home network. The next one takes it over; somebody else's it does not.
+func TestARouteOfAnotherDeviceIsTakenOver(t *testing.T) {
+	n := nstest.New(t, "ha")
+	network := []plane.Network{{Prefix: netip.MustParsePrefix("10.10.0.0/24")}}
+	open := func(device string) (h *plane.Host, err error) {
+		n.Do(func() { h, err = plane.Open(plane.Config{Device: device, HomeNetworks: network, Forward: true}) })
+		return h, err
+	}
+	for _, device := range []string{"old0", "new0"} {
+		h, err := open(device)
+		if err != nil {
+			t.Fatalf("with device %s: %v", device, err)
+		}
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	routes, err := n.H.RouteGet(net.IPv4(10, 10, 0, 7))
+	check(t, err)
+	if len(routes) != 1 || routes[0].LinkIndex != n.Link("new0").Attrs().Index {
+		t.Errorf("the home network's route is %v, want one to new0", routes)
+	}
+
+	n.Do(func() {
+		h, err := plane.Open(plane.Config{Device: "new0", Forward: true})
+		if err == nil {
+			err = errors.Join(h.Reconcile(), h.Close())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	n.Route("10.10.0.0/24", "", "lo", "")
+	if h, err := open("new0"); err == nil {
+		h.Close()
+		t.Error("somebody else's route to the home network was replaced")
+	} else if !strings.Contains(err.Error(), "10.10.0.0/24") {
+		t.Errorf("the error does not name the network: %v", err)
 	}
 }
 

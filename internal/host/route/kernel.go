@@ -31,6 +31,23 @@ type Route struct {
 	Unreachable bool
 }
 
+// String writes the route as `ip route` would.
+func (r Route) String() string {
+	var b strings.Builder
+	if r.Unreachable {
+		b.WriteString("unreachable ")
+	}
+	fmt.Fprint(&b, r.Dst)
+	if r.Via.IsValid() {
+		fmt.Fprintf(&b, " via %v", r.Via)
+	}
+	if r.Link != "" {
+		fmt.Fprintf(&b, " dev %s", r.Link)
+	}
+	fmt.Fprintf(&b, " table %d", r.Table)
+	return b.String()
+}
+
 // A Rule is one policy rule.
 type Rule struct {
 	Priority  int
@@ -207,10 +224,28 @@ func (k *linux) AddRoute(r Route) error {
 	if r.Table == unix.RT_TABLE_MAIN {
 		add = k.h.RouteAdd
 	}
-	if err := add(nr); err != nil {
+	err = add(nr)
+	if errors.Is(err, unix.EEXIST) {
+		// One of ours, which a daemon left that had another device.
+		if taken, listed := k.taken(r); listed == nil && taken {
+			err = k.h.RouteReplace(nr)
+		}
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("route: there is another route to %v, which is not ours: remove it, or take another home network", r.Dst)
+	}
+	if err != nil {
 		return fmt.Errorf("route: add %v: %w", r, err)
 	}
 	return nil
+}
+
+// taken tells whether a route that carries our tag is in the place of r.
+func (k *linux) taken(r Route) (bool, error) {
+	ours, err := k.Routes()
+	return slices.ContainsFunc(ours, func(o Route) bool {
+		return o.Table == r.Table && o.Dst == r.Dst && o.Metric == r.Metric
+	}), err
 }
 
 func (k *linux) DelRoute(r Route) error {
