@@ -5,7 +5,7 @@
 // can read it; another sits on each underlay. What a program does not handle
 // it passes on, and the user-space plane takes it:
 //
-//   - packets for no entry, of minimal encapsulation, of half-bound tunnels, of
+//   - a foreign agent's visitors, packets for no entry, of minimal encapsulation, of half-bound tunnels, of
 //     entries that share an address or have more than four tunnels
 //   - packets longer than a tunnel's MTU, and fragments of outer packets
 //   - tunnels in tunnels, and packets from this host's own outer addresses

@@ -74,7 +74,10 @@ type Plane struct {
 	closed   bool
 }
 
-var _ forward.Plane = (*Plane)(nil)
+var (
+	_ forward.Plane = (*Plane)(nil)
+	_ tun.Shortcut  = (*Plane)(nil)
+)
 
 // place is where a binding is kept: a role's table and an inner prefix.
 type place struct {
@@ -112,6 +115,14 @@ type installed struct {
 	at    place
 	slot  uint32
 	sends uint8 // a bit for each tunnel of the binding that an Extend concerns
+	path  path  // of the first of these
+}
+
+// path is what packets of a tunnel have in common for routers.
+type path struct {
+	local, peer [4]byte
+	link        uint32
+	kind        uint8
 }
 
 // Open loads the programs and puts the one that encapsulates on the device, in
@@ -166,6 +177,7 @@ func Open(c Config) (p *Plane, err error) {
 		return p, err
 	}
 	p.adoptLinks()
+	p.slow.SetShortcut(p)
 	return p, nil
 }
 
@@ -288,8 +300,18 @@ func (p *Plane) extend(key forward.Key, until time.Time) {
 	}
 }
 
-// put stages the binding of an entry.
+// put stages the binding of an entry. A foreign agent's visitors, who may
+// share an address, are user space's.
 func (p *Plane) put(e *forward.Entry, w *writes) error {
+	if e.Role == forward.ForeignAgent {
+		if p.entries[e.Key] == nil {
+			return nil
+		}
+		if err := p.flush(w); err != nil {
+			return err
+		}
+		return p.remove(e.Key)
+	}
 	at := placeOf(e)
 	old := p.entries[e.Key]
 	if old != nil && old.at != at {
@@ -307,8 +329,19 @@ func (p *Plane) put(e *forward.Entry, w *writes) error {
 		in.slot = old.slot
 	}
 	for i := range maxTunnels {
-		if b.Tunnel[i].Flags&tunnelSends != 0 {
-			in.sends |= 1 << i
+		if b.Tunnel[i].Flags&tunnelSends == 0 {
+			continue
+		}
+		if in.sends == 0 {
+			t := &b.Tunnel[i]
+			in.path = path{t.Local, t.Peer, t.Link, t.Kind}
+		}
+		in.sends |= 1 << i
+	}
+	if old != nil && old.path != in.path {
+		// What routers told was about another path.
+		if s := p.slots.at(in.slot); s != nil {
+			s.heedNothing()
 		}
 	}
 	left := p.left[at]

@@ -194,6 +194,12 @@ func (s *slot) heed(mtu int, until time.Time) {
 	atomic.StoreUint64(&s.softUntil, ns)
 }
 
+// heedNothing forgets what routers told.
+func (s *slot) heedNothing() {
+	atomic.StoreUint64(&s.slowUntil, 0)
+	atomic.StoreUint64(&s.softUntil, 0)
+}
+
 // adoptLinks takes over the pinned programs on underlays, so that those of
 // interfaces which are gone do not stay for ever. New programs replace the
 // old ones in one step.

@@ -395,6 +395,12 @@ int encapsulate(struct __sk_buff *skb)
 	if (ip->version != 4 || ip->ihl < 5 || !ip->ttl || ip->protocol == PROTO_IPIP ||
 	    ip->protocol == PROTO_GRE || ip->protocol == PROTO_MINIMAL)
 		return PASS;
+	if (ip->protocol == IPPROTO_UDP) {
+		struct udphdr *udp = data + ip->ihl * 4;
+
+		if ((void *)(udp + 1) > end || udp->source == bpf_htons(DATA_PORT) || udp->dest == bpf_htons(DATA_PORT))
+			return PASS;
+	}
 	src = ip->saddr;
 	dst = ip->daddr;
 	tos = ip->tos;
