@@ -106,14 +106,13 @@ func NewPair(random io.Reader, r KeygenRequest) (*Pair, error) {
 
 // fileName is the node's name as far as it may stand in a file's name.
 func fileName(node ident.Node) string {
-	user, _, _ := strings.Cut(node.String(), "@")
 	name := strings.Map(func(c rune) rune {
 		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '.':
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '.', c == '@':
 			return c
 		}
 		return '-'
-	}, user)
+	}, node.String())
 	if name = strings.TrimLeft(name, "."); name == "" {
 		return "node"
 	}

@@ -18,7 +18,7 @@ func TestBothEndsOfANewPairAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.SPI != 257 || p.KeyFile != "keys.d/van7" || p.Key.Len() != 32 {
+	if p.SPI != 257 || p.KeyFile != "keys.d/van7@fleet.example" || p.Key.Len() != 32 {
 		t.Errorf("%+v", p)
 	}
 	dir := t.TempDir()
