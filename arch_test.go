@@ -55,9 +55,8 @@ var layers = []layer{
 	{path: "internal/buildinfo"},
 	{path: "internal/roles", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/config"}},
 	{path: "cmd", may: []string{"wire", "internal/config", "internal/control", "internal/decode", "internal/capture", "internal/daemon", "internal/lab", "internal/buildinfo", "internal/manual"}, libs: true},
-	// Only tests: of what is installed, and of what the guides say.
+	// Only tests, of what is installed.
 	{path: "packaging", tests: []string{"internal/config", "internal/control", "internal/daemon", "internal/host"}},
-	{path: "docs", tests: []string{"wire", "internal/config"}},
 }
 
 // fits tells whether a package path lies in the layer's part of the tree.

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"careof/internal/config"
+)
+
+// guides returns the texts that a person follows, by name.
+func guides(t *testing.T) map[string]string {
+	t.Helper()
+	names, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(names) < 8 {
+		t.Fatalf("%d guides, error %v", len(names), err)
+	}
+	out := map[string]string{}
+	for _, name := range append(names, "../../README.md") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[filepath.Base(filepath.Dir(name))+"/"+filepath.Base(name)] = string(text)
+	}
+	return out
+}
+
+// fenced returns the blocks of one language in a guide.
+func fenced(text, language string) (blocks []string) {
+	for _, m := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(text, -1) {
+		blocks = append(blocks, m[1])
+	}
+	return blocks
+}
+
+var keyFileName = regexp.MustCompile(`key-file = "([^"]+)"`)
+
+// putKeys makes the key files that a configuration names.
+func putKeys(t *testing.T, dir, text string) {
+	t.Helper()
+	for _, m := range keyFileName.FindAllStringSubmatch(text, -1) {
+		path := filepath.Join(dir, m[1])
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(strings.Repeat("5a", 32)+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestConfigurationsInTheGuidesAreValid(t *testing.T) {
+	n := 0
+	for name, text := range guides(t) {
+		for _, block := range fenced(text, "toml") {
+			n++
+			dir := t.TempDir()
+			putKeys(t, dir, block)
+			c, err := config.Parse(filepath.Join(dir, "careof.toml"), block)
+			if err != nil {
+				t.Errorf("%s: %v\n%s", name, err, block)
+			} else if len(c.Warnings) > 0 {
+				t.Errorf("%s: %v\n%s", name, c.Warnings, block)
+			}
+		}
+	}
+	if n < 7 {
+		t.Errorf("only %d configurations were found", n)
+	}
+}
+
+// spoken finds commands in running text.
+var spoken = regexp.MustCompile("`(?:sudo )?(careof [^`]+)`")
+
+// TestCommandsInTheGuidesExist parses every careof command line that a guide
+// tells people to type.
+func TestCommandsInTheGuidesExist(t *testing.T) {
+	t.Setenv("CAREOF_SOCKET", "")
+	n := 0
+	for name, text := range guides(t) {
+		var lines []string
+		for _, block := range fenced(text, "sh") {
+			lines = append(lines, strings.Split(block, "\n")...)
+		}
+		for _, m := range spoken.FindAllStringSubmatch(text, -1) {
+			lines = append(lines, m[1])
+		}
+		for _, line := range lines {
+			line, _, _ = strings.Cut(line, "#")
+			line, _, _ = strings.Cut(line, "&&")
+			args := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "sudo "))
+			if len(args) < 2 || args[0] != "careof" {
+				continue
+			}
+			n++
+			root := newRoot(&env{stdout: io.Discard, stderr: io.Discard})
+			cmd, rest, err := root.Find(args[1:])
+			if err == nil {
+				err = cmd.ParseFlags(rest)
+			}
+			// A command may be spoken of without its arguments.
+			if err == nil && len(rest) > 0 {
+				err = cmd.ValidateArgs(cmd.Flags().Args())
+			}
+			if err != nil || !cmd.Runnable() || cmd == root {
+				t.Errorf("%s: %q: %v", name, line, err)
+			}
+		}
+	}
+	if n < 30 {
+		t.Errorf("only %d commands were found", n)
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+
+func TestLinksInTheGuidesLead(t *testing.T) {
+	for name, text := range guides(t) {
+		dir := "../../docs"
+		if !strings.HasPrefix(name, "docs/") {
+			dir = "../.."
+		}
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(dir, m[1])); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+// TestTheQuickStartIsTrue follows quickstart.md on machines made of
+// namespaces: with the files that it prints, once with a server that has its
+// public address and once with one behind a 1:1 NAT, and with a LAN behind the
+// node.
+func TestTheQuickStartIsTrue(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("setting up machines needs root")
+	}
+	for _, program := range []string{"ip", "nft", "nsenter", "ping", "mount"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(program, " is not installed")
+		}
+	}
+	text := guides(t)["docs/quickstart.md"]
+	files, tables := fenced(text, "toml"), fenced(text, "nft")
+	if len(files) != 3 || len(tables) != 2 {
+		t.Fatalf("%d configurations and %d tables", len(files), len(tables))
+	}
+	for _, c := range []struct{ name, server, private string }{
+		{"public address", files[0], ""},
+		{"cloud", files[1], "10.0.0.4"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, content := range map[string]string{"server.toml": c.server, "node.toml": files[2], "server.nft": tables[0], "node.nft": tables[1]} {
+				putKeys(t, dir, content)
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// Under this name, the test program is careof.
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			careof := filepath.Join(dir, "careof")
+			if err := os.Symlink(self, careof); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, "sh", "../../docs/testdata/quickstart.sh", careof, dir)
+			cmd.Env = append(os.Environ(), "CAREOF_SOCKET=", "PRIVATE="+c.private)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Setpgid: true}
+			cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			} else {
+				t.Logf("%s", out)
+			}
+		})
+	}
+}
