@@ -85,7 +85,7 @@ func (c *Checker) closed(o world.Originated) {
 		return // signalling: a deregistration is sent from the home address
 	}
 	c.judged[Closed]++
-	if !p.AtHome(ip.Src) {
+	if !p.AtHome(ip.Src) && !p.Visits(ip.Src) {
 		c.violated(Closed, "%s sends in the clear from its home address %v to %v", o.Node.Name, ip.Src, ip.Dst)
 	}
 }

@@ -1,5 +1,7 @@
 package scene
 
+import "careof/wire/encap"
+
 // All lists the scenes.
 func All() []*Scene {
 	return []*Scene{
@@ -7,5 +9,7 @@ func All() []*Scene {
 		crash, reboot, mobileCrash, clocks, brokenDisk, failedUndo,
 		replay, flips, forged, strangers, nonces,
 		homeLink, pool, discovery, simultaneous,
+		journey(encap.IPIP), journey(encap.GRE), journey(encap.Minimal),
+		hops, foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating,
 	}
 }

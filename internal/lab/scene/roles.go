@@ -3,17 +3,19 @@ package scene
 import (
 	"careof/internal/config"
 	"careof/internal/lab/check"
+	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
 	"careof/internal/roles"
 )
 
-// A Tuning is the configuration of one simulated daemon; one of Home and
-// Mobile is set.
+// A Tuning is the configuration of one simulated daemon; one of Home, Foreign
+// and Mobile is set.
 type Tuning struct {
 	Node     string
 	Home     *ha.Config
+	Foreign  *fa.Config
 	Mobile   *mn.Config
 	Features standard.Config
 }
@@ -22,6 +24,12 @@ type Tuning struct {
 func homeTuning(node string, c *config.HomeAgent) Tuning {
 	h, features := roles.HomeAgent(c)
 	return Tuning{Node: node, Home: &h, Features: features}
+}
+
+// foreignTuning is the tuning that a [foreign-agent] section asks for.
+func foreignTuning(node string, c *config.ForeignAgent) Tuning {
+	f, features := roles.ForeignAgent(c, nil)
+	return Tuning{Node: node, Foreign: &f, Features: features}
 }
 
 // mobileTuning is the tuning that a [mobile-node] section asks for.

@@ -96,7 +96,7 @@ func properties(g *topology.Segment) world.Properties {
 func (s *Sim) addNode(n *topology.Node) error {
 	w := s.World
 	node := w.AddNode(n.Name)
-	node.Forward = n.Kind == topology.Router || n.Kind == topology.HomeAgent
+	node.Forward = n.Kind == topology.Router || n.Kind == topology.HomeAgent || n.Kind == topology.ForeignAgent
 	for _, i := range n.Interfaces {
 		at := node.AddInterface(i.Name)
 		if i.Segment == "" {
@@ -132,6 +132,8 @@ func (s *Sim) addNode(n *topology.Node) error {
 	switch n.Kind {
 	case topology.HomeAgent:
 		return s.addHomeAgent(node, n)
+	case topology.ForeignAgent:
+		return s.addForeignAgent(node, n)
 	case topology.MobileNode:
 		return s.addMobileNode(node, n)
 	}
@@ -180,6 +182,21 @@ func (s *Sim) addHomeAgent(node *world.Node, n *topology.Node) error {
 		h.Window = assoc.DefaultWindow
 	}
 	s.Check.HomeAgent(d, h)
+	return nil
+}
+
+func (s *Sim) addForeignAgent(node *world.Node, n *topology.Node) error {
+	t := foreignTuning(n.Name, n.Parsed.ForeignAgent)
+	s.tune(&t)
+	node.AddPlane()
+	node.AddDaemon(world.Setup{
+		// What forwards for visitors ends with the daemon, which forgets them.
+		Port: 434, PlaneInside: true,
+		Make: func(_ int, luck *rand.Rand) (engine.Machine, error) {
+			m, err := standard.ForeignAgent(*t.Foreign, standard.Features(t.Features), luck)
+			return s.wrap(n.Name, m, err)
+		},
+	})
 	return nil
 }
 
@@ -306,7 +323,7 @@ func (s *Sim) Plug(node, iface, segment string) {
 	i.Plug(g)
 	a, gateway, ok := s.topology.Lease(s.topology.Segment(segment), node, iface)
 	if !ok {
-		s.Fatalf("segment %q leases no addresses", segment)
+		return // a visited link: only foreign agents lend addresses there
 	}
 	s.World.After(addressDelay, func() {
 		if i.Segment() == g && len(i.Addresses()) == 0 {
@@ -384,6 +401,7 @@ func (s *Sim) Break(node string, f world.Faults) { s.daemon(node).Faults = f }
 func (s *Sim) Binding(mobile string) Binding {
 	n := s.node(mobile)
 	var b Binding
+	var visits bool
 	for e := range n.Plane().List(context.Background()) {
 		if e.Role != forward.MobileNode {
 			continue
@@ -391,6 +409,10 @@ func (s *Sim) Binding(mobile string) Binding {
 		b.HomeAddress = e.Inner.Addr()
 		b.AtHome = e.HomeLink != ""
 		b.Link = e.HomeLink
+		visits = e.Deliver.Link != ""
+		if visits {
+			b.Link = e.Deliver.Link
+		}
 		for _, t := range e.Tunnels {
 			if t.Mode != forward.Receive && n.Plane().Live(t) {
 				b.CareOf, b.UDP, b.Link = t.Local.Addr(), t.Encap == encap.UDP, t.Link
@@ -404,6 +426,9 @@ func (s *Sim) Binding(mobile string) Binding {
 	for i := len(notes) - 1; i >= 0 && notes[i].At >= since; i-- {
 		switch notes[i].Kind {
 		case note.Registered:
+			if visits && notes[i].Link == b.Link {
+				b.CareOf = notes[i].CareOfAddress
+			}
 			b.Registered, b.Took = b.CareOf.IsValid(), notes[i].Took
 		case note.Home:
 			b.Registered, b.Took = b.AtHome, notes[i].Took

@@ -391,6 +391,8 @@ func (s *shard) execute(actions []engine.Action) {
 		switch a := a.(type) {
 		case engine.Send:
 			d.send(s.index, a)
+		case engine.SendDiscovery:
+			d.sendDiscovery(a)
 		case engine.Commit:
 			d.commits = append(d.commits, commit{shard: s.index, Commit: a})
 			d.work()

@@ -17,6 +17,7 @@ type Interface struct {
 	node      *Node
 	segment   *Segment
 	up        bool
+	plugged   uint64 // how often
 	addresses []netip.Prefix
 	gateways  []netip.Addr
 	neighbors map[netip.Addr]neighbor
@@ -62,6 +63,7 @@ func (i *Interface) Addresses() []netip.Prefix { return slices.Clone(i.addresses
 func (i *Interface) Plug(s *Segment) {
 	i.Unplug()
 	i.segment, i.up = s, true
+	i.plugged++
 	s.ports = append(s.ports, i)
 	i.changed()
 }
@@ -84,7 +86,9 @@ func (i *Interface) Carrier(up bool) {
 		return
 	}
 	i.up = up
-	if !up {
+	if up {
+		i.plugged++
+	} else {
 		i.forget()
 	}
 	i.changed()
@@ -115,6 +119,7 @@ func (i *Interface) Link() engine.Link {
 	l := engine.Link{
 		Name: i.Name, Up: i.up, HW: i.HW,
 		Addresses: slices.Clone(i.addresses), Gateways: slices.Clone(i.gateways),
+		Attachment: i.plugged,
 	}
 	if i.segment != nil {
 		l.MTU = i.segment.mtu()

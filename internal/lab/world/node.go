@@ -134,6 +134,9 @@ func (n *Node) input(i *Interface, hw forward.HardwareAddr, linkBroadcast bool, 
 		return
 	}
 	packet = packet[:ip.TotalLen]
+	if n.discovered(i, hw, ip, packet) {
+		return
+	}
 	if t := n.translator; t != nil {
 		if i == t.outside && ip.Dst == t.box.External() {
 			in, verdict := t.box.Inbound(n.instant(), packet)
@@ -156,6 +159,9 @@ func (n *Node) input(i *Interface, hw forward.HardwareAddr, linkBroadcast bool, 
 		return
 	}
 	if linkBroadcast {
+		return
+	}
+	if n.unconfigured(i, hw, ip, packet) || n.plane != nil && n.plane.fromVisitor(i, hw, ip, packet) {
 		return
 	}
 	if !n.Forward && n.plane == nil {

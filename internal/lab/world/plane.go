@@ -120,7 +120,7 @@ func checkEntry(e forward.Entry) error {
 		return fmt.Errorf("world: entry without a key")
 	case !e.Inner.IsValid() || !e.Inner.Addr().Is4():
 		return fmt.Errorf("world: entry %s: inner %v is not an IPv4 prefix", e.Key, e.Inner)
-	case e.Role != forward.HomeAgent && e.Role != forward.MobileNode:
+	case e.Role != forward.HomeAgent && e.Role != forward.MobileNode && e.Role != forward.ForeignAgent:
 		return fmt.Errorf("world: entry %s: role %d is not supported", e.Key, e.Role)
 	}
 	for _, t := range e.Tunnels {

@@ -20,6 +20,8 @@ func eventText(ev engine.Event) string {
 	switch ev := ev.(type) {
 	case engine.Packet:
 		return fmt.Sprintf("packet %s %v > %v ttl %d %s", ev.Link, ev.Src, ev.Dst, ev.TTL, digest(ev.Data))
+	case engine.Discovery:
+		return fmt.Sprintf("discovery %s %v > %v ttl %d %s", ev.Link, ev.Src, ev.Dst, ev.TTL, digest(ev.Data))
 	case engine.Wake:
 		return "wake"
 	case engine.LinkChanged:
@@ -47,6 +49,8 @@ func actionText(a engine.Action) string {
 	switch a := a.(type) {
 	case engine.Send:
 		return fmt.Sprintf("send %s %v > %v ttl %d %s", a.Link, a.Src, a.Dst, a.TTL, digest(a.Data))
+	case engine.SendDiscovery:
+		return fmt.Sprintf("discovery %s %v > %v %s", a.Link, a.Src, a.Dst, digest(a.Data))
 	case engine.Commit:
 		var parts []string
 		for _, r := range a.Records {
@@ -92,6 +96,9 @@ func EntryText(e forward.Entry) string {
 	fmt.Fprintf(&b, "%q %v", e.Key, e.Inner)
 	if e.Intercept != "" {
 		fmt.Fprintf(&b, " intercept %s", e.Intercept)
+	}
+	if e.Deliver.Link != "" {
+		fmt.Fprintf(&b, " deliver %s %v", e.Deliver.Link, e.Deliver.HW)
 	}
 	if e.HomeLink != "" {
 		fmt.Fprintf(&b, " home %s", e.HomeLink)

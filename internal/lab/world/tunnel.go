@@ -59,6 +59,10 @@ func (p *Plane) leaveHome(ip encap.IPv4, packet []byte) error {
 				break
 			}
 		}
+		if e.entry.Deliver.Link != "" {
+			p.plain(e, packet)
+			return nil
+		}
 	}
 	p.Counts.Unbound++
 	return errNoRoute
@@ -101,6 +105,11 @@ func (p *Plane) enter(e *installed, t forward.Tunnel, ip encap.IPv4, packet []by
 		h.DstPort = encap.Port
 	}
 	r, ok := n.outerRoute(t)
+	var agent *Interface // to which a mobile node tunnels by its link-layer address
+	if e.entry.Role == forward.MobileNode && e.entry.Deliver.Link != "" && t.Local.Addr() == e.entry.Inner.Addr() {
+		agent = n.Interface(e.entry.Deliver.Link)
+		r, ok = Route{Interface: agent}, agent != nil && agent.segment != nil
+	}
 	if !ok {
 		e.counters.DroppedPackets++
 		return
@@ -132,6 +141,10 @@ func (p *Plane) enter(e *installed, t forward.Tunnel, ip encap.IPv4, packet []by
 		e.use.Sent = p.clock.Now().Mono
 		n.world.tell(Encapsulated{Node: n, Entry: e.entry, Tunnel: t, Inner: piece})
 		n.world.tell(Originated{Node: n, Packet: outer})
+		if agent != nil {
+			agent.transmitTo(e.entry.Deliver.HW, outer)
+			continue
+		}
 		n.emit(r, outer)
 	}
 }
@@ -182,7 +195,7 @@ func (p *Plane) receive(link *Interface, packet []byte) {
 			continue
 		}
 		for _, t := range e.entry.Tunnels {
-			if p.receives(t) && p.outerMatches(t, &h) {
+			if p.receives(t) && p.outerMatches(t, &h) && visitorMatches(e.entry, t, ip) {
 				p.leave(e, t, link, &h, ip, inner)
 				return
 			}
@@ -200,8 +213,22 @@ func innerMatches(e forward.Entry, ip encap.IPv4) bool {
 		return e.Inner.Contains(ip.Src)
 	case forward.MobileNode:
 		return e.HomeLink == "" && e.Inner.Contains(ip.Dst)
+	case forward.ForeignAgent:
+		return e.Inner.Contains(ip.Dst) || e.Inner.Contains(ip.Src)
 	}
 	return false
+}
+
+// visitorMatches: from the home agent comes what is for the visitor, from the
+// visitor what is its own.
+func visitorMatches(e forward.Entry, t forward.Tunnel, ip encap.IPv4) bool {
+	if e.Role != forward.ForeignAgent {
+		return true
+	}
+	if t.Peer.Addr() == e.Inner.Addr() {
+		return e.Inner.Contains(ip.Src)
+	}
+	return e.Inner.Contains(ip.Dst)
 }
 
 // outerMatches compares the outer headers with a tunnel.
@@ -244,6 +271,10 @@ func (p *Plane) leave(e *installed, t forward.Tunnel, link *Interface, h *encap.
 	n.world.tell(Decapsulated{Node: n, Entry: e.entry, Tunnel: t, Outer: *h, Inner: inner})
 	if isEcho == nil && echo.Type == encap.EchoReply && echo.Src == t.Peer.Addr() && e.entry.Role == forward.MobileNode {
 		p.event(forward.EchoReply{Key: e.entry.Key, From: netip.AddrPortFrom(h.Src, h.SrcPort), ID: echo.ID, Seq: echo.Seq, Received: e.use.Received})
+	}
+	if e.entry.Role == forward.ForeignAgent {
+		p.toVisitor(e, t, ip, inner)
+		return
 	}
 	if n.Owns(ip.Dst) {
 		n.deliver(arrival{link: link, tunnel: true}, ip, inner)
