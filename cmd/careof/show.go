@@ -23,6 +23,7 @@ var shown = map[string]string{
 	"bindings":      "who is bound to where (home agent)",
 	"binding":       "one mobile node's bindings in full; needs its home address or NAI",
 	"registrations": "the latest registrations: asked for (mobile node), answered (home agent)",
+	"visitors":      "the mobile nodes at a foreign agent",
 	"uplinks":       "the interfaces of a mobile node, and why each is used or not",
 	"associations":  "security associations, without their keys",
 	"stages":        "how a message is processed, stage by stage, with the RFC's sections",

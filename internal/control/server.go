@@ -38,7 +38,7 @@ type Event struct {
 
 // Names lists what can be shown, in the order in which help lists it.
 var Names = []string{
-	"status", "bindings", "binding", "registrations", "uplinks", "associations",
+	"status", "bindings", "binding", "registrations", "visitors", "uplinks", "associations",
 	"stages", "counters", "plane", "config",
 }
 

@@ -78,6 +78,26 @@ type Registration struct {
 	Why           string         `json:"why,omitempty"`
 }
 
+// Visitor is one mobile node at a foreign agent: an accepted registration, or
+// a request that waits for its home agent.
+type Visitor struct {
+	HomeAddress      netip.Addr       `json:"home_address,omitzero"`
+	NAI              string           `json:"nai,omitempty"`
+	HomeAgent        netip.Addr       `json:"home_agent"`
+	CareOfAddress    netip.Addr       `json:"care_of_address"`
+	Interface        string           `json:"interface"`
+	LinkLayerAddress string           `json:"link_layer_address"`
+	State            string           `json:"state"` // "accepted", "pending"
+	Encapsulation    string           `json:"encapsulation,omitempty"`
+	Delivery         string           `json:"delivery_style"` // "none": no reverse tunnel; "direct", "encapsulating"
+	Granted          Seconds          `json:"granted"`
+	Remaining        Seconds          `json:"remaining"`
+	Since            time.Time        `json:"since"`
+	Identification   string           `json:"identification"`
+	Authenticated    bool             `json:"authenticated"` // to the foreign agent, by a key that they share
+	Counters         forward.Counters `json:"counters"`
+}
+
 // Uplink is one interface that a mobile node may use, and why it does or not.
 type Uplink struct {
 	Interface     string       `json:"interface"`

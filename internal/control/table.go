@@ -33,6 +33,10 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 	}),
 	"binding":       blocks(bindingBlock),
 	"registrations": registrations,
+	"visitors": rows("HOME ADDRESS\tNAI\tHOME AGENT\tINTERFACE\tLINK-LAYER ADDRESS\tTUNNEL\tSTATE\tREMAINING\tSENT\tRECEIVED", "no visitors", func(v Visitor) []any {
+		return []any{address(v.HomeAddress), dash(v.NAI), v.HomeAgent, v.Interface, v.LinkLayerAddress,
+			visitorTunnel(v), v.State, v.Remaining, size(v.Counters.SentBytes), size(v.Counters.ReceivedBytes)}
+	}),
 	"uplinks": rows("INTERFACE\tPRIORITY\tUSABLE\tACTIVE\tCARE-OF ADDRESS\tGATEWAYS\tWHY", "no uplinks", func(u Uplink) []any {
 		why := u.Why
 		if u.Home {
@@ -256,4 +260,16 @@ func yes(b bool) string {
 		return "yes"
 	}
 	return "no"
+}
+
+// visitorTunnel says how a visitor's packets come and go.
+func visitorTunnel(v Visitor) string {
+	word := "its own" // co-located
+	if v.Encapsulation != "" {
+		word = v.Encapsulation
+	}
+	if v.Delivery != "none" {
+		word += "," + v.Delivery
+	}
+	return word
 }

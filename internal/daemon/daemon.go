@@ -20,11 +20,13 @@ import (
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
+	"careof/internal/host/discovery"
 	"careof/internal/host/drive"
 	"careof/internal/host/link"
 	"careof/internal/host/plane"
 	"careof/internal/host/sock"
 	"careof/internal/host/store"
+	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
 	"careof/wire/mip4"
 )
@@ -33,6 +35,8 @@ import (
 const (
 	roleHomeAgent  = ha.RoleName
 	roleMobileNode = "mobile-node"
+
+	roleForeignAgent = fa.RoleName
 )
 
 // A daemon is everything that runs.
@@ -46,8 +50,12 @@ type daemon struct {
 	sockets *sock.Set
 	plane   *plane.Host
 
-	home   *drive.Driver // nil without the role
-	mobile *drive.Driver
+	home    *drive.Driver // nil without the role
+	mobile  *drive.Driver
+	foreign *drive.Driver
+
+	discovery *discovery.Set     // nil without a foreign agent
+	bouncer   *discovery.Bouncer // nil without a foreign agent
 
 	settings []config.Value
 }
@@ -60,7 +68,7 @@ type daemon struct {
 // must not be in another one.
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	d := &daemon{cfg: cfg, log: log, hub: newHub(log, cfg.Log), started: time.Now(), settings: cfg.Values()}
-	if err := d.supported(); err != nil {
+	if err := errors.Join(d.supported(), d.reachable()); err != nil {
 		return err
 	}
 	for _, w := range cfg.Warnings {
@@ -80,6 +88,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	defer d.plane.Close()
 	defer d.sockets.Close()
+	defer d.closeForeign()
 	if err := d.restore(ctx); err != nil {
 		return err
 	}
@@ -95,21 +104,53 @@ func (d *daemon) supported() error {
 			errs = append(errs, fmt.Errorf("%s: %s", c.File, text))
 		}
 	}
-	refuse(c.ForeignAgent != nil, "foreign-agent: this version has no foreign agent role; remove the section")
 	refuse(c.Plane.Kind != config.PlaneAuto && c.Plane.Kind != config.PlaneTUN,
 		fmt.Sprintf("plane.kind: this version has no %q data plane, only tun (hint: leave it out, or \"auto\")", c.Plane.Kind))
 	return errors.Join(errs...)
+}
+
+// reachable refuses, before anything of the host is touched, addresses that
+// the host does not have.
+func (d *daemon) reachable() error {
+	var errs []error
+	for _, a := range d.localAddresses() {
+		conn, err := net.ListenPacket("udp4", netip.AddrPortFrom(a, 0).String())
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: home-agent.address: %v is no address of this host (hint: behind a 1:1 NAT, local-address names the one that is)", d.cfg.File, a))
+			continue
+		}
+		conn.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// localAddresses are the addresses at which a home agent's tunnels end here.
+func (d *daemon) localAddresses() []netip.Addr {
+	switch c := d.cfg.HomeAgent; {
+	case c == nil:
+		return nil
+	case c.LocalAddress.IsValid():
+		return []netip.Addr{c.LocalAddress}
+	default:
+		return c.Addresses
+	}
 }
 
 // open makes sockets, data plane and machines. Nothing is read or answered yet.
 func (d *daemon) open() error {
 	d.sockets = sock.New(sock.Receiver{Signal: d.signal, Data: d.data}, 0)
 	var err error
+	if err = d.openForeign(); err != nil {
+		d.sockets.Close()
+		return err
+	}
 	if d.plane, err = plane.Open(d.planeConfig()); err != nil {
+		d.closeForeign()
 		d.sockets.Close()
 		return err
 	}
 	if err := d.machines(); err != nil {
+		d.closeForeign()
 		d.sockets.Close()
 		return errors.Join(err, d.plane.Close())
 	}
@@ -138,6 +179,10 @@ func (d *daemon) planeConfig() plane.Config {
 		if c.LocalAddress.IsValid() {
 			out.Identities = append(out.Identities, c.Addresses...)
 		}
+	}
+	if c := d.cfg.ForeignAgent; c != nil {
+		out.Forward = true
+		out.VisitorLinks, out.Visitors = c.Interfaces, d.discovery
 	}
 	if c := d.cfg.MobileNode; c != nil {
 		if c.HomeAddress.IsValid() {
@@ -185,7 +230,7 @@ func (d *daemon) restore(ctx context.Context) error {
 	for _, r := range []struct {
 		driver *drive.Driver
 		role   forward.Role
-	}{{d.home, forward.HomeAgent}, {d.mobile, forward.MobileNode}} {
+	}{{d.home, forward.HomeAgent}, {d.foreign, forward.ForeignAgent}, {d.mobile, forward.MobileNode}} {
 		if r.driver == nil {
 			continue
 		}
@@ -210,12 +255,12 @@ func (d *daemon) run(ctx context.Context, server *control.Server) error {
 			}
 		}()
 	}
-	for _, driver := range []*drive.Driver{d.home, d.mobile} {
+	for _, driver := range d.drivers() {
 		if driver != nil {
 			spawn("machines", func() error { driver.Run(ctx); return nil })
 		}
 	}
-	if err := d.listen(); err != nil {
+	if err := errors.Join(d.listen(), d.listenForeign()); err != nil {
 		stop(nil)
 		running.Wait()
 		return err
@@ -248,13 +293,9 @@ func (d *daemon) listen() error {
 	if c == nil {
 		return nil
 	}
-	addresses := slices.Clone(c.Addresses)
-	if c.LocalAddress.IsValid() {
-		addresses = []netip.Addr{c.LocalAddress}
-	}
-	for _, a := range addresses {
+	for _, a := range d.localAddresses() {
 		if err := d.sockets.Listen(netip.AddrPortFrom(a, c.Port)); err != nil {
-			return fmt.Errorf("home-agent: %w (is %v an address of this host? local-address names the one behind a 1:1 NAT)", err, a)
+			return fmt.Errorf("home-agent: %w", err)
 		}
 	}
 	for _, n := range c.Networks {
@@ -276,6 +317,9 @@ func (d *daemon) listen() error {
 // signal gives a message to the role that it is for.
 func (d *daemon) signal(p engine.Packet) {
 	if len(p.Data) == 0 {
+		return
+	}
+	if d.foreignSignal(p) {
 		return
 	}
 	if mip4.MessageType(p.Data[0]) == mip4.TypeRegistrationReply {
@@ -327,10 +371,11 @@ func (d *daemon) watch(ctx context.Context) error {
 
 func (d *daemon) linkChanged(l engine.Link) {
 	d.sockets.Addresses(l)
+	d.foreignLink(l)
 	if err := d.plane.LinkChanged(l); err != nil {
 		d.hub.note(note.Note{Kind: note.Failed, Level: note.Warn, Link: l.Name, Why: err.Error()})
 	}
-	for _, driver := range []*drive.Driver{d.home, d.mobile} {
+	for _, driver := range d.drivers() {
 		if driver != nil {
 			driver.Link(l)
 		}
@@ -352,7 +397,7 @@ func (d *daemon) planeEvents(ctx context.Context) {
 			if !open {
 				return
 			}
-			for _, driver := range []*drive.Driver{d.home, d.mobile} {
+			for _, driver := range d.drivers() {
 				if driver != nil {
 					driver.PlaneEvent(ev)
 				}
@@ -361,9 +406,15 @@ func (d *daemon) planeEvents(ctx context.Context) {
 	}
 }
 
+// drivers are those of all roles; nil where a role does not run.
+func (d *daemon) drivers() []*drive.Driver { return []*drive.Driver{d.home, d.foreign, d.mobile} }
+
 func (d *daemon) roles() (names []string) {
 	if d.home != nil {
 		names = append(names, roleHomeAgent)
+	}
+	if d.foreign != nil {
+		names = append(names, roleForeignAgent)
 	}
 	if d.mobile != nil {
 		names = append(names, roleMobileNode)

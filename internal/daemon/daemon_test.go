@@ -78,7 +78,6 @@ func TestUnderJournaldALineBeginsWithItsPriority(t *testing.T) {
 
 func TestWhatThisVersionCannotDoIsRefusedAndNamed(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
-		{"foreign agent", "[foreign-agent]\ninterfaces = [\"eth1\"]\ncare-of-address = \"203.0.113.1\"\n", "foreign-agent"},
 		{"another plane", "[plane]\nkind = \"bpf\"\n" + mobile, "plane.kind"},
 	} {
 		d := &daemon{cfg: parse(t, c.text)}

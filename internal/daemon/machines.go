@@ -30,6 +30,16 @@ func (d *daemon) machines() error {
 		}
 		d.home = drive.New(roleHomeAgent, d.world(), list, ha.Route(whole, shards))
 	}
+	if c := d.cfg.ForeignAgent; c != nil {
+		agent, features := roles.ForeignAgent(c, d.cfg.HomeAgent)
+		m, err := standard.ForeignAgent(agent, standard.Features(features), luck())
+		if err != nil {
+			return fmt.Errorf("foreign-agent: %w", err)
+		}
+		world := d.world()
+		world.Send, world.Discover = d.sendForeign, d.discovery.SendDiscovery
+		d.foreign = drive.New(roleForeignAgent, world, []engine.Machine{m}, nil)
+	}
 	if c := d.cfg.MobileNode; c != nil {
 		node, features := roles.MobileNode(c)
 		m, err := standard.MobileNode(node, standard.Features(features), luck())

@@ -15,6 +15,7 @@ import (
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
 	"careof/internal/host/drive"
+	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/wire/encap"
@@ -36,6 +37,7 @@ func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
 		"bindings":      func(ctx context.Context, _ string) (any, error) { return d.bindings(ctx) },
 		"binding":       d.binding,
 		"registrations": func(ctx context.Context, _ string) (any, error) { return d.registrations(ctx) },
+		"visitors":      func(ctx context.Context, _ string) (any, error) { return d.visitors(ctx) },
 		"uplinks":       func(ctx context.Context, _ string) (any, error) { return d.uplinks(ctx) },
 		"associations":  func(ctx context.Context, _ string) (any, error) { return d.associations(ctx) },
 		"stages":        func(ctx context.Context, _ string) (any, error) { return d.stages(ctx) },
@@ -142,6 +144,17 @@ func (d *daemon) registrations(ctx context.Context) (any, error) {
 			State: r.Meaning, Code: r.Code, Why: r.Why, Time: r.Time, SPI: r.SPI, Granted: control.Seconds(r.Granted),
 		})
 	}
+	relayed, err := ask[fa.Registration](ctx, d.foreign, fa.ListRegistrations{})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range relayed {
+		out = append(out, control.Registration{
+			Role: roleForeignAgent, HomeAddress: r.HomeAddress, NAI: r.NAI, HomeAgent: r.HomeAgent, CareOfAddress: r.CareOfAddress,
+			Uplink: r.Link, Source: r.Source, State: r.Meaning, Code: r.Code, Time: r.Time,
+			Granted: control.Seconds(r.Granted), RoundTrip: control.Seconds(r.Took),
+		})
+	}
 	return out, nil
 }
 
@@ -170,6 +183,14 @@ func (d *daemon) associations(ctx context.Context) (any, error) {
 		out = append(out, control.Association{Role: roleHomeAgent, Peer: a.Peer, SPI: a.SPI, Algorithm: a.Algorithm,
 			Replay: a.Replay, Fingerprint: a.Fingerprint, Insecure: a.Insecure})
 	}
+	foreign, err := ask[fa.Association](ctx, d.foreign, fa.ListAssociations{})
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range foreign {
+		out = append(out, control.Association{Role: roleForeignAgent, Peer: a.Peer, SPI: a.SPI, Algorithm: a.Algorithm,
+			Replay: a.Replay, Fingerprint: a.Fingerprint})
+	}
 	mobile, err := ask[mn.AssociationInfo](ctx, d.mobile, mn.ListAssociations{})
 	if err != nil {
 		return nil, err
@@ -190,7 +211,12 @@ func (d *daemon) stages(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(home[:len(home)/max(1, shards)], mobile...), nil
+	foreign, err := ask[engine.StageInfo](ctx, d.foreign, fa.ListStages{})
+	if err != nil {
+		return nil, err
+	}
+	list := append(home[:len(home)/max(1, shards)], foreign...)
+	return append(list, mobile...), nil
 }
 
 func (d *daemon) counters(ctx context.Context) (any, error) {
@@ -210,6 +236,13 @@ func (d *daemon) counters(ctx context.Context) (any, error) {
 	}
 	for _, c := range home {
 		add(roleHomeAgent+"."+c.Name, c.Help, c.Value)
+	}
+	foreign, err := ask[fa.Counter](ctx, d.foreign, fa.ListCounters{})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range foreign {
+		add(roleForeignAgent+"."+c.Name, c.Help, c.Value)
 	}
 	mobile, err := ask[mn.Counter](ctx, d.mobile, mn.ListCounters{})
 	if err != nil {
@@ -294,6 +327,20 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 		}
 		out.Roles = append(out.Roles, control.RoleStatus{Role: roleHomeAgent, State: "serving", Dropped: d.home.Dropped(),
 			Summary: fmt.Sprintf("%d mobile nodes known, %d bindings", len(d.cfg.HomeAgent.MobileNodes), len(bound))})
+	}
+	if d.foreign != nil {
+		visitors, err := ask[fa.VisitorInfo](ctx, d.foreign, fa.ListVisitors{})
+		if err != nil {
+			return nil, err
+		}
+		accepted := 0
+		for _, v := range visitors {
+			if v.State == "accepted" {
+				accepted++
+			}
+		}
+		out.Roles = append(out.Roles, control.RoleStatus{Role: roleForeignAgent, State: "serving", Dropped: d.foreign.Dropped(),
+			Summary: fmt.Sprintf("care-of address %v, %d visitors, %d pending", d.cfg.ForeignAgent.CareOfAddress, accepted, len(visitors)-accepted)})
 	}
 	if d.mobile != nil {
 		states, err := ask[mn.Status](ctx, d.mobile, mn.ShowStatus{})

@@ -4,9 +4,13 @@
 package roles
 
 import (
+	"net/netip"
+	"slices"
 	"time"
 
 	"careof/internal/config"
+	"careof/internal/proto/mip4/advertise"
+	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
@@ -43,6 +47,39 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		out.ForeignAgents = append(out.ForeignAgents, ha.ForeignAgent{Address: f.Address, Keys: f.Associations})
 	}
 	return out, standard.Config{NATTraversal: natt.Config{Mode: modes[c.NATTraversal], Keepalive: c.Keepalive}}
+}
+
+// ForeignAgent translates the [foreign-agent] section. home is the
+// [home-agent] section of the same file, or nil: one agent advertises for both
+// roles, and a visitor may be registered with the home agent beside it.
+func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, standard.Config) {
+	out := fa.Config{
+		Links:           c.Interfaces,
+		CareOfAddresses: []netip.Addr{c.CareOfAddress},
+		Interval:        c.AdvertiseInterval,
+		MaxLifetime:     c.MaxLifetime,
+		ReverseTunnel:   foreignPolicies[c.ReverseTunnel],
+	}
+	for _, h := range c.HomeAgents {
+		out.HomeAgents = append(out.HomeAgents, fa.HomeAgent{Address: h.Address, Keys: h.Associations})
+	}
+	for i := range c.MobileNodes {
+		n := &c.MobileNodes[i]
+		out.MobileNodes = append(out.MobileNodes, fa.MobileNode{Node: n.Identity(), Keys: n.Associations})
+	}
+	if home != nil {
+		out.OwnHomeAgents = home.Addresses
+		for _, l := range home.Interfaces {
+			out.Advertise = append(out.Advertise, advertise.Link{Name: l, Home: true, Foreign: slices.Contains(c.Interfaces, l)})
+		}
+	}
+	return out, standard.Config{}
+}
+
+var foreignPolicies = map[config.ReverseTunnel]fa.Policy{
+	config.ReverseTunnelAllowed:  fa.Allowed,
+	config.ReverseTunnelRequired: fa.Required,
+	config.ReverseTunnelRefused:  fa.Refused,
 }
 
 var policies = map[config.ReverseTunnel]ha.Policy{

@@ -87,15 +87,23 @@ func (g *guard) rule(c *nftables.Conn, chain *nftables.Chain, set *nftables.Set,
 	c.AddRule(&nftables.Rule{Table: g.table, Chain: chain, Exprs: exprs})
 }
 
-// do runs one transaction in the namespace.
-func (g *guard) do(build func(*nftables.Conn) error) error {
-	var c *nftables.Conn
-	err := g.space.Do(func() (err error) {
+// conn opens a netlink socket in the namespace, for the caller to close.
+func (g *guard) conn() (c *nftables.Conn, err error) {
+	err = g.space.Do(func() (err error) {
 		c, err = nftables.New(nftables.AsLasting())
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("visit: guard: %w", err)
+		return nil, fmt.Errorf("visit: guard: %w", err)
+	}
+	return c, nil
+}
+
+// do runs one transaction.
+func (g *guard) do(build func(*nftables.Conn) error) error {
+	c, err := g.conn()
+	if err != nil {
+		return err
 	}
 	defer c.CloseLasting()
 	if err := build(c); err != nil {

@@ -14,6 +14,7 @@ package visit
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -32,12 +33,15 @@ import (
 type Config struct {
 	Device string   // the tunnel device; it is there already
 	Links  []string // that visitors attach to
-	Base   int      // as route.Config.Base: the table is Base+100, the rules' priority Base+50
+	Base   int      // as route.Config.Base: the tables are Base+100 and +101, the rules' priorities Base+50 and +51
 }
 
+// Tables and rules, behind those of package route.
 const (
-	tableAt = 100 // behind the hundred of package route
-	ruleAt  = 50  // behind those of package route
+	tableBack = 100 // back through the tunnel: to the device
+	tableOwn  = 101 // what this host itself says to visitors: to the link
+	ruleBack  = 50
+	ruleOwn   = 51
 )
 
 // A Keeper leads visitors' packets. It is safe for concurrent use.
@@ -108,30 +112,51 @@ func tune(link string) error {
 	return nil
 }
 
-// clear removes the rules of an earlier process.
+// clear removes the rules of an earlier process, and its ways to visitors.
 func (k *Keeper) clear() error {
 	rules, err := netspace.Dump(func() ([]netlink.Rule, error) { return k.h.RuleList(unix.AF_INET) })
 	if err != nil {
 		return err
 	}
 	for i := range rules {
-		if r := &rules[i]; r.Priority == k.c.Base+ruleAt && r.Protocol == route.Protocol {
+		if r := &rules[i]; (r.Priority == k.c.Base+ruleBack || r.Priority == k.c.Base+ruleOwn) && r.Protocol == route.Protocol {
 			if err := k.h.RuleDel(r); err != nil && !errors.Is(err, unix.ENOENT) {
 				return err
 			}
 		}
 	}
+	table := &netlink.Route{Table: k.c.Base + tableOwn, Protocol: route.Protocol}
+	routes, err := netspace.Dump(func() ([]netlink.Route, error) {
+		return k.h.RouteListFiltered(unix.AF_INET, table, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+	})
+	if err != nil {
+		return err
+	}
+	for i := range routes {
+		if err := k.h.RouteDel(&routes[i]); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+	}
 	return nil
 }
 
-// lead makes the table whose one route is the device.
+// lead makes the table whose one route is the device, and the rule for this
+// host's own packets: ICMP errors, above all "fragmentation needed". By way of
+// the home agent they would come from the tunnel's own end, which RFC 2003
+// section 3.2 has the home agent take for a loop.
 func (k *Keeper) lead() error {
+	own := netlink.NewRule()
+	own.Family, own.Priority, own.Table, own.Protocol = unix.AF_INET, k.c.Base+ruleOwn, k.c.Base+tableOwn, route.Protocol
+	own.IifName = "lo" // how the kernel says "from this host"
+	if err := k.h.RuleAdd(own); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("rule: %w", err)
+	}
 	device, err := k.h.LinkByName(k.c.Device)
 	if err != nil {
 		return fmt.Errorf("%s: %w", k.c.Device, err)
 	}
 	return k.h.RouteReplace(&netlink.Route{
-		LinkIndex: device.Attrs().Index, Table: k.c.Base + tableAt, Protocol: route.Protocol,
+		LinkIndex: device.Attrs().Index, Table: k.c.Base + tableBack, Protocol: route.Protocol,
 		Scope: netlink.SCOPE_LINK, Dst: &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
 	})
 }
@@ -168,11 +193,64 @@ func (k *Keeper) Put(e forward.Entry) error {
 			return fmt.Errorf("visit: rule: %w", err)
 		}
 	}
+	if err := k.settle(now); err != nil {
+		return err
+	}
 	k.seats[e.Key] = now
 	if had {
 		return k.leave(old)
 	}
 	return nil
+}
+
+// settle lets this host itself reach a visitor, without ARP: "A foreign agent's
+// ARP cache for the mobile node's IP address MUST NOT be allowed to expire before
+// the mobile node's visitor list entry expires" (RFC 5944 section 4.2.2).
+//
+//rfc:5944#4.2.2
+func (k *Keeper) settle(s seat) error {
+	way, neighbour, err := k.way(s)
+	if err != nil {
+		return err
+	}
+	if err := k.h.NeighSet(neighbour); err != nil {
+		return fmt.Errorf("visit: neighbour: %w", err)
+	}
+	if err := k.h.RouteReplace(way); err != nil {
+		return fmt.Errorf("visit: route: %w", err)
+	}
+	return nil
+}
+
+func (k *Keeper) way(s seat) (*netlink.Route, *netlink.Neigh, error) {
+	link, err := k.h.LinkByName(s.link)
+	if err != nil {
+		return nil, nil, fmt.Errorf("visit: %s: %w", s.link, err)
+	}
+	index := link.Attrs().Index
+	return &netlink.Route{
+			LinkIndex: index, Table: k.c.Base + tableOwn, Protocol: route.Protocol, Scope: netlink.SCOPE_LINK,
+			Dst: &net.IPNet{IP: s.home.AsSlice(), Mask: net.CIDRMask(32, 32)},
+		}, &netlink.Neigh{
+			LinkIndex: index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: s.home.AsSlice(), HardwareAddr: s.hw[:],
+		}, nil
+}
+
+// unsettle takes back what settle did. With the link they have gone by
+// themselves.
+func (k *Keeper) unsettle(s seat) error {
+	way, neighbour, err := k.way(s)
+	if err != nil {
+		return nil
+	}
+	var errs []error
+	if err := k.h.RouteDel(way); err != nil && !errors.Is(err, unix.ESRCH) {
+		errs = append(errs, fmt.Errorf("visit: route: %w", err))
+	}
+	if err := k.h.NeighDel(neighbour); err != nil && !errors.Is(err, unix.ENOENT) {
+		errs = append(errs, fmt.Errorf("visit: neighbour: %w", err))
+	}
+	return errors.Join(errs...)
 }
 
 // Delete takes back what Put did. It is no error when there is nothing.
@@ -202,12 +280,15 @@ func (k *Keeper) leave(old seat) error {
 			errs = append(errs, fmt.Errorf("visit: rule: %w", err))
 		}
 	}
+	if !sameHome {
+		errs = append(errs, k.unsettle(old))
+	}
 	return errors.Join(append(errs, k.guard.forget(old, !sameNode, !sameHome))...)
 }
 
 func (k *Keeper) rule(s seat) *netlink.Rule {
 	r := netlink.NewRule()
-	r.Family, r.Priority, r.Table, r.Protocol = unix.AF_INET, k.c.Base+ruleAt, k.c.Base+tableAt, route.Protocol
+	r.Family, r.Priority, r.Table, r.Protocol = unix.AF_INET, k.c.Base+ruleBack, k.c.Base+tableBack, route.Protocol
 	r.IifName = s.link
 	r.Src = &net.IPNet{IP: s.home.AsSlice(), Mask: net.CIDRMask(32, 32)}
 	return r
@@ -225,9 +306,12 @@ func (k *Keeper) LinkChanged(link string) error {
 func (k *Keeper) Withdraw() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	err := k.clear()
+	errs := []error{k.clear()}
+	for _, key := range slices.Sorted(maps.Keys(k.seats)) {
+		errs = append(errs, k.unsettle(k.seats[key]))
+	}
 	clear(k.seats)
-	return errors.Join(err, k.guard.remove())
+	return errors.Join(append(errs, k.guard.remove())...)
 }
 
 // Close removes the rules: nobody reads the device any more, and a visitor

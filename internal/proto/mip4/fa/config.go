@@ -227,6 +227,7 @@ func (c *Config) advertisement() advertise.Config {
 var (
 	unspecified      = netip.AddrFrom4([4]byte{})
 	limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	allAgents        = netip.AddrFrom4([4]byte{224, 0, 0, 11})
 	classE           = netip.PrefixFrom(netip.AddrFrom4([4]byte{240}), 4)
 	thisNetwork      = netip.PrefixFrom(netip.AddrFrom4([4]byte{0}), 8)
 )

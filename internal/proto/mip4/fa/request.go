@@ -21,6 +21,12 @@ func (a *Agent) request(p engine.Packet, m *mip4.Message) {
 		a.counters.ignored++
 		return
 	}
+	// What passes through this host on its way to a home agent is no
+	// business of the foreign agent.
+	if to := p.Dst.Addr(); !a.ours(to) && to != allAgents && to != limitedBroadcast {
+		a.counters.ignored++
+		return
+	}
 	from := p.Src.Addr()
 	if !unicast(from) && from != unspecified || p.Src.Port() == 0 || a.ours(from) {
 		a.counters.ignored++

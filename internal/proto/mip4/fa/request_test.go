@@ -245,6 +245,7 @@ func TestSilence(t *testing.T) {
 		{"link-layer source is a group", func(r *request) { r.hw = engine.HardwareAddr{1, 0, 0x5e, 0, 0, 1} }},
 		{"from a broadcast address", func(r *request) { r.src = netip.AddrPortFrom(everybody, 434) }},
 		{"from my own address", func(r *request) { r.src = netip.AddrPortFrom(linkAddr, 434) }},
+		{"on its way to somebody else", func(r *request) { r.dst = netip.AddrPortFrom(plainHA, 434) }},
 		{"from port 0", func(r *request) { r.src = netip.AddrPortFrom(home, 0) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

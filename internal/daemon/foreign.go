@@ -1,0 +1,177 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"careof/internal/control"
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+	"careof/internal/host/discovery"
+	"careof/internal/proto/mip4/fa"
+	"careof/internal/proto/mip4/ha"
+	"careof/wire/mip4"
+)
+
+// openForeign opens what only a foreign agent hears by: the links below IP, and
+// ICMP errors about relayed requests. Nothing is heard on a link before it is
+// told of.
+func (d *daemon) openForeign() (err error) {
+	c := d.cfg.ForeignAgent
+	if c == nil {
+		return nil
+	}
+	links := slices.Clone(c.Interfaces)
+	if h := d.cfg.HomeAgent; h != nil {
+		for _, l := range h.Interfaces {
+			if !slices.Contains(links, l) {
+				links = append(links, l)
+			}
+		}
+	}
+	d.discovery, err = discovery.New(links, fa.DefaultPort, discovery.Receiver{
+		Discovery: func(ev engine.Discovery) { d.foreign.Discovery(ev) },
+		Signal:    d.visitorSignal,
+	})
+	return err
+}
+
+func (d *daemon) closeForeign() {
+	if d.bouncer != nil {
+		d.bouncer.Close()
+		d.bouncer = nil
+	}
+	if d.discovery != nil {
+		d.discovery.Close()
+		d.discovery = nil
+	}
+}
+
+// listenForeign opens the foreign agent's socket on its care-of address, from
+// which it speaks to home agents.
+func (d *daemon) listenForeign() (err error) {
+	c := d.cfg.ForeignAgent
+	if c == nil {
+		return nil
+	}
+	if err := d.sockets.Listen(netip.AddrPortFrom(c.CareOfAddress, fa.DefaultPort)); err != nil {
+		return fmt.Errorf("foreign-agent: %w (is %v an address of this host?)", err, c.CareOfAddress)
+	}
+	d.bouncer, err = discovery.Bounces(fa.DefaultPort, func(ev engine.Bounced) { d.foreign.Bounced(ev) })
+	return err
+}
+
+// foreignLink prepares a visitors' link: it is listened to below IP, and its
+// addresses have a socket, or the kernel would answer visitors' requests with
+// "port unreachable".
+func (d *daemon) foreignLink(l engine.Link) {
+	if d.discovery == nil {
+		return
+	}
+	fail := func(err error) {
+		if err != nil {
+			d.hub.note(note.Note{Kind: note.Failed, Level: note.Warn, Role: roleForeignAgent, Link: l.Name, Why: err.Error()})
+		}
+	}
+	fail(d.discovery.LinkChanged(l))
+	if !slices.Contains(d.cfg.ForeignAgent.Interfaces, l.Name) || l.Gone {
+		return
+	}
+	for _, p := range l.Addresses {
+		fail(d.sockets.Listen(netip.AddrPortFrom(p.Addr(), fa.DefaultPort)))
+	}
+}
+
+// sendForeign sends for the foreign agent: to a visitor by its link-layer
+// address, to a home agent by routing.
+func (d *daemon) sendForeign(m engine.Send) error {
+	if m.HW != (engine.HardwareAddr{}) {
+		return d.discovery.SendTo(m)
+	}
+	return d.sockets.Send(m)
+}
+
+// visitorSignal takes what the visitors' links carry to port 434, with its
+// link-layer source.
+func (d *daemon) visitorSignal(p engine.Packet) {
+	if d.isVisitors(p) {
+		d.foreign.Packet(p)
+	}
+}
+
+// foreignSignal takes what the UDP sockets hear for the foreign agent: replies
+// to its care-of address. A visitor's request is dropped here: it has been
+// heard with its link-layer source.
+func (d *daemon) foreignSignal(p engine.Packet) bool {
+	c := d.cfg.ForeignAgent
+	if c == nil {
+		return false
+	}
+	if mip4.MessageType(p.Data[0]) == mip4.TypeRegistrationReply {
+		if p.Dst != netip.AddrPortFrom(c.CareOfAddress, fa.DefaultPort) {
+			return false
+		}
+		d.foreign.Packet(p)
+		return true
+	}
+	return d.isVisitors(p)
+}
+
+// isVisitors tells whether a message is for the foreign agent and not for a
+// home agent on the same link: a request that came in on a visitors' link, but
+// for one to the home agent's own address, or a broadcast one, that names this
+// home agent (RFC 5944 section 3.7.2: "If the foreign agent serves the mobile
+// node as a home agent, the foreign agent follows the procedures specified in
+// Section 3.8.2").
+func (d *daemon) isVisitors(p engine.Packet) bool {
+	if !slices.Contains(d.cfg.ForeignAgent.Interfaces, p.Link) || len(p.Data) == 0 ||
+		mip4.MessageType(p.Data[0]) != mip4.TypeRegistrationRequest {
+		return false
+	}
+	h := d.cfg.HomeAgent
+	if h == nil {
+		return true
+	}
+	const fixed, agentAt = 24, 8
+	if len(p.Data) < fixed {
+		return false
+	}
+	to := p.Dst.Addr()
+	for _, n := range h.Networks {
+		if to == ha.DirectedBroadcast(n.Prefix) {
+			return false
+		}
+	}
+	if !slices.Contains(h.Addresses, to) && to != h.LocalAddress && to != limitedBroadcast {
+		return true
+	}
+	named := netip.AddrFrom4([4]byte(p.Data[agentAt : agentAt+4]))
+	return !slices.Contains(h.Addresses, named)
+}
+
+var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// visitors shows the foreign agent's visitor list.
+func (d *daemon) visitors(ctx context.Context) (any, error) {
+	list, err := ask[fa.VisitorInfo](ctx, d.foreign, fa.ListVisitors{})
+	if err != nil {
+		return nil, err
+	}
+	out := []control.Visitor{}
+	for _, v := range list {
+		one := control.Visitor{
+			HomeAddress: v.HomeAddress, NAI: v.NAI, HomeAgent: v.HomeAgent, CareOfAddress: v.CareOfAddress,
+			Interface: v.Link, LinkLayerAddress: v.HW, State: v.State, Encapsulation: v.Encapsulation, Delivery: v.Delivery,
+			Granted: control.Seconds(v.Granted), Remaining: control.Seconds(v.Left), Since: v.Since,
+			Identification: v.Identification, Authenticated: v.Authenticated,
+		}
+		if v.Key != "" {
+			one.Counters = d.plane.Counters(forward.Key(v.Key))
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}

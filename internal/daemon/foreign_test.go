@@ -1,0 +1,542 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"careof/internal/control"
+	"careof/internal/core/assoc"
+	"careof/internal/core/engine"
+	"careof/internal/host/discovery"
+	"careof/internal/host/plane/nstest"
+	"careof/wire/adv4"
+	"careof/wire/encap"
+	"careof/wire/mip4"
+)
+
+// patience bounds every wait for something that must come.
+const patience = 10 * time.Second
+
+// The network of these tests:
+//
+//	ha 198.51.100.1 --- r --- 203.0.113.1 fa 192.168.1.1 --- mn (10.10.0.5)
+//	                    |
+//	                    cn 192.0.2.9
+//
+// The router drops what comes from the foreign agent's side with a source that
+// does not belong there, as a provider's does.
+type foreignNet struct {
+	t                  *testing.T
+	dir                string
+	ha, r, fa, cn, mn  *nstest.Node
+	onLink             *discovery.Set
+	heard              chan engine.Discovery
+	agentHW            engine.HardwareAddr
+	identification     uint64
+	homeKey, fmKey     *assoc.Association
+	replies            *net.UDPConn
+	haControl, control *control.Client
+}
+
+var (
+	visitorHome = netip.MustParseAddr("10.10.0.5")
+	visitorHA   = netip.MustParseAddr("198.51.100.1")
+	visitorCoA  = netip.MustParseAddr("203.0.113.1")
+	visitorFA   = netip.MustParseAddr("192.168.1.1")
+	peerAddr    = netip.MustParseAddr("192.0.2.9")
+)
+
+const homeAgentText = `version = 1
+state-directory = "%[1]s/ha-state"
+[control]
+socket = "%[1]s/ha.sock"
+[home-agent]
+address = "198.51.100.1"
+[[home-agent.network]]
+prefix = "10.10.0.0/24"
+[[home-agent.mobile-node]]
+home-address = "10.10.0.5"
+spi = 256
+key = "hex:00112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+[[home-agent.foreign-agent]]
+address = "203.0.113.1"
+spi = 300
+key = "hex:f0112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+`
+
+const foreignAgentText = `version = 1
+state-directory = "%[1]s/fa-state"
+[control]
+socket = "%[1]s/fa.sock"
+[foreign-agent]
+interfaces = ["lan0"]
+care-of-address = "203.0.113.1"
+advertise-interval = "3s"
+[[foreign-agent.home-agent]]
+address = "198.51.100.1"
+spi = 300
+key = "hex:f0112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+[[foreign-agent.mobile-node]]
+home-address = "10.10.0.5"
+spi = 301
+key = "hex:a0112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+`
+
+func newForeignNet(t *testing.T) *foreignNet {
+	t.Helper()
+	n := &foreignNet{t: t, dir: t.TempDir(), heard: make(chan engine.Discovery, 100)}
+	n.ha, n.r, n.fa, n.cn, n.mn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "fa"), nstest.New(t, "cn"), nstest.New(t, "mn")
+	nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
+	nstest.Join(t, n.fa, "wan0", n.r, "tofa", 1500)
+	nstest.Join(t, n.cn, "eth0", n.r, "tocn", 1500)
+	nstest.Join(t, n.fa, "lan0", n.mn, "eth0", 1500)
+	n.ha.Address("wan0", "198.51.100.1/24")
+	n.r.Address("toha", "198.51.100.254/24")
+	n.fa.Address("wan0", "203.0.113.1/24")
+	n.r.Address("tofa", "203.0.113.254/24")
+	n.cn.Address("eth0", "192.0.2.9/24")
+	n.r.Address("tocn", "192.0.2.254/24")
+	n.fa.Address("lan0", "192.168.1.1/24")
+	n.mn.Address("eth0", "10.10.0.5/32")
+	n.r.Sysctl("net/ipv4/ip_forward", 1)
+	n.r.Sysctl("net/ipv4/conf/tofa/rp_filter", 1)
+	n.r.Route("10.10.0.0/24", "198.51.100.1", "", "")
+	n.ha.Route("0.0.0.0/0", "198.51.100.254", "", "")
+	n.fa.Route("0.0.0.0/0", "203.0.113.254", "", "")
+	n.cn.Route("0.0.0.0/0", "192.0.2.254", "", "")
+	n.haControl = n.daemon(n.ha, "ha", homeAgentText)
+	n.control = n.daemon(n.fa, "fa", foreignAgentText)
+	key := func(spi uint32, text string) *assoc.Association {
+		k, err := assoc.ParseKey(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := assoc.New(spi, assoc.HMACSHA256, k, assoc.Timestamps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	n.homeKey = key(256, "hex:00112233445566778899aabbccddeeff")
+	n.fmKey = key(301, "hex:a0112233445566778899aabbccddeeff")
+	n.mn.Do(func() {
+		var err error
+		n.onLink, err = discovery.New([]string{"eth0"}, 0, discovery.Receiver{Discovery: func(ev engine.Discovery) {
+			ev.Data = bytes.Clone(ev.Data)
+			n.heard <- ev
+		}})
+		if err == nil {
+			err = n.onLink.LinkChanged(engine.Link{Name: "eth0", Up: true})
+		}
+		if err == nil {
+			n.replies, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(visitorHome, 40000)))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { n.onLink.Close(); n.replies.Close() })
+	return n
+}
+
+// daemon starts a real daemon in a node and waits until it answers.
+func (n *foreignNet) daemon(node *nstest.Node, name, text string) *control.Client {
+	n.t.Helper()
+	file := filepath.Join(n.dir, name+".toml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, text, n.dir), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), daemonVariable+"="+file)
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	node.Do(func() {
+		if err := cmd.Start(); err != nil {
+			n.t.Error(err)
+		}
+	})
+	n.t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		err := cmd.Wait()
+		if err != nil || n.t.Failed() {
+			n.t.Errorf("%s: %v\n%s", name, err, log.String())
+		}
+	})
+	client := control.NewClient(filepath.Join(n.dir, name+".sock"))
+	n.until(name+" answers", func() bool {
+		_, err := client.Raw(context.Background(), "status", "")
+		return err == nil
+	})
+	return client
+}
+
+// until waits for something that the test cannot be told of.
+func (n *foreignNet) until(what string, is func() bool) {
+	n.t.Helper()
+	for end := time.Now().Add(patience); !is(); {
+		if time.Now().After(end) {
+			n.t.Fatalf("never: %s", what)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// agent solicits and returns the foreign agent's advertisement.
+func (n *foreignNet) agent() adv4.MobilityAgent {
+	n.t.Helper()
+	for range 5 {
+		err := n.onLink.SendDiscovery(engine.SendDiscovery{Link: "eth0", Src: visitorHome, Dst: netip.MustParseAddr("224.0.0.11"), Data: adv4.AppendSolicitation(nil)})
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		select {
+		case ev := <-n.heard:
+			m, err := adv4.Parse(ev.Data)
+			if err != nil {
+				n.t.Fatal(err)
+			}
+			a, err := m.ForMobileNode()
+			if err != nil || ev.TTL != 1 || ev.Src != visitorFA {
+				n.t.Fatalf("heard %+v, %v", ev, err)
+			}
+			n.agentHW = ev.HW
+			return a
+		case <-time.After(time.Second):
+		}
+	}
+	n.t.Fatal("no advertisement")
+	return adv4.MobilityAgent{}
+}
+
+// register sends a request through the foreign agent and returns the reply.
+func (n *foreignNet) register(flags mip4.RequestFlags, lifetime uint16, more ...mip4.Payload) mip4.RegistrationReply {
+	n.t.Helper()
+	n.identification = max(n.identification+1, assoc.Timestamp(time.Now()))
+	d := mip4.NewRequest(mip4.RegistrationRequest{
+		Flags: flags, Lifetime: lifetime, HomeAddress: visitorHome, HomeAgent: visitorHA, CareOfAddress: visitorCoA, Identification: n.identification,
+	})
+	d.Authenticate(mip4.ExtMobileHome, n.homeKey)
+	for _, p := range more {
+		d.Add(mip4.ZoneForeign, p)
+	}
+	d.Authenticate(mip4.ExtMobileForeign, n.fmKey)
+	data, err := d.Seal()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	err = n.onLink.SendTo(engine.Send{
+		Link: "eth0", Src: netip.AddrPortFrom(visitorHome, 40000), Dst: netip.AddrPortFrom(visitorFA, 434), TTL: 255, HW: n.agentHW, Data: data,
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	buf := make([]byte, 1500)
+	n.replies.SetReadDeadline(time.Now().Add(patience))
+	c, from, err := n.replies.ReadFromUDPAddrPort(buf)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if from != netip.AddrPortFrom(visitorFA, 434) {
+		n.t.Errorf("the reply came from %v", from)
+	}
+	m, err := mip4.Parse(buf[:c])
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for ext, k := range map[mip4.ExtType]*assoc.Association{mip4.ExtMobileHome: n.homeKey, mip4.ExtMobileForeign: n.fmKey} {
+		e, count := m.Find(ext)
+		if a, err := m.Authentication(e); count != 1 || err != nil || !k.Verify(m.Covered(e), a.Authenticator) {
+			n.t.Errorf("extension %v of the reply: %d, %v", ext, count, err)
+		}
+	}
+	if _, count := m.Find(mip4.ExtForeignHome); count != 0 {
+		n.t.Error("the Foreign-Home authentication reached the mobile node")
+	}
+	r, err := m.Reply()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return r
+}
+
+func (n *foreignNet) visitors() (list []control.Visitor) {
+	n.t.Helper()
+	text, err := n.control.Raw(context.Background(), "visitors", "")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	var answer struct{ Visitors []control.Visitor }
+	if err := json.Unmarshal(text, &answer); err != nil {
+		n.t.Fatal(err)
+	}
+	return answer.Visitors
+}
+
+// gateway makes the foreign agent the mobile node's default router, by the
+// link-layer address of its advertisement: a visitor asks nobody by ARP.
+func (n *foreignNet) gateway() {
+	n.t.Helper()
+	index := n.mn.Link("eth0").Attrs().Index
+	if err := n.mn.H.NeighSet(&netlink.Neigh{LinkIndex: index, IP: visitorFA.AsSlice(), HardwareAddr: n.agentHW[:], State: netlink.NUD_PERMANENT}); err != nil {
+		n.t.Fatal(err)
+	}
+	err := n.mn.H.RouteReplace(&netlink.Route{LinkIndex: index, Gw: visitorFA.AsSlice(), Flags: int(netlink.FLAG_ONLINK), Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// echo answers at the correspondent: UDP datagrams, and whole TCP streams.
+func (n *foreignNet) echo() {
+	n.t.Helper()
+	n.cn.Do(func() {
+		u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(peerAddr, 7)))
+		if err != nil {
+			n.t.Error(err)
+			return
+		}
+		l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(peerAddr, 7)))
+		if err != nil {
+			n.t.Error(err)
+			return
+		}
+		n.t.Cleanup(func() { u.Close(); l.Close() })
+		go func() {
+			buf := make([]byte, 2000)
+			for {
+				c, from, err := u.ReadFromUDPAddrPort(buf)
+				if errors.Is(err, net.ErrClosed) {
+					return
+				}
+				if err == nil {
+					u.WriteToUDPAddrPort(buf[:c], from)
+				}
+			}
+		}()
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() { io.Copy(c, c); c.(*net.TCPConn).CloseWrite(); c.Close() }()
+			}
+		}()
+	})
+}
+
+// ask sends a datagram from the home address to the correspondent and says
+// whether it came back within wait.
+func (n *foreignNet) ask(wait time.Duration) (ok bool) {
+	n.t.Helper()
+	n.mn.Do(func() {
+		c, err := net.DialUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(visitorHome, 0)), net.UDPAddrFromAddrPort(netip.AddrPortFrom(peerAddr, 7)))
+		if err != nil {
+			n.t.Error(err)
+			return
+		}
+		defer c.Close()
+		buf := make([]byte, 100)
+		c.Write([]byte("are you there"))
+		c.SetReadDeadline(time.Now().Add(wait))
+		got, err := c.Read(buf)
+		ok = err == nil && string(buf[:got]) == "are you there"
+	})
+	return ok
+}
+
+// stream sends a megabyte there and back over TCP.
+func (n *foreignNet) stream() {
+	n.t.Helper()
+	n.mn.Do(func() {
+		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(visitorHome, 0)), Timeout: patience}
+		c, err := d.Dial("tcp4", netip.AddrPortFrom(peerAddr, 7).String())
+		if err != nil {
+			n.t.Error(err)
+			return
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(2 * patience))
+		data := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+		go func() { c.Write(data); c.(*net.TCPConn).CloseWrite() }()
+		if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, data) {
+			n.t.Errorf("%d octets of %d came back: %v", len(got), len(data), err)
+		}
+	})
+}
+
+// A foreign agent at work, on real kernels: discovery, registration, direct
+// delivery in both directions with TCP, somebody with another link-layer
+// address who uses the visitor's, the end of it; and no ARP for the visitor.
+//
+//rfc:5944#3.7
+//rfc:5944#4.2.2
+//rfc:3024#5.1
+func TestAForeignAgentServesAVisitor(t *testing.T) {
+	n := newForeignNet(t)
+	n.echo()
+	a := n.agent()
+	if !a.Flags.Has(adv4.FlagF|adv4.FlagT) || len(a.CareOfAddresses) != 1 || a.CareOfAddresses[0] != visitorCoA || a.Lifetime != 600 {
+		t.Fatalf("advertised %+v", a)
+	}
+	n.gateway()
+	frames := n.mn.Packets("eth0")
+	if n.ask(200 * time.Millisecond) {
+		t.Error("the network lets home addresses pass without a registration: the test proves nothing")
+	}
+	if r := n.register(mip4.FlagT, 300); r.Code != 0 || r.Lifetime != 300 {
+		t.Fatalf("reply %+v", r)
+	}
+	list := n.visitors()
+	if len(list) != 1 || list[0].HomeAddress != visitorHome || list[0].State != "accepted" || list[0].Delivery != "direct" || !list[0].Authenticated {
+		t.Fatalf("visitors %+v", list)
+	}
+	if !n.ask(patience) {
+		t.Fatal("no way to the correspondent and back")
+	}
+	n.stream()
+	if c := n.visitors()[0].Counters; c.SentBytes < 1<<20 || c.ReceivedBytes < 1<<20 {
+		t.Errorf("counted %+v", c)
+	}
+	for f := frames(); f != nil; f = frames() {
+		if len(f) == 28 && f[0] == 0 && f[1] == 1 && f[7] == 1 && netip.AddrFrom4([4]byte(f[24:28])) == visitorHome {
+			t.Fatal("the foreign agent asked for the visitor by ARP")
+		}
+	}
+
+	// Another node on the link takes the visitor's home address.
+	link := n.mn.Link("eth0")
+	own := link.Attrs().HardwareAddr
+	if err := n.mn.H.LinkSetHardwareAddr(link, net.HardwareAddr{2, 0, 0, 0, 0, 0x66}); err != nil {
+		t.Fatal(err)
+	}
+	before := n.visitors()[0].Counters.SentPackets
+	if n.ask(300*time.Millisecond) || n.visitors()[0].Counters.SentPackets != before {
+		t.Error("another link-layer address spoke for the visitor")
+	}
+	if err := n.mn.H.LinkSetHardwareAddr(link, own); err != nil {
+		t.Fatal(err)
+	}
+	if !n.ask(patience) {
+		t.Error("the visitor itself is not served any more")
+	}
+
+	if r := n.register(mip4.FlagT, 0); r.Code != 0 || r.Lifetime != 0 {
+		t.Fatalf("reply to the deregistration %+v", r)
+	}
+	if list := n.visitors(); len(list) != 0 {
+		t.Errorf("visitors %+v", list)
+	}
+	if n.ask(200 * time.Millisecond) {
+		t.Error("served after the deregistration")
+	}
+}
+
+// Encapsulating delivery: what the visitor tunnels to the foreign agent goes on
+// to the home agent, its plain packets are routed and not tunnelled; the way
+// back is the same.
+//
+//rfc:3024#5.2
+func TestEncapsulatingDelivery(t *testing.T) {
+	n := newForeignNet(t)
+	n.agent()
+	n.gateway()
+	if r := n.register(mip4.FlagT, 300, &mip4.EncapsulatingDelivery{}); r.Code != 0 {
+		t.Fatalf("reply %+v", r)
+	}
+	frames := n.cn.Packets("eth0")
+	send := func(tunnel bool, payload string, hops uint8) {
+		t.Helper()
+		p, err := encap.AppendUDP(nil, encap.IPv4{TTL: hops}, netip.AddrPortFrom(visitorHome, 5000), netip.AddrPortFrom(peerAddr, 9), []byte(payload))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tunnel {
+			if p, err = encap.Append(nil, &encap.Header{Kind: encap.IPIP, Src: visitorHome, Dst: visitorFA, TTL: 64}, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := n.onLink.SendPacket("eth0", n.agentHW, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(false, "plain", 64)
+	send(true, "last hop", 1)
+	send(true, "tunnelled", 64)
+	for {
+		f := frames()
+		if f == nil {
+			t.Fatal("what the visitor tunnelled did not arrive")
+		}
+		ip, u, err := encap.ParseUDP(f)
+		if err != nil || u.Src.Addr() != visitorHome {
+			continue
+		}
+		if string(u.Payload) != "tunnelled" {
+			t.Errorf("%q arrived", u.Payload)
+			continue
+		}
+		// Foreign agent, home agent and router have each counted a hop.
+		if ip.TTL != 61 {
+			t.Errorf("arrived with TTL %d, want 61", ip.TTL)
+		}
+		break
+	}
+	if c := n.visitors()[0].Counters; c.SentPackets != 1 {
+		t.Errorf("%d packets were tunnelled back, want 1", c.SentPackets)
+	}
+}
+
+// An unreachable home agent: the router's ICMP error becomes a denial at once.
+//
+//rfc:5944#3.7.3
+func TestAnUnreachableHomeAgentIsTold(t *testing.T) {
+	n := newForeignNet(t)
+	n.agent()
+	n.r.H.RouteAdd(&netlink.Route{Type: syscall.RTN_UNREACHABLE, Dst: &net.IPNet{IP: net.ParseIP("198.51.100.77"), Mask: net.CIDRMask(32, 32)}})
+	n.identification = assoc.Timestamp(time.Now())
+	d := mip4.NewRequest(mip4.RegistrationRequest{
+		Lifetime: 300, HomeAddress: visitorHome, HomeAgent: netip.MustParseAddr("198.51.100.77"), CareOfAddress: visitorCoA, Identification: n.identification,
+	})
+	d.Authenticate(mip4.ExtMobileHome, n.homeKey).Authenticate(mip4.ExtMobileForeign, n.fmKey)
+	data, err := d.Seal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.onLink.SendTo(engine.Send{
+		Link: "eth0", Src: netip.AddrPortFrom(visitorHome, 40000), Dst: netip.AddrPortFrom(visitorFA, 434), TTL: 255, HW: n.agentHW, Data: data,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	n.replies.SetReadDeadline(time.Now().Add(patience))
+	buf := make([]byte, 1500)
+	c, err := n.replies.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mip4.Parse(buf[:c])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := m.Reply(); err != nil || r.Code != mip4.CodeFAHostUnreachable {
+		t.Errorf("code %v, %v, want %v", r.Code, err, mip4.CodeFAHostUnreachable)
+	}
+}

@@ -1,0 +1,186 @@
+package visit
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"careof/internal/core/forward"
+	"careof/internal/host/plane/nstest"
+	"careof/wire/encap"
+)
+
+var (
+	home   = netip.MustParseAddr("10.10.0.5")
+	nodeHW = forward.HardwareAddr{2, 0, 0, 0, 0, 5}
+)
+
+func entry(link string, hw forward.HardwareAddr, mode forward.Mode, own bool) forward.Entry {
+	e := forward.Entry{
+		Key: "fa/10.10.0.5/198.51.100.1", Role: forward.ForeignAgent, Inner: netip.PrefixFrom(home, 32),
+		Deliver: forward.Deliver{Link: link, HW: hw},
+		Tunnels: []forward.Tunnel{{Peer: netip.MustParseAddrPort("198.51.100.1:0"), Encap: encap.IPIP, Mode: mode}},
+	}
+	if own {
+		e.Tunnels = append(e.Tunnels, forward.Tunnel{Peer: netip.AddrPortFrom(home, 0), Encap: encap.IPIP, Mode: forward.Receive})
+	}
+	return e
+}
+
+// node is a foreign agent with two links and a device.
+func node(t *testing.T) (n *nstest.Node, k *Keeper) {
+	t.Helper()
+	n = nstest.New(t, "fa")
+	for _, name := range []string{"careof0", "lan0", "lan1"} {
+		if err := n.H.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: name}}); err != nil {
+			t.Fatal(err)
+		}
+		n.Up(name)
+	}
+	return n, open(t, n)
+}
+
+func open(t *testing.T, n *nstest.Node) (k *Keeper) {
+	t.Helper()
+	n.Do(func() {
+		var err error
+		if k, err = Open(Config{Device: "careof0", Links: []string{"lan0", "lan1"}}); err != nil {
+			t.Error(err)
+		}
+	})
+	return k
+}
+
+// kept counts what stands in the kernel for visitors: rules back to the device,
+// ways to visitors, permanent neighbours, and guarded addresses and nodes.
+type kept struct{ rules, ways, neighbours, homes, visitors int }
+
+func count(t *testing.T, n *nstest.Node, k *Keeper) (c kept) {
+	t.Helper()
+	rules, err := n.H.RuleList(unix.AF_INET)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rules {
+		if r.Priority == k.c.Base+ruleBack {
+			c.rules++
+		}
+	}
+	routes, err := n.H.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: k.c.Base + tableOwn}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.ways = len(routes)
+	for _, link := range k.c.Links {
+		list, err := n.H.NeighList(n.Link(link).Attrs().Index, unix.AF_INET)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range list {
+			if e.State == netlink.NUD_PERMANENT {
+				c.neighbours++
+			}
+		}
+	}
+	n.Do(func() {
+		conn, err := k.guard.conn()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.CloseLasting()
+		homes, err := conn.GetSetElements(k.guard.homes)
+		if err != nil {
+			t.Error(err)
+		}
+		visitors, err := conn.GetSetElements(k.guard.visitors)
+		if err != nil {
+			t.Error(err)
+		}
+		c.homes, c.visitors = len(homes), len(visitors)
+	})
+	return c
+}
+
+// A visit with each delivery style, a move to another link, and its end.
+//
+//rfc:3024#5.1
+//rfc:3024#5.2
+//rfc:5944#4.2.2
+func TestVisitsComeMoveAndGo(t *testing.T) {
+	n, k := node(t)
+	defer k.Close()
+	step := func(what string, do func() error, want kept) {
+		t.Helper()
+		for range 2 { // idempotent
+			if err := do(); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			if got := count(t, n, k); got != want {
+				t.Errorf("%s: %+v, want %+v", what, got, want)
+			}
+		}
+	}
+	put := func(e forward.Entry) func() error { return func() error { return k.Put(e) } }
+	step("direct delivery", put(entry("lan0", nodeHW, forward.Both, false)), kept{1, 1, 1, 1, 1})
+	step("another link", put(entry("lan1", nodeHW, forward.Both, false)), kept{1, 1, 1, 1, 1})
+	step("another link-layer address", put(entry("lan1", forward.HardwareAddr{2, 6}, forward.Both, false)), kept{1, 1, 1, 1, 1})
+	step("encapsulating delivery", put(entry("lan1", nodeHW, forward.Both, true)), kept{0, 1, 1, 1, 1})
+	step("no reverse tunnel", put(entry("lan1", nodeHW, forward.Receive, false)), kept{0, 1, 1, 1, 1})
+	step("the end", func() error { return k.Delete("fa/10.10.0.5/198.51.100.1") }, kept{})
+}
+
+// Two home agents' nodes with one home address: the end of one leaves the
+// other's.
+//
+//rfc:3024#A.4
+func TestEqualHomeAddresses(t *testing.T) {
+	n, k := node(t)
+	defer k.Close()
+	one, two := entry("lan0", nodeHW, forward.Both, false), entry("lan0", forward.HardwareAddr{2, 6}, forward.Receive, false)
+	two.Key = "fa/10.10.0.5/198.51.100.9"
+	for _, e := range []forward.Entry{one, two} {
+		if err := k.Put(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := count(t, n, k), (kept{1, 1, 1, 1, 2}); got != want {
+		t.Errorf("both: %+v, want %+v", got, want)
+	}
+	if err := k.Delete(two.Key); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := count(t, n, k), (kept{1, 1, 1, 1, 1}); got != want {
+		t.Errorf("one: %+v, want %+v", got, want)
+	}
+}
+
+// Visits do not outlive the process: what a killed one left is gone after the
+// next start, and everything after an orderly end.
+func TestWhatAnEarlierProcessLeftIsRemoved(t *testing.T) {
+	n, killed := node(t)
+	if err := killed.Put(entry("lan0", nodeHW, forward.Both, false)); err != nil {
+		t.Fatal(err)
+	}
+	k := open(t, n)
+	if got := count(t, n, k); got.rules != 0 || got.ways != 0 || got.homes != 0 || got.visitors != 0 {
+		t.Errorf("left: %+v", got)
+	}
+	if err := k.Put(entry("lan0", nodeHW, forward.Both, false)); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	rules, err := n.H.RuleList(unix.AF_INET)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rules {
+		if r.Priority == k.c.Base+ruleBack || r.Priority == k.c.Base+ruleOwn {
+			t.Errorf("rule %v is left", r)
+		}
+	}
+}
