@@ -109,6 +109,8 @@ func stage(t *testing.T) {
 	}
 	check("mounts", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 	check("/run", unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"))
+	// ProtectSystem=strict; /proc and what is mounted above stay as they are.
+	check("read-only", unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
 	// udev makes it so; a container may not have one.
 	if info, err := os.Stat("/dev/net/tun"); err == nil && info.Mode().Perm() != 0o666 {
 		check("/dev/net", unix.Mount("tmpfs", "/dev/net", "tmpfs", 0, "mode=755"))
