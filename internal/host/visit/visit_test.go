@@ -33,11 +33,9 @@ func entry(link string, hw forward.HardwareAddr, mode forward.Mode, own bool) fo
 func node(t *testing.T) (n *nstest.Node, k *Keeper) {
 	t.Helper()
 	n = nstest.New(t, "fa")
+	other := nstest.New(t, "other")
 	for _, name := range []string{"careof0", "lan0", "lan1"} {
-		if err := n.H.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: name}}); err != nil {
-			t.Fatal(err)
-		}
-		n.Up(name)
+		nstest.Join(t, n, name, other, name, 1500)
 	}
 	return n, open(t, n)
 }
