@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -51,6 +53,12 @@ func enter() (done bool, err error) {
 		return true, &exit{code: code}
 	}
 	return true, nil
+}
+
+// careful ends the context also when the terminal or the reader of the output
+// goes away, which would end the program before it has cleared away.
+func careful(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, syscall.SIGHUP, syscall.SIGPIPE)
 }
 
 // exitInterrupted is what shells give a program that an interrupt ended.
@@ -102,6 +110,8 @@ a handover that makes before it breaks lost a packet or delivered one twice.`,
 }
 
 func runDemo(ctx context.Context, e *env, o demo.Options) error {
+	ctx, stop := careful(ctx)
+	defer stop()
 	report, err := demo.Run(ctx, o)
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return &exit{exitInterrupted, errors.New("interrupted; nothing was left behind")}

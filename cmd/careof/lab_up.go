@@ -120,6 +120,8 @@ mobile node (mn) that waits for its first link.`,
 
 // up holds a laboratory until it is interrupted or taken down.
 func up(ctx context.Context, e *env, t *topology.Topology, path string, o live.Options) (err error) {
+	ctx, stop := careful(ctx)
+	defer stop()
 	ctx, down := context.WithCancel(ctx)
 	defer down()
 	if _, err := netns.Ask(path, netns.Request{Command: "status"}); !errors.Is(err, netns.ErrNotHeld) {
