@@ -133,14 +133,19 @@ func (k *Keeper) mobileState(s *state) {
 	}
 }
 
-// tableOf is the table of a home address: to the device, or over the home link
-// while the node is at home; and nowhere else.
+// tableOf is the table of a home address: to the device, over the home link
+// while the node is at home, or to the foreign agent that it is registered
+// through; and nowhere else.
 func (k *Keeper) tableOf(h home) []Route {
 	all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	nowhere := Route{Table: h.table, Dst: all, Metric: lastMetric, Unreachable: true}
 	var src netip.Addr
 	if h.inner.Bits() == 32 {
 		src = h.inner.Addr()
+	}
+	if h.entry != nil && h.entry.HomeLink == "" && h.entry.Deliver.Link != "" {
+		d := h.entry.Deliver
+		return []Route{{Table: h.table, Dst: all, Via: d.Via, Link: d.Link, Src: src}, nowhere}
 	}
 	if h.entry == nil || h.entry.HomeLink == "" {
 		return []Route{{Table: h.table, Dst: all, Link: k.c.Device, Src: src}, nowhere}

@@ -64,6 +64,7 @@ type Keeper struct {
 	tables     map[netip.Prefix]int
 	uplinks    map[string]uplink
 	homeRoutes map[string][]Route
+	neighbors  map[neighborKey]forward.HardwareAddr // foreign agents that we told the kernel of
 	forwarding bool
 	changed    []string
 }
@@ -87,6 +88,7 @@ func New(c Config) (*Keeper, error) {
 		c: c, kernel: c.Kernel,
 		agent: make(map[forward.Key]Route), mobile: make(map[forward.Key]forward.Entry),
 		tables: make(map[netip.Prefix]int), uplinks: make(map[string]uplink), homeRoutes: make(map[string][]Route),
+		neighbors: make(map[neighborKey]forward.HardwareAddr),
 	}
 	if k.kernel == nil {
 		kernel, err := Linux()
@@ -157,6 +159,9 @@ func (k *Keeper) Put(e forward.Entry) error {
 		return nil
 	case forward.MobileNode:
 		e.Routes = slices.Clone(e.Routes)
+		if slices.ContainsFunc(e.Tunnels, func(t forward.Tunnel) bool { return t.Mode != forward.Receive }) {
+			e.Deliver = forward.Deliver{} // what is tunnelled goes to the device
+		}
 		e.Tunnels = nil
 		old, had := k.mobile[e.Key]
 		if had && !k.dirty && sameWay(old, e) {
@@ -173,7 +178,7 @@ func (k *Keeper) Put(e forward.Entry) error {
 
 // sameWay reports whether two entries lead the same packets the same way.
 func sameWay(a, b forward.Entry) bool {
-	return a.Inner == b.Inner && a.HomeLink == b.HomeLink && slices.Equal(a.Routes, b.Routes)
+	return a.Inner == b.Inner && a.HomeLink == b.HomeLink && a.Deliver == b.Deliver && slices.Equal(a.Routes, b.Routes)
 }
 
 // covered reports whether a home network's own route leads to the device.
@@ -278,6 +283,9 @@ func (k *Keeper) refresh() error {
 		}
 	}
 	k.tuneARP()
+	if err := k.visit(); err != nil {
+		return err
+	}
 	return k.sync()
 }
 
@@ -289,6 +297,9 @@ func (k *Keeper) Reconcile() error {
 	defer k.mu.Unlock()
 	k.settled = true
 	if err := k.sysctls(); err != nil {
+		return err
+	}
+	if err := k.visit(); err != nil {
 		return err
 	}
 	return k.sync()

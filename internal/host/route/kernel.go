@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"careof/internal/core/forward"
 	"careof/internal/host/netspace"
 )
 
@@ -74,6 +75,9 @@ type Kernel interface {
 	// LinkRoutes lists the IPv4 routes of the main table over a link that
 	// are not ours.
 	LinkRoutes(link string) ([]Route, error)
+	// SetNeighbor makes the link-layer address of a neighbour known for good,
+	// so that nobody asks for it by ARP; a zero one forgets it.
+	SetNeighbor(link string, a netip.Addr, hw forward.HardwareAddr) error
 	// Sysctl reads a file under /proc/sys; errors are fs.ErrNotExist where
 	// the kernel has no such thing.
 	Sysctl(name string) (string, error)
@@ -404,6 +408,30 @@ func (k *linux) DelAddress(link string, a netip.Prefix) error {
 	}
 	if err := k.h.AddrDel(l, &netlink.Addr{IPNet: ipNet(a)}); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return fmt.Errorf("route: delete address %v on %s: %w", a, link, err)
+	}
+	return nil
+}
+
+func (k *linux) SetNeighbor(link string, a netip.Addr, hw forward.HardwareAddr) error {
+	l, err := k.link(link)
+	if err != nil {
+		if hw == (forward.HardwareAddr{}) {
+			return nil // its link is gone, and it with it
+		}
+		return err
+	}
+	n := &netlink.Neigh{
+		LinkIndex: l.Attrs().Index, Family: unix.AF_INET, IP: a.AsSlice(), HardwareAddr: hw[:], State: netlink.NUD_PERMANENT,
+	}
+	if hw == (forward.HardwareAddr{}) {
+		n.HardwareAddr = nil
+		if err := k.h.NeighDel(n); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("route: neighbour %v on %s: %w", a, link, err)
+		}
+		return nil
+	}
+	if err := k.h.NeighSet(n); err != nil {
+		return fmt.Errorf("route: neighbour %v on %s: %w", a, link, err)
 	}
 	return nil
 }

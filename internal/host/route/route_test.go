@@ -22,6 +22,7 @@ type fakeKernel struct {
 	addresses []netip.Prefix
 	links     map[string][]Route
 	sysctls   map[string]string
+	neighbors map[neighborKey]forward.HardwareAddr
 	changes   int
 	fail      error
 }
@@ -84,6 +85,17 @@ func (k *fakeKernel) Sysctl(name string) (string, error) {
 func (k *fakeKernel) SetSysctl(name, value string) error {
 	k.sysctls[name] = value
 	return nil
+}
+func (k *fakeKernel) SetNeighbor(link string, a netip.Addr, hw forward.HardwareAddr) error {
+	return k.change(func() {
+		if k.neighbors == nil {
+			k.neighbors = map[neighborKey]forward.HardwareAddr{}
+		}
+		k.neighbors[neighborKey{link, a}] = hw
+		if hw == (forward.HardwareAddr{}) {
+			delete(k.neighbors, neighborKey{link, a})
+		}
+	})
 }
 func (k *fakeKernel) SetMTU(string, int) error { return nil }
 func (k *fakeKernel) Close() error             { return nil }
