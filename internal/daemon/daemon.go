@@ -53,8 +53,11 @@ type daemon struct {
 	home    *drive.Driver // nil without the role
 	mobile  *drive.Driver
 	foreign *drive.Driver
+	// advertiser advertises for a home agent; a foreign agent in the same
+	// process does it for both.
+	advertiser *drive.Driver
 
-	discovery *discovery.Set     // nil without a foreign agent
+	discovery *discovery.Set     // nil without links to advertise on
 	bouncer   *discovery.Bouncer // nil without a foreign agent
 
 	settings []config.Value
@@ -88,7 +91,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	defer d.plane.Close()
 	defer d.sockets.Close()
-	defer d.closeForeign()
+	defer d.closeDiscovery()
 	if err := d.restore(ctx); err != nil {
 		return err
 	}
@@ -140,17 +143,17 @@ func (d *daemon) localAddresses() []netip.Addr {
 func (d *daemon) open() error {
 	d.sockets = sock.New(sock.Receiver{Signal: d.signal, Data: d.data}, 0)
 	var err error
-	if err = d.openForeign(); err != nil {
+	if err = d.openDiscovery(); err != nil {
 		d.sockets.Close()
 		return err
 	}
 	if d.plane, err = plane.Open(d.planeConfig()); err != nil {
-		d.closeForeign()
+		d.closeDiscovery()
 		d.sockets.Close()
 		return err
 	}
 	if err := d.machines(); err != nil {
-		d.closeForeign()
+		d.closeDiscovery()
 		d.sockets.Close()
 		return errors.Join(err, d.plane.Close())
 	}
@@ -371,7 +374,7 @@ func (d *daemon) watch(ctx context.Context) error {
 
 func (d *daemon) linkChanged(l engine.Link) {
 	d.sockets.Addresses(l)
-	d.foreignLink(l)
+	d.agentLink(l)
 	if err := d.plane.LinkChanged(l); err != nil {
 		d.hub.note(note.Note{Kind: note.Failed, Level: note.Warn, Link: l.Name, Why: err.Error()})
 	}
@@ -407,7 +410,9 @@ func (d *daemon) planeEvents(ctx context.Context) {
 }
 
 // drivers are those of all roles; nil where a role does not run.
-func (d *daemon) drivers() []*drive.Driver { return []*drive.Driver{d.home, d.foreign, d.mobile} }
+func (d *daemon) drivers() []*drive.Driver {
+	return []*drive.Driver{d.home, d.foreign, d.advertiser, d.mobile}
+}
 
 func (d *daemon) roles() (names []string) {
 	if d.home != nil {

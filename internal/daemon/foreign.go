@@ -16,15 +16,14 @@ import (
 	"careof/wire/mip4"
 )
 
-// openForeign opens what only a foreign agent hears by: the links below IP, and
-// ICMP errors about relayed requests. Nothing is heard on a link before it is
-// told of.
-func (d *daemon) openForeign() (err error) {
-	c := d.cfg.ForeignAgent
-	if c == nil {
-		return nil
+// openDiscovery opens what agents hear by below IP: solicitations, and a
+// foreign agent's visitors. Nothing is heard on a link before it is told of.
+func (d *daemon) openDiscovery() (err error) {
+	var links []string
+	var port uint16
+	if f := d.cfg.ForeignAgent; f != nil {
+		links, port = append(links, f.Interfaces...), fa.DefaultPort
 	}
-	links := slices.Clone(c.Interfaces)
 	if h := d.cfg.HomeAgent; h != nil {
 		for _, l := range h.Interfaces {
 			if !slices.Contains(links, l) {
@@ -32,14 +31,23 @@ func (d *daemon) openForeign() (err error) {
 			}
 		}
 	}
-	d.discovery, err = discovery.New(links, fa.DefaultPort, discovery.Receiver{
-		Discovery: func(ev engine.Discovery) { d.foreign.Discovery(ev) },
-		Signal:    d.visitorSignal,
-	})
+	if len(links) == 0 {
+		return nil
+	}
+	d.discovery, err = discovery.New(links, port, discovery.Receiver{Discovery: d.discovered, Signal: d.visitorSignal})
 	return err
 }
 
-func (d *daemon) closeForeign() {
+// discovered gives a solicitation to whoever advertises.
+func (d *daemon) discovered(ev engine.Discovery) {
+	if d.foreign != nil {
+		d.foreign.Discovery(ev)
+	} else if d.advertiser != nil {
+		d.advertiser.Discovery(ev)
+	}
+}
+
+func (d *daemon) closeDiscovery() {
 	if d.bouncer != nil {
 		d.bouncer.Close()
 		d.bouncer = nil
@@ -64,20 +72,20 @@ func (d *daemon) listenForeign() (err error) {
 	return err
 }
 
-// foreignLink prepares a visitors' link: it is listened to below IP, and its
-// addresses have a socket, or the kernel would answer visitors' requests with
+// agentLink prepares an agent's link: it is listened to below IP, and on a
+// visitors' link the addresses have a socket, or the kernel would answer visitors' requests with
 // "port unreachable".
-func (d *daemon) foreignLink(l engine.Link) {
+func (d *daemon) agentLink(l engine.Link) {
 	if d.discovery == nil {
 		return
 	}
 	fail := func(err error) {
 		if err != nil {
-			d.hub.note(note.Note{Kind: note.Failed, Level: note.Warn, Role: roleForeignAgent, Link: l.Name, Why: err.Error()})
+			d.hub.note(note.Note{Kind: note.Failed, Level: note.Warn, Link: l.Name, Why: err.Error()})
 		}
 	}
 	fail(d.discovery.LinkChanged(l))
-	if !slices.Contains(d.cfg.ForeignAgent.Interfaces, l.Name) || l.Gone {
+	if d.cfg.ForeignAgent == nil || !slices.Contains(d.cfg.ForeignAgent.Interfaces, l.Name) || l.Gone {
 		return
 	}
 	for _, p := range l.Addresses {

@@ -137,24 +137,37 @@ func newForeignNet(t *testing.T) *foreignNet {
 	}
 	n.homeKey = key(256, "hex:00112233445566778899aabbccddeeff")
 	n.fmKey = key(301, "hex:a0112233445566778899aabbccddeeff")
+	n.hear()
+	n.mn.Do(func() {
+		var err error
+		if n.replies, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(visitorHome, 40000))); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { n.replies.Close() })
+	return n
+}
+
+// hear lets the mobile node hear advertisements.
+func (n *foreignNet) hear() {
+	n.t.Helper()
 	n.mn.Do(func() {
 		var err error
 		n.onLink, err = discovery.New([]string{"eth0"}, 0, discovery.Receiver{Discovery: func(ev engine.Discovery) {
 			ev.Data = bytes.Clone(ev.Data)
-			n.heard <- ev
+			select {
+			case n.heard <- ev:
+			default:
+			}
 		}})
 		if err == nil {
 			err = n.onLink.LinkChanged(engine.Link{Name: "eth0", Up: true})
 		}
-		if err == nil {
-			n.replies, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(visitorHome, 40000)))
-		}
 		if err != nil {
-			t.Error(err)
+			n.t.Error(err)
 		}
 	})
-	t.Cleanup(func() { n.onLink.Close(); n.replies.Close() })
-	return n
+	n.t.Cleanup(func() { n.onLink.Close() })
 }
 
 // daemon starts a real daemon in a node and waits until it answers.
@@ -502,6 +515,49 @@ func TestEncapsulatingDelivery(t *testing.T) {
 	}
 	if c := n.visitors()[0].Counters; c.SentPackets != 1 {
 		t.Errorf("%d packets were tunnelled back, want 1", c.SentPackets)
+	}
+}
+
+// A home agent says on its home link that it is one, and does not offer itself
+// to the hosts there as a router.
+//
+//rfc:5944#2.3
+func TestAHomeAgentAdvertisesOnItsHomeLink(t *testing.T) {
+	n := &foreignNet{t: t, dir: t.TempDir(), heard: make(chan engine.Discovery, 100)}
+	n.ha, n.mn = nstest.New(t, "ha"), nstest.New(t, "mn")
+	nstest.Join(t, n.ha, "lan0", n.mn, "eth0", 1500)
+	n.ha.Address("lan0", "10.10.0.1/24")
+	n.hear()
+	n.daemon(n.ha, "ha", `version = 1
+state-directory = "%[1]s/ha-state"
+[control]
+socket = "%[1]s/ha.sock"
+[home-agent]
+address = "10.10.0.1"
+interfaces = ["lan0"]
+[[home-agent.network]]
+prefix = "10.10.0.0/24"
+[[home-agent.mobile-node]]
+home-address = "10.10.0.5"
+spi = 256
+key = "hex:00112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+`)
+	select {
+	case ev := <-n.heard:
+		m, err := adv4.Parse(ev.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := m.ForMobileNode()
+		if err != nil || a.Flags != adv4.FlagH|adv4.FlagM|adv4.FlagG|adv4.FlagU || len(a.CareOfAddresses) != 0 || a.Sequence != 0 {
+			t.Errorf("advertised %+v, %v", a, err)
+		}
+		if len(m.Routers) != 1 || m.Routers[0].Preference != adv4.NotDefault || ev.Src != netip.MustParseAddr("10.10.0.1") {
+			t.Errorf("routers %+v from %v", m.Routers, ev.Src)
+		}
+	case <-time.After(patience):
+		t.Fatal("no advertisement")
 	}
 }
 

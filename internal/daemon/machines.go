@@ -5,6 +5,7 @@ import (
 
 	"careof/internal/core/engine"
 	"careof/internal/host/drive"
+	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/standard"
 	"careof/internal/roles"
@@ -29,6 +30,15 @@ func (d *daemon) machines() error {
 			list = append(list, m)
 		}
 		d.home = drive.New(roleHomeAgent, d.world(), list, ha.Route(whole, shards))
+		if advertisement, ok := roles.Advertisement(c); ok && d.cfg.ForeignAgent == nil {
+			m, err := advertise.New(advertisement, luck())
+			if err != nil {
+				return fmt.Errorf("home-agent: %w", err)
+			}
+			world := d.world()
+			world.Discover = d.discovery.SendDiscovery
+			d.advertiser = drive.New(roleHomeAgent, world, []engine.Machine{m}, nil)
+		}
 	}
 	if c := d.cfg.ForeignAgent; c != nil {
 		agent, features := roles.ForeignAgent(c, d.cfg.HomeAgent)

@@ -15,6 +15,7 @@ import (
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
+	"careof/wire/adv4"
 	"careof/wire/encap"
 )
 
@@ -69,11 +70,38 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 	}
 	if home != nil {
 		out.OwnHomeAgents = home.Addresses
-		for _, l := range home.Interfaces {
-			out.Advertise = append(out.Advertise, advertise.Link{Name: l, Home: true, Foreign: slices.Contains(c.Interfaces, l)})
+		for _, l := range homeLinks(home) {
+			if slices.Contains(c.Interfaces, l.Name) {
+				l.Foreign, l.Preference = true, 0
+			}
+			out.Advertise = append(out.Advertise, l)
 		}
 	}
 	return out, standard.Config{}
+}
+
+// Advertisement is what a home agent alone advertises on its home links; ok is
+// false when it has none.
+func Advertisement(c *config.HomeAgent) (out advertise.Config, ok bool) {
+	out = advertise.Config{Links: homeLinks(c), RegistrationLifetime: c.MaxLifetime}
+	for k, f := range map[encap.Kind]adv4.Flags{encap.Minimal: adv4.FlagM, encap.GRE: adv4.FlagG, encap.UDP: adv4.FlagU} {
+		if slices.Contains(c.Encapsulations, k) {
+			out.Flags |= f
+		}
+	}
+	if c.NATTraversal == config.NATTraversalOff {
+		out.Flags &^= adv4.FlagU
+	}
+	return out, len(out.Links) > 0
+}
+
+// homeLinks are a home agent's. It does not offer itself as a router to the
+// hosts there.
+func homeLinks(c *config.HomeAgent) (list []advertise.Link) {
+	for _, l := range c.Interfaces {
+		list = append(list, advertise.Link{Name: l, Home: true, Preference: adv4.NotDefault})
+	}
+	return list
 }
 
 var foreignPolicies = map[config.ReverseTunnel]fa.Policy{
