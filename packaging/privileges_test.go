@@ -85,11 +85,16 @@ interfaces = ["up0"]
 prefix = "192.0.2.0/24"
 [[home-agent.mobile-node]]
 home-address = "192.0.2.5"
+KEY
 `, "careof1"},
+		{"foreign agent", `[foreign-agent]
+interfaces = ["up0"]
+care-of-address = "192.0.2.1"
+`, "careof2"},
 		{"mobile node", `[mobile-node]
 home-address = "10.10.0.5"
 home-agent = "198.51.100.1"
-%s
+KEY
 [[mobile-node.uplink]]
 interface = "up0"
 `, "careof0"},
@@ -138,11 +143,7 @@ func start(t *testing.T, text, device string) {
 	}
 	socket := filepath.Join(dir, "careof.sock")
 	const key = "spi = 256\nkey = \"hex:00112233445566778899aabbccddeeff\"\nalgorithm = \"hmac-sha256\"\n"
-	if strings.Contains(text, "%s") {
-		text = fmt.Sprintf(text, key)
-	} else {
-		text += key
-	}
+	text = strings.Replace(text, "KEY\n", key, 1)
 	text = fmt.Sprintf("version = 1\nstate-directory = %q\n[control]\nsocket = %q\ngroup = \"nogroup\"\n[plane]\ndevice = %q\n%s", dir, socket, device, text)
 	file := filepath.Join(dir, "careof.toml")
 	if err := errors.Join(os.WriteFile(file, []byte(text), 0o644), os.Chown(dir, nobody, nobody)); err != nil {

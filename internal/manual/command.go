@@ -17,7 +17,7 @@ var runText string // from CAPABILITIES on
 
 // commandPage is careof(1): every command in one page.
 func commandPage(root *cobra.Command) string {
-	p := newPage(root.Name(), 1, "Mobile IP: home agent, mobile node, and what shows what they do")
+	p := newPage(root.Name(), 1, "Mobile IP: home agent, foreign agent, mobile node, and their tools")
 	p.section("SYNOPSIS")
 	p.raw(".Nm\n.Op Ar options\n.Ar command\n.Op Ar arguments")
 	p.section("DESCRIPTION")
@@ -46,7 +46,7 @@ func runPage(root *cobra.Command) string {
 	if err != nil {
 		panic("manual: there is no command run")
 	}
-	p := newPage(root.Name()+"-run", 8, "the Mobile IP daemon: home agent and mobile node")
+	p := newPage(root.Name()+"-run", 8, "the Mobile IP daemon: home agent, foreign agent, mobile node")
 	p.section("SYNOPSIS")
 	p.raw(".Nm careof run\n.Op Fl c Ar file")
 	p.section("DESCRIPTION")
