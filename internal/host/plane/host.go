@@ -21,6 +21,7 @@ import (
 	"careof/internal/core/forward"
 	"careof/internal/host/arp"
 	"careof/internal/host/firewall"
+	"careof/internal/host/plane/bpf"
 	"careof/internal/host/plane/tun"
 	"careof/internal/host/route"
 	"careof/internal/host/visit"
@@ -29,6 +30,28 @@ import (
 
 // DefaultDevice is the name of the tunnel device.
 const DefaultDevice = "careof0"
+
+// A Kind is a way to move packets.
+type Kind uint8
+
+// The kinds.
+const (
+	TUN Kind = iota // user space alone
+	BPF             // eBPF programs, with user space behind them
+	// Auto is BPF where it is to be had, else TUN. On virtual Ethernet it
+	// sends through user space, for the other end may be one that reads
+	// packets from sockets; see bpf.Config.AvoidVirtual.
+	Auto
+)
+
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
+var kindNames = [...]string{"tun", "bpf", "auto"}
 
 // A Network is a home network.
 type Network struct {
@@ -39,6 +62,15 @@ type Network struct {
 // Config is what a [Host] is built from.
 type Config struct {
 	Device string // empty: DefaultDevice
+	Kind   Kind
+	// Pins is a directory on a BPF file system: what is kept there forwards
+	// while no daemon runs. A Transient device has nothing to keep, and Auto
+	// does without where there is no such file system.
+	Pins string
+	// Capacity is how many entries the programs handle; see bpf.Config.
+	Capacity int
+	// Port tells the port of an uplink's UDP socket; see bpf.Config.
+	Port func(link string, addr netip.Addr) uint16
 	// Transient makes a device that vanishes with the process. The default
 	// leaves it, with its routes, for the next start.
 	Transient bool
@@ -63,7 +95,10 @@ type Config struct {
 // A Host is the data plane of a daemon.
 type Host struct {
 	c         Config
-	packets   *tun.Plane
+	packets   forward.Plane // fast, or slow when there is none
+	slow      *tun.Plane
+	fast      *bpf.Plane // nil: user space alone
+	why       string     // there is no fast one, though it was asked for
 	routes    *route.Keeper
 	announcer *arp.Announcer
 	neighbour *arp.Neighbours
@@ -131,9 +166,13 @@ func Open(c Config) (h *Host, err error) {
 			links = append(links, n.Link)
 		}
 	}
-	h.packets, err = tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Visitors: c.Visitors, Mark: c.Mark})
+	h.slow, err = tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Visitors: c.Visitors, Mark: c.Mark})
 	if err != nil {
 		dev.Close()
+		return h, err
+	}
+	h.packets = h.slow
+	if err = h.openFast(); err != nil {
 		return h, err
 	}
 	h.routes, err = route.New(route.Config{
@@ -148,8 +187,42 @@ func Open(c Config) (h *Host, err error) {
 	return h, err
 }
 
-// Tunnels is the packet side: its Deliver takes what the UDP sockets receive.
-func (h *Host) Tunnels() *tun.Plane { return h.packets }
+// openFast puts the programs in front of user space, as configured.
+func (h *Host) openFast() error {
+	pins := h.c.Pins
+	if h.c.Transient {
+		pins = ""
+	}
+	if h.c.Kind == TUN {
+		// An earlier daemon's programs would go on with what it wanted.
+		if pins == "" {
+			return nil
+		}
+		return bpf.Remove(pins, h.c.Device)
+	}
+	err := bpf.Supported()
+	if err == nil {
+		c := bpf.Config{Slow: h.slow, Device: h.c.Device, Pins: pins, Capacity: h.c.Capacity, Mark: h.c.Mark, Port: h.c.Port, AvoidVirtual: h.c.Kind == Auto}
+		h.fast, err = bpf.Open(c)
+		if errors.Is(err, bpf.ErrNoBPFFS) && h.c.Kind == Auto {
+			c.Pins = ""
+			h.fast, err = bpf.Open(c)
+		}
+	}
+	if err != nil {
+		if h.c.Kind == BPF {
+			return err
+		}
+		h.why = err.Error()
+		return nil
+	}
+	h.packets = h.fast
+	return nil
+}
+
+// Tunnels is the user-space packet side: its Deliver takes what the UDP
+// sockets receive.
+func (h *Host) Tunnels() *tun.Plane { return h.slow }
 
 // Apply implements [forward.Plane].
 func (h *Host) Apply(ctx context.Context, changes []forward.Change) error {
@@ -309,6 +382,11 @@ func (h *Host) LinkChanged(l engine.Link) error {
 	}
 	uplink := slices.Contains(h.c.Uplinks, l.Name)
 	if len(h.c.Uplinks) == 0 || uplink {
+		if h.fast != nil {
+			if err := h.fast.Link(l); err != nil {
+				return err
+			}
+		}
 		if l.Gone || !l.Up {
 			delete(h.underlays, l.Name)
 		} else {
@@ -353,6 +431,9 @@ func (h *Host) Reconcile() error {
 		return net.ErrClosed
 	}
 	_, err := h.firewall.Reconcile()
+	if h.fast != nil {
+		err = errors.Join(err, h.fast.Reconcile())
+	}
 	return errors.Join(err, h.routes.Reconcile(), h.reconcileProxies())
 }
 
@@ -395,6 +476,8 @@ type Status struct {
 	MTU    int          `json:"mtu"`
 	Routes route.Status `json:"routes"`
 	Totals tun.Totals   `json:"totals"`
+	Fast   *bpf.Status  `json:"fast,omitempty"` // of kind bpf
+	Why    string       `json:"why,omitempty"`  // there are no programs, though there might have been
 }
 
 // Status tells about the plane as a whole.
@@ -402,7 +485,12 @@ func (h *Host) Status() Status {
 	h.mu.Lock()
 	mtu := h.mtu
 	h.mu.Unlock()
-	return Status{Kind: "tun", Device: h.c.Device, Up: h.packets.Alive(), MTU: mtu, Routes: h.routes.Status(), Totals: h.packets.Totals()}
+	s := Status{Kind: TUN.String(), Device: h.c.Device, Up: h.slow.Alive(), MTU: mtu, Routes: h.routes.Status(), Totals: h.slow.Totals(), Why: h.why}
+	if h.fast != nil {
+		fast := h.fast.Status()
+		s.Kind, s.Fast = BPF.String(), &fast
+	}
+	return s
 }
 
 // Withdraw removes everything of ours from the kernel, but for the device: for
@@ -419,6 +507,9 @@ func (h *Host) Withdraw() error {
 	}
 	if h.visits != nil {
 		errs = append(errs, h.visits.Withdraw())
+	}
+	if h.fast != nil {
+		errs = append(errs, h.fast.Withdraw())
 	}
 	return errors.Join(append(errs, h.routes.Withdraw(), h.firewall.Remove())...)
 }

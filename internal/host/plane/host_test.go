@@ -108,7 +108,8 @@ func openHost(t *testing.T, n *nstest.Node, c plane.Config) (h *plane.Host, set 
 			Signal: func(engine.Packet) {},
 			Data:   func(d []sock.Data) { h.Tunnels().Deliver(d) },
 		}, c.Mark)
-		c.Datagrams = set
+		c.Datagrams, c.Port = set, set.Port
+		c.Kind, c.Pins, c.Capacity = kind, pins, 64
 		var err error
 		if h, err = plane.Open(c); err != nil {
 			t.Error(err)
@@ -125,6 +126,9 @@ func openHost(t *testing.T, n *nstest.Node, c plane.Config) (h *plane.Host, set 
 
 func (s *scene) linksUp(t *testing.T) {
 	t.Helper()
+	for _, link := range []string{"wan0", "lan0"} {
+		check(t, s.agent.LinkChanged(engine.Link{Name: link, Up: true, MTU: 1500}))
+	}
 	for i, link := range uplinks {
 		check(t, s.mobile.LinkChanged(engine.Link{
 			Name: link, Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.PrefixFrom(careOf[i], 24)}, Gateways: gateway[i : i+1],

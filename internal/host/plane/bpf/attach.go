@@ -168,6 +168,38 @@ func removeClassic() error {
 	return errors.Join(errs...)
 }
 
+// avoidLinks tells the programs which of the present links to avoid.
+func (p *Plane) avoidLinks() error {
+	if p.config.AvoidVirtual {
+		p.settings.Avoided = 1
+	}
+	links, err := netlink.LinkList()
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return fmt.Errorf("bpf: links: %w", err)
+	}
+	for _, l := range links {
+		if err := p.avoid(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// avoid tells the programs whether to avoid a link.
+func (p *Plane) avoid(l netlink.Link) error {
+	index := uint32(l.Attrs().Index)
+	var err error
+	if p.config.AvoidVirtual && (l.Type() == "veth" || l.Type() == "bridge") {
+		err = p.o.Avoided.Put(index, uint32(1))
+	} else if err = p.o.Avoided.Delete(index); errors.Is(err, ebpf.ErrKeyNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("bpf: %s: %w", l.Attrs().Name, err)
+	}
+	return nil
+}
+
 // underlay tells how frames of a link begin. ok is false for a link whose
 // packets no program can read.
 func underlay(l netlink.Link) (ethernet, ok bool) {

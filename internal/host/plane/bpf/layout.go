@@ -67,6 +67,7 @@ type slot struct {
 type settingsValue struct {
 	Device, Mark                          uint32
 	Agents, Mobiles, AgentNets, MobileNet uint32
+	Avoided                               uint32
 }
 
 // netKey is struct net_key.

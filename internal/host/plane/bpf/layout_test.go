@@ -20,6 +20,7 @@ func TestLayouts(t *testing.T) {
 		"agent_nets":  {unsafe.Sizeof(netKey{}), unsafe.Sizeof(bindingValue{})},
 		"mobile_nets": {unsafe.Sizeof(netKey{}), unsafe.Sizeof(bindingValue{})},
 		"slots":       {4, unsafe.Sizeof(slot{})},
+		"avoided":     {4, 4},
 		"settings":    {4, unsafe.Sizeof(settingsValue{})},
 	} {
 		m := spec.Maps[name]

@@ -29,13 +29,14 @@ type objects struct {
 	MobileNets *ebpf.Map `ebpf:"mobile_nets"`
 	Slots      *ebpf.Map `ebpf:"slots"`
 	Settings   *ebpf.Map `ebpf:"settings"`
+	Avoided    *ebpf.Map `ebpf:"avoided"`
 }
 
 func (o *objects) close() error {
 	var errs []error
 	for _, c := range []interface{ Close() error }{
 		o.Encapsulate, o.DecapsulateEther, o.DecapsulatePlain,
-		o.Agents, o.Mobiles, o.AgentNets, o.MobileNets, o.Slots, o.Settings,
+		o.Agents, o.Mobiles, o.AgentNets, o.MobileNets, o.Slots, o.Settings, o.Avoided,
 	} {
 		errs = append(errs, c.Close())
 	}
@@ -157,6 +158,9 @@ func Remove(base, device string) error {
 	dir, err := pinPath(base, device)
 	if err != nil {
 		return err
+	}
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
 	err = removePins(dir)
 	if rm := os.Remove(dir); rm != nil && !errors.Is(rm, os.ErrNotExist) {

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -45,6 +46,13 @@ type Config struct {
 	// Port tells the port of an uplink's UDP socket, for tunnels whose Local
 	// has none; 0 when there is no socket.
 	Port func(link string, addr netip.Addr) uint16
+
+	// AvoidVirtual leaves encapsulating to user space on virtual Ethernet and
+	// bridges. Between namespaces of one host packets travel without their
+	// checksums and in trains of 64 KiB; a program passes them on like that,
+	// and the kernel on the other side knows what to do with it, but another
+	// process that reads them from a socket does not.
+	AvoidVirtual bool
 
 	// Classic attaches by clsact filters even where TCX is to be had.
 	Classic bool
@@ -170,6 +178,9 @@ func Open(c Config) (p *Plane, err error) {
 		return p, err
 	}
 	p.settings.Device, p.settings.Mark = uint32(p.device), c.Mark
+	if err = p.avoidLinks(); err != nil {
+		return p, err
+	}
 	if err = p.writeSettings(); err != nil {
 		return p, err
 	}
@@ -575,6 +586,9 @@ func (p *Plane) Link(l engine.Link) error {
 			}
 			return a.remove()
 		}
+		if err := p.avoid(dev); err != nil {
+			return err
+		}
 		index := dev.Attrs().Index
 		a := p.ingress[l.Name]
 		if a != nil && a.index == index {
@@ -645,6 +659,22 @@ func (p *Plane) Status() Status {
 	}
 	slices.Sort(s.Links)
 	return s
+}
+
+// Withdraw takes back what would outlive the process: the programs go with
+// [Plane.Close].
+func (p *Plane) Withdraw() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.pins == "" {
+		return nil
+	}
+	err := removePins(p.pins)
+	if rm := os.Remove(p.pins); rm != nil && !errors.Is(rm, os.ErrNotExist) {
+		err = errors.Join(err, rm)
+	}
+	p.pins = ""
+	return err
 }
 
 // Close implements [forward.Plane]. Pinned programs go on forwarding.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"unsafe"
 
@@ -18,10 +17,23 @@ const (
 	maxFeatures = 128
 )
 
-// Segment switches off what lets packets longer than its MTU leave an
-// interface in one piece, in the calling thread's network namespace: what
-// leaves is what a wire would carry.
+// Segment switches off what lets packets longer than its MTU, or without
+// their checksums, leave an interface, in the calling thread's network
+// namespace: what leaves is what a wire would carry.
 func Segment(link string) error {
+	return features(link, false, func(name string) bool {
+		return strings.Contains(name, "segmentation") || strings.Contains(name, "tx-checksum") || name == "tx-gso-list"
+	})
+}
+
+// Merge lets an interface put segments together again as they come in, which
+// network cards' drivers do unless they are told otherwise.
+func Merge(link string) error {
+	return features(link, true, func(name string) bool { return name == "rx-gro" })
+}
+
+// features switches the features of an interface whose names fit.
+func features(link string, on bool, fits func(name string) bool) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
@@ -59,13 +71,17 @@ func Segment(link string) error {
 	found := false
 	for i := range min(names.n, maxFeatures) {
 		name := string(bytes.TrimRight(names.data[i*nameLen:(i+1)*nameLen], "\x00"))
-		if strings.Contains(name, "segmentation") || slices.Contains([]string{"tx-generic-segmentation", "tx-gso-list"}, name) {
-			found = true
-			set.blocks[i/32].valid |= 1 << (i % 32)
+		if !fits(name) {
+			continue
+		}
+		found = true
+		set.blocks[i/32].valid |= 1 << (i % 32)
+		if on {
+			set.blocks[i/32].requested |= 1 << (i % 32)
 		}
 	}
 	if !found {
-		return errors.New("ethtool: no segmentation features are known")
+		return errors.New("ethtool: no such features are known")
 	}
 	return call(unsafe.Pointer(&set))
 }

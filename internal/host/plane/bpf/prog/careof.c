@@ -92,6 +92,7 @@ struct settings {
 	__u32 mark;   // of outer packets, 0: leave it
 	// How many there are, so that empty tables cost nothing.
 	__u32 agents, mobiles, agent_nets, mobile_nets;
+	__u32 avoided;
 };
 
 struct net_key {
@@ -136,6 +137,20 @@ struct {
 	__type(key, __u32);
 	__type(value, struct settings);
 } settings SEC(".maps");
+
+// Underlays on which encapsulating is left to user space: packets there may
+// reach another process of this host without checksums and as long as trains.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u32);
+} avoided SEC(".maps");
+
+static __always_inline int avoid(const struct settings *c, __u32 ifindex)
+{
+	return c->avoided && bpf_map_lookup_elem(&avoided, &ifindex);
+}
 
 static __always_inline struct binding *find(void *hosts, __u32 n_hosts, void *nets, __u32 n_nets, __be32 addr)
 {
@@ -320,7 +335,7 @@ static __always_inline void count_sent(struct slot *s, const struct size *size, 
 // RFC 5944 section 4.4: with simultaneous bindings, "the home agent ... makes
 // multiple copies", one for each care-of address. All have outer headers of
 // one form here; what else there is is user space's.
-static __always_inline int send_copies(struct __sk_buff *skb, struct binding *b, struct slot *s, __u32 live, const struct size *size, __u32 len, __u8 tos, __u64 now)
+static __always_inline int send_copies(struct __sk_buff *skb, struct settings *c, struct binding *b, struct slot *s, __u32 live, const struct size *size, __u32 len, __u8 tos, __u64 now)
 {
 	struct way ways[MAX_TUNNELS] = {};
 	__u32 copies = 0;
@@ -334,7 +349,7 @@ static __always_inline int send_copies(struct __sk_buff *skb, struct binding *b,
 			continue;
 		if (b->tunnels[i].ifindex)
 			return PASS;
-		if (find_way(skb, &b->tunnels[i], size->longest + b->tunnels[i].overhead, tos, 0, &ways[i]))
+		if (find_way(skb, &b->tunnels[i], size->longest + b->tunnels[i].overhead, tos, 0, &ways[i]) || avoid(c, ways[i].ifindex))
 			return PASS;
 		last = i;
 		copies++;
@@ -440,11 +455,14 @@ int encapsulate(struct __sk_buff *skb)
 	if (c->mark && n)
 		skb->mark = c->mark;
 	if (n > 1)
-		return send_copies(skb, b, s, live, &size, len, tos, now);
+		return send_copies(skb, c, b, s, live, &size, len, tos, now);
 	if (!n)
 		return PASS;
 	t = &b->tunnels[first & (MAX_TUNNELS - 1)];
+	way.ifindex = t->ifindex;
 	if (!t->ifindex && find_way(skb, t, size.longest + t->overhead, tos, BPF_FIB_LOOKUP_SKIP_NEIGH, &way))
+		return PASS;
+	if (avoid(c, way.ifindex))
 		return PASS;
 	if (make_room(skb, t))
 		return PASS;
@@ -457,7 +475,7 @@ int encapsulate(struct __sk_buff *skb)
 	// Without a next hop the helper routes once more, and so replaces the
 	// route that the inner packet came with: while an address is resolved the
 	// kernel keeps the packet, and then asks that route for the neighbour.
-	return bpf_redirect_neigh(t->ifindex ? t->ifindex : way.ifindex, 0, 0, 0);
+	return bpf_redirect_neigh(way.ifindex, 0, 0, 0);
 }
 
 // What the outer headers of a packet from the network say.
@@ -522,7 +540,7 @@ static __always_inline int receive(struct __sk_buff *skb, const int l2)
 	struct size size;
 	struct iphdr *ip;
 	struct outer o = {};
-	__u32 zero = 0, len = skb->len, inner_len;
+	__u32 zero = 0, inner_len, outer_len;
 	__u64 now;
 	__u8 outer_ecn, inner_ecn;
 
@@ -540,6 +558,7 @@ static __always_inline int receive(struct __sk_buff *skb, const int l2)
 	o.dst = ip->daddr;
 	o.kind = ip->protocol;
 	outer_ecn = ip->tos & ECN_MASK;
+	outer_len = bpf_ntohs(ip->tot_len);
 	o.overhead = sizeof(*ip);
 	p = ip + 1;
 	if (o.kind == IPPROTO_UDP) {
@@ -552,8 +571,6 @@ static __always_inline int receive(struct __sk_buff *skb, const int l2)
 		o.dport = udp->dest;
 		o.inside = d[1];
 		if (o.sport != bpf_htons(DATA_PORT) && o.dport != bpf_htons(DATA_PORT))
-			return PASS;
-		if (bpf_ntohs(udp->len) + sizeof(*ip) != bpf_ntohs(ip->tot_len))
 			return PASS;
 		o.overhead += sizeof(*udp) + DATA_LEN;
 		p = d + DATA_LEN;
@@ -571,14 +588,16 @@ static __always_inline int receive(struct __sk_buff *skb, const int l2)
 	} else if (o.kind != PROTO_IPIP) {
 		return PASS;
 	}
-	if (header_sum(ip) != 0xffff || bpf_ntohs(ip->tot_len) + l2 > len)
+	if (header_sum(ip) != 0xffff || outer_len + l2 > skb->len)
 		return PASS;
 	ip = p;
 	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl != 5 || !ip->ttl || header_sum(ip) != 0xffff)
 		return PASS;
 	inner_len = bpf_ntohs(ip->tot_len);
-	// An Ethernet frame may be padded, a packet may not be cut.
-	if (inner_len < sizeof(*ip) || inner_len + o.overhead + l2 > len)
+	// One packet fills the other. A frame may be longer, for Ethernet pads;
+	// a train of datagrams, which the kernel has merged for a socket, is not
+	// this program's.
+	if (inner_len < sizeof(*ip) || inner_len + o.overhead != outer_len)
 		return PASS;
 
 	c = bpf_map_lookup_elem(&settings, &zero);

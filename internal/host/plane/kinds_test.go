@@ -1,0 +1,104 @@
+package plane_test
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"careof/internal/host/plane"
+	"careof/internal/host/plane/bpf"
+	"careof/wire/encap"
+)
+
+// kind and pins are what openHost opens.
+var (
+	kind plane.Kind
+	pins string
+)
+
+// Everything that holds of a host holds of one with programs too.
+func TestWithPrograms(t *testing.T) {
+	if err := bpf.Supported(); err != nil {
+		t.Skip(err)
+	}
+	dir := filepath.Join(t.TempDir(), "bpf")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		t.Skipf("no BPF file system: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	kind, pins = plane.BPF, dir
+	defer func() { kind, pins = plane.TUN, "" }()
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"away from home", TestAwayFromHome},
+		{"fail closed", TestFailClosed},
+		{"identity behind NAT", TestIdentityBehindNAT},
+		{"returning home", TestReturningHome},
+		{"at home", TestAtHome},
+		{"restart after a kill", TestRestartAfterAKill},
+	} {
+		t.Run(test.name, test.run)
+	}
+}
+
+// A daemon of the other kind does not leave the programs of the last one
+// working, and without a BPF file system Auto does without pins.
+func TestKinds(t *testing.T) {
+	if err := bpf.Supported(); err != nil {
+		t.Skip(err)
+	}
+	defer func() { kind, pins = plane.TUN, "" }()
+	dir := filepath.Join(t.TempDir(), "bpf")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	kind, pins = plane.Auto, dir
+	s := newScene(t)
+	if got := s.agent.Status(); got.Kind != "bpf" || got.Fast == nil || got.Fast.Pinned != "" {
+		t.Errorf("status without a BPF file system: %+v", got)
+	}
+	s.register(t, 0, encap.UDP)
+	talk(t, s.mn, netip.Addr{}, s.cn, cnAddr)
+	// The links are virtual ones: programs receive (but not the trains that
+	// sockets send), user space sends.
+	if c, slow := s.agent.Counters("mn"), s.agent.Tunnels().Counters("mn"); slow.ReceivedBytes == c.ReceivedBytes || c.ReceivedBytes == 0 || slow.SentBytes != c.SentBytes {
+		t.Errorf("of %+v went through user space %+v", c, slow)
+	}
+	check(t, errors.Join(s.agent.Close(), s.mobile.Close()))
+
+	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		t.Skipf("no BPF file system: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	pinned := func() (n int) {
+		files, err := os.ReadDir(dir)
+		check(t, err)
+		for _, f := range files {
+			if f.IsDir() {
+				n++
+			}
+		}
+		return n
+	}
+	kind = plane.BPF
+	agent, set := openHost(t, s.ha, agentConfig())
+	if pinned() != 1 {
+		t.Errorf("%d daemons' pins, want one's", pinned())
+	}
+	set.Close()
+	check(t, agent.Close())
+	kind = plane.TUN
+	openHost(t, s.ha, agentConfig())
+	if pinned() != 0 {
+		t.Error("the programs of the last daemon go on")
+	}
+}
