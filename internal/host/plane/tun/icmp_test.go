@@ -216,3 +216,47 @@ func TestSoftStateWithoutAnInnerHeader(t *testing.T) {
 	one(b, "packet", b.raw.out)
 	none(b, "told after the state has aged", b.raw.out)
 }
+
+// Anybody can forge a "fragmentation needed" that quotes the two ends of a
+// tunnel. The kernel believes it; packets that fit go on all the same, and no
+// sender is told otherwise (users-and-threats T16).
+//
+//rfc:2003#5.1
+func TestAForgedTooBigChangesNothing(t *testing.T) {
+	for _, shape := range shapes {
+		if shape.name != "ipip" && shape.name != "udp" {
+			continue
+		}
+		t.Run(shape.name, func(t *testing.T) {
+			s := newScene(t, 1420)
+			s.bind(t, shape.t)
+			transfer(t, s.cn, cnAddr, s.mn, homeAddr, 64<<10)
+			stranger := udpPacket(netip.MustParseAddr("8.8.8.8"), netip.MustParseAddr("9.9.9.9"), 1300)
+			h := encap.Header{Kind: shape.t.Encap, Src: haAddr, Dst: careOf, DF: true}
+			if h.Kind == encap.UDP {
+				h.SrcPort, h.DstPort, h.Checksum = encap.Port, mnPort, true
+			}
+			outer, err := encap.Append(nil, &h, stranger)
+			if err != nil {
+				t.Fatal(err)
+			}
+			forged := encap.ICMPError(encap.ICMP{Type: encap.DestinationUnreachable, Code: encap.DatagramTooBig, MTU: 68}, netip.MustParseAddr("192.0.2.2"), outer)
+			if forged == nil {
+				t.Fatal("nothing was forged")
+			}
+			sendRaw(t, s.r, [][]byte{forged, forged})
+			transfer(t, s.cn, cnAddr, s.mn, homeAddr, 1<<20)
+			b := s.agent.bindings["mn"].tunnels[0]
+			if got := b.soft.limit(b.mtu, s.agent.now()); got != b.mtu {
+				t.Errorf("the tunnel's MTU fell from %d to %d", b.mtu, got)
+			}
+			routes, err := s.cn.H.RouteGet(homeAddr.AsSlice())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(routes) != 1 || routes[0].MTU != 0 && routes[0].MTU < 1300 {
+				t.Errorf("the correspondent node was told an MTU: %+v", routes)
+			}
+		})
+	}
+}

@@ -66,6 +66,12 @@ func openRaw(mark uint32) (*kernelRaw, error) {
 		return fail(err)
 	}
 	k.out = out
+	// Path MTUs are this plane's business (RFC 2003 section 5). The kernel
+	// would believe an ICMP error that quotes nothing but the tunnel's two
+	// ends, which anybody can forge, and then report it to us as its own.
+	if err := setOption(out, unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE); err != nil {
+		return fail(fmt.Errorf("tun: path MTU discovery: %w", err))
+	}
 	if mark != 0 {
 		if err := setOption(out, unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
 			return fail(fmt.Errorf("tun: mark: %w", err))
