@@ -107,8 +107,8 @@ func (d *daemon) supported() error {
 			errs = append(errs, fmt.Errorf("%s: %s", c.File, text))
 		}
 	}
-	refuse(c.Plane.Kind != config.PlaneAuto && c.Plane.Kind != config.PlaneTUN,
-		fmt.Sprintf("plane.kind: this version has no %q data plane, only tun (hint: leave it out, or \"auto\")", c.Plane.Kind))
+	_, known := planeKinds[c.Plane.Kind]
+	refuse(!known, fmt.Sprintf("plane.kind: this version has no %q data plane, only tun and bpf (hint: leave it out, or \"auto\")", c.Plane.Kind))
 	return errors.Join(errs...)
 }
 
@@ -160,8 +160,22 @@ func (d *daemon) open() error {
 	return nil
 }
 
+// planeKinds are the data planes that this version has.
+var planeKinds = map[config.PlaneKind]plane.Kind{
+	config.PlaneAuto: plane.Auto, config.PlaneBPF: plane.BPF, config.PlaneTUN: plane.TUN,
+}
+
+// nodeCapacity is room for the entries of a node without a home agent's role.
+const nodeCapacity = 256
+
 func (d *daemon) planeConfig() plane.Config {
-	out := plane.Config{Device: d.cfg.Plane.Device, Datagrams: d.sockets}
+	out := plane.Config{
+		Device: d.cfg.Plane.Device, Kind: planeKinds[d.cfg.Plane.Kind], Pins: d.cfg.Plane.BPFFS,
+		Datagrams: d.sockets, Port: d.sockets.Port,
+	}
+	if d.cfg.HomeAgent == nil {
+		out.Capacity = nodeCapacity
+	}
 	if c := d.cfg.HomeAgent; c != nil {
 		out.Forward = true
 		out.Encapsulations = c.Encapsulations

@@ -78,7 +78,7 @@ func TestUnderJournaldALineBeginsWithItsPriority(t *testing.T) {
 
 func TestWhatThisVersionCannotDoIsRefusedAndNamed(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
-		{"another plane", "[plane]\nkind = \"bpf\"\n" + mobile, "plane.kind"},
+		{"another plane", "[plane]\nkind = \"kernel\"\n" + mobile, "plane.kind"},
 	} {
 		d := &daemon{cfg: parse(t, c.text)}
 		if err := d.supported(); err == nil || !strings.Contains(err.Error(), c.want) {
