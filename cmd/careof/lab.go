@@ -116,10 +116,13 @@ func runDemo(ctx context.Context, e *env, o demo.Options) error {
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return &exit{exitInterrupted, errors.New("interrupted; nothing was left behind")}
 	}
-	if err != nil {
+	if err != nil && report == nil {
 		return err
 	}
-	if err := report.Write(e.stdout); err != nil {
+	if shown := report.Write(e.stdout); shown != nil {
+		return shown
+	}
+	if err = errors.Join(err, report.Unwritten); err != nil {
 		return err
 	}
 	for _, f := range []string{"demo.pcapng", "topology.svg"} {

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,9 +75,6 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	d := &demo{Options: o, began: time.Now(), registered: make(chan string, 64)}
 	top := topology.Default()
 	d.introduce()
-	if err := os.WriteFile(filepath.Join(o.Directory, "topology.svg"), top.SVG(), 0o644); err != nil {
-		return nil, fmt.Errorf("demo: %w", err)
-	}
 	d.lab, err = live.Build(ctx, top, live.Options{Seed: o.Seed, Keep: o.Keep, Command: o.Command, Heard: d.heard})
 	if err != nil {
 		return nil, err
@@ -86,7 +84,13 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	if o.Keep {
 		d.say("what the daemons write is kept in %s", d.lab.Directory)
 	}
-	return d.play(ctx)
+	if report, err = d.play(ctx); err != nil {
+		return nil, err
+	}
+	return report, writeFile(o.Directory, "topology.svg", func(w io.Writer) error {
+		_, err := w.Write(top.SVG())
+		return err
+	})
 }
 
 // A demo is one that runs.
@@ -114,18 +118,43 @@ func (d *demo) heard(node string, e control.Event) {
 	}
 }
 
+// play captures while it moves. What was measured is worth telling also when
+// the capture could not be written.
 func (d *demo) play(ctx context.Context) (*Report, error) {
-	file, err := os.Create(filepath.Join(d.Directory, "demo.pcapng"))
-	if err != nil {
-		return nil, fmt.Errorf("demo: %w", err)
+	var report *Report
+	var stopped error
+	unwritten := writeFile(d.Directory, "demo.pcapng", func(w io.Writer) error {
+		d.capture, stopped = d.lab.StartCapture(w, live.CaptureConfig{Segments: []string{access1, access2, "edge"}, Snap: 128})
+		if stopped != nil {
+			return stopped
+		}
+		report, stopped = d.moves(ctx)
+		return errors.Join(stopped, d.capture.Close())
+	})
+	if stopped != nil || report == nil {
+		return nil, cmp.Or(stopped, unwritten)
 	}
-	defer file.Close()
-	d.capture, err = d.lab.StartCapture(file, live.CaptureConfig{Segments: []string{access1, access2, "edge"}, Snap: 128})
+	report.Unwritten = unwritten
+	return report, nil
+}
+
+// writeFile writes a file whole or not at all: under a name of its own until
+// it is complete, so that neither an interrupt nor another demonstration in
+// the same directory leaves half of one.
+func writeFile(dir, name string, write func(io.Writer) error) error {
+	file, err := os.CreateTemp(dir, "."+name+"-")
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("demo: cannot write %s: %w (--dir names another directory)", name, err)
 	}
-	report, err := d.moves(ctx)
-	return report, errors.Join(err, d.capture.Close(), file.Close())
+	err = write(file)
+	err = errors.Join(err, file.Chmod(0o644), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), filepath.Join(dir, name))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("demo: %s was not written: %w", name, err), os.Remove(file.Name()))
+	}
+	return nil
 }
 
 // moves attaches the node, starts the traffic, and moves while it runs.

@@ -41,6 +41,7 @@ type Report struct {
 	RoundTrip time.Duration // between mobile node and home agent, nothing else
 	Handovers []Handover
 	Transfer  netns.TransferResult
+	Unwritten error // why there is no demo.pcapng
 }
 
 // What the figures are held against: see product.md, "Figures to reach".
