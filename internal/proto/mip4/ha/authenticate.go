@@ -141,6 +141,9 @@ func (a *Agent) checkMobileHome(x *Exchange) engine.Verdict {
 //rfc:5944#3.8.2.1
 func (a *Agent) refuseAuthenticator(x *Exchange, spi uint32) engine.Verdict {
 	const why = "wrong Mobile-Home authenticator"
+	// Anybody can send one, so there is no line in the log for it; but an
+	// operator who copied a key wrong needs a place to see it.
+	a.counters.unauthentic++
 	vouched := x.ForeignCheck == ForeignValid
 	if !vouched {
 		shared := x.ForeignAgent != nil && len(x.ForeignAgent.keys) > 0

@@ -2,6 +2,7 @@ package ha
 
 import (
 	"net/netip"
+	"slices"
 
 	"careof/internal/core/binding"
 	"careof/internal/core/engine"
@@ -119,13 +120,13 @@ func (a *Agent) judgeBinding(x *Exchange) engine.Verdict {
 }
 
 // judgeCareOf refuses care-of addresses that must not be sent to: what is no
-// host's address, our own, and what lies in a home network, where packets
-// would go in circles between home agents.
+// host's address, our own but for a foreign agent's beside us, and what lies in
+// a home network, where packets would go in circles between home agents.
 func (a *Agent) judgeCareOf(c netip.Addr) engine.Verdict {
 	if !unicast(c) || a.isBroadcast(c) {
 		return engine.Deny(uint8(mip4.CodeHAPoorlyFormed), "the care-of address is not a unicast address")
 	}
-	if a.ownAddress(c) {
+	if a.ownAddress(c) && !slices.Contains(a.cfg.ForeignCareOf, c) {
 		return engine.Deny(uint8(mip4.CodeHAProhibited), "the care-of address is the home agent's own")
 	}
 	if _, home := a.cfg.network(c); home {

@@ -64,6 +64,9 @@ type Config struct {
 	Links []string
 	// Networks are the home networks. Every home address lies in one.
 	Networks []Network
+	// ForeignCareOf are the care-of addresses of a foreign agent in the same
+	// process: addresses of this host that may be bound all the same.
+	ForeignCareOf []netip.Addr
 	// OtherHomeNetworks are home networks of other home agents. A care-of
 	// address must not lie in them, or packets might go in circles.
 	OtherHomeNetworks []netip.Prefix

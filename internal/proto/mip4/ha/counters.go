@@ -13,11 +13,13 @@ import (
 type counters struct {
 	bound, refreshed, moved, deregistered, expired, repeated uint64
 
-	discarded  uint64 // from known nodes
-	ignored    uint64 // from strangers
-	overflowed uint64 // parked exchanges that found no room
-	failed     uint64 // commits
-	denied     [256]uint64
+	discarded uint64 // from known nodes
+	ignored   uint64 // from strangers
+	// unauthentic counts requests for a known node with a wrong authenticator.
+	unauthentic uint64
+	overflowed  uint64 // parked exchanges that found no room
+	failed      uint64 // commits
+	denied      [256]uint64
 }
 
 // A Counter is one counter by name.
@@ -39,6 +41,7 @@ func (c *counters) list() []Counter {
 		{"bindings_expired", c.expired, "bindings whose lifetime ran out"},
 		{"messages_discarded", c.discarded, "messages of known nodes discarded"},
 		{"messages_ignored", c.ignored, "messages of strangers ignored"},
+		{"authenticators_wrong", c.unauthentic, "requests for a known node with a wrong authenticator: a wrong key at one end, or a forger"},
 		{"exchanges_overflowed", c.overflowed, "requests dropped because too many waited for an answer"},
 		{"commits_failed", c.failed, "changes that could not be made durable or forwarding"},
 	}

@@ -52,6 +52,15 @@ func TestStrangersGetSilence(t *testing.T) {
 			if got := d.counter("messages_ignored"); got != 1 {
 				t.Errorf("counted %d times", got)
 			}
+			// A wrong key at one end is the operator's most likely mistake:
+			// it has a counter of its own.
+			want := uint64(0)
+			if c.name == "wrong key" || c.name == "unknown SPI" || c.name == "the name of another" {
+				want = 1
+			}
+			if got := d.counter("authenticators_wrong"); got != want {
+				t.Errorf("%d wrong authenticators counted, want %d", got, want)
+			}
 		})
 	}
 }
