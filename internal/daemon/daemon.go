@@ -108,6 +108,11 @@ func (d *daemon) supported() error {
 		}
 	}
 	_, known := planeKinds[c.Plane.Kind]
+	if h, f := c.HomeAgent, c.ForeignAgent; h != nil && f != nil {
+		// Their messages to each other would come from the receiver itself.
+		refuse(slices.Contains(h.Addresses, f.CareOfAddress) || h.LocalAddress == f.CareOfAddress,
+			"foreign-agent.care-of-address: is the home agent's address too (hint: give this host a second address)")
+	}
 	refuse(!known, fmt.Sprintf("plane.kind: this version has no %q data plane, only tun and bpf (hint: leave it out, or \"auto\")", c.Plane.Kind))
 	return errors.Join(errs...)
 }

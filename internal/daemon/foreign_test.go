@@ -50,6 +50,7 @@ type foreignNet struct {
 	homeKey, fmKey     *assoc.Association
 	replies            *net.UDPConn
 	haControl, control *control.Client
+	homeAgent          netip.Addr
 }
 
 var (
@@ -102,6 +103,17 @@ algorithm = "hmac-sha256"
 
 func newForeignNet(t *testing.T) *foreignNet {
 	t.Helper()
+	n := wireForeignNet(t)
+	n.r.Route("10.10.0.0/24", "198.51.100.1", "", "")
+	n.homeAgent = visitorHA
+	n.haControl = n.daemon(n.ha, "ha", homeAgentText)
+	n.control = n.daemon(n.fa, "fa", foreignAgentText)
+	return n
+}
+
+// wireForeignNet lays the network without daemons.
+func wireForeignNet(t *testing.T) *foreignNet {
+	t.Helper()
 	n := &foreignNet{t: t, dir: t.TempDir(), heard: make(chan engine.Discovery, 100)}
 	n.ha, n.r, n.fa, n.cn, n.mn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "fa"), nstest.New(t, "cn"), nstest.New(t, "mn")
 	nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
@@ -118,12 +130,9 @@ func newForeignNet(t *testing.T) *foreignNet {
 	n.mn.Address("eth0", "10.10.0.5/32")
 	n.r.Sysctl("net/ipv4/ip_forward", 1)
 	n.r.Sysctl("net/ipv4/conf/tofa/rp_filter", 1)
-	n.r.Route("10.10.0.0/24", "198.51.100.1", "", "")
 	n.ha.Route("0.0.0.0/0", "198.51.100.254", "", "")
 	n.fa.Route("0.0.0.0/0", "203.0.113.254", "", "")
 	n.cn.Route("0.0.0.0/0", "192.0.2.254", "", "")
-	n.haControl = n.daemon(n.ha, "ha", homeAgentText)
-	n.control = n.daemon(n.fa, "fa", foreignAgentText)
 	key := func(spi uint32, text string) *assoc.Association {
 		k, err := assoc.ParseKey(text)
 		if err != nil {
@@ -244,7 +253,7 @@ func (n *foreignNet) register(flags mip4.RequestFlags, lifetime uint16, more ...
 	n.t.Helper()
 	n.identification = max(n.identification+1, assoc.Timestamp(time.Now()))
 	d := mip4.NewRequest(mip4.RegistrationRequest{
-		Flags: flags, Lifetime: lifetime, HomeAddress: visitorHome, HomeAgent: visitorHA, CareOfAddress: visitorCoA, Identification: n.identification,
+		Flags: flags, Lifetime: lifetime, HomeAddress: visitorHome, HomeAgent: n.homeAgent, CareOfAddress: visitorCoA, Identification: n.identification,
 	})
 	d.Authenticate(mip4.ExtMobileHome, n.homeKey)
 	for _, p := range more {
@@ -515,6 +524,44 @@ func TestEncapsulatingDelivery(t *testing.T) {
 	}
 	if c := n.visitors()[0].Counters; c.SentPackets != 1 {
 		t.Errorf("%d packets were tunnelled back, want 1", c.SentPackets)
+	}
+}
+
+// A home agent and a foreign agent in one process: the visitor of the one is
+// the other's mobile node, and the tunnel between them does not leave the host.
+//
+//rfc:5944#3.7.2
+func TestHomeAndForeignAgentInOneProcess(t *testing.T) {
+	n := wireForeignNet(t)
+	n.homeAgent = netip.MustParseAddr("203.0.113.2")
+	n.fa.Address("wan0", "203.0.113.2/24")
+	n.r.Route("10.10.0.0/24", "203.0.113.2", "", "")
+	n.control = n.daemon(n.fa, "fa", foreignAgentText+`[home-agent]
+address = "203.0.113.2"
+[[home-agent.network]]
+prefix = "10.10.0.0/24"
+[[home-agent.mobile-node]]
+home-address = "10.10.0.5"
+spi = 256
+key = "hex:00112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+`)
+	n.echo()
+	n.agent()
+	n.gateway()
+	if r := n.register(mip4.FlagT, 300); r.Code != 0 || r.HomeAgent != n.homeAgent {
+		t.Fatalf("reply %+v", r)
+	}
+	n.r.Sysctl("net/ipv4/conf/tofa/rp_filter", 0) // the home network is on this side now
+	if !n.ask(patience) {
+		t.Fatal("no way to the correspondent and back")
+	}
+	n.stream()
+	if c := n.visitors()[0].Counters; c.SentBytes < 1<<20 || c.ReceivedBytes < 1<<20 {
+		t.Errorf("counted %+v", c)
+	}
+	if r := n.register(mip4.FlagT, 0); r.Code != 0 {
+		t.Fatalf("reply to the deregistration %+v", r)
 	}
 }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"net/netip"
 
 	"careof/internal/core/engine"
 	"careof/internal/host/drive"
@@ -19,6 +20,9 @@ const shards = 1
 func (d *daemon) machines() error {
 	if c := d.cfg.HomeAgent; c != nil {
 		whole, features := roles.HomeAgent(c)
+		if f := d.cfg.ForeignAgent; f != nil {
+			whole.ForeignCareOf = []netip.Addr{f.CareOfAddress}
+		}
 		var list []engine.Machine
 		for i := range shards {
 			one := whole
