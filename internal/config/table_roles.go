@@ -214,7 +214,7 @@ var mobileNodeTable = append(append(Table[MobileNode]{
 	}),
 	Field("foreign-agents", foreignAgentsKind, func(m *MobileNode) *ForeignAgents { return &m.ForeignAgents }, Help{
 		Default: `"any"`,
-		Doc:     "The foreign agents to register through.",
+		Doc:     "The foreign agents to register through, by address or care-of address, where a listed uplink has no address of its own.",
 	}),
 	tables("uplink", Table[Uplink]{
 		Field("interface", Interface, func(u *Uplink) *string { return &u.Interface }, Help{

@@ -65,9 +65,10 @@ type Registration struct {
 	HomeAgent     netip.Addr     `json:"home_agent,omitzero"`
 	Uplink        string         `json:"uplink,omitempty"`
 	CareOfAddress netip.Addr     `json:"care_of_address,omitzero"`
-	Source        netip.AddrPort `json:"source,omitzero"` // home agent: of the request
-	State         string         `json:"state"`           // mobile node: registered, requesting …; home agent: the code in words
-	Active        bool           `json:"active"`          // mobile node: packets leave here
+	ForeignAgent  netip.Addr     `json:"foreign_agent,omitzero"` // mobile node: it goes through this one
+	Source        netip.AddrPort `json:"source,omitzero"`        // home agent: of the request
+	State         string         `json:"state"`                  // mobile node: registered, requesting …; home agent: the code in words
+	Active        bool           `json:"active"`                 // mobile node: packets leave here
 	Encapsulation string         `json:"encapsulation,omitempty"`
 	Granted       Seconds        `json:"granted"`
 	Remaining     Seconds        `json:"remaining"`
@@ -164,7 +165,15 @@ type Entry struct {
 	Key      string           `json:"key"`
 	Inner    netip.Prefix     `json:"inner"`
 	Tunnels  []Tunnel         `json:"tunnels"`
+	Deliver  *NextHop         `json:"deliver,omitempty"` // of plain packets: a visitor, or the foreign agent visited
 	Counters forward.Counters `json:"counters"`
+}
+
+// NextHop is a neighbour that packets are handed to without ARP.
+type NextHop struct {
+	Interface        string     `json:"interface"`
+	LinkLayerAddress string     `json:"link_layer_address"`
+	Address          netip.Addr `json:"address,omitzero"`
 }
 
 // Tunnel is one tunnel of an entry.

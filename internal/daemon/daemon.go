@@ -59,6 +59,7 @@ type daemon struct {
 
 	discovery *discovery.Set     // nil without links to advertise on
 	bouncer   *discovery.Bouncer // nil without a foreign agent
+	visiting  *visiting          // nil without a mobile node that may use foreign agents
 
 	settings []config.Value
 }
@@ -92,6 +93,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	defer d.plane.Close()
 	defer d.sockets.Close()
 	defer d.closeDiscovery()
+	defer d.closeVisiting()
 	if err := d.restore(ctx); err != nil {
 		return err
 	}
@@ -148,17 +150,21 @@ func (d *daemon) localAddresses() []netip.Addr {
 func (d *daemon) open() error {
 	d.sockets = sock.New(sock.Receiver{Signal: d.signal, Data: d.data}, 0)
 	var err error
-	if err = d.openDiscovery(); err != nil {
+	if err = errors.Join(d.openDiscovery(), d.openVisiting()); err != nil {
+		d.closeDiscovery()
+		d.closeVisiting()
 		d.sockets.Close()
 		return err
 	}
 	if d.plane, err = plane.Open(d.planeConfig()); err != nil {
 		d.closeDiscovery()
+		d.closeVisiting()
 		d.sockets.Close()
 		return err
 	}
 	if err := d.machines(); err != nil {
 		d.closeDiscovery()
+		d.closeVisiting()
 		d.sockets.Close()
 		return errors.Join(err, d.plane.Close())
 	}
@@ -394,6 +400,7 @@ func (d *daemon) watch(ctx context.Context) error {
 func (d *daemon) linkChanged(l engine.Link) {
 	d.sockets.Addresses(l)
 	d.agentLink(l)
+	d.visitingLink(l)
 	if err := d.plane.LinkChanged(l); err != nil {
 		d.hub.note(note.Note{Kind: note.Failed, Level: note.Warn, Link: l.Name, Why: err.Error()})
 	}

@@ -8,6 +8,7 @@ import (
 	"careof/internal/host/drive"
 	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/ha"
+	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
 	"careof/internal/roles"
 )
@@ -56,11 +57,17 @@ func (d *daemon) machines() error {
 	}
 	if c := d.cfg.MobileNode; c != nil {
 		node, features := roles.MobileNode(c)
+		world := d.world()
+		if d.visiting != nil {
+			world.Send, world.Discover = d.sendMobile, d.visiting.set.SendDiscovery
+		} else {
+			node.ForeignAgents = mn.ForeignAgents{}
+		}
 		m, err := standard.MobileNode(node, standard.Features(features), luck())
 		if err != nil {
 			return fmt.Errorf("mobile-node: %w", err)
 		}
-		d.mobile = drive.New(roleMobileNode, d.world(), []engine.Machine{m}, nil)
+		d.mobile = drive.New(roleMobileNode, world, []engine.Machine{m}, nil)
 	}
 	return nil
 }

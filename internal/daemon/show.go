@@ -128,7 +128,7 @@ func (d *daemon) registrations(ctx context.Context) (any, error) {
 	out := []control.Registration{}
 	for _, r := range asked {
 		out = append(out, control.Registration{
-			Role: roleMobileNode, HomeAgent: r.HomeAgent, Uplink: r.Link, CareOfAddress: r.CareOfAddress,
+			Role: roleMobileNode, HomeAgent: r.HomeAgent, Uplink: r.Link, CareOfAddress: r.CareOfAddress, ForeignAgent: r.ForeignAgent,
 			State: r.State, Active: r.Active, Encapsulation: r.Encapsulation,
 			Granted: control.Seconds(r.Granted), Remaining: control.Seconds(r.Left), RoundTrip: control.Seconds(r.Took),
 			Time: r.Since, SPI: r.SPI,
@@ -277,6 +277,9 @@ func (d *daemon) entries(ctx context.Context) []control.Entry {
 	out := []control.Entry{}
 	for e := range d.plane.List(ctx) {
 		one := control.Entry{Key: string(e.Key), Inner: e.Inner, Tunnels: []control.Tunnel{}, Counters: d.plane.Counters(e.Key)}
+		if e.Deliver.Link != "" {
+			one.Deliver = &control.NextHop{Interface: e.Deliver.Link, LinkLayerAddress: e.Deliver.HW.String(), Address: e.Deliver.Via}
+		}
 		for _, t := range e.Tunnels {
 			kind := t.Encap.String()
 			if t.Encap == encap.UDP && t.Inside != 0 && t.Inside != encap.IPIP {

@@ -144,6 +144,7 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 	for _, h := range c.HomeAgents {
 		out.HomeAgents = append(out.HomeAgents, mn.HomeAgent{Address: h.Addr, Name: h.Name})
 	}
+	out.ForeignAgents = mn.ForeignAgents{Any: c.ForeignAgents.Any, Allow: c.ForeignAgents.Allow}
 	for _, u := range c.Uplinks {
 		out.Uplinks = append(out.Uplinks, mn.UplinkConfig{Interface: u.Interface, Priority: u.Priority})
 	}

@@ -70,6 +70,7 @@ type Keeper struct {
 }
 
 type uplink struct {
+	up        bool
 	addresses []netip.Addr
 	routes    []Route
 }
@@ -231,6 +232,7 @@ func (k *Keeper) Uplink(l engine.Link) error {
 	}
 	u := uplink{}
 	if l.Up && !l.Gone {
+		u.up = true
 		routes, err := k.linkRoutes(l.Name)
 		if err != nil {
 			return err
@@ -244,6 +246,12 @@ func (k *Keeper) Uplink(l engine.Link) error {
 		k.tune(l.Name)
 	}
 	k.uplinks[l.Name] = u
+	for n := range k.neighbors {
+		if n.link == l.Name {
+			// A link that was down has forgotten its neighbours.
+			delete(k.neighbors, n)
+		}
+	}
 	return k.refresh()
 }
 

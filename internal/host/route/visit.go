@@ -29,6 +29,9 @@ type neighborKey struct {
 func (k *Keeper) visit() error {
 	want := make(map[neighborKey]forward.HardwareAddr)
 	for _, e := range k.mobile {
+		if u, known := k.uplinks[e.Deliver.Link]; known && !u.up {
+			continue // it has no neighbours
+		}
 		if d := e.Deliver; d.Link != "" && e.HomeLink == "" {
 			want[neighborKey{d.Link, d.Via}] = d.HW
 			k.set("net/ipv4/conf/"+d.Link+"/rp_filter", "2", false)

@@ -63,6 +63,9 @@ func (l *Lab) Standing(mobile string) (b scene.Binding, err error) {
 func forwards(d *Daemon, b *scene.Binding) (bool, error) {
 	entries, err := d.entries(b.HomeAddress)
 	for _, e := range entries {
+		if e.Deliver != nil && e.Deliver.Interface == b.Link {
+			return true, nil // plain, to a foreign agent
+		}
 		for _, t := range e.Tunnels {
 			if sending(t) && t.Local.Addr() == b.CareOf {
 				return true, nil

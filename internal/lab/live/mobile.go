@@ -38,9 +38,6 @@ func (l *Lab) Plug(node, iface, segment string) error {
 		return fmt.Errorf("live: there is no segment %q", segment)
 	}
 	address, gateway, ok := l.Topology.Lease(s, node, iface)
-	if !ok {
-		return fmt.Errorf("live: segment %s leases no addresses", segment)
-	}
 	if p.Segment() != nil {
 		if err := l.Unplug(node, iface); err != nil {
 			return err
@@ -56,6 +53,9 @@ func (l *Lab) Plug(node, iface, segment string) error {
 	p.Move(l.segments[segment])
 	if err := p.SetCarrier(true); err != nil {
 		return err
+	}
+	if !ok {
+		return nil // a visited link: only foreign agents lend addresses there
 	}
 	if err := host.AddAddress(iface, address); err != nil {
 		return err

@@ -41,13 +41,6 @@ func withForeignAgents(t *topology.Topology) {
 	}
 }
 
-// anyAgent lets the mobile node register through whom it hears.
-func anyAgent(t *Tuning) {
-	if t.Mobile != nil {
-		t.Mobile.ForeignAgents.Any = true
-	}
-}
-
 // careOf1 and careOf2 are what the foreign agents lend.
 var (
 	careOf1 = netip.MustParseAddr("100.65.0.11")
@@ -60,13 +53,9 @@ func journey(form encap.Kind) *Scene {
 		Name:     "foreign-agents-" + form.String(),
 		Doc:      "From home to one foreign agent, to another, behind a translator and home again, by " + form.String() + "; the stream survives.",
 		Topology: "home-link",
-		Needs:    []Ability{Tuned},
-		Edit:     withForeignAgents,
-		Tune: func(t *Tuning) {
-			anyAgent(t)
-			if t.Mobile != nil {
-				t.Mobile.Encapsulation = form
-			}
+		Edit: func(t *topology.Topology) {
+			withForeignAgents(t)
+			edit(t, mobile, "home-agent = ", "encapsulation = \""+form.String()+"\"\nhome-agent = ")
 		},
 		//rfc:5944#3.1
 		//rfc:5944#2.4.2
@@ -127,9 +116,7 @@ var hops = &Scene{
 	Name:     "hop-by-hop",
 	Doc:      "What a foreign agent may change in a request and a reply: the addresses of the datagram, and nothing within.",
 	Topology: "home-link",
-	Needs:    []Ability{Tuned},
 	Edit:     withForeignAgents,
-	Tune:     anyAgent,
 	//rfc:5944#3.7.2.2
 	//rfc:5944#3.7.3.2
 	Play: func(l Lab) {
@@ -187,9 +174,7 @@ var foreignCrash = &Scene{
 	Name:     "foreign-agent-crash",
 	Doc:      "A foreign agent is killed and starts again: its sequence number begins anew, and its visitor registers at once.",
 	Topology: "home-link",
-	Needs:    []Ability{Tuned},
 	Edit:     withForeignAgents,
-	Tune:     anyAgent,
 	//rfc:5944#2.4.4
 	Play: func(l Lab) {
 		arrive(l, wlan, visited1)
@@ -214,9 +199,7 @@ var visitorsOnly = &Scene{
 	Name:     "visitors-only",
 	Doc:      "A foreign agent takes out of tunnels what is for its visitors, and sends into them what comes from them; all else goes nowhere.",
 	Topology: "home-link",
-	Needs:    []Ability{Tuned},
 	Edit:     withForeignAgents,
-	Tune:     anyAgent,
 	//rfc:5944#4.2.2
 	//rfc:3024#5.1
 	Play: func(l Lab) {
@@ -282,14 +265,12 @@ var visitByNAI = &Scene{
 	Name:     "visit-by-nai",
 	Doc:      "A node without a home address gets one through a foreign agent: the reply comes to an address that it does not have yet.",
 	Topology: "home-link",
-	Needs:    []Ability{Tuned},
 	Edit: func(t *topology.Topology) {
 		withForeignAgents(t)
 		edit(t, agent, `home-address = "10.10.0.5"`, `nai = "van7@fleet.example"`)
 		edit(t, agent, `prefix = "10.10.0.0/24"`, "prefix = \"10.10.0.0/24\"\npool = [\"10.10.0.100-10.10.0.199\"]")
 		edit(t, mobile, `home-address = "10.10.0.5"`, `nai = "van7@fleet.example"`)
 	},
-	Tune: anyAgent,
 	//rfc:2794#3
 	Play: func(l Lab) {
 		if b := arrive(l, wlan, visited1); b.HomeAddress != netip.MustParseAddr("10.10.0.100") {
@@ -321,7 +302,6 @@ var registrationRequired = &Scene{
 		t.Node(foreign1).Config += "\n[[foreign-agent.home-agent]]\naddress = \"10.10.0.1\"\n" + key
 	},
 	Tune: func(t *Tuning) {
-		anyAgent(t)
 		if t.Foreign != nil && t.Node == foreign1 {
 			t.Foreign.Advertise = []advertise.Link{{Name: "lan", Foreign: true, Registration: true}}
 		}
@@ -360,7 +340,6 @@ var encapsulating = &Scene{
 	Needs:    []Ability{Tuned},
 	Edit:     withForeignAgents,
 	Tune: func(t *Tuning) {
-		anyAgent(t)
 		if t.Mobile != nil {
 			t.Mobile.ForeignAgents.EncapsulatingDelivery = true
 		}
