@@ -72,7 +72,9 @@ type Entry struct {
 
 	// Deliver is the next hop for packets that leave the tunnel
 	// (ForeignAgent); zero lets the routing table decide. On a MobileNode
-	// entry it is the foreign agent that the node is registered through.
+	// entry it is the foreign agent that the node is registered through; at
+	// home the router of the home link, by its address, where the home address
+	// is the only one there.
 	Deliver Deliver
 
 	// Broadcast asks for the home network's broadcasts too (B bit).

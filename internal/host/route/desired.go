@@ -151,6 +151,9 @@ func (k *Keeper) tableOf(h home) []Route {
 		return []Route{{Table: h.table, Dst: all, Link: k.c.Device, Src: src}, nowhere}
 	}
 	out := []Route{nowhere}
+	if d := h.entry.Deliver; len(k.homeRoutes[h.entry.HomeLink]) == 0 && d.Via.IsValid() {
+		out = append(out, Route{Table: h.table, Dst: all, Via: d.Via, Link: d.Link, Src: src})
+	}
 	for _, r := range k.homeRoutes[h.entry.HomeLink] {
 		r.Table, r.Src = h.table, src
 		out = append(out, r)

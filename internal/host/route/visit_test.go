@@ -59,5 +59,12 @@ func TestRegisteredThroughAForeignAgent(t *testing.T) {
 	check("with a tunnel", Route{Table: DefaultBase, Dst: all, Link: "careof0", Src: homeAddr}, netip.Addr{}, forward.HardwareAddr{})
 	do(t, keeper.Put(visit(agent, one)))
 	do(t, keeper.Put(away(all)))
+	// At home with nothing but the home address: by the router that the home
+	// agent advertises.
+	bare := away(all)
+	bare.HomeLink, bare.Deliver = "eth0", forward.Deliver{Link: "eth0", Via: agent}
+	do(t, keeper.Put(bare))
+	check("at home", Route{Table: DefaultBase, Dst: all, Via: agent, Link: "eth0", Src: homeAddr}, netip.Addr{}, forward.HardwareAddr{})
+	do(t, keeper.Put(away(all)))
 	check("away with an address of its own", Route{Table: DefaultBase, Dst: all, Link: "careof0", Src: homeAddr}, netip.Addr{}, forward.HardwareAddr{})
 }

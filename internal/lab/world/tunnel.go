@@ -44,6 +44,9 @@ func (p *Plane) leaveHome(ip encap.IPv4, packet []byte) error {
 				return errNoRoute
 			}
 			r, ok := i.routeVia(ip.Dst)
+			if via := e.entry.Deliver.Via; !ok && via.IsValid() && i.segment != nil && i.up {
+				r, ok = Route{Gateway: via, Interface: i}, true
+			}
 			if !ok {
 				return errNoRoute
 			}

@@ -780,6 +780,18 @@ func TestHomeAgentAdvertisesAtHome(t *testing.T) {
 	if s := r.status(); s.State != "home" || r.entry().HomeLink != "eth0" {
 		t.Errorf("%s, home link %q", s.State, r.entry().HomeLink)
 	}
+	// Nothing but the home address is there: the way out is what the
+	// advertisement names. With an address the link has its own routes.
+	if d := r.entry().Deliver; d != (forward.Deliver{Link: "eth0", Via: homeAgent}) {
+		t.Errorf("the way out is %+v", d)
+	}
+	r.up("eth0", netip.MustParseAddr("10.10.0.50"))
+	r.run(time.Second)
+	if e := r.entry(); e.HomeLink != "eth0" || e.Deliver != (forward.Deliver{}) {
+		t.Errorf("with an address: %+v", e)
+	}
+	r.bare("eth0", 1)
+	r.run(time.Second)
 	// The home agent falls silent: not at home any more.
 	r.run(time.Minute)
 	if s := r.status(); s.State != "registered" || s.Link != "wlan0" {

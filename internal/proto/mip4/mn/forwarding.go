@@ -23,6 +23,9 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 		HomeLink:  n.homeLink(),
 		Broadcast: n.cfg.Broadcast,
 	}
+	if e.HomeLink != "" {
+		e.Deliver = n.homeRouter(e.HomeLink)
+	}
 	if e.HomeLink != "" || n.stopped {
 		return e, true
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/wire/adv4"
 )
@@ -169,6 +170,31 @@ func (n *Node) advertisedHome(link string) bool {
 		}
 	}
 	return false
+}
+
+// homeRouter is the way out of the home link for a node that has nothing but
+// its home address there: "the mobile node ... without using a care-of address
+// ... configures its routing table appropriately for its home network" (RFC
+// 5944 section 2.4.3), from the home agent's advertisement. With an address on
+// the link its routes are there already.
+//
+//rfc:5944#2.4.3
+func (n *Node) homeRouter(link string) forward.Deliver {
+	u := n.uplinks[link]
+	if u == nil || len(u.link.Addresses) > 0 {
+		return forward.Deliver{}
+	}
+	for _, a := range n.agentsOn(link) {
+		if !a.flags.Has(adv4.FlagH) {
+			continue
+		}
+		via := a.key.address
+		if len(a.routers) > 0 && unicast(a.routers[0]) {
+			via = a.routers[0]
+		}
+		return forward.Deliver{Link: link, Via: via}
+	}
+	return forward.Deliver{}
 }
 
 // distrust is how long a co-located care-of address that got no answer gives
