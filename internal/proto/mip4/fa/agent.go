@@ -78,8 +78,8 @@ type timer struct {
 }
 
 // New makes a foreign agent. rng is its only source of luck: the jitter of
-// advertisements, and which stranger's request gives way to the next. Features
-// are applied in order; what they register twice is an error.
+// advertisements. Features are applied in order; what they register twice is an
+// error.
 func New(cfg Config, rng *rand.Rand, features ...func(*Agent) error) (*Agent, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {

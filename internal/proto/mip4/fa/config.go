@@ -89,7 +89,7 @@ type Config struct {
 	StrictReservedBits bool
 
 	MaxVisitors    int           // 4096: the next one is refused with code 66
-	MaxPending     int           // 16384: the next one takes the place of a stranger's
+	MaxPending     int           // 16384: the next one takes the place of the oldest stranger's
 	PendingPerNode int           // 5: the next one is refused with code 66
 	PendingTime    time.Duration // 7 seconds
 	Recent         int           // registrations remembered to be shown: 64

@@ -1,6 +1,7 @@
 package fa
 
 import (
+	"container/list"
 	"net/netip"
 	"time"
 
@@ -100,10 +101,10 @@ type Pending struct {
 	Until       time.Time // monotonic
 
 	id         uint64
-	index      int  // in Agent.pending.list
-	known      bool // of an accepted visitor, or authenticated by extension 33
-	committing bool // its accepted reply is becoming true
-	bounced    bool // the mobile node was told that the home agent is unreachable
+	place      *list.Element // among the strangers' requests
+	known      bool          // of an accepted visitor, or authenticated by extension 33
+	committing bool          // its accepted reply is becoming true
+	bounced    bool          // the mobile node was told that the home agent is unreachable
 	slots      map[any]any
 }
 

@@ -1,7 +1,7 @@
 package fa
 
 import (
-	"math/rand/v2"
+	"container/list"
 	"net/netip"
 	"time"
 
@@ -33,14 +33,16 @@ func keyOf(home netip.Addr, identification uint64) pendingKey {
 // (RFC 5944 section 3.7.2).
 //
 // They are bounded. Anybody on a visitor's link can send requests under any
-// name, so when the table is full a new one takes the place of a stranger's,
-// chosen by luck: a flood cannot keep a good node out for longer than it takes
-// to ask again, and cannot displace known visitors.
+// name, so when the table is full a new one takes the place of the oldest
+// stranger's: in a flood of r requests a second each stays for at least the
+// table's size divided by r, 160 ms at a hundred thousand a second, which is
+// longer than a home agent takes to answer a good node. Known visitors are not
+// displaced at all.
 type pendings struct {
 	byID      map[uint64]*Pending
 	byKey     map[pendingKey][]*Pending
 	byNode    map[neighbour]int
-	strangers []*Pending
+	strangers list.List // of *Pending, the oldest first
 	agenda    engine.Agenda[uint64]
 	last      uint64
 }
@@ -82,10 +84,8 @@ func (t *pendings) add(p *Pending) {
 	t.byKey[key] = append(t.byKey[key], p)
 	t.byNode[p.node()]++
 	t.agenda.Set(p.id, p.Until)
-	p.index = -1
 	if !p.known {
-		p.index = len(t.strangers)
-		t.strangers = append(t.strangers, p)
+		p.place = t.strangers.PushBack(p)
 	}
 }
 
@@ -109,28 +109,19 @@ func (t *pendings) remove(p *Pending) {
 	if t.byNode[p.node()]--; t.byNode[p.node()] == 0 {
 		delete(t.byNode, p.node())
 	}
-	t.settle(p)
-}
-
-// settle takes a request off the list of those that may be displaced.
-func (t *pendings) settle(p *Pending) {
-	if p.index < 0 {
-		return
+	if p.place != nil {
+		t.strangers.Remove(p.place)
+		p.place = nil
 	}
-	last := len(t.strangers) - 1
-	t.strangers[p.index] = t.strangers[last]
-	t.strangers[p.index].index = p.index
-	t.strangers[last] = nil
-	t.strangers = t.strangers[:last]
-	p.index = -1
 }
 
-// evict makes room by forgetting some stranger's request.
-func (t *pendings) evict(rng *rand.Rand) bool {
-	if len(t.strangers) == 0 {
+// evict makes room by forgetting the oldest stranger's request.
+func (t *pendings) evict() bool {
+	oldest := t.strangers.Front()
+	if oldest == nil {
 		return false
 	}
-	t.remove(t.strangers[rng.IntN(len(t.strangers))])
+	t.remove(oldest.Value.(*Pending))
 	return true
 }
 

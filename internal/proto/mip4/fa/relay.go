@@ -97,7 +97,7 @@ func (a *Agent) pend(x *Exchange) *Pending {
 	}
 	p.known = x.Association != nil || x.Visitor != nil && x.Visitor.Link == p.Link && x.Visitor.HW == p.HW
 	if len(a.pending.byID) >= a.cfg.MaxPending {
-		if !a.pending.evict(a.rng) {
+		if !a.pending.evict() {
 			return nil
 		}
 		a.counters.evicted++
