@@ -61,8 +61,9 @@ func (m *mobile) due() {
 
 // ask learns from the data plane whether anything was sent: "MUST send a
 // keepalive packet if no other packet to the HA has been sent in K seconds".
-// One is also sent when nothing has come in for so long: a node that goes on
-// sending through a mapping that the NAT has changed would never notice.
+// One is also sent when nothing has come in for so long, and much earlier when
+// packets leave and none comes back: a node that goes on sending through a
+// mapping that the NAT has changed would otherwise not notice.
 //
 //rfc:3519#4.9
 func (m *mobile) ask(k *keepalive) {
@@ -76,17 +77,28 @@ func (m *mobile) ask(k *keepalive) {
 		if !k.next.IsZero() {
 			return // registered again meanwhile
 		}
+		now := m.node.Now().Mono
 		use, ok := a.Value.(forward.Use)
-		last := use.Sent
-		if use.Received.Before(last) {
-			last = use.Received
-		}
-		if quiet := last.Add(k.interval); ok && a.Err == nil && !last.IsZero() && quiet.After(m.node.Now().Mono) {
-			k.next = quiet
+		if !ok || a.Err != nil {
+			m.echo(k)
 			return
 		}
-		m.echo(k)
+		sent, heard := later(use.Sent, k.sent), later(use.Received, k.heard)
+		unanswered := use.Sent.After(heard) && now.Sub(heard) >= glance
+		quiet := engine.Earliest(sent, heard).Add(k.interval)
+		if unanswered || !quiet.After(now) {
+			m.echo(k)
+			return
+		}
+		k.next = engine.Earliest(quiet, now.Add(glance))
 	})
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // echo sends "a properly UDP encapsulated ICMP echo request directed to the
@@ -147,7 +159,8 @@ func (m *mobile) plane(ev forward.Event) {
 	for _, k := range m.keeps {
 		if k.awaiting && k.id == reply.ID && k.seq == reply.Seq {
 			k.awaiting, k.tries = false, 0
-			k.next = k.sent.Add(k.interval)
+			k.heard = m.node.Now().Mono
+			k.next = k.sent.Add(min(k.interval, glance))
 			m.node.Probe(k.registration, true, "keepalive was answered")
 		}
 	}

@@ -43,7 +43,8 @@ type keepalive struct {
 	awaiting bool // an echo request has not been answered
 	tries    int
 	id, seq  uint16
-	sent     time.Time
+	sent     time.Time // the last echo request, or the Registration Request
+	heard    time.Time // when the path was last known to be good
 }
 
 const (
@@ -52,6 +53,10 @@ const (
 	keepaliveTries = 3
 	// keepaliveWait is the least time to wait for the first answer; it doubles.
 	keepaliveWait = time.Second
+	// glance is how often the data plane is asked whether packets still come
+	// back. A NAT can forget a mapping that is in use; at the default
+	// interval of 110 s a node would send into the void for so long.
+	glance = MinKeepalive
 )
 
 // addMobile adds the feature to a mobile node.
@@ -242,7 +247,8 @@ func (m *mobile) keep(x *mn.Response, reply mip4.UDPTunnelReply) {
 	}
 	k.registration, k.assigned = x.Registration, assigned
 	k.lost, k.awaiting, k.tries = false, false, 0
-	k.next = x.Sent.At.Add(k.interval)
+	k.sent, k.heard = x.Sent.At, m.node.Now().Mono
+	k.next = k.sent.Add(min(k.interval, glance))
 	if key.Agent.IsValid() {
 		// Through a foreign agent the home agent has not seen the NAT's mapping:
 		// "the mobile node MUST send a keepalive as soon as the registration

@@ -239,12 +239,9 @@ func TestKeepaliveInterval(t *testing.T) {
 		sent := v.now.Mono
 		v.now.Mono = v.now.Mono.Add(time.Second)
 		v.answer(mip4.CodeAccepted, mip4.ZoneHome, &mip4.UDPTunnelReply{Keepalive: c.reply})
-		if got := v.node.Deadline().Sub(sent); got != c.want {
+		if got := v.untilEcho(func() forward.Use { return forward.Use{} }).Sub(sent); got != c.want {
 			t.Errorf("own %v, reply %d: first after %v, want %v", c.own, c.reply, got, c.want)
 		}
-		v.now.Mono = v.node.Deadline()
-		v.step(engine.Wake{})
-		v.step(engine.Answer{Ticket: v.asks[len(v.asks)-1].Ticket, Value: forward.Use{}})
 		s := v.sends[len(v.sends)-1]
 		if s.Src.Addr() != netip.MustParseAddr("192.168.8.100") || s.Src.Port() != 0 || s.Dst != netip.AddrPortFrom(travellerAgent, 434) || s.Data[0] != 4 || s.Data[1] != 4 {
 			t.Fatalf("sent %+v", s)
@@ -253,6 +250,45 @@ func TestKeepaliveInterval(t *testing.T) {
 		if !ok || e.Type != encap.EchoRequest || e.Src != travellerHome {
 			t.Errorf("keepalive %+v, %v", e, ok)
 		}
+	}
+}
+
+// untilEcho lets time pass until a keepalive leaves, and tells when.
+func (v *traveller) untilEcho(use func() forward.Use) time.Time {
+	before := len(v.sends)
+	for range 100 {
+		v.now.Mono = v.node.Deadline()
+		v.step(engine.Wake{})
+		if len(v.sends) == before {
+			v.step(engine.Answer{Ticket: v.asks[len(v.asks)-1].Ticket, Value: use()})
+		}
+		if len(v.sends) > before {
+			return v.now.Mono
+		}
+	}
+	v.t.Fatal("no keepalive")
+	panic("unreachable")
+}
+
+// A NAT that binds anew in the middle of traffic is noticed long before K is
+// over: packets leave and none comes back.
+//
+//rfc:3519#4.10
+func TestSilenceUnderTrafficIsNoticedEarly(t *testing.T) {
+	v := newTraveller(t, natt.Config{})
+	v.attach("192.168.8.100/24")
+	v.answer(mip4.CodeAccepted, mip4.ZoneHome, &mip4.UDPTunnelReply{})
+	bound := v.now.Mono
+	last := bound.Add(35 * time.Second) // then the NAT forgets
+	at := v.untilEcho(func() forward.Use {
+		heard := v.now.Mono
+		if heard.After(last) {
+			heard = last
+		}
+		return forward.Use{Sent: v.now.Mono.Add(time.Millisecond), Received: heard}
+	})
+	if after := at.Sub(last); after < natt.MinKeepalive || after > 2*natt.MinKeepalive {
+		t.Errorf("the keepalive left %v after the last packet came in, want 10 to 20 s", after)
 	}
 }
 
