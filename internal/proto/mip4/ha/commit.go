@@ -22,6 +22,9 @@ func (a *Agent) deny(x *Exchange, send engine.Send) {
 		n.Level = note.Warn // "SHOULD log the error as a security exception"
 	}
 	n.Code, n.Why = uint8(x.Code), x.Why
+	if x.Code == mip4.CodeIdentificationMismatch && !x.Node.warnings.allow(a.now.Mono, warningRate) {
+		n.Level = note.Debug
+	}
 	a.remember(x)
 	moved := x.Fresh || (x.Authentic && x.Association.Replay() == nonces)
 	if !moved {

@@ -13,8 +13,9 @@ import (
 type counters struct {
 	bound, refreshed, moved, deregistered, expired, repeated uint64
 
-	discarded uint64 // from known nodes
-	ignored   uint64 // from strangers
+	discarded  uint64 // from known nodes
+	ignored    uint64 // from strangers
+	suppressed uint64 // refusals with 133 that were not sent
 	// unauthentic counts requests for a known node with a wrong authenticator.
 	unauthentic uint64
 	overflowed  uint64 // parked exchanges that found no room
@@ -42,6 +43,7 @@ func (c *counters) list() []Counter {
 		{"messages_discarded", c.discarded, "messages of known nodes discarded"},
 		{"messages_ignored", c.ignored, "messages of strangers ignored"},
 		{"authenticators_wrong", c.unauthentic, "requests for a known node with a wrong authenticator: a wrong key at one end, or a forger"},
+		{"mismatches_suppressed", c.suppressed, "old Identifications that came too often to be refused one by one"},
 		{"exchanges_overflowed", c.overflowed, "requests dropped because too many waited for an answer"},
 		{"commits_failed", c.failed, "changes that could not be made durable or forwarding"},
 	}

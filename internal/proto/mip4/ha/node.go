@@ -24,6 +24,9 @@ type Node struct {
 	denied time.Time     // monotonic: when the last 131 went out
 	freed  time.Time     // monotonic: when the last binding ended
 	repair time.Duration // the last pause before a repair, zero while all is well
+	// Refusals of old Identifications: anybody can send a captured request
+	// again, as often as they like.
+	mismatches, warnings meter
 }
 
 // Identity is who the node is by configuration.

@@ -113,6 +113,10 @@ func (a *Agent) checkIdentification(x *Exchange) engine.Verdict {
 			x.Discovery = true
 			return engine.Deny(uint8(mip4.CodeUnknownHomeAgent), "sent to a broadcast address; "+why)
 		}
+		if !n.mismatches.allow(a.now.Mono, mismatchRate) {
+			a.counters.suppressed++
+			return engine.Done()
+		}
 		return engine.Deny(uint8(mip4.CodeIdentificationMismatch), why)
 	}
 	// From here on the Identification is used up, whatever the answer will be.
