@@ -296,6 +296,7 @@ func (d *daemon) run(ctx context.Context, server *control.Server) error {
 	spawn("links", func() error { return d.watch(ctx) })
 	spawn("control", server.Serve)
 	spawn("plane", func() error { d.planeEvents(ctx); return nil })
+	spawn("upkeep", func() error { return d.upkeep(ctx) })
 	for _, setting := range d.plane.Status().Routes.Changed {
 		d.log.Info("changed a setting of this host", "sysctl", setting)
 	}
@@ -438,6 +439,40 @@ func (d *daemon) planeEvents(ctx context.Context) {
 // drivers are those of all roles; nil where a role does not run.
 func (d *daemon) drivers() []*drive.Driver {
 	return []*drive.Driver{d.home, d.foreign, d.advertiser, d.mobile}
+}
+
+// upkeepInterval is how long something that others took away from the kernel
+// stays away.
+const upkeepInterval = 5 * time.Second
+
+// errDevice ends a daemon whose device somebody deleted. The service manager
+// starts it again, and the start makes everything anew.
+var errDevice = errors.New("the tunnel device was deleted")
+
+// upkeep looks now and then whether the kernel still has what the tunnels
+// need, and puts back what somebody removed.
+func (d *daemon) upkeep(ctx context.Context) error {
+	tick := time.NewTicker(upkeepInterval)
+	defer tick.Stop()
+	said := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if !d.plane.Status().Up {
+			return errDevice
+		}
+		problem := ""
+		if err := d.plane.Reconcile(); err != nil {
+			problem = err.Error()
+		}
+		if problem != "" && problem != said {
+			d.log.Warn("cannot repair what the kernel should have", "error", problem)
+		}
+		said = problem
+	}
 }
 
 func (d *daemon) roles() (names []string) {

@@ -166,7 +166,7 @@ func Open(c Config) (h *Host, err error) {
 			links = append(links, n.Link)
 		}
 	}
-	h.slow, err = tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Visitors: c.Visitors, Mark: c.Mark})
+	h.slow, err = tun.New(tun.Config{Device: dev, Settling: true, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Visitors: c.Visitors, Mark: c.Mark})
 	if err != nil {
 		dev.Close()
 		return h, err
@@ -430,6 +430,7 @@ func (h *Host) Reconcile() error {
 	if h.closed {
 		return net.ErrClosed
 	}
+	h.slow.Settle()
 	_, err := h.firewall.Reconcile()
 	if h.fast != nil {
 		err = errors.Join(err, h.fast.Reconcile())

@@ -304,6 +304,10 @@ func (k *Keeper) Reconcile() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.settled = true
+	// Somebody who sets the device down takes its routes along.
+	if err := k.kernel.SetUp(k.c.Device); err != nil {
+		return err
+	}
 	if err := k.sysctls(); err != nil {
 		return err
 	}

@@ -83,6 +83,7 @@ type Kernel interface {
 	Sysctl(name string) (string, error)
 	SetSysctl(name, value string) error
 	SetMTU(link string, mtu int) error
+	SetUp(link string) error
 	Close() error
 }
 
@@ -446,6 +447,20 @@ func (k *linux) SetMTU(link string, mtu int) error {
 	}
 	if err := k.h.LinkSetMTU(l, mtu); err != nil {
 		return fmt.Errorf("route: MTU of %s: %w", link, err)
+	}
+	return nil
+}
+
+func (k *linux) SetUp(link string) error {
+	l, err := k.link(link)
+	if err != nil {
+		return err
+	}
+	if l.Attrs().Flags&net.FlagUp != 0 {
+		return nil
+	}
+	if err := k.h.LinkSetUp(l); err != nil {
+		return fmt.Errorf("route: set %s up: %w", link, err)
 	}
 	return nil
 }

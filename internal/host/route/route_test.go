@@ -98,6 +98,7 @@ func (k *fakeKernel) SetNeighbor(link string, a netip.Addr, hw forward.HardwareA
 	})
 }
 func (k *fakeKernel) SetMTU(string, int) error { return nil }
+func (k *fakeKernel) SetUp(string) error       { return nil }
 func (k *fakeKernel) Close() error             { return nil }
 
 var (

@@ -36,6 +36,3 @@ func TestOtherEndInUserSpace(t *testing.T) {
 		})
 	}
 }
-
-// Merged packets are what the programs like best.
-func TestMerged(t *testing.T) { planetest.Merged(t, opener(false, nil)) }

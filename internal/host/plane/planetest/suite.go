@@ -18,6 +18,7 @@ type duty struct {
 var duties = []duty{
 	{"TCP through every encapsulation", testTCP},
 	{"TCP cut to wire size", testSegments},
+	{"TCP merged by drivers", testMerged},
 	{"device MTU", testDeviceMTU},
 	{"tunnel MTU", testTunnelMTU},
 	{"path MTU", testPathMTU},
@@ -111,10 +112,9 @@ func testSegments(t *testing.T, open Open) {
 	}
 }
 
-// Merged is the same with drivers that merge again what they receive (GRO), as
-// those of network cards do. It is not yet part of Run: raw sockets hand the
-// user-space plane merged packets of IP-in-IP and GRE without their checksums.
-func Merged(t *testing.T, open Open) {
+// The same with drivers that merge again what they receive (GRO), as those of
+// network cards do.
+func testMerged(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
 	for _, end := range []struct {
 		n    *nstest.Node

@@ -20,6 +20,7 @@ type batch struct {
 	packets [][]byte // the packets, in the buffers
 	n       int
 	out     [][]byte // what Device.Write gets
+	arena   []byte   // for parts of merged packets, see whole
 }
 
 // newBatch makes n buffers. Long ones hold any packet, and what the device's

@@ -57,6 +57,11 @@ type Config struct {
 	// that role.
 	Visitors Visitors
 
+	// Settling says that entries of an earlier process are about to be
+	// applied: until [Plane.Settle], nobody is told that an address is not
+	// bound.
+	Settling bool
+
 	// Mark is put on the outer packets (SO_MARK) unless it is 0.
 	Mark uint32
 
@@ -95,15 +100,16 @@ type totals struct {
 
 // A Plane is the user-space data plane. It implements [forward.Plane].
 type Plane struct {
-	config Config
-	clock  func() time.Time
-	began  time.Time
-	dev    Device
-	raw    rawSocket
-	events chan forward.Event
-	totals totals
-	ident  atomic.Uint32 // outer identification
-	deaf   atomic.Bool   // the device is not read any more
+	config  Config
+	clock   func() time.Time
+	began   time.Time
+	dev     Device
+	raw     rawSocket
+	events  chan forward.Event
+	totals  totals
+	ident   atomic.Uint32 // outer identification
+	deaf    atomic.Bool   // the device is not read any more
+	settled atomic.Bool   // what outlived a restart has been applied
 
 	shortcut atomic.Pointer[Shortcut]
 
@@ -138,6 +144,7 @@ func New(c Config) (*Plane, error) {
 	if p.clock == nil {
 		p.clock = clock.Mono
 	}
+	p.settled.Store(!c.Settling)
 	p.began = p.clock()
 	p.scratch.New = func() any { return newBatch(c.Device.BatchSize(), true) }
 	if p.raw == nil {
@@ -388,6 +395,10 @@ func (p *Plane) Totals() Totals {
 		EventsLost: p.totals.lost.Load(), SendErrors: p.totals.sendErrors.Load(),
 	}
 }
+
+// Settle says that the entries which outlived a restart have been applied:
+// from now on an address without an entry is one that nobody has bound.
+func (p *Plane) Settle() { p.settled.Store(true) }
 
 // Alive reports whether the device is being read. It is not once somebody has
 // deleted it.

@@ -84,9 +84,21 @@ func (p *Plane) take(b *batch, buf, inner []byte, h *encap.Header, link string, 
 		of.stats.dropped.Add(1)
 		return
 	}
+	of.stats.received.Store(now)
+	if parts := b.whole(inner, t.mtu); parts != nil {
+		for _, part := range parts {
+			of.stats.receivedPackets.Add(1)
+			of.stats.receivedBytes.Add(uint64(len(part) - deviceOffset))
+			if of.entry.Role == forward.ForeignAgent {
+				p.visitor(of, t, part[deviceOffset:], now)
+				continue
+			}
+			b.out = append(b.out, part)
+		}
+		return
+	}
 	of.stats.receivedPackets.Add(1)
 	of.stats.receivedBytes.Add(uint64(len(inner)))
-	of.stats.received.Store(now)
 	if of.entry.Role == forward.ForeignAgent {
 		p.visitor(of, t, inner, now)
 		return
@@ -184,6 +196,7 @@ func framed(buf, inner []byte) []byte {
 
 // write gives the batch's packets to the kernel.
 func (p *Plane) write(b *batch) {
+	b.arena = b.arena[:0] // what is in it is still there
 	if len(b.out) == 0 {
 		return
 	}

@@ -123,9 +123,14 @@ func (p *Plane) route(pkt []byte) (b *binding, inward bool) {
 }
 
 // unbound answers for addresses of our home networks that nobody has bound;
-// what else comes here is dropped.
+// what else comes here is dropped. Before the plane has settled nobody knows
+// who is bound: a daemon that comes back must not tell the world that its
+// nodes are gone.
 func (s *sender) unbound(pkt []byte) {
 	s.p.totals.unbound.Add(1)
+	if !s.p.settled.Load() {
+		return
+	}
 	dst := word4(pkt[16:20])
 	for _, net := range s.p.config.HomeNetworks {
 		if !net.Contains(dst) {
