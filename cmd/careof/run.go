@@ -11,9 +11,9 @@ func newRun(e *env) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use:   "run",
-		Short: "Run the daemon: home agent, mobile node, or both",
+		Short: "Run the daemon: home agent, foreign agent, mobile node",
 		Long: `Run reads the configuration and does what its sections say: a [home-agent] section
-makes it a home agent, a [mobile-node] section a mobile node. It stays in the
+makes it a home agent, and likewise [foreign-agent] and [mobile-node]. It stays in the
 foreground and logs to standard error; a service manager is told when it is ready.
 SIGTERM or an interrupt ends it. Bindings and tunnels are kept for the next start.`,
 		Example: `  careof run -c /etc/careof/careof.toml`,
