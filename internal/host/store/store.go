@@ -9,10 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
 )
@@ -25,7 +28,42 @@ const format = 1
 var formatKey = []byte("\x00format")
 
 // A Store is a directory of durable records. It is safe for concurrent use.
-type Store struct{ db *pebble.DB }
+type Store struct {
+	db  *pebble.DB
+	dir string // empty in memory
+
+	mu      sync.Mutex
+	checked time.Time // when the free space was last looked at
+	free    uint64    // octets, as of then
+}
+
+// ErrFull says that the disk is too full to go on writing. Nothing was written.
+var ErrFull = errors.New("store: the disk is full")
+
+// reserve is how much space is left alone. Pebble ends the process when a
+// write to its log fails, and forwarding for everybody with it; so a disk that
+// is nearly full refuses new records, and denies registrations, instead.
+const reserve = 16 << 20
+
+// room fails when less than the reserve is free. It looks once a second.
+func (s *Store) room() error {
+	if s.dir == "" {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); now.Sub(s.checked) >= time.Second {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(s.dir, &fs); err != nil {
+			return fmt.Errorf("store: %s: %w", s.dir, err)
+		}
+		s.checked, s.free = now, fs.Bavail*uint64(fs.Bsize)
+	}
+	if s.free < reserve {
+		return fmt.Errorf("%w: %d MiB are free in %s, %d are needed", ErrFull, s.free>>20, s.dir, reserve>>20)
+	}
+	return nil
+}
 
 // ErrInUse says that another process has the store open.
 var ErrInUse = errors.New("store: another daemon has it open")
@@ -35,14 +73,27 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	return open(filepath.Join(dir, "store"), vfs.Default)
+	s := &Store{dir: dir}
+	if err := s.room(); err != nil {
+		return nil, err
+	}
+	if err := s.open(filepath.Join(dir, "store"), vfs.Default); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // OpenMemory opens a store that lasts as long as the process, for
 // laboratories and tests.
-func OpenMemory() (*Store, error) { return open("store", vfs.NewMem()) }
+func OpenMemory() (*Store, error) {
+	s := &Store{}
+	if err := s.open("store", vfs.NewMem()); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
 
-func open(path string, fs vfs.FS) (*Store, error) {
+func (s *Store) open(path string, fs vfs.FS) error {
 	db, err := pebble.Open(path, &pebble.Options{
 		FS:                 fs,
 		FormatMajorVersion: pebble.FormatNewest,
@@ -52,15 +103,15 @@ func open(path string, fs vfs.FS) (*Store, error) {
 		// Pebble has no error value for its lock: another process's shows
 		// as the system call's error, this process's own only as text.
 		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "lock held") {
-			return nil, fmt.Errorf("%w: %s", ErrInUse, path)
+			return fmt.Errorf("%w: %s", ErrInUse, path)
 		}
-		return nil, fmt.Errorf("store: open %s: %w", path, err)
+		return fmt.Errorf("store: open %s: %w", path, err)
 	}
-	s := &Store{db}
+	s.db = db
 	if err := s.checkFormat(); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return errors.Join(err, db.Close())
 	}
-	return s, nil
+	return nil
 }
 
 func (s *Store) checkFormat() error {
@@ -82,6 +133,9 @@ func (s *Store) checkFormat() error {
 func (s *Store) Apply(role string, records []engine.Record) error {
 	if len(records) == 0 {
 		return nil
+	}
+	if err := s.room(); err != nil {
+		return err
 	}
 	b := s.db.NewBatch()
 	defer b.Close()

@@ -3,7 +3,12 @@ package store
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
 )
@@ -73,6 +78,44 @@ func TestSecondDaemonIsTold(t *testing.T) {
 	}
 	if !errors.Is(err, ErrInUse) {
 		t.Errorf("error is %v, want ErrInUse", err)
+	}
+}
+
+// Pebble would end the process: a nearly full disk must refuse before it is full.
+func TestANearlyFullDiskRefusesAndNothingIsLost(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to mount a small file system")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, "size=40m"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Apply("home-agent", []engine.Record{rec("a", "1")}); err != nil {
+		t.Fatal(err)
+	}
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 30<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.checked = time.Time{} // a second has passed
+	if err := s.Apply("home-agent", []engine.Record{rec("b", "2")}); !errors.Is(err, ErrFull) {
+		t.Errorf("error is %v, want ErrFull", err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	s.checked = time.Time{}
+	if err := s.Apply("home-agent", []engine.Record{rec("c", "3")}); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	if got, want := fmt.Sprint(contents(t, s, "home-agent")), "[a=1 c=3]"; got != want {
+		t.Errorf("records are %s, want %s", got, want)
 	}
 }
 
