@@ -147,7 +147,8 @@ func (w *Watcher) read(ignore func(string) bool, changed func(engine.Link)) erro
 
 func equal(a, b engine.Link) bool {
 	return a.Name == b.Name && a.Gone == b.Gone && a.Up == b.Up && a.MTU == b.MTU && a.HW == b.HW &&
-		slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Gateways, b.Gateways) && a.GatewayHW == b.GatewayHW
+		slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Gateways, b.Gateways) && a.GatewayHW == b.GatewayHW &&
+		a.Attachment == b.Attachment
 }
 
 func (w *Watcher) snapshot(ignore func(string) bool) (map[string]engine.Link, error) {
@@ -155,6 +156,7 @@ func (w *Watcher) snapshot(ignore func(string) bool) (map[string]engine.Link, er
 	if err != nil {
 		return nil, fmt.Errorf("link: list: %w", err)
 	}
+	attached := attachments()
 	state := make(map[string]engine.Link, len(links))
 	byIndex := make(map[int]string, len(links))
 	for _, l := range links {
@@ -166,6 +168,7 @@ func (w *Watcher) snapshot(ignore func(string) bool) (map[string]engine.Link, er
 		// "Up" is what a packet needs: administratively up and a carrier.
 		one.Up = attrs.RawFlags&unix.IFF_UP != 0 && attrs.RawFlags&unix.IFF_RUNNING != 0 && attrs.RawFlags&unix.IFF_LOWER_UP != 0
 		copy(one.HW[:], attrs.HardwareAddr)
+		one.Attachment = attached[attrs.Index]
 		state[attrs.Name] = one
 		byIndex[attrs.Index] = attrs.Name
 	}
