@@ -100,6 +100,11 @@ func TestLinksAddressesAndGatewaysAreReportedAsTheyChange(t *testing.T) {
 	await("two gateways, the better first", func(l engine.Link) bool {
 		return len(l.Gateways) == 2 && l.Gateways[0] == netip.MustParseAddr("192.0.2.1")
 	})
+	// Down and up again, faster than anybody looks: the count tells.
+	before := attachments()[up0.Attrs().Index]
+	must(t, netlink.LinkSetDown(peer0))
+	must(t, netlink.LinkSetUp(peer0))
+	await("a link that was attached anew", func(l engine.Link) bool { return l.Up && l.Attachment > before })
 	must(t, netlink.LinkSetDown(peer0))
 	await("a lost carrier", func(l engine.Link) bool { return !l.Up && !l.Gone })
 	must(t, netlink.LinkDel(up0))

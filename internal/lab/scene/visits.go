@@ -276,6 +276,7 @@ var visitByNAI = &Scene{
 		if b := arrive(l, wlan, visited1); b.HomeAddress != netip.MustParseAddr("10.10.0.100") {
 			l.Fatalf("the home address is %v", b.HomeAddress)
 		}
+		l.Wait(time.Second) // the address is given to the host
 		stream := l.Stream(mobile, peer, 50_000)
 		l.Wait(2 * time.Second)
 		arrive(l, wlan, visited2)
