@@ -335,7 +335,7 @@ func TestADeletedDeviceShows(t *testing.T) {
 	if err := n.H.LinkDel(n.Link("careof0")); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(3 * time.Second); h.Status().Up; <-time.After(5 * time.Millisecond) {
+	for end := time.Now().Add(15 * time.Second); h.Status().Up; <-time.After(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("still up")
 		}
