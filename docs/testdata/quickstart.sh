@@ -12,7 +12,7 @@ set -eu
 careof=$1 folder=$2
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
-mkdir /run/netns /run/work
+mkdir /run/netns /run/stage
 if [ "$(stat -c %a /dev/net/tun)" != 666 ]; then
 	mount -t tmpfs tmpfs /dev/net
 	mknod -m 666 /dev/net/tun c 10 200
@@ -66,8 +66,8 @@ ip netns exec node sysctl -qw net.ipv4.ip_forward=1
 
 # start NAME FILE
 start() {
-	mkdir "/run/work/$1"
-	ip netns exec "$1" sh -c "mount --bind /run/work/$1 /var/lib && mount -t tmpfs tmpfs /run && exec '$careof' run -c '$2'" 2>"$folder/$1.log" &
+	mkdir "/run/stage/$1"
+	ip netns exec "$1" sh -c "mount --bind /run/stage/$1 /var/lib && mount -t tmpfs tmpfs /run && exec '$careof' run -c '$2'" 2>"$folder/$1.log" &
 	eval "$1=$!"
 	daemons="$daemons $!"
 }
