@@ -14,22 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
+	"careof/internal/host/netspace"
 )
-
-// attempts bounds how often an interrupted dump is started again.
-const attempts = 10
-
-// dump runs a netlink dump again while it is interrupted: the kernel says so
-// when its tables changed under the dump, and the partial result is worthless.
-func dump[T any](list func() ([]T, error)) ([]T, error) {
-	for range attempts {
-		items, err := list()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return items, err
-		}
-	}
-	return nil, fmt.Errorf("link: dump interrupted %d times", attempts)
-}
 
 // A Watcher follows the interfaces of one network namespace: the one its
 // goroutine was in when Watch was called.
@@ -152,7 +138,7 @@ func equal(a, b engine.Link) bool {
 }
 
 func (w *Watcher) snapshot(ignore func(string) bool) (map[string]engine.Link, error) {
-	links, err := dump(w.handle.LinkList)
+	links, err := netspace.Dump(w.handle.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("link: list: %w", err)
 	}
@@ -179,7 +165,7 @@ func (w *Watcher) snapshot(ignore func(string) bool) (map[string]engine.Link, er
 }
 
 func (w *Watcher) addAddresses(state map[string]engine.Link, byIndex map[int]string) error {
-	addrs, err := dump(func() ([]netlink.Addr, error) { return w.handle.AddrList(nil, netlink.FAMILY_V4) })
+	addrs, err := netspace.Dump(func() ([]netlink.Addr, error) { return w.handle.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return fmt.Errorf("link: addresses: %w", err)
 	}
@@ -200,7 +186,7 @@ func (w *Watcher) addAddresses(state map[string]engine.Link, byIndex map[int]str
 // addGateways notes the next hops of the main table's default routes, lowest
 // metric first, and the first one's link-layer address.
 func (w *Watcher) addGateways(state map[string]engine.Link, byIndex map[int]string) error {
-	routes, err := dump(func() ([]netlink.Route, error) {
+	routes, err := netspace.Dump(func() ([]netlink.Route, error) {
 		return w.handle.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 	})
 	if err != nil {
@@ -236,7 +222,7 @@ func (w *Watcher) addGateways(state map[string]engine.Link, byIndex map[int]stri
 // neighbour finds the link-layer address of addr, zero when it is not resolved.
 func neighbour(handle *netlink.Handle, index int, addr netip.Addr) (engine.HardwareAddr, error) {
 	var hw engine.HardwareAddr
-	neighbours, err := dump(func() ([]netlink.Neigh, error) { return handle.NeighList(index, netlink.FAMILY_V4) })
+	neighbours, err := netspace.Dump(func() ([]netlink.Neigh, error) { return handle.NeighList(index, netlink.FAMILY_V4) })
 	if err != nil {
 		return hw, fmt.Errorf("link: neighbours: %w", err)
 	}
@@ -247,23 +233,4 @@ func neighbour(handle *netlink.Handle, index int, addr netip.Addr) (engine.Hardw
 		}
 	}
 	return hw, nil
-}
-
-// Neighbour finds the link-layer address of a neighbour on the named
-// interface in the kernel's table, zero when there is none.
-func Neighbour(name string, addr netip.Addr) engine.HardwareAddr {
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return engine.HardwareAddr{}
-	}
-	defer handle.Close()
-	l, err := handle.LinkByName(name)
-	if err != nil {
-		return engine.HardwareAddr{}
-	}
-	hw, err := neighbour(handle, l.Attrs().Index, addr)
-	if err != nil {
-		return engine.HardwareAddr{}
-	}
-	return hw
 }

@@ -118,21 +118,3 @@ func TestLinksAddressesAndGatewaysAreReportedAsTheyChange(t *testing.T) {
 		t.Fatal("Watch did not end with its context")
 	}
 }
-
-func TestNeighbourOfAnInterface(t *testing.T) {
-	inNamespace(t)
-	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0"}, PeerName: "peer0"}))
-	up0, err := netlink.LinkByName("up0")
-	must(t, err)
-	must(t, netlink.LinkSetUp(up0))
-	hw := engine.HardwareAddr{2, 0, 0, 0, 0, 1}
-	must(t, netlink.NeighAdd(&netlink.Neigh{
-		LinkIndex: up0.Attrs().Index, IP: net.IPv4(192, 0, 2, 1), HardwareAddr: hw[:], State: netlink.NUD_PERMANENT,
-	}))
-	if got := Neighbour("up0", netip.MustParseAddr("192.0.2.1")); got != hw {
-		t.Errorf("neighbour is %v, want %v", got, hw)
-	}
-	if got := Neighbour("up0", netip.MustParseAddr("192.0.2.2")); got != (engine.HardwareAddr{}) {
-		t.Errorf("an unknown neighbour is %v, want none", got)
-	}
-}
