@@ -18,6 +18,14 @@ func (d *decoder) check(c *Config) {
 	if len(c.Control.Socket) > 107 {
 		d.problem("control.socket", "at most 107 characters", "the path is too long for a socket")
 	}
+	if c.Plane.Kind == PlaneKernel {
+		d.problem("plane.kind", `leave it out, or "auto"`, "this version has the data planes bpf and tun, not kernel")
+	}
+	if h, f := c.HomeAgent, c.ForeignAgent; h != nil && f != nil && f.CareOfAddress.IsValid() &&
+		(slices.Contains(h.Addresses, f.CareOfAddress) || h.LocalAddress == f.CareOfAddress) {
+		// Their messages to each other would come from the receiver itself.
+		d.problem("foreign-agent.care-of-address", "give this host a second address", "%s is the home agent's address too", f.CareOfAddress)
+	}
 	if c.HomeAgent != nil {
 		d.checkHomeAgent(c.HomeAgent)
 	}

@@ -72,7 +72,7 @@ type daemon struct {
 // must not be in another one.
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	d := &daemon{cfg: cfg, log: log, hub: newHub(log, cfg.Log), started: time.Now(), settings: cfg.Values()}
-	if err := errors.Join(d.supported(), d.reachable()); err != nil {
+	if err := d.reachable(); err != nil {
 		return err
 	}
 	for _, w := range cfg.Warnings {
@@ -98,25 +98,6 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		return err
 	}
 	return d.run(ctx, server)
-}
-
-// supported refuses what the configuration may say and this version cannot do.
-func (d *daemon) supported() error {
-	c := d.cfg
-	var errs []error
-	refuse := func(cond bool, text string) {
-		if cond {
-			errs = append(errs, fmt.Errorf("%s: %s", c.File, text))
-		}
-	}
-	_, known := planeKinds[c.Plane.Kind]
-	if h, f := c.HomeAgent, c.ForeignAgent; h != nil && f != nil {
-		// Their messages to each other would come from the receiver itself.
-		refuse(slices.Contains(h.Addresses, f.CareOfAddress) || h.LocalAddress == f.CareOfAddress,
-			"foreign-agent.care-of-address: is the home agent's address too (hint: give this host a second address)")
-	}
-	refuse(!known, fmt.Sprintf("plane.kind: this version has no %q data plane, only tun and bpf (hint: leave it out, or \"auto\")", c.Plane.Kind))
-	return errors.Join(errs...)
 }
 
 // reachable refuses, before anything of the host is touched, addresses that

@@ -76,29 +76,6 @@ func TestUnderJournaldALineBeginsWithItsPriority(t *testing.T) {
 	}
 }
 
-func TestWhatThisVersionCannotDoIsRefusedAndNamed(t *testing.T) {
-	for _, c := range []struct{ name, text, want string }{
-		{"another plane", "[plane]\nkind = \"kernel\"\n" + mobile, "plane.kind"},
-	} {
-		d := &daemon{cfg: parse(t, c.text)}
-		if err := d.supported(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error is %v, want one about %q", c.name, err, c.want)
-		}
-	}
-	if err := (&daemon{cfg: parse(t, mobile)}).supported(); err != nil {
-		t.Errorf("a mobile node is refused: %v", err)
-	}
-}
-
-const mobile = `[mobile-node]
-home-address = "10.10.0.5"
-home-agent = "198.51.100.1"
-encapsulation = "udp"
-` + key + `[[mobile-node.uplink]]
-interface = "wlan0"
-priority = 100
-`
-
 func TestAHomeAgentsSectionReachesThePlane(t *testing.T) {
 	c := parse(t, `[home-agent]
 address = "198.51.100.1"
