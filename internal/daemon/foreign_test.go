@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -299,7 +300,20 @@ func (n *foreignNet) register(flags mip4.RequestFlags, lifetime uint16, more ...
 	return r
 }
 
+// visitors lists them when nothing is pending any more: the reply leaves a
+// moment before the foreign agent has heard that its own commit is true.
 func (n *foreignNet) visitors() (list []control.Visitor) {
+	n.t.Helper()
+	for end := time.Now().Add(patience); ; <-time.After(time.Millisecond) {
+		list = n.listed()
+		pending := slices.ContainsFunc(list, func(v control.Visitor) bool { return v.State != "accepted" })
+		if !pending || time.Now().After(end) {
+			return list
+		}
+	}
+}
+
+func (n *foreignNet) listed() []control.Visitor {
 	n.t.Helper()
 	text, err := n.control.Raw(context.Background(), "visitors", "")
 	if err != nil {
