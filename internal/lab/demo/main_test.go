@@ -160,8 +160,15 @@ func TestDemonstrationWithoutRoot(t *testing.T) {
 	})
 }
 
-// attempts on a machine that says itself that it is too busy to judge.
+// attempts on a machine that may be too busy to judge. That nothing is lost
+// when the new link comes first is asserted in virtual time; here it needs
+// daemons that get the processor within a few milliseconds.
 const attempts = 4
+
+// busy tells whether only a busy machine may have made a demonstration fail.
+func busy(out []byte) bool {
+	return bytes.Contains(out, []byte("too busy to judge")) || bytes.Contains(out, []byte("made before it broke and lost"))
+}
 
 // demonstrate runs the demonstration and checks what it tells and leaves.
 func demonstrate(t *testing.T, uid int, command func(dir string) *exec.Cmd) {
@@ -177,7 +184,7 @@ func demonstrate(t *testing.T, uid int, command func(dir string) *exec.Cmd) {
 		err = cmd.Run()
 		timer.Stop()
 		t.Logf("\n%s", out.String())
-		if err == nil || !bytes.Contains(out.Bytes(), []byte("too busy to judge")) {
+		if err == nil || !busy(out.Bytes()) {
 			break
 		}
 	}
