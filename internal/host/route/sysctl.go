@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"careof/wire/encap"
@@ -18,7 +19,12 @@ func (k *Keeper) set(name, value string, must bool) error {
 	}
 	if err == nil {
 		if err = k.kernel.SetSysctl(name, value); err == nil {
-			k.changed = append(k.changed, fmt.Sprintf("%s = %s (was %s)", strings.ReplaceAll(name, "/", "."), value, have))
+			// Said once: what somebody keeps setting back is put right at
+			// every reconciliation.
+			said := fmt.Sprintf("%s = %s (was %s)", strings.ReplaceAll(name, "/", "."), value, have)
+			if !slices.Contains(k.changed, said) {
+				k.changed = append(k.changed, said)
+			}
 		}
 	}
 	if err != nil && must {
