@@ -28,7 +28,7 @@ gen: ## what is generated from the code
 	go run ./internal/conformance
 	CAREOF_SOCKET= go run ./cmd/careof manual docs
 
-package: ## Debian packages for amd64 and arm64, into dist/
+package: ## .deb and .rpm for amd64 and arm64, into dist/
 	./scripts/package
 
 .PHONY: check vet test netns fuzz lab gen package

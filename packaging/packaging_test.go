@@ -121,26 +121,72 @@ func TestTheExamplesAreValid(t *testing.T) {
 // program stands for careof where only its being there matters.
 const program = "#!/bin/sh\necho \"careof $*\"\n"
 
-// build makes a package and returns its path.
-func build(t *testing.T) string {
+// build makes a package of a format and returns its path.
+func build(t *testing.T, format string) string {
 	t.Helper()
-	tool(t, "dpkg-deb")
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "program")
 	if err := os.WriteFile(binary, []byte(program), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("../scripts/package", "amd64")
-	cmd.Env = append(os.Environ(), "BINARY="+binary, "OUT="+dir, "VERSION=1.2.3", "SOURCE_DATE_EPOCH=1795305600")
+	cmd.Env = append(os.Environ(), "BINARY="+binary, "OUT="+dir, "FORMATS="+format, "VERSION=1.2.3", "SOURCE_DATE_EPOCH=1795305600")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("scripts/package: %v\n%s", err, out)
 	}
-	return filepath.Join(dir, "careof_1.2.3_amd64.deb")
+	return filepath.Join(dir, "careof_1.2.3_amd64."+format)
 }
 
 func TestAPackageIsTheSameEveryTime(t *testing.T) {
-	if a, b := read(t, build(t)), read(t, build(t)); a != b {
-		t.Error("two packages of the same program differ")
+	for _, format := range []string{"deb", "rpm"} {
+		if a, b := read(t, build(t, format)), read(t, build(t, format)); a != b {
+			t.Errorf("two %s packages of the same program differ", format)
+		}
+	}
+}
+
+// TestTheRPMIsInstalledAndRemoved leaves its scripts out: they are for the
+// system that the database is of. A shell reads them.
+func TestTheRPMIsInstalledAndRemoved(t *testing.T) {
+	tool(t, "rpm")
+	file, root := build(t, "rpm"), t.TempDir()
+	rpm := func(args ...string) string {
+		t.Helper()
+		args = append([]string{"--root=" + root, "--dbpath=/rpmdb", "--nodeps", "--noscripts"}, args...)
+		out, err := exec.Command("rpm", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("rpm %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("installing needs root")
+	}
+	rpm("--install", "--ignorearch", "--ignoreos", file)
+	for path, mode := range map[string]os.FileMode{
+		"usr/bin/careof":                                0o755,
+		"usr/lib/systemd/system/careof.service":         0o644,
+		"usr/lib/systemd/system/careof@.service":        0o644,
+		"usr/lib/sysusers.d/careof.conf":                0o644,
+		"usr/share/man/man8/careof-run.8.gz":            0o644,
+		"usr/share/zsh/site-functions/_careof":          0o644,
+		"usr/share/licenses/careof/LICENSE":             0o644,
+		"usr/share/doc/careof/examples/home-agent.toml": 0o644,
+	} {
+		if info, err := os.Stat(filepath.Join(root, path)); err != nil {
+			t.Error(err)
+		} else if info.Mode() != mode {
+			t.Errorf("%s: mode %v, want %v", path, info.Mode(), mode)
+		}
+	}
+	rpm("--erase", "careof")
+	if _, err := os.Stat(filepath.Join(root, "usr/bin/careof")); err == nil {
+		t.Error("after removal, the program is still there")
+	}
+	for _, script := range []string{"post", "preun", "postun"} {
+		if out, err := exec.Command("sh", "-n", "rpm/"+script).CombinedOutput(); err != nil {
+			t.Errorf("rpm/%s: %v\n%s", script, err, out)
+		}
 	}
 }
 
@@ -151,7 +197,7 @@ func TestAPackageIsInstalledAndRemoved(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("installing needs root")
 	}
-	deb, root := build(t), t.TempDir()
+	deb, root := build(t, "deb"), t.TempDir()
 	for _, dir := range []string{"etc", "var/lib/dpkg/info", "var/lib/dpkg/updates"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
