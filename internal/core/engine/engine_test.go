@@ -137,3 +137,82 @@ func TestEarliestIgnoresZero(t *testing.T) {
 		t.Error("the earliest of nothing is something")
 	}
 }
+
+func TestADeskHandsAnswersToWhoeverAsked(t *testing.T) {
+	d := Desk{Role: "clerk"}
+	d.Begin(Now{})
+	var heard []string
+	d.Ask("who?", func(a Answer) { heard = append(heard, fmt.Sprint(a.Value)) })
+	d.Commit(Commit{}, func(err error) { heard = append(heard, fmt.Sprint(err)) })
+	acts := d.End()
+	if len(acts) != 2 {
+		t.Fatalf("%d actions, want the question and the commit", len(acts))
+	}
+	ask, commit := acts[0].(Ask), acts[1].(Commit)
+	for range 2 { // the second time nobody waits any more
+		d.Answered(Answer{Ticket: commit.Ticket, Err: fmt.Errorf("full")})
+		d.Answered(Answer{Ticket: ask.Ticket, Value: "me"})
+	}
+	if want := []string{"full", "me"}; !slices.Equal(heard, want) {
+		t.Errorf("heard %v, want %v", heard, want)
+	}
+}
+
+func TestADeskAnswersEveryCommandOnce(t *testing.T) {
+	d := Desk{Role: "clerk"}
+	AddCommand(&d, func(n int) (any, error) { return 2 * n, nil })
+	for _, c := range []struct {
+		command, want any
+		err           string
+	}{{command: 21, want: 42}, {command: "21", err: "clerk: unknown command string"}} {
+		d.Begin(Now{})
+		d.Command(Command{Ticket: 7, Value: c.command})
+		acts := d.End()
+		if len(acts) != 1 {
+			t.Fatalf("%v gave %d actions", c.command, len(acts))
+		}
+		r := acts[0].(Result)
+		if r.Ticket != 7 || r.Value != c.want || (r.Err == nil) != (c.err == "") || r.Err != nil && r.Err.Error() != c.err {
+			t.Errorf("%v gave %+v", c.command, r)
+		}
+	}
+}
+
+func TestADeskMeetsDeadlinesWhenTheyHaveCome(t *testing.T) {
+	var d Desk
+	at, met := time.Unix(5, 0), 0
+	d.AddTimer(func() time.Time { return at }, func() { met++; at = time.Time{} })
+	d.AddTimer(func() time.Time { return time.Time{} }, func() { t.Error("a timer without a deadline was due") })
+	for s := range int64(10) {
+		d.Begin(Now{Mono: time.Unix(s, 0)})
+		if d.Due(); (met == 1) != (s >= 5) {
+			t.Fatalf("after %d s met %d times", s, met)
+		}
+	}
+	if !d.Next().IsZero() {
+		t.Error("a deadline is left")
+	}
+}
+
+func TestARingRemembersTheLatest(t *testing.T) {
+	r := Ring[int]{Limit: 3}
+	for i := range 8 {
+		r.Add(i)
+	}
+	if got := slices.Collect(r.All()); !slices.Equal(got, []int{7, 6, 5}) {
+		t.Errorf("remembers %v", got)
+	}
+	(&Ring[int]{}).Add(1) // no room at all
+}
+
+func TestACopySharesTheFactsThatWereThere(t *testing.T) {
+	type thing struct{ Slots }
+	mine, other := new(Slot[int]), new(Slot[int])
+	var x thing
+	*mine.Of(&x) = 1
+	y := thing{Slots: x.Slots}
+	*mine.Of(&y)++
+	if *mine.Of(&x) != 2 || *other.Of(&y) != 0 {
+		t.Errorf("%d and %d, want 2 and 0", *mine.Of(&x), *other.Of(&y))
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/advertise"
+	"careof/internal/proto/mip4/claim"
 	"careof/wire/encap"
 	"careof/wire/mip4"
 )
@@ -30,6 +31,8 @@ const (
 
 // An Agent is a foreign agent.
 type Agent struct {
+	engine.Desk
+
 	// Request and Relay are passed by a Registration Request, in this order.
 	Request, Relay engine.Stage[*Exchange]
 	// Reply and Deliver are passed by a Registration Reply, in this order.
@@ -38,13 +41,12 @@ type Agent struct {
 	Advertiser *advertise.Advertiser
 
 	// Claims are the extensions for the foreign agent.
-	Claims Claims
+	Claims claim.Table
 
 	cfg       Config
 	rng       *rand.Rand
 	requests  engine.Pipeline[*Exchange]
 	replies   engine.Pipeline[*Return]
-	err       error // first mistake in what a feature registered
 	own       map[netip.Addr]bool
 	links     map[string]engine.Link
 	agents    map[netip.Addr]*HomeAgent
@@ -54,28 +56,17 @@ type Agent struct {
 	arrived   []func(*Visitor)
 	departed  []func(*Visitor, Reason)
 	onPlane   []func(*Visitor, forward.Event)
-	orders    []func(engine.Command) bool
-	timers    []timer
 
-	now      engine.Now
-	out      []engine.Action
-	ticket   engine.Ticket
-	waiting  map[engine.Ticket]func(engine.Answer)
 	pending  pendings
 	visitors visitors
 	denials  limiter
 	scanned  time.Time    // when pending requests were last searched for a bounced one
 	message  mip4.Message // reused between steps
 	counters counters
-	recent   recent
+	recent   engine.Ring[Registration]
 }
 
 var _ engine.Machine = (*Agent)(nil)
-
-type timer struct {
-	next func() time.Time
-	due  func()
-}
 
 // New makes a foreign agent. rng is its only source of luck: the jitter of
 // advertisements. Features are applied in order; what they register twice is an
@@ -93,6 +84,7 @@ func New(cfg Config, rng *rand.Rand, features ...func(*Agent) error) (*Agent, er
 		return nil, err
 	}
 	a := &Agent{
+		Desk:       engine.Desk{Role: RoleName},
 		Advertiser: adv,
 		cfg:        cfg, rng: rng,
 		own:       make(map[netip.Addr]bool),
@@ -101,11 +93,10 @@ func New(cfg Config, rng *rand.Rand, features ...func(*Agent) error) (*Agent, er
 		nodesHome: make(map[netip.Addr]*MobileNode),
 		nodesNAI:  make(map[ident.NAI]*MobileNode),
 		messages:  make(map[mip4.MessageType]func(engine.Packet, *mip4.Message)),
-		waiting:   make(map[engine.Ticket]func(engine.Answer)),
 		pending:   newPendings(),
 		visitors:  newVisitors(),
 	}
-	a.recent.limit = cfg.Recent
+	a.recent.Limit = cfg.Recent
 	for i := range cfg.HomeAgents {
 		a.agents[cfg.HomeAgents[i].Address] = &cfg.HomeAgents[i]
 	}
@@ -124,7 +115,7 @@ func New(cfg Config, rng *rand.Rand, features ...func(*Agent) error) (*Agent, er
 			return nil, err
 		}
 	}
-	return a, a.err
+	return a, a.Err()
 }
 
 // base installs the base protocol's stages, hooks and tables.
@@ -165,39 +156,8 @@ func (a *Agent) base() {
 // Config is the configuration, defaults filled in.
 func (a *Agent) Config() Config { return a.cfg }
 
-// Now is the present step's time.
-func (a *Agent) Now() engine.Now { return a.now }
-
 // Rand is the agent's source of luck.
 func (a *Agent) Rand() *rand.Rand { return a.rng }
-
-// Do adds actions to what the present step returns.
-func (a *Agent) Do(acts ...engine.Action) { a.out = append(a.out, acts...) }
-
-// Tell tells the world something.
-func (a *Agent) Tell(n note.Note) { a.Do(tell(n)) }
-
-func tell(n note.Note) engine.Action {
-	n.Role = RoleName
-	return engine.Tell{Note: n}
-}
-
-// Ask asks the world outside; then is called with the answer, in its own step.
-func (a *Agent) Ask(question any, then func(engine.Answer)) {
-	t := a.newTicket()
-	a.waiting[t] = then
-	a.Do(engine.Ask{Ticket: t, Question: question})
-}
-
-func (a *Agent) newTicket() engine.Ticket { a.ticket++; return a.ticket }
-
-// Fail remembers the first mistake in how the agent was put together; New
-// returns it.
-func (a *Agent) Fail(err error) {
-	if a.err == nil {
-		a.err = err
-	}
-}
 
 // Handle makes run the handler of messages of type t other than Registration
 // Requests and Replies. The packet's buffer is reused after it returns.
@@ -218,15 +178,9 @@ func (a *Agent) OnDeparted(run func(*Visitor, Reason)) { a.departed = append(a.d
 // OnPlane has run called for events of the data plane about a visitor's entry.
 func (a *Agent) OnPlane(run func(*Visitor, forward.Event)) { a.onPlane = append(a.onPlane, run) }
 
-// AddTimer gives a feature a deadline of its own: next says when (zero:
-// never), due is called at or after it.
-func (a *Agent) AddTimer(next func() time.Time, due func()) {
-	a.timers = append(a.timers, timer{next, due})
-}
-
 // Step implements [engine.Machine].
 func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
-	a.now, a.out = now, nil
+	a.Begin(now)
 	// What is over is over, also when its Wake comes late.
 	a.expire()
 	switch ev := ev.(type) {
@@ -235,7 +189,7 @@ func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
 	case engine.Bounced:
 		a.bounced(ev)
 	case engine.Answer:
-		a.answer(ev)
+		a.Answered(ev)
 	case engine.Plane:
 		a.plane(ev.Event)
 	case engine.Command:
@@ -244,33 +198,23 @@ func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
 		a.linkChanged(ev.Link)
 	}
 	a.expire()
-	for _, t := range a.timers {
-		if at := t.next(); !at.IsZero() && !at.After(now.Mono) {
-			t.due()
-		}
-	}
+	a.Due()
 	a.Advertiser.SetBusy(now, a.visitors.count() >= a.cfg.MaxVisitors)
 	if _, order := ev.(engine.Command); order {
 		ev = engine.Wake{} // commands came here first
 	}
 	for _, act := range a.Advertiser.Step(now, ev) {
 		if t, ok := act.(engine.Tell); ok {
-			act = tell(t.Note)
+			act = a.Telling(t.Note)
 		}
 		a.Do(act)
 	}
-	out := a.out
-	a.out = nil
-	return out
+	return a.End()
 }
 
 // Deadline implements [engine.Machine].
 func (a *Agent) Deadline() time.Time {
-	first := engine.Earliest(a.pending.agenda.Next(), a.visitors.agenda.Next(), a.Advertiser.Deadline())
-	for _, t := range a.timers {
-		first = engine.Earliest(first, t.next())
-	}
-	return first
+	return engine.Earliest(a.Next(), a.pending.agenda.Next(), a.visitors.agenda.Next(), a.Advertiser.Deadline())
 }
 
 // Stages describes the stages, for `careof show stages`.
@@ -301,13 +245,6 @@ func (a *Agent) packet(p engine.Packet) {
 		return
 	}
 	a.counters.ignored++
-}
-
-func (a *Agent) answer(ans engine.Answer) {
-	if then, ok := a.waiting[ans.Ticket]; ok {
-		delete(a.waiting, ans.Ticket)
-		then(ans)
-	}
 }
 
 func (a *Agent) plane(ev forward.Event) {

@@ -75,10 +75,10 @@ func (a *Agent) quoted(ev engine.Bounced) *Pending {
 		return nil
 	}
 	// Looking through them all is not for every stranger to cause at will.
-	if !a.scanned.IsZero() && a.now.Mono.Sub(a.scanned) < scanInterval {
+	if !a.scanned.IsZero() && a.Now().Mono.Sub(a.scanned) < scanInterval {
 		return nil
 	}
-	a.scanned = a.now.Mono
+	a.scanned = a.Now().Mono
 	for _, p := range a.pending.byID {
 		if match(p) && (first == nil || p.id < first.id) {
 			first = p

@@ -87,11 +87,7 @@ type Association struct {
 }
 
 // A Counter is one counter by name.
-type Counter struct {
-	Name  string `json:"name"`
-	Value uint64 `json:"value"`
-	Help  string `json:"help,omitempty"`
-}
+type Counter = engine.Counter
 
 // counters count what happened. They only grow.
 type counters struct {
@@ -104,55 +100,35 @@ type counters struct {
 // list gives all counters in a fixed order.
 func (c *counters) list() []Counter {
 	l := []Counter{
-		{"requests_relayed", c.relayed, "requests sent on to home agents"},
-		{"registrations_accepted", c.accepted, "visits begun or renewed"},
-		{"registrations_refused", c.refused, "replies in which a home agent refused"},
-		{"requests_timed_out", c.timedOut, "requests that no home agent answered"},
-		{"visitors_expired", c.expired, "visits whose lifetime ran out"},
-		{"messages_ignored", c.ignored, "messages of strangers ignored"},
-		{"replies_discarded", c.discarded, "replies to pending requests discarded"},
-		{"pending_displaced", c.evicted, "pending requests of strangers that gave way to others"},
-		{"denials_suppressed", c.suppressed, "denials not sent because of the limit of one a second"},
-		{"commits_failed", c.failed, "changes that could not be made forwarding"},
+		engine.Count("requests_relayed", c.relayed, "requests sent on to home agents"),
+		engine.Count("registrations_accepted", c.accepted, "visits begun or renewed"),
+		engine.Count("registrations_refused", c.refused, "replies in which a home agent refused"),
+		engine.Count("requests_timed_out", c.timedOut, "requests that no home agent answered"),
+		engine.Count("visitors_expired", c.expired, "visits whose lifetime ran out"),
+		engine.Count("messages_ignored", c.ignored, "messages of strangers ignored"),
+		engine.Count("replies_discarded", c.discarded, "replies to pending requests discarded"),
+		engine.Count("pending_displaced", c.evicted, "pending requests of strangers that gave way to others"),
+		engine.Count("denials_suppressed", c.suppressed, "denials not sent because of the limit of one a second"),
+		engine.Count("commits_failed", c.failed, "changes that could not be made forwarding"),
 	}
 	for code, n := range c.denied {
 		k := mip4.Code(code)
 		if n > 0 || (k >= mip4.CodeFAUnspecified && k <= mip4.CodeFAUnreachable && !strings.HasPrefix(k.String(), "Code(")) {
-			l = append(l, Counter{fmt.Sprintf("denied_%d", code), n, k.String()})
+			l = append(l, engine.Count(fmt.Sprintf("denied_%d", code), n, k.String()))
 		}
 	}
 	return l
 }
 
-// recent is a ring of the registrations last answered.
-type recent struct {
-	limit int
-	ring  []Registration
-	next  int
-}
-
-func (r *recent) add(v Registration) {
-	if len(r.ring) < r.limit {
-		r.ring = append(r.ring, v)
-		return
-	}
-	r.ring[r.next] = v
-	r.next = (r.next + 1) % r.limit
-}
-
-// list gives them, the latest first.
-func (r *recent) list() []Registration {
-	out := make([]Registration, 0, len(r.ring))
-	for i := range r.ring {
-		out = append(out, r.ring[(r.next+len(r.ring)-1-i)%len(r.ring)])
-	}
-	return out
+// listRegistrations gives the registrations last answered, the latest first.
+func (a *Agent) listRegistrations() []Registration {
+	return slices.AppendSeq(make([]Registration, 0, a.recent.Len()), a.recent.All())
 }
 
 // remember notes an answered request to be shown.
 func (a *Agent) remember(p *Pending, code mip4.Code, granted time.Duration) {
 	v := Registration{
-		Time: a.now.Wall, HomeAgent: p.Request.HomeAgent, NAI: string(p.NAI),
+		Time: a.Now().Wall, HomeAgent: p.Request.HomeAgent, NAI: string(p.NAI),
 		CareOfAddress: p.Request.CareOfAddress, Link: p.Link, Source: p.Source,
 		Code: uint8(code), Meaning: code.String(), Granted: granted,
 	}
@@ -160,32 +136,18 @@ func (a *Agent) remember(p *Pending, code mip4.Code, granted time.Duration) {
 		v.HomeAddress = p.Request.HomeAddress
 	}
 	if !p.Since.IsZero() {
-		v.Took = a.now.Mono.Sub(p.Since)
+		v.Took = a.Now().Mono.Sub(p.Since)
 	}
-	a.recent.add(v)
-}
-
-// AddCommand makes run the handler of commands whose Value is a T. Its result
-// and error answer the command.
-func AddCommand[T any](a *Agent, run func(T) (any, error)) {
-	a.orders = append(a.orders, func(c engine.Command) bool {
-		v, mine := c.Value.(T)
-		if !mine {
-			return false
-		}
-		value, err := run(v)
-		a.Do(engine.Result{Ticket: c.Ticket, Value: value, Err: err})
-		return true
-	})
+	a.recent.Add(v)
 }
 
 func (a *Agent) baseCommands() {
-	AddCommand(a, func(ListVisitors) (any, error) { return a.listVisitors(), nil })
-	AddCommand(a, func(ListRegistrations) (any, error) { return a.recent.list(), nil })
-	AddCommand(a, func(ListAssociations) (any, error) { return a.listAssociations(), nil })
-	AddCommand(a, func(ListCounters) (any, error) { return a.counters.list(), nil })
-	AddCommand(a, func(ListStages) (any, error) { return a.Stages(), nil })
-	AddCommand(a, func(c ClearVisitor) (any, error) {
+	engine.AddCommand(&a.Desk, func(ListVisitors) (any, error) { return a.listVisitors(), nil })
+	engine.AddCommand(&a.Desk, func(ListRegistrations) (any, error) { return a.listRegistrations(), nil })
+	engine.AddCommand(&a.Desk, func(ListAssociations) (any, error) { return a.listAssociations(), nil })
+	engine.AddCommand(&a.Desk, func(ListCounters) (any, error) { return a.counters.list(), nil })
+	engine.AddCommand(&a.Desk, func(ListStages) (any, error) { return a.Stages(), nil })
+	engine.AddCommand(&a.Desk, func(c ClearVisitor) (any, error) {
 		n := 0
 		for _, v := range a.visitors.list() {
 			if c.Node.NAI != "" && v.NAI == c.Node.NAI || c.Node.NAI == "" && v.HomeAddress == c.Node.HomeAddress {
@@ -203,15 +165,10 @@ func (a *Agent) baseCommands() {
 func (a *Agent) command(c engine.Command) {
 	switch c.Value.(type) {
 	case advertise.ListLinks, advertise.Withdraw:
-		a.Do(a.Advertiser.Step(a.now, c)...)
+		a.Do(a.Advertiser.Step(a.Now(), c)...)
 		return
 	}
-	for _, run := range a.orders {
-		if run(c) {
-			return
-		}
-	}
-	a.Do(engine.Result{Ticket: c.Ticket, Err: fmt.Errorf("fa: unknown command %T", c.Value)})
+	a.Command(c)
 }
 
 // lifetimeText is a lifetime for people and JSON.
@@ -230,14 +187,14 @@ func (a *Agent) listVisitors() []VisitorInfo {
 			Link: v.Link, HW: v.HW.String(), Source: v.Source, State: "accepted", Flags: v.Flags.String(),
 			Delivery:  v.Style.String(),
 			Requested: lifetimeText(v.Requested), Lifetime: lifetimeText(v.Lifetime), Granted: v.Lifetime,
-			Left: Infinite, Since: a.now.WallOf(v.Since),
+			Left: Infinite, Since: a.Now().WallOf(v.Since),
 			Identification: fmt.Sprintf("%016x", v.Identification), Authenticated: v.Association != nil,
 		}
 		if !v.CoLocated() {
 			i.Encapsulation, i.Key = v.Tunnel.Encap.String(), string(v.Key())
 		}
 		if !v.Until.IsZero() {
-			i.Left = max(0, v.Until.Sub(a.now.Mono))
+			i.Left = max(0, v.Until.Sub(a.Now().Mono))
 		}
 		i.Remaining = lifetimeText(i.Left)
 		list = append(list, i)
@@ -247,8 +204,8 @@ func (a *Agent) listVisitors() []VisitorInfo {
 			NAI: string(p.NAI), HomeAgent: p.Request.HomeAgent, CareOfAddress: p.Request.CareOfAddress,
 			Link: p.Link, HW: p.HW.String(), Source: p.Source, State: "pending", Flags: p.Request.Flags.String(),
 			Delivery:  p.Style.String(),
-			Requested: lifetimeText(lifetime(p.Request.Lifetime)), Left: max(0, p.Until.Sub(a.now.Mono)),
-			Since:          a.now.WallOf(p.Since),
+			Requested: lifetimeText(lifetime(p.Request.Lifetime)), Left: max(0, p.Until.Sub(a.Now().Mono)),
+			Since:          a.Now().WallOf(p.Since),
 			Identification: fmt.Sprintf("%016x", p.Request.Identification), Authenticated: p.Association != nil,
 		}
 		if !none(p.Request.HomeAddress) {

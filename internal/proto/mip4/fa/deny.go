@@ -59,7 +59,7 @@ func (a *Agent) denyRequest(x *Exchange, code mip4.Code, why string) {
 //rfc:5944#3.7.2.3
 func (a *Agent) denyPending(p *Pending, code mip4.Code, why string) {
 	a.counters.denied[code]++
-	if !a.denials.allow(a.now.Mono, p.node()) {
+	if !a.denials.allow(a.Now().Mono, p.node()) {
 		a.counters.suppressed++
 		return
 	}

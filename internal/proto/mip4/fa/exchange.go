@@ -32,6 +32,8 @@ func (s Style) String() string { return styleNames[s] }
 // An Exchange is one Registration Request on its way to the home agent. Each
 // field belongs to the stage named; hooks of other stages only read it.
 type Exchange struct {
+	engine.Slots
+
 	Agent   *Agent
 	Packet  engine.Packet
 	Message *mip4.Message
@@ -54,11 +56,10 @@ type Exchange struct {
 	Signer   *assoc.Association // for extension 34, nil: not signed
 	Draft    *mip4.Draft        // the relayed message: add to its zone foreign only
 
-	slots map[any]any
 }
 
 // Now is the present step's time.
-func (x *Exchange) Now() engine.Now { return x.Agent.now }
+func (x *Exchange) Now() engine.Now { return x.Agent.Now() }
 
 // CoLocated says whether the care-of address is the mobile node's own: the D
 // bit.
@@ -83,6 +84,8 @@ func (x *Exchange) note(kind note.Kind, level note.Level) note.Note {
 // A Pending is a request that was relayed and is not answered yet: what RFC
 // 5944 section 3.7.1 asks to be remembered. It is apart from the visitor list.
 type Pending struct {
+	engine.Slots
+
 	Request     mip4.RegistrationRequest
 	NAI         ident.NAI
 	Link        string              // where the mobile node is
@@ -105,7 +108,6 @@ type Pending struct {
 	known      bool          // of an accepted visitor, or authenticated by extension 33
 	committing bool          // its accepted reply is becoming true
 	bounced    bool          // the mobile node was told that the home agent is unreachable
-	slots      map[any]any
 }
 
 // node is who waits.
@@ -133,6 +135,8 @@ type neighbour struct {
 // A Return is one Registration Reply on its way to the mobile node. Each field
 // belongs to the stage named.
 type Return struct {
+	engine.Slots
+
 	Agent   *Agent
 	Packet  engine.Packet
 	Message *mip4.Message
@@ -153,12 +157,10 @@ type Return struct {
 	// Explained says that a feature has put the refusal into the draft (RFC
 	// 4636): the home agent's reply is then relayed, else it is replaced.
 	Explained bool
-
-	slots map[any]any
 }
 
 // Now is the present step's time.
-func (r *Return) Now() engine.Now { return r.Agent.now }
+func (r *Return) Now() engine.Now { return r.Agent.Now() }
 
 // Home is the home address that the reply is about.
 func (r *Return) Home() netip.Addr { return r.Reply.HomeAddress }
@@ -166,29 +168,7 @@ func (r *Return) Home() netip.Addr { return r.Reply.HomeAddress }
 // Accepted says whether the home agent accepted and the agent honours it.
 func (r *Return) Accepted() bool { return r.Reply.Code.Accepted() && r.Refusal == 0 }
 
-// A Slot is a feature's private fact about an exchange, a pending request or a
-// return. Declare it as a package variable's pointer: it holds no state itself.
-type Slot[T any] struct{ _ byte }
-
-// slotted is what has slots.
-type slotted interface{ facts() *map[any]any }
-
-func (x *Exchange) facts() *map[any]any { return &x.slots }
-func (p *Pending) facts() *map[any]any  { return &p.slots }
-func (r *Return) facts() *map[any]any   { return &r.slots }
-func (v *Visitor) facts() *map[any]any  { return &v.slots }
-
-// Of is the slot's value in x, the zero T at first. An exchange's slots go on
-// to its pending request, and a pending request's to the visitor.
-func (s *Slot[T]) Of(x slotted) *T {
-	slots := x.facts()
-	if v, ok := (*slots)[s]; ok {
-		return v.(*T)
-	}
-	if *slots == nil {
-		*slots = make(map[any]any)
-	}
-	v := new(T)
-	(*slots)[s] = v
-	return v
-}
+// A Slot is a feature's private fact about an exchange, a pending request, a
+// return or a visitor. An exchange's slots go on to its pending request, and a
+// pending request's to the return and to the visitor.
+type Slot[T any] = engine.Slot[T]

@@ -136,7 +136,7 @@ func (t *pendings) evict() bool {
 //rfc:5944#3.7
 func (a *Agent) expire() {
 	for {
-		id, due := a.pending.agenda.Due(a.now.Mono)
+		id, due := a.pending.agenda.Due(a.Now().Mono)
 		if !due {
 			break
 		}
@@ -151,7 +151,7 @@ func (a *Agent) expire() {
 		}
 	}
 	for {
-		id, due := a.visitors.agenda.Due(a.now.Mono)
+		id, due := a.visitors.agenda.Due(a.Now().Mono)
 		if !due {
 			break
 		}

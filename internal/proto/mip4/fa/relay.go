@@ -85,14 +85,14 @@ func (a *Agent) pend(x *Exchange) *Pending {
 		Source: x.Packet.Src, Destination: x.Packet.Dst,
 		CareOf: x.CareOf, Upstream: x.Upstream, Association: x.Association,
 		Encap: x.Encap, Inside: x.Inside, Key: x.Key, HasKey: x.HasKey, Style: x.Style,
-		Since: a.now.Mono, Until: a.now.Mono.Add(a.cfg.PendingTime),
-		slots: x.slots,
+		Since: a.Now().Mono, Until: a.Now().Mono.Add(a.cfg.PendingTime),
+		Slots: x.Slots,
 	}
 	// "begin timing the remaining lifetime of the pending registration based
 	// on the Lifetime in the Registration Request. If this lifetime expires
 	// before receiving a valid Registration Reply, the foreign agent MUST
 	// delete" it (RFC 5944 section 3.7.2.2).
-	if end := a.now.Mono.Add(lifetime(x.Request.Lifetime)); !x.Deregisters() && end.Before(p.Until) {
+	if end := a.Now().Mono.Add(lifetime(x.Request.Lifetime)); !x.Deregisters() && end.Before(p.Until) {
 		p.Until = end
 	}
 	p.known = x.Association != nil || x.Visitor != nil && x.Visitor.Link == p.Link && x.Visitor.HW == p.HW

@@ -19,7 +19,7 @@ func (a *Agent) reply(p engine.Packet, m *mip4.Message) {
 	if err == nil && n > 0 {
 		r.NAI, err = ident.ParseNAI(nai.Value)
 	}
-	if _, ok := a.Claims.check(m); !ok || err != nil {
+	if _, ok := a.Claims.Check(m, m.Tail()); !ok || err != nil {
 		a.counters.ignored++
 		return
 	}
@@ -29,7 +29,7 @@ func (a *Agent) reply(p engine.Packet, m *mip4.Message) {
 		a.counters.ignored++
 		return
 	}
-	r.slots = r.Pending.slots
+	r.Slots = r.Pending.Slots
 	r.Draft = mip4.RelayDraft(m.Head())
 	var at engine.Position
 	switch v := a.replies.Run(r, &at); {

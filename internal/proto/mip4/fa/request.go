@@ -41,7 +41,7 @@ func (a *Agent) request(p engine.Packet, m *mip4.Message) {
 		a.counters.ignored++
 		return
 	}
-	if _, ok := a.Claims.check(m); !ok {
+	if _, ok := a.Claims.Check(m, m.Tail()); !ok {
 		// "silently discarded".
 		a.counters.ignored++
 		return
@@ -91,7 +91,7 @@ func (a *Agent) checkMobileForeign(x *Exchange) engine.Verdict {
 	if sa == nil {
 		n := x.note(note.Discarded, note.Warn)
 		n.Why = why
-		if a.denials.worth(a.now.Mono, neighbour{x.Packet.Link, x.Packet.HW}) {
+		if a.denials.worth(a.Now().Mono, neighbour{x.Packet.Link, x.Packet.HW}) {
 			a.Tell(n)
 		}
 		// The newest key signs the denial: the one it failed with is in doubt.

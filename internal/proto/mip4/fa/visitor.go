@@ -32,6 +32,8 @@ const (
 
 // A Visitor is an accepted registration through this agent.
 type Visitor struct {
+	engine.Slots
+
 	HomeAddress    netip.Addr
 	NAI            ident.NAI
 	HomeAgent      netip.Addr
@@ -51,9 +53,8 @@ type Visitor struct {
 	Tunnel         forward.Tunnel     // to the home agent
 	Association    *assoc.Association // shared with it, or nil
 
-	own   netip.Addr // the agent's address that it sends its requests to
-	id    uint64
-	slots map[any]any
+	own netip.Addr // the agent's address that it sends its requests to
+	id  uint64
 }
 
 // Key names the visitor's forwarding entry.
@@ -168,11 +169,11 @@ func (a *Agent) visit(r *Return, send engine.Send) {
 		CareOf: p.Request.CareOfAddress, Link: p.Link, HW: p.HW, Source: p.Source, Destination: p.Destination,
 		Flags: p.Request.Flags, Style: p.Style, Identification: r.Reply.Identification,
 		Requested: lifetime(p.Request.Lifetime), Lifetime: r.Lifetime,
-		Since: a.now.Mono, Renewed: a.now.Mono, Tunnel: r.Tunnel, Association: p.Association,
-		own: send.Src.Addr(), slots: r.slots,
+		Since: a.Now().Mono, Renewed: a.Now().Mono, Tunnel: r.Tunnel, Association: p.Association,
+		own: send.Src.Addr(), Slots: r.Slots,
 	}
 	if r.Lifetime != Infinite {
-		v.Until = a.now.Mono.Add(r.Lifetime)
+		v.Until = a.Now().Mono.Add(r.Lifetime)
 	}
 	old := a.visitors.byKey[v.key()]
 	if old != nil {
@@ -195,7 +196,7 @@ func (a *Agent) visit(r *Return, send engine.Send) {
 	// until the commit is true mistakes it for an old one.
 	p.committing = true
 	a.visitors.put(v)
-	a.commit(engine.Commit{Changes: changes, Then: []engine.Action{send, tell(n)}}, func(err error) {
+	a.commit(engine.Commit{Changes: changes, Then: []engine.Action{send, a.Telling(n)}}, func(err error) {
 		a.pending.remove(p)
 		if err != nil {
 			a.undo(v, old, p, err)
@@ -260,7 +261,7 @@ func (a *Agent) undo(v, old *Visitor, p *Pending, err error) {
 	a.Tell(n)
 	if a.visitors.byKey[v.key()] == v {
 		a.visitors.remove(v)
-		if old != nil && (old.Until.IsZero() || old.Until.After(a.now.Mono)) {
+		if old != nil && (old.Until.IsZero() || old.Until.After(a.Now().Mono)) {
 			a.visitors.put(old)
 		} else {
 			old = nil
@@ -304,7 +305,7 @@ func (a *Agent) depart(v *Visitor, why Reason, then []engine.Action) {
 		Kind: Departed, Level: note.Info, HomeAddress: v.HomeAddress, NAI: string(v.NAI),
 		HomeAgent: v.HomeAgent, CareOfAddress: v.CareOf, Link: v.Link, Why: string(why),
 	}
-	a.commit(engine.Commit{Changes: change(v, nil), Then: append(then, tell(n))}, a.told)
+	a.commit(engine.Commit{Changes: change(v, nil), Then: append(then, a.Telling(n))}, a.told)
 	for _, run := range a.departed {
 		run(v, why)
 	}
@@ -327,9 +328,7 @@ func (a *Agent) commit(c engine.Commit, then func(error)) {
 		then(nil)
 		return
 	}
-	c.Ticket = a.newTicket()
-	a.waiting[c.Ticket] = func(ans engine.Answer) { then(ans.Err) }
-	a.Do(c)
+	a.Commit(c, then)
 }
 
 // Visitors lists the visitors by home address and home agent.

@@ -12,6 +12,7 @@ import (
 	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
+	"careof/internal/proto/mip4/claim"
 	"careof/wire/mip4"
 )
 
@@ -20,13 +21,15 @@ const RoleName = "home-agent"
 
 // An Agent is a home agent, or one shard of it.
 type Agent struct {
+	engine.Desk
+
 	// The stages of a Registration Request, in order. Features add hooks.
 	Identify, Authenticate, Replay, Agents, Admit, Bind engine.Stage[*Exchange]
 	// Reply is passed by every request that is answered.
 	Reply engine.Stage[*Exchange]
 
 	// Claims are the extensions that are understood in requests.
-	Claims Claims
+	Claims claim.Table
 	// Encapsulations are the ones that the M and G bits can ask for.
 	Encapsulations []Encapsulation
 
@@ -34,7 +37,6 @@ type Agent struct {
 	rng        *rand.Rand
 	processing engine.Pipeline[*Exchange]
 	answering  engine.Pipeline[*Exchange]
-	err        error // first mistake in what a feature registered
 
 	nodes    []*Node // in configuration order, own shard only
 	byHome   map[netip.Addr]*Node
@@ -47,30 +49,19 @@ type Agent struct {
 	restored []func(*Node, binding.Binding)
 	unbound  []func(*Node, binding.Binding, Reason)
 	onPlane  []func(*Node, forward.Event)
-	orders   []order
 	records  []recordOwner
-	timers   []timer
 
 	started  bool
-	now      engine.Now
-	out      []engine.Action
-	ticket   engine.Ticket
-	waiting  map[engine.Ticket]func(engine.Answer)
 	expiry   engine.Agenda[int] // by Node.index
 	repairs  engine.Agenda[int] // by Node.index
 	parked   map[engine.Ticket]*Exchange
 	parkedAt engine.Agenda[engine.Ticket]
 	message  mip4.Message // reused between steps
 	counters counters
-	recent   recent
+	recent   engine.Ring[answered]
 }
 
 var _ engine.Persistent = (*Agent)(nil)
-
-type timer struct {
-	next func() time.Time
-	due  func()
-}
 
 // New makes a home agent. rng is its only source of luck: nonces. features
 // are applied in order; what they register twice is an error.
@@ -83,16 +74,16 @@ func New(cfg Config, rng *rand.Rand, features ...func(*Agent)) (*Agent, error) {
 		return nil, errors.New("ha: no source of randomness")
 	}
 	a := &Agent{
-		cfg: cfg, rng: rng,
+		Desk: engine.Desk{Role: RoleName},
+		cfg:  cfg, rng: rng,
 		byHome:   make(map[netip.Addr]*Node),
 		byNAI:    make(map[ident.NAI]*Node),
 		relays:   make(map[netip.Addr]*Relay),
 		links:    make(map[string]engine.Link),
 		messages: make(map[mip4.MessageType]func(engine.Packet, *mip4.Message)),
-		waiting:  make(map[engine.Ticket]func(engine.Answer)),
 		parked:   make(map[engine.Ticket]*Exchange),
 	}
-	a.recent.limit = cfg.Recent
+	a.recent.Limit = cfg.Recent
 	if err := a.index(); err != nil {
 		return nil, err
 	}
@@ -100,7 +91,7 @@ func New(cfg Config, rng *rand.Rand, features ...func(*Agent)) (*Agent, error) {
 	for _, feature := range features {
 		feature(a)
 	}
-	return a, a.err
+	return a, a.Err()
 }
 
 // base installs the base protocol's stages, hooks and tables.
@@ -147,37 +138,8 @@ func (a *Agent) base() {
 // Config is the configuration, defaults filled in.
 func (a *Agent) Config() Config { return a.cfg }
 
-// Now is the present step's time.
-func (a *Agent) Now() engine.Now { return a.now }
-
 // Rand is the agent's source of luck.
 func (a *Agent) Rand() *rand.Rand { return a.rng }
-
-// Do adds an action to what the present step returns.
-func (a *Agent) Do(act engine.Action) { a.out = append(a.out, act) }
-
-// Tell tells the world something.
-func (a *Agent) Tell(n note.Note) {
-	n.Role = RoleName
-	a.Do(engine.Tell{Note: n})
-}
-
-// Ask asks the world outside; then is called with the answer, in its own step.
-func (a *Agent) Ask(question any, then func(engine.Answer)) {
-	t := a.newTicket()
-	a.waiting[t] = then
-	a.Do(engine.Ask{Ticket: t, Question: question})
-}
-
-func (a *Agent) newTicket() engine.Ticket { a.ticket++; return a.ticket }
-
-// Fail remembers the first mistake in how the agent was put together; New
-// returns it.
-func (a *Agent) Fail(err error) {
-	if a.err == nil {
-		a.err = err
-	}
-}
 
 // Handle makes run the handler of messages of type t other than Registration
 // Requests. The packet's buffer is reused after it returns.
@@ -215,15 +177,9 @@ func (a *Agent) OnUnbound(run func(*Node, binding.Binding, Reason)) {
 // OnPlane has run called for events of the data plane about a node's entry.
 func (a *Agent) OnPlane(run func(*Node, forward.Event)) { a.onPlane = append(a.onPlane, run) }
 
-// AddTimer gives a feature a deadline of its own: next says when (zero:
-// never), due is called at or after it.
-func (a *Agent) AddTimer(next func() time.Time, due func()) {
-	a.timers = append(a.timers, timer{next, due})
-}
-
 // Step implements [engine.Machine].
 func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
-	a.now, a.out = now, nil
+	a.Begin(now)
 	if !a.started {
 		a.started = true
 		a.announce()
@@ -238,20 +194,14 @@ func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
 	case engine.Plane:
 		a.plane(ev.Event)
 	case engine.Command:
-		a.command(ev)
+		a.Command(ev)
 	case engine.LinkChanged:
 		a.linkChanged(ev.Link)
 	}
 	a.expire()
 	a.dropOverdue()
-	for _, t := range a.timers {
-		if at := t.next(); !at.IsZero() && !at.After(now.Mono) {
-			t.due()
-		}
-	}
-	out := a.out
-	a.out = nil
-	return out
+	a.Due()
+	return a.End()
 }
 
 // Insecure says at every start that a node is served without authentication.
@@ -272,7 +222,7 @@ func (a *Agent) announce() {
 			a.Tell(open)
 		}
 		for _, b := range n.list.All() {
-			if !b.Live(a.now.Mono) {
+			if !b.Live(a.Now().Mono) {
 				continue
 			}
 			if back++; back > maxRestoredNotes {
@@ -280,7 +230,7 @@ func (a *Agent) announce() {
 			}
 			came := who
 			came.Kind, came.CareOfAddress, came.Endpoint = note.Restored, b.CareOfAddress, b.Tunnel.Peer
-			came.Encapsulation, came.Lifetime = tunnelName(b.Tunnel), finite(b.Remaining(a.now.Mono))
+			came.Encapsulation, came.Lifetime = tunnelName(b.Tunnel), finite(b.Remaining(a.Now().Mono))
 			a.Tell(came)
 		}
 	}
@@ -291,11 +241,7 @@ func (a *Agent) announce() {
 
 // Deadline implements [engine.Machine].
 func (a *Agent) Deadline() time.Time {
-	first := engine.Earliest(a.expiry.Next(), a.parkedAt.Next())
-	for _, t := range a.timers {
-		first = engine.Earliest(first, t.next())
-	}
-	return first
+	return engine.Earliest(a.Next(), a.expiry.Next(), a.parkedAt.Next())
 }
 
 // Stages describes the stages, for `careof show stages`.
@@ -349,8 +295,5 @@ func (a *Agent) answer(ans engine.Answer) {
 		a.advance(x)
 		return
 	}
-	if then, ok := a.waiting[ans.Ticket]; ok {
-		delete(a.waiting, ans.Ticket)
-		then(ans)
-	}
+	a.Answered(ans)
 }

@@ -152,7 +152,7 @@ func (a *Agent) newBinding(x *Exchange) binding.Binding {
 		CareOfAddress:  r.CareOfAddress,
 		Source:         x.Packet.Src,
 		Identification: x.Identification,
-		Since:          a.now.Mono,
+		Since:          a.Now().Mono,
 		Broadcast:      r.Flags.Has(mip4.FlagB),
 		Decapsulates:   r.Flags.Has(mip4.FlagD),
 		Flags:          uint8(r.Flags),
@@ -166,6 +166,6 @@ func (a *Agent) newBinding(x *Exchange) binding.Binding {
 			Mode: x.Mode, MTU: x.MTU,
 		},
 	}
-	b.Grant(a.now.Mono, x.Lifetime)
+	b.Grant(a.Now().Mono, x.Lifetime)
 	return b
 }

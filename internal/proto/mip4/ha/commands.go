@@ -106,46 +106,20 @@ func lifetimeText(d time.Duration) string {
 	return d.Round(time.Millisecond).String()
 }
 
-// An order is a command's handler: it returns false when the value is not its.
-type order func(engine.Command) bool
-
-// AddCommand makes run the handler of commands whose Value is a T. Its result
-// and error answer the command.
-func AddCommand[T any](a *Agent, run func(T) (any, error)) {
-	a.orders = append(a.orders, func(c engine.Command) bool {
-		v, mine := c.Value.(T)
-		if !mine {
-			return false
-		}
-		value, err := run(v)
-		a.Do(engine.Result{Ticket: c.Ticket, Value: value, Err: err})
-		return true
-	})
-}
-
 func (a *Agent) baseCommands() {
-	AddCommand(a, func(ListBindings) (any, error) { return a.listBindings(), nil })
-	AddCommand(a, func(ListRegistrations) (any, error) { return a.recent.list(), nil })
-	AddCommand(a, func(ListAssociations) (any, error) { return a.listAssociations(), nil })
-	AddCommand(a, func(ListCounters) (any, error) { return a.counters.list(), nil })
-	AddCommand(a, func(ListStages) (any, error) { return a.Stages(), nil })
-	AddCommand(a, func(c ShowBinding) (any, error) {
+	engine.AddCommand(&a.Desk, func(ListBindings) (any, error) { return a.listBindings(), nil })
+	engine.AddCommand(&a.Desk, func(ListRegistrations) (any, error) { return a.listRegistrations(), nil })
+	engine.AddCommand(&a.Desk, func(ListAssociations) (any, error) { return a.listAssociations(), nil })
+	engine.AddCommand(&a.Desk, func(ListCounters) (any, error) { return a.counters.list(), nil })
+	engine.AddCommand(&a.Desk, func(ListStages) (any, error) { return a.Stages(), nil })
+	engine.AddCommand(&a.Desk, func(c ShowBinding) (any, error) {
 		n := a.find(c.Node)
 		if n == nil || n.list.Len() == 0 {
 			return nil, fmt.Errorf("%w: no binding of %v", ErrNotFound, c.Node)
 		}
 		return a.show(n), nil
 	})
-	a.orders = append(a.orders, a.clearBinding)
-}
-
-func (a *Agent) command(c engine.Command) {
-	for _, run := range a.orders {
-		if run(c) {
-			return
-		}
-	}
-	a.Do(engine.Result{Ticket: c.Ticket, Err: fmt.Errorf("ha: unknown command %T", c.Value)})
+	a.AddOrder(a.clearBinding)
 }
 
 // find looks a node up by NAI, else by home address.
@@ -211,9 +185,9 @@ func (a *Agent) show(n *Node) []Binding {
 			BehindNAT:     b.Source.Addr() != b.CareOfAddress && b.Tunnel.Peer.Addr() != b.CareOfAddress,
 			Flags:         mip4.RequestFlags(b.Flags).String(),
 			Lifetime:      lifetimeText(b.Lifetime),
-			Remaining:     lifetimeText(b.Remaining(a.now.Mono)),
-			Granted:       b.Lifetime, Left: b.Remaining(a.now.Mono),
-			Since: a.now.WallOf(b.Since), Renewed: a.now.WallOf(b.Renewed),
+			Remaining:     lifetimeText(b.Remaining(a.Now().Mono)),
+			Granted:       b.Lifetime, Left: b.Remaining(a.Now().Mono),
+			Since: a.Now().WallOf(b.Since), Renewed: a.Now().WallOf(b.Renewed),
 			Identification: fmt.Sprintf("%016x", b.Identification),
 			Intercept:      a.intercept(n), Key: string(n.Key()),
 		})

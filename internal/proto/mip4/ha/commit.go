@@ -22,7 +22,7 @@ func (a *Agent) deny(x *Exchange, send engine.Send) {
 		n.Level = note.Warn // "SHOULD log the error as a security exception"
 	}
 	n.Code, n.Why = uint8(x.Code), x.Why
-	if x.Code == mip4.CodeIdentificationMismatch && !x.Node.warnings.allow(a.now.Mono, warningRate) {
+	if x.Code == mip4.CodeIdentificationMismatch && !x.Node.warnings.allow(a.Now().Mono, warningRate) {
 		n.Level = note.Debug
 	}
 	a.remember(x)
@@ -36,18 +36,13 @@ func (a *Agent) deny(x *Exchange, send engine.Send) {
 	x.keep()
 	a.commit(x.Node, engine.Commit{
 		Records: append(a.recordsFor(x), x.extra...),
-		Then:    append([]engine.Action{send, tell(n)}, x.then...),
+		Then:    append([]engine.Action{send, a.Telling(n)}, x.then...),
 	}, func(err error) {
 		if err != nil {
 			a.failed(x.Node, err)
 		}
 		a.leave(x)
 	})
-}
-
-func tell(n note.Note) engine.Action {
-	n.Role = RoleName
-	return engine.Tell{Note: n}
 }
 
 // accept makes an accepted request true and answers it.
@@ -84,7 +79,7 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		// retained. Otherwise, the home agent removes all previous entries".
 		keep := x.Request.Flags.Has(mip4.FlagS) && a.cfg.SimultaneousBindings > 1
 		b = a.newBinding(x)
-		change, removed = n.list.Put(b, keep, a.now.Mono)
+		change, removed = n.list.Put(b, keep, a.Now().Mono)
 		switch change {
 		case binding.Added:
 			kind = note.Bound
@@ -101,7 +96,7 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		}
 	}
 	if n.list.Len() == 0 {
-		n.freed = a.now.Mono
+		n.freed = a.Now().Mono
 	}
 	a.reschedule(n)
 	a.remember(x)
@@ -122,7 +117,7 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 	last.send.Data = append([]byte(nil), send.Data...)
 	n.last = last
 
-	then := append([]engine.Action{send, tell(nt)}, x.then...)
+	then := append([]engine.Action{send, a.Telling(nt)}, x.then...)
 	if link := a.intercept(n); before == 0 && x.FromHome() && link != "" && x.Packet.Link == link && x.Packet.HW != (engine.HardwareAddr{}) {
 		// Nothing was intercepted any more, but neighbours may still think so:
 		// "When the mobile node's home agent receives and accepts this
@@ -185,18 +180,16 @@ func (a *Agent) commit(n *Node, c engine.Commit, done func(error)) {
 		n.turn = &turn{}
 	}
 	n.turn.commits++
-	c.Ticket = a.newTicket()
-	a.waiting[c.Ticket] = func(ans engine.Answer) {
+	a.Commit(c, func(err error) {
 		n.turn.commits--
 		if done != nil {
-			done(ans.Err)
-		} else if ans.Err != nil {
-			a.failed(n, ans.Err)
+			done(err)
+		} else if err != nil {
+			a.failed(n, err)
 			a.repairLater(n)
 		}
 		a.nextTurn(n)
-	}
-	a.Do(c)
+	})
 }
 
 func (a *Agent) failed(n *Node, err error) {
@@ -218,7 +211,7 @@ func (a *Agent) undo(x *Exchange, removed []binding.Binding, err error) {
 		}
 	}
 	if n.list.Len() == 0 {
-		n.freed = a.now.Mono
+		n.freed = a.Now().Mono
 	}
 	a.reschedule(n)
 
@@ -236,7 +229,7 @@ func (a *Agent) undo(x *Exchange, removed []binding.Binding, err error) {
 		nt.Code, nt.Why = uint8(x.Code), x.Why
 		then = []engine.Action{
 			engine.Send{Link: x.ReplyTo.Link, Src: x.ReplyTo.Src, Dst: x.ReplyTo.Dst, HW: x.ReplyTo.HW, Data: data},
-			tell(nt),
+			a.Telling(nt),
 		}
 	}
 	a.remember(x)
@@ -302,7 +295,7 @@ func (a *Agent) Remove(n *Node, id binding.ID, why Reason, then ...engine.Action
 
 func (a *Agent) afterRemoval(n *Node, before int, removed []binding.Binding, why Reason, then []engine.Action) {
 	if n.list.Len() == 0 {
-		n.freed = a.now.Mono
+		n.freed = a.Now().Mono
 	}
 	a.reschedule(n)
 	kind := note.Unbound
@@ -310,7 +303,7 @@ func (a *Agent) afterRemoval(n *Node, before int, removed []binding.Binding, why
 		kind = note.Expired
 	}
 	for _, b := range removed {
-		then = append(then, tell(note.Note{
+		then = append(then, a.Telling(note.Note{
 			Kind: kind, Level: note.Info, HomeAddress: n.home, NAI: string(n.config.NAI),
 			CareOfAddress: b.CareOfAddress, Endpoint: b.Tunnel.Peer, Why: string(why),
 		}))

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"careof/internal/core/engine"
 	"careof/internal/core/ident"
 	"careof/wire/mip4"
 )
@@ -24,44 +25,32 @@ type counters struct {
 }
 
 // A Counter is one counter by name.
-type Counter struct {
-	Name  string `json:"name"`
-	Value uint64 `json:"value"`
-	Help  string `json:"help,omitempty"`
-}
+type Counter = engine.Counter
 
 // list gives all counters in a fixed order; denial codes that are no home
 // agent's appear once they were sent.
 func (c *counters) list() []Counter {
 	l := []Counter{
-		{"registrations_bound", c.bound, "new bindings"},
-		{"registrations_refreshed", c.refreshed, "bindings renewed in place"},
-		{"registrations_moved", c.moved, "bindings moved to another endpoint"},
-		{"registrations_deregistered", c.deregistered, "deregistrations accepted"},
-		{"registrations_repeated", c.repeated, "exact repeats of an accepted request"},
-		{"bindings_expired", c.expired, "bindings whose lifetime ran out"},
-		{"messages_discarded", c.discarded, "messages of known nodes discarded"},
-		{"messages_ignored", c.ignored, "messages of strangers ignored"},
-		{"authenticators_wrong", c.unauthentic, "requests for a known node with a wrong authenticator: a wrong key at one end, or a forger"},
-		{"mismatches_suppressed", c.suppressed, "old Identifications that came too often to be refused one by one"},
-		{"exchanges_overflowed", c.overflowed, "requests dropped because too many waited for an answer"},
-		{"commits_failed", c.failed, "changes that could not be made durable or forwarding"},
+		engine.Count("registrations_bound", c.bound, "new bindings"),
+		engine.Count("registrations_refreshed", c.refreshed, "bindings renewed in place"),
+		engine.Count("registrations_moved", c.moved, "bindings moved to another endpoint"),
+		engine.Count("registrations_deregistered", c.deregistered, "deregistrations accepted"),
+		engine.Count("registrations_repeated", c.repeated, "exact repeats of an accepted request"),
+		engine.Count("bindings_expired", c.expired, "bindings whose lifetime ran out"),
+		engine.Count("messages_discarded", c.discarded, "messages of known nodes discarded"),
+		engine.Count("messages_ignored", c.ignored, "messages of strangers ignored"),
+		engine.Count("authenticators_wrong", c.unauthentic, "requests for a known node with a wrong authenticator: a wrong key at one end, or a forger"),
+		engine.Count("mismatches_suppressed", c.suppressed, "old Identifications that came too often to be refused one by one"),
+		engine.Count("exchanges_overflowed", c.overflowed, "requests dropped because too many waited for an answer"),
+		engine.Count("commits_failed", c.failed, "changes that could not be made durable or forwarding"),
 	}
 	for code, n := range c.denied {
 		k := mip4.Code(code)
 		if n > 0 || (k >= mip4.CodeHAUnspecified && k <= mip4.CodeUDPEncapUnavailable) {
-			l = append(l, Counter{fmt.Sprintf("denied_%d", code), n, k.String()})
+			l = append(l, engine.Count(fmt.Sprintf("denied_%d", code), n, k.String()))
 		}
 	}
 	return l
-}
-
-// recent is a ring of the registrations last answered. They are put into words
-// only when they are shown.
-type recent struct {
-	limit int
-	ring  []answered
-	next  int
 }
 
 // answered is one registration as remembered.
@@ -78,22 +67,14 @@ type answered struct {
 	granted time.Duration
 }
 
-func (r *recent) add(v answered) {
-	if len(r.ring) < r.limit {
-		r.ring = append(r.ring, v)
-		return
+// listRegistrations gives the registrations last answered, the latest first.
+// They are put into words only now.
+func (a *Agent) listRegistrations() []Registration {
+	list := make([]Registration, 0, a.recent.Len())
+	for v := range a.recent.All() {
+		list = append(list, v.show())
 	}
-	r.ring[r.next] = v
-	r.next = (r.next + 1) % r.limit
-}
-
-// list gives them, the latest first.
-func (r *recent) list() []Registration {
-	out := make([]Registration, 0, len(r.ring))
-	for i := range r.ring {
-		out = append(out, r.ring[(r.next+len(r.ring)-1-i)%len(r.ring)].show())
-	}
-	return out
+	return list
 }
 
 func (v *answered) show() Registration {
@@ -118,8 +99,8 @@ func (a *Agent) remember(x *Exchange) {
 	if !x.Authentic {
 		return
 	}
-	a.recent.add(answered{
-		at: a.now.Wall, request: x.Request, node: x.Node, nai: x.NAI, home: x.Home, source: x.Packet.Src,
+	a.recent.Add(answered{
+		at: a.Now().Wall, request: x.Request, node: x.Node, nai: x.NAI, home: x.Home, source: x.Packet.Src,
 		spi: x.Association.SPI(), code: x.Code, why: x.Why, granted: x.Lifetime,
 	})
 }

@@ -17,6 +17,8 @@ import (
 // field belongs to the stage named; hooks of other stages only read it. The
 // facts of Bind may be replaced by a feature there.
 type Exchange struct {
+	engine.Slots
+
 	Agent   *Agent
 	Packet  engine.Packet
 	Message *mip4.Message
@@ -70,13 +72,12 @@ type Exchange struct {
 	replying bool
 	kept     bool // Packet.Data is our own copy
 	limit    time.Duration
-	slots    map[any]any
 	extra    []engine.Record
 	then     []engine.Action
 }
 
 // Now is the present step's time.
-func (x *Exchange) Now() engine.Now { return x.Agent.now }
+func (x *Exchange) Now() engine.Now { return x.Agent.Now() }
 
 // Limit lowers the lifetime that will be granted; it never raises it.
 func (x *Exchange) Limit(d time.Duration) { x.limit = min(x.limit, d) }
@@ -122,19 +123,5 @@ func (x *Exchange) keep() {
 	}
 }
 
-// A Slot is a feature's private fact about an exchange. Declare it as a
-// package variable's pointer: it holds no state itself.
-type Slot[T any] struct{ _ byte }
-
-// Of is the slot's value in x, the zero T at first.
-func (s *Slot[T]) Of(x *Exchange) *T {
-	if v, ok := x.slots[s]; ok {
-		return v.(*T)
-	}
-	if x.slots == nil {
-		x.slots = make(map[any]any)
-	}
-	v := new(T)
-	x.slots[s] = v
-	return v
-}
+// A Slot is a feature's private fact about an exchange.
+type Slot[T any] = engine.Slot[T]

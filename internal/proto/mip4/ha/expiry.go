@@ -11,13 +11,13 @@ package ha
 //rfc:5944#3.8
 func (a *Agent) expire() {
 	for {
-		i, due := a.expiry.Due(a.now.Mono)
+		i, due := a.expiry.Due(a.Now().Mono)
 		if !due {
 			return
 		}
 		n := a.nodes[i]
 		before := n.list.Len()
-		expired := n.list.Expire(a.now.Mono)
+		expired := n.list.Expire(a.Now().Mono)
 		if len(expired) == 0 {
 			a.reschedule(n)
 			continue

@@ -132,5 +132,5 @@ func (a *Agent) entry(n *Node) (forward.Entry, bool) {
 	if !n.home.IsValid() {
 		return forward.Entry{}, false
 	}
-	return n.list.Entry(n.Key(), n.inner(), a.intercept(n), a.now.Mono)
+	return n.list.Entry(n.Key(), n.inner(), a.intercept(n), a.Now().Mono)
 }

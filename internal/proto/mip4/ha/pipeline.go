@@ -19,7 +19,7 @@ func (a *Agent) request(p engine.Packet, m *mip4.Message) {
 		Agent: a, Packet: p, Message: m, Request: r,
 		limit: binding.Infinite,
 	}
-	if why, ok := a.Claims.check(m); !ok {
+	if why, ok := a.Claims.Check(m, m.Exts); !ok {
 		// "silently discarded": not even a known node's sender hears of it.
 		a.discard(x, why)
 		return
@@ -98,9 +98,9 @@ func (a *Agent) park(x *Exchange, question any) {
 		return
 	}
 	x.keep()
-	t := a.newTicket()
+	t := a.Expect(nil)
 	a.parked[t] = x
-	a.parkedAt.Set(t, a.now.Mono.Add(ParkTime))
+	a.parkedAt.Set(t, a.Now().Mono.Add(ParkTime))
 	a.Do(engine.Ask{Ticket: t, Question: question})
 }
 
@@ -112,7 +112,7 @@ func (a *Agent) unpark(t engine.Ticket) {
 // dropOverdue gives up on exchanges whose answer does not come.
 func (a *Agent) dropOverdue() {
 	for {
-		t, due := a.parkedAt.Due(a.now.Mono)
+		t, due := a.parkedAt.Due(a.Now().Mono)
 		if !due {
 			return
 		}

@@ -91,7 +91,7 @@ func appendAddrPort(b []byte, a netip.AddrPort) []byte {
 func (a *Agent) appendTime(b []byte, mono time.Time) []byte {
 	var ms int64
 	if !mono.IsZero() {
-		ms = a.now.WallOf(mono).UnixMilli()
+		ms = a.Now().WallOf(mono).UnixMilli()
 	}
 	return binary.BigEndian.AppendUint64(b, uint64(ms))
 }
@@ -176,7 +176,7 @@ func (r *reader) wall(now engine.Now) time.Time {
 //
 //rfc:5944#5.7
 func (a *Agent) Restore(now engine.Now, rec engine.Record) error {
-	a.now = now
+	a.Begin(now)
 	if name, ok := bytes.CutPrefix(rec.Key, []byte(nodeRecords)); ok {
 		return a.restoreNode(now, string(name), rec.Value)
 	}

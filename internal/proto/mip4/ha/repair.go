@@ -19,13 +19,13 @@ const (
 // packets of a node that is not bound ("MUST NOT", RFC 5944 section 4.2.3).
 func (a *Agent) repairLater(n *Node) {
 	n.repair = min(max(firstRepair, 2*n.repair), longestRepair)
-	a.repairs.Set(n.index, a.now.Mono.Add(n.repair))
+	a.repairs.Set(n.index, a.Now().Mono.Add(n.repair))
 }
 
 // repair says once more how the nodes stand whose time has come.
 func (a *Agent) repair() {
 	for {
-		i, due := a.repairs.Due(a.now.Mono)
+		i, due := a.repairs.Due(a.Now().Mono)
 		if !due {
 			return
 		}

@@ -57,10 +57,10 @@ func (a *Agent) repeatReply(x *Exchange) engine.Verdict {
 	}
 	if l.lifetime != 0 {
 		b := n.list.Get(l.id)
-		if b == nil || !b.Live(a.now.Mono) {
+		if b == nil || !b.Live(a.Now().Mono) {
 			return engine.Next() // no current registration any more
 		}
-		shorten(l.send.Data, b.Remaining(a.now.Mono), l.signer)
+		shorten(l.send.Data, b.Remaining(a.Now().Mono), l.signer)
 	}
 	send := l.send
 	send.Data = append([]byte(nil), send.Data...)
@@ -103,7 +103,7 @@ func shorten(data []byte, left time.Duration, signer *assoc.Association) {
 //rfc:5944#5.7
 func (a *Agent) checkIdentification(x *Exchange) engine.Verdict {
 	n, style := x.Node, x.Association.Replay()
-	fresh, why := n.mark.Fresh(style, x.Request.Identification, a.now.Wall, a.cfg.Window)
+	fresh, why := n.mark.Fresh(style, x.Request.Identification, a.Now().Wall, a.cfg.Window)
 	if !fresh {
 		if a.isBroadcast(x.Packet.Dst.Addr()) {
 			// Home agent discovery cannot be accepted anyway, and the mobile
@@ -113,7 +113,7 @@ func (a *Agent) checkIdentification(x *Exchange) engine.Verdict {
 			x.Discovery = true
 			return engine.Deny(uint8(mip4.CodeUnknownHomeAgent), "sent to a broadcast address; "+why)
 		}
-		if !n.mismatches.allow(a.now.Mono, mismatchRate) {
+		if !n.mismatches.allow(a.Now().Mono, mismatchRate) {
 			a.counters.suppressed++
 			return engine.Done()
 		}
@@ -123,7 +123,7 @@ func (a *Agent) checkIdentification(x *Exchange) engine.Verdict {
 	// Under nonces the next one is drawn at once, so that no second request
 	// can use the old one while this one waits for its commit.
 	n.mark = n.mark.Accept(style, x.Request.Identification)
-	x.Identification, n.mark = n.mark.ReplyIdentification(style, x.Request.Identification, true, a.now.Wall, a.rng)
+	x.Identification, n.mark = n.mark.ReplyIdentification(style, x.Request.Identification, true, a.Now().Wall, a.rng)
 	x.Fresh = true
 	return engine.Next()
 }

@@ -67,7 +67,7 @@ func (a *Agent) prepareReply(x *Exchange) {
 	switch {
 	case x.Fresh: // settled with the mark
 	case x.Authentic:
-		x.Identification, n.mark = n.mark.ReplyIdentification(x.Association.Replay(), r.Identification, false, a.now.Wall, a.rng)
+		x.Identification, n.mark = n.mark.ReplyIdentification(x.Association.Replay(), r.Identification, false, a.Now().Wall, a.rng)
 	default:
 		// Code 131: who asked is not known, so nothing of the node's state
 		// may change. "Whatever method is used, the low-order 32 bits of the
