@@ -31,4 +31,7 @@ gen: ## what is generated from the code
 package: ## .deb and .rpm for amd64 and arm64, into dist/
 	./scripts/package
 
-.PHONY: check vet test netns fuzz lab gen package
+site: ## the guides as a static site, into dist/site
+	go run -C docs/site . $(CURDIR)/dist/site
+
+.PHONY: check vet test netns fuzz lab gen package site
