@@ -1,7 +1,6 @@
 package ha_test
 
 import (
-	"bytes"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
@@ -11,6 +10,7 @@ import (
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/engine/enginetest"
 	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
@@ -67,7 +67,7 @@ type driver struct {
 	a     *ha.Agent
 	now   engine.Now
 	store map[string][]byte
-	plane map[forward.Key]forward.Entry
+	plane enginetest.Plane
 
 	sent    []engine.Send
 	notes   []note.Note
@@ -90,7 +90,7 @@ func newDriver(t testing.TB, cfg ha.Config, features ...func(*ha.Agent)) *driver
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &driver{t: t, a: a, store: make(map[string][]byte), plane: make(map[forward.Key]forward.Entry)}
+	d := &driver{t: t, a: a, store: make(map[string][]byte), plane: make(enginetest.Plane)}
 	d.now = engine.Now{Mono: time.Unix(1000, 0), Wall: epoch}
 	return d
 }
@@ -115,17 +115,7 @@ func (d *driver) restart(cfg ha.Config, away time.Duration, features ...func(*ha
 // step delivers one event and carries out what the agent says.
 func (d *driver) step(ev engine.Event) {
 	d.t.Helper()
-	var data []byte
-	if p, ok := ev.(engine.Packet); ok {
-		data = bytes.Clone(p.Data)
-		p.Data = data
-		ev = p
-	}
-	actions := d.a.Step(d.now, ev)
-	for i := range data {
-		data[i] = 0xee // the buffer is the driver's to reuse
-	}
-	d.do(actions)
+	d.do(enginetest.Step(d.a, d.now, ev))
 }
 
 func (d *driver) do(actions []engine.Action) {
@@ -183,24 +173,7 @@ func (d *driver) commit(c engine.Commit) {
 	for _, ch := range c.Changes {
 		d.changes = append(d.changes, ch)
 		d.tell(ch)
-		switch ch.Op {
-		case forward.Put:
-			d.plane[ch.Entry.Key] = ch.Entry
-		case forward.Delete:
-			delete(d.plane, ch.Entry.Key)
-		case forward.Extend:
-			e, ok := d.plane[ch.Entry.Key]
-			if !ok {
-				d.t.Fatalf("extended entry %q is not there", ch.Entry.Key)
-			}
-			e.Tunnels = slices.Clone(e.Tunnels)
-			for i := range e.Tunnels {
-				if e.Tunnels[i].Mode != forward.Receive {
-					e.Tunnels[i].Until = ch.Until
-				}
-			}
-			d.plane[ch.Entry.Key] = e
-		}
+		d.plane.Apply(d.t, ch)
 	}
 	d.do(c.Then)
 	d.step(engine.Answer{Ticket: c.Ticket})
@@ -218,23 +191,8 @@ func (d *driver) release() {
 
 // advance lets time pass, waking the agent whenever it wants.
 func (d *driver) advance(by time.Duration) {
-	end := d.now.Mono.Add(by)
-	for {
-		at := d.a.Deadline()
-		if at.IsZero() || at.After(end) {
-			break
-		}
-		d.now.Wall = d.now.Wall.Add(max(0, at.Sub(d.now.Mono)))
-		if at.After(d.now.Mono) {
-			d.now.Mono = at
-		}
-		d.step(engine.Wake{})
-		if next := d.a.Deadline(); !next.IsZero() && !next.After(d.now.Mono) {
-			d.t.Fatalf("after Wake the deadline %v is still not in the future", next)
-		}
-	}
-	d.now.Wall = d.now.Wall.Add(end.Sub(d.now.Mono))
-	d.now.Mono = end
+	d.t.Helper()
+	enginetest.Advance(d.t, d.a, &d.now, by, func() { d.step(engine.Wake{}) })
 }
 
 // A request is a Registration Request in the making.
