@@ -41,7 +41,7 @@ type Sim struct {
 
 	topology  *topology.Topology
 	options   Options
-	changed   map[string]time.Duration // mobile node: when its links last changed
+	heard     map[string]int // mobile node: how many notes it had told when its links last changed
 	replies   map[string]map[uint8]int
 	listeners uint16
 	intruders map[string]*world.Node
@@ -61,7 +61,7 @@ func Simulate(t *topology.Topology, o Options) (*Sim, error) {
 		w.KeepTrace()
 	}
 	s := &Sim{
-		World: w, Check: check.New(w), topology: t, options: o, changed: make(map[string]time.Duration),
+		World: w, Check: check.New(w), topology: t, options: o, heard: make(map[string]int),
 		replies: make(map[string]map[uint8]int), intruders: make(map[string]*world.Node), listeners: 20000,
 	}
 	w.Observe(s)
@@ -319,7 +319,7 @@ func (s *Sim) Until(what string, limit time.Duration, is func() bool) time.Durat
 func (s *Sim) Plug(node, iface, segment string) {
 	i, g := s.iface(node, iface), s.segment(segment)
 	s.World.Tracef("scene", "plug %s of %s into %s", iface, node, segment)
-	s.changed[node] = s.World.Now()
+	s.changed(node)
 	i.Plug(g)
 	a, gateway, ok := s.topology.Lease(s.topology.Segment(segment), node, iface)
 	if !ok {
@@ -335,7 +335,7 @@ func (s *Sim) Plug(node, iface, segment string) {
 // Unplug implements Lab.
 func (s *Sim) Unplug(node, iface string) {
 	s.World.Tracef("scene", "unplug %s of %s", iface, node)
-	s.changed[node] = s.World.Now()
+	s.changed(node)
 	s.iface(node, iface).Unplug()
 }
 
@@ -370,7 +370,7 @@ func (s *Sim) Rebind(router string) {
 // Start implements Lab.
 func (s *Sim) Start(node string) {
 	d := s.daemon(node)
-	s.changed[node] = s.World.Now()
+	s.changed(node)
 	if err := d.Start(); err != nil {
 		s.Check.Failed(d, err)
 		s.Fatalf("%v", err)
@@ -421,9 +421,8 @@ func (s *Sim) Binding(mobile string) Binding {
 		}
 		break
 	}
-	since := s.changed[mobile]
 	notes := n.Daemon().Notes()
-	for i := len(notes) - 1; i >= 0 && notes[i].At >= since; i-- {
+	for i := len(notes) - 1; i >= s.heard[mobile]; i-- {
 		switch notes[i].Kind {
 		case note.Registered:
 			if visits && notes[i].Link == b.Link {
@@ -605,4 +604,12 @@ func (s *Sim) Reaches(from, to string) bool {
 		}
 	}
 	return false
+}
+
+// changed notes that a node's links are about to change: what it has told so
+// far is about the links before.
+func (s *Sim) changed(node string) {
+	if d := s.World.Node(node).Daemon(); d != nil {
+		s.heard[node] = len(d.Notes())
+	}
 }

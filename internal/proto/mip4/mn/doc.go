@@ -23,6 +23,7 @@
 //
 //	config.go          what the node is told at its start
 //	node.go            the machine: events in, actions out
+//	flush.go           the order of a step's actions
 //	exchange.go        what hooks see: Hearing, Choice, Attempt, Response, Movement, Probe
 //	tables.go          claims, message handlers, encapsulations, timers, commands of features
 //	link.go            uplinks and their limits (Heard)

@@ -44,6 +44,9 @@ type Node struct {
 	applied  *forward.Entry // as the data plane was last told
 	linkNow  string         // the home link that the data plane has confirmed
 	putAgain time.Time      // when to repeat what the data plane refused
+	puts     int            // of the entry, under way to the data plane
+	homePuts int            // of those, the ones that change the home link
+	withheld []engine.Tell  // what is true once the data plane has the entry
 
 	tickets   engine.Ticket
 	asked     map[engine.Ticket]func(engine.Answer)
@@ -308,50 +311,4 @@ func (n *Node) due() {
 			t.run()
 		}
 	}
-}
-
-// flush puts the actions of this step in order.
-//
-// A request that belongs to a change of the home link waits for that change,
-// in the order of RFC 5944 section 4.6. All others leave at once: a request
-// promises nothing, and a handover must not wait for a disk.
-func (n *Node) flush() []engine.Action {
-	var out []engine.Action
-	change, homeLink := n.change()
-	put := func(then []engine.Action) {
-		n.tickets++
-		link := n.homeLink()
-		n.committed[n.tickets] = func(err error) { n.putDone(link, err) }
-		out = append(out, engine.Commit{Ticket: n.tickets, Changes: change, Then: then})
-	}
-	switch {
-	case len(change) > 0 && homeLink:
-		put(append(n.arp, n.sends...))
-	case !n.putAgain.IsZero() && n.linkNow != n.homeLink():
-		// The data plane refused the change of the home link: what waits for
-		// it is left to the retransmission.
-	default:
-		out = append(out, n.arp...)
-		out = append(out, n.sends...)
-		if len(change) > 0 {
-			put(nil)
-		}
-	}
-	if records := n.changedRecords(); len(records) > 0 {
-		out = append(out, engine.Commit{Records: records})
-	}
-	out = append(out, n.rest...)
-	n.arp, n.sends, n.rest = nil, nil, nil
-	return out
-}
-
-// putDone learns whether the data plane took the entry.
-func (n *Node) putDone(link string, err error) {
-	if err == nil {
-		n.linkNow = link
-		return
-	}
-	n.applied = nil
-	n.putAgain = n.now.Mono.Add(time.Second)
-	n.Tell(note.Note{Kind: note.Failed, Level: note.Error, Why: "data plane: " + err.Error()})
 }

@@ -72,6 +72,20 @@ type rig struct {
 	names  map[string][]netip.Addr
 	refuse error         // the data plane refuses
 	slow   time.Duration // until a commit is answered
+
+	stalled bool            // the disk: commits wait
+	held    []engine.Commit // in their order
+	arp     []engine.Announce
+}
+
+// release makes the oldest waiting commit true.
+func (r *rig) release() {
+	r.t.Helper()
+	c := r.held[0]
+	r.held, r.stalled = r.held[1:], false
+	r.execute([]engine.Action{c})
+	r.stalled = true
+	r.run(0)
 }
 
 type solicited struct {
@@ -149,7 +163,13 @@ func (r *rig) execute(actions []engine.Action) {
 		switch a := a.(type) {
 		case engine.Send:
 			r.send(a)
+		case engine.Announce:
+			r.arp = append(r.arp, a)
 		case engine.Commit:
+			if r.stalled {
+				r.held = append(r.held, a)
+				continue
+			}
 			err := r.refuse
 			if len(a.Changes) == 0 {
 				err = nil
