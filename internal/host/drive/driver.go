@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"careof/internal/core/engine"
@@ -37,7 +38,7 @@ type Driver struct {
 	role   string
 	world  World
 	shards []*shard
-	route  func(engine.Event) int
+	route  atomic.Pointer[func(engine.Event) int]
 	writer *committer
 
 	// commands counts tickets for Command: all events of a driver's own making
@@ -57,13 +58,17 @@ func New(role string, world World, machines []engine.Machine, route func(engine.
 	if route == nil {
 		route = func(engine.Event) int { return -1 }
 	}
-	d := &Driver{role: role, world: world, route: route, waiting: make(map[engine.Ticket]chan engine.Result)}
+	d := &Driver{role: role, world: world, waiting: make(map[engine.Ticket]chan engine.Result)}
+	d.Reroute(route)
 	d.writer = newCommitter(d)
 	for _, m := range machines {
 		d.shards = append(d.shards, &shard{driver: d, machine: m, box: newMailbox()})
 	}
 	return d
 }
+
+// Reroute replaces route: the nodes are others now.
+func (d *Driver) Reroute(route func(engine.Event) int) { d.route.Store(&route) }
 
 // Restore hands the stored records to the machines, and then makes the data
 // plane hold what they call for and nothing else of this role. It is called
@@ -153,7 +158,7 @@ var ErrStopped = errors.New("drive: the daemon is stopping")
 // Packet delivers a signalling message; its buffer is copied. When the
 // machine is behind by many messages it is dropped: the sender will repeat it.
 func (d *Driver) Packet(p engine.Packet) {
-	if i := d.route(p); i >= 0 && !d.shards[i].box.hasRoom() {
+	if i := (*d.route.Load())(p); i >= 0 && !d.shards[i].box.hasRoom() {
 		d.shards[i].box.dropped.Add(1)
 		return
 	}
@@ -181,7 +186,7 @@ func (d *Driver) Bounced(ev engine.Bounced) {
 }
 
 func (d *Driver) deliver(ev engine.Event, droppable bool) {
-	if i := d.route(ev); i >= 0 {
+	if i := (*d.route.Load())(ev); i >= 0 {
 		d.shards[i].box.put(ev, droppable)
 		return
 	}
@@ -203,7 +208,7 @@ func (d *Driver) Dropped() (n uint64) {
 func (d *Driver) Command(ctx context.Context, value any) ([]any, error) {
 	var answers []any
 	for i, s := range d.shards {
-		if to := d.route(engine.Command{Value: value}); to >= 0 && to != i {
+		if to := (*d.route.Load())(engine.Command{Value: value}); to >= 0 && to != i {
 			continue
 		}
 		reply := make(chan engine.Result, 1)

@@ -216,11 +216,7 @@ func (a *Agent) announce() {
 	back := 0
 	for _, n := range a.nodes {
 		who := note.Note{HomeAddress: n.home, NAI: string(n.config.NAI)}
-		if !n.config.Keys[0].Authenticated() {
-			open := who
-			open.Kind, open.Level, open.Why = Insecure, note.Warn, "algorithm none: anybody in "+n.config.Source.String()+" can move this node"
-			a.Tell(open)
-		}
+		a.warnInsecure(n)
 		for _, b := range n.list.All() {
 			if !b.Live(a.Now().Mono) {
 				continue

@@ -119,6 +119,10 @@ func (a *Agent) baseCommands() {
 		}
 		return a.show(n), nil
 	})
+	engine.AddCommand(&a.Desk, func(c Reconfigure) (any, error) {
+		done, err := a.reconfigure(c)
+		return done, err
+	})
 	a.AddOrder(a.clearBinding)
 }
 
@@ -198,6 +202,9 @@ func (a *Agent) show(n *Node) []Binding {
 func (a *Agent) listAssociations() []Association {
 	list := []Association{}
 	for _, n := range a.nodes {
+		if n.removed {
+			continue
+		}
 		for _, k := range n.config.Keys {
 			list = append(list, Association{
 				Peer: n.String(), Kind: "mobile-node", SPI: k.SPI(), Algorithm: k.Algorithm().String(),

@@ -1,7 +1,6 @@
 package ha
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -27,6 +26,9 @@ type Node struct {
 	// Refusals of old Identifications: anybody can send a captured request
 	// again, as often as they like.
 	mismatches, warnings meter
+	// removed says that the configuration does not have the node any more. It
+	// has no bindings then, and nobody finds it; its replay mark stays.
+	removed bool
 }
 
 // Identity is who the node is by configuration.
@@ -73,17 +75,12 @@ func homeOf(key forward.Key) (netip.Addr, bool) {
 
 // index takes the shard's part of the configuration.
 func (a *Agent) index() error {
-	naiSeen := make(map[ident.NAI]bool)
-	homeSeen := make(map[netip.Addr]bool)
+	taken, err := a.cfg.identities()
+	if err != nil {
+		return err
+	}
 	for i := range a.cfg.Nodes {
 		c := &a.cfg.Nodes[i]
-		if c.NAI != "" && naiSeen[c.NAI] {
-			return fmt.Errorf("ha: mobile node %s is there twice", c.NAI)
-		}
-		if c.HomeAddress.IsValid() && homeSeen[c.HomeAddress] {
-			return fmt.Errorf("ha: home address %v belongs to two mobile nodes", c.HomeAddress)
-		}
-		naiSeen[c.NAI], homeSeen[c.HomeAddress] = true, true
 		if c.Shard(a.cfg.Shards) != a.cfg.Shard {
 			continue
 		}
@@ -96,10 +93,9 @@ func (a *Agent) index() error {
 			a.byHome[n.home] = n
 		}
 	}
-	for _, f := range a.cfg.ForeignAgents {
-		a.relays[f.Address] = &Relay{Address: f.Address, keys: f.Keys}
-	}
-	return a.makePools(homeSeen)
+	a.relate()
+	a.pools, err = makePools(&a.cfg, taken)
+	return err
 }
 
 // byName finds a node by the name that its record has: [Node.String].

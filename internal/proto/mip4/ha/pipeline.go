@@ -29,6 +29,11 @@ func (a *Agent) request(p engine.Packet, m *mip4.Message) {
 
 // advance runs the exchange on from where it stands.
 func (a *Agent) advance(x *Exchange) {
+	if x.Node != nil && x.Node.removed {
+		a.discard(x, string(Unconfigured))
+		a.leave(x)
+		return
+	}
 	stages := a.processing
 	if x.replying {
 		stages = a.answering

@@ -45,15 +45,16 @@ func poolAddresses(cfg *Config, taken map[netip.Addr]bool, yield func(network in
 	return nil
 }
 
-func (a *Agent) makePools(taken map[netip.Addr]bool) error {
-	a.pools = make([]*pool, len(a.cfg.Networks))
-	for i := range a.pools {
-		a.pools[i] = &pool{network: &a.cfg.Networks[i], owner: make(map[netip.Addr]*Node), all: make(map[netip.Addr]bool)}
+// makePools makes this shard's part of the pools, all of it free.
+func makePools(cfg *Config, taken map[netip.Addr]bool) ([]*pool, error) {
+	pools := make([]*pool, len(cfg.Networks))
+	for i := range pools {
+		pools[i] = &pool{network: &cfg.Networks[i], owner: make(map[netip.Addr]*Node), all: make(map[netip.Addr]bool)}
 	}
-	return poolAddresses(&a.cfg, taken, func(i int, addr netip.Addr, shard int) {
-		if shard == a.cfg.Shard {
-			a.pools[i].free = append(a.pools[i].free, addr)
-			a.pools[i].all[addr] = true
+	return pools, poolAddresses(cfg, taken, func(i int, addr netip.Addr, shard int) {
+		if shard == cfg.Shard {
+			pools[i].free = append(pools[i].free, addr)
+			pools[i].all[addr] = true
 		}
 	})
 }

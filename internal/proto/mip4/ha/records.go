@@ -177,8 +177,8 @@ func (r *reader) wall(now engine.Now) time.Time {
 //rfc:5944#5.7
 func (a *Agent) Restore(now engine.Now, rec engine.Record) error {
 	a.Begin(now)
-	if name, ok := bytes.CutPrefix(rec.Key, []byte(nodeRecords)); ok {
-		return a.restoreNode(now, string(name), rec.Value)
+	if name, ok := nodeName(rec.Key); ok {
+		return a.restoreNode(now, name, rec.Value)
 	}
 	for _, r := range a.records {
 		if bytes.HasPrefix(rec.Key, []byte(r.prefix)) {
@@ -188,33 +188,56 @@ func (a *Agent) Restore(now engine.Now, rec engine.Record) error {
 	return nil
 }
 
+// nodeName is the name of the node that a record is about.
+func nodeName(key []byte) (string, bool) {
+	name, ok := bytes.CutPrefix(key, []byte(nodeRecords))
+	return string(name), ok
+}
+
+// A nodeRecord is what [Agent.record] has written.
+type nodeRecord struct {
+	mark     assoc.Mark
+	home     netip.Addr
+	freed    time.Time
+	bindings []binding.Binding
+}
+
+func parseNode(now engine.Now, value []byte) (nodeRecord, error) {
+	var n nodeRecord
+	r := &reader{b: value}
+	if v := r.u8(); v != recordVersion {
+		return n, fmt.Errorf("%w: version %d", errRecord, v)
+	}
+	var err error
+	if n.mark, err = assoc.ParseMark(r.take(17)); err != nil {
+		return n, fmt.Errorf("%w: %w", errRecord, err)
+	}
+	n.home, n.freed = r.addr(), r.wall(now)
+	n.bindings = make([]binding.Binding, int(r.u8()))
+	for i := range n.bindings {
+		n.bindings[i] = r.binding(now)
+	}
+	if r.bad || len(r.b) > 0 {
+		return n, fmt.Errorf("%w: wrong length", errRecord)
+	}
+	return n, nil
+}
+
 func (a *Agent) restoreNode(now engine.Now, name string, value []byte) error {
 	n := a.byName(name)
 	if n == nil || value == nil {
 		return nil
 	}
-	r := &reader{b: value}
-	if v := r.u8(); v != recordVersion {
-		return fmt.Errorf("%w: version %d", errRecord, v)
-	}
-	mark, err := assoc.ParseMark(r.take(17))
+	r, err := parseNode(now, value)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errRecord, err)
+		return err
 	}
-	home, freed := r.addr(), r.wall(now)
-	bindings := make([]binding.Binding, int(r.u8()))
-	for i := range bindings {
-		bindings[i] = r.binding(now)
-	}
-	if r.bad || len(r.b) > 0 {
-		return fmt.Errorf("%w: wrong length", errRecord)
-	}
-	n.mark, n.freed = mark, freed
-	if !a.restoreHome(n, home) {
+	n.mark, n.freed = r.mark, r.freed
+	if !a.restoreHome(n, r.home) {
 		return nil // another home address now: the bindings were for the old one
 	}
 	var list binding.List
-	for _, b := range bindings {
+	for _, b := range r.bindings {
 		list.Put(b, true, now.Mono)
 	}
 	n.list = list
@@ -230,7 +253,7 @@ func (a *Agent) restoreNode(now engine.Now, name string, value []byte) error {
 // restoreHome gives the node its stored home address again, if the
 // configuration still allows it.
 func (a *Agent) restoreHome(n *Node, home netip.Addr) bool {
-	if n.config.HomeAddress.IsValid() || home.IsUnspecified() {
+	if n.config.HomeAddress.IsValid() || !home.IsValid() || home.IsUnspecified() {
 		return n.config.HomeAddress == home
 	}
 	for _, p := range a.pools {
