@@ -90,6 +90,7 @@ Start here:
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputTable, outputJSON}, cobra.ShellCompDirectiveNoFileComp)))
 
 	root.AddCommand(
+		newBench(e),
 		newCheck(e),
 		newDecode(e),
 		newExplain(e),

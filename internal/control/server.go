@@ -147,12 +147,15 @@ func callerOf(c net.Conn) caller {
 	return who
 }
 
+// all tells whether the caller may do everything.
+func (c caller) all() bool { return c.known && (c.uid == 0 || c.uid == os.Geteuid()) }
+
 // authorise lets root and the daemon's own user do everything, and members of
 // the group read.
 func authorise(group int, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, _ := r.Context().Value(callerKey{}).(caller)
-		all := who.known && (who.uid == 0 || who.uid == os.Geteuid())
+		all := who.all()
 		mayRead := who.known && group >= 0 && slices.Contains(who.gids, group)
 		if !all && !(mayRead && r.Method == http.MethodGet) {
 			fail(w, fmt.Errorf("%w: root may change, members of the socket's group may read", ErrDenied))
@@ -180,6 +183,7 @@ func routes(backend Backend) http.Handler {
 	}
 	mux.HandleFunc("GET /v1/{what}", show)
 	mux.HandleFunc("GET /v1/{what}/{argument}", show)
+	profiles(mux)
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { stream(w, r, backend) })
 	return mux
 }

@@ -1,0 +1,201 @@
+package sock
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// mmsghdr is struct mmsghdr of recvmmsg(2): a message and the octets that it
+// has brought or taken.
+type mmsghdr struct {
+	header unix.Msghdr
+	n      uint32
+}
+
+// A BatchReader reads the datagrams that wait at a socket, many of them with
+// one system call, and allocates nothing.
+type BatchReader struct {
+	raw      syscall.RawConn
+	headers  []mmsghdr
+	vectors  []unix.Iovec
+	names    []unix.RawSockaddrInet4
+	buffers  [][]byte
+	controls [][]byte
+	receive  func(fd uintptr) bool // made once: a closure for each call would be garbage
+	n        int
+	err      error
+}
+
+// NewBatchReader makes a reader of at most n datagrams of size octets each.
+func NewBatchReader(c *net.UDPConn, n, size int) (*BatchReader, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	r := &BatchReader{
+		raw: raw, headers: make([]mmsghdr, n), vectors: make([]unix.Iovec, n), names: make([]unix.RawSockaddrInet4, n),
+		buffers: make([][]byte, n), controls: make([][]byte, n),
+	}
+	for i := range n {
+		r.buffers[i], r.controls[i] = make([]byte, size), make([]byte, controlSize)
+		r.vectors[i].Base = &r.buffers[i][0]
+		r.vectors[i].SetLen(size)
+		h := &r.headers[i].header
+		h.Iov = &r.vectors[i]
+		h.SetIovlen(1)
+		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+		h.Control = &r.controls[i][0]
+	}
+	r.receive = func(fd uintptr) bool {
+		got, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.headers[0])), uintptr(len(r.headers)), unix.MSG_DONTWAIT, 0, 0)
+		r.n, r.err = int(got), nil
+		if errno != 0 {
+			r.n, r.err = 0, errno
+		}
+		return errno != unix.EAGAIN && errno != unix.EINTR
+	}
+	return r, nil
+}
+
+// Read waits for datagrams and tells how many have come. They are valid until
+// the next Read.
+func (r *BatchReader) Read() (int, error) {
+	for i := range r.headers {
+		h := &r.headers[i].header
+		h.Namelen = unix.SizeofSockaddrInet4
+		h.SetControllen(controlSize)
+		h.Flags = 0
+	}
+	if err := r.raw.Read(r.receive); err != nil {
+		return 0, err
+	}
+	return r.n, r.err
+}
+
+// Payload is the i-th datagram.
+func (r *BatchReader) Payload(i int) []byte { return r.buffers[i][:r.headers[i].n] }
+
+// From is where the i-th datagram came from, invalid when the kernel did not
+// tell.
+func (r *BatchReader) From(i int) netip.AddrPort {
+	if r.headers[i].header.Namelen < unix.SizeofSockaddrInet4 || r.names[i].Family != unix.AF_INET {
+		return netip.AddrPort{}
+	}
+	port := (*[2]byte)(unsafe.Pointer(&r.names[i].Port))
+	return netip.AddrPortFrom(netip.AddrFrom4(r.names[i].Addr), binary.BigEndian.Uint16(port[:]))
+}
+
+// control is what came beside the i-th datagram.
+func (r *BatchReader) control(i int) []byte {
+	return r.controls[i][:r.headers[i].header.Controllen]
+}
+
+// A BatchWriter sends datagrams, many of them with one system call, and
+// allocates nothing. It is not safe for concurrent use.
+type BatchWriter struct {
+	raw     syscall.RawConn
+	headers []mmsghdr
+	vectors []unix.Iovec
+	names   []unix.RawSockaddrInet4
+	sources [][]byte // control data for PacketInfo
+	send    func(fd uintptr) bool
+	staged  int
+	sent    int
+	errno   unix.Errno
+	refused error
+}
+
+// NewBatchWriter makes a writer that sends n datagrams at a time.
+func NewBatchWriter(c *net.UDPConn, n int) (*BatchWriter, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	w := &BatchWriter{
+		raw: raw, headers: make([]mmsghdr, n), vectors: make([]unix.Iovec, n), names: make([]unix.RawSockaddrInet4, n), sources: make([][]byte, n),
+	}
+	for i := range n {
+		w.sources[i] = make([]byte, 0, controlSize)
+		h := &w.headers[i].header
+		h.Iov = &w.vectors[i]
+		h.SetIovlen(1)
+		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&w.names[i])), unix.SizeofSockaddrInet4
+	}
+	w.send = func(fd uintptr) bool {
+		got, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&w.headers[w.sent])), uintptr(w.staged-w.sent), unix.MSG_DONTWAIT, 0, 0)
+		if errno == unix.EAGAIN || errno == unix.EINTR {
+			return false
+		}
+		w.errno = errno
+		if errno == 0 {
+			w.sent += int(got)
+		}
+		return true
+	}
+	return w, nil
+}
+
+// Add stages a datagram; payload must stay as it is until it is sent. A valid
+// source is the address it leaves from, where that is not the socket's own.
+// With no room left, what is staged is sent first.
+func (w *BatchWriter) Add(payload []byte, to netip.AddrPort, source netip.Addr) error {
+	var err error
+	if w.staged == len(w.headers) {
+		err = w.Flush()
+	}
+	w.stage(payload, to)
+	if source.IsValid() {
+		w.control(appendPacketInfo(w.sources[w.staged-1][:0], 0, source))
+	}
+	return err
+}
+
+func (w *BatchWriter) stage(payload []byte, to netip.AddrPort) {
+	i := w.staged
+	w.staged++
+	w.vectors[i].Base = unsafe.SliceData(payload)
+	w.vectors[i].SetLen(len(payload))
+	name := &w.names[i]
+	name.Family, name.Addr = unix.AF_INET, to.Addr().As4()
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&name.Port))[:], to.Port())
+	h := &w.headers[i].header
+	h.Control = nil
+	h.SetControllen(0)
+}
+
+// control puts control data beside the datagram staged last.
+func (w *BatchWriter) control(c []byte) {
+	i := w.staged - 1
+	w.sources[i] = c
+	if len(c) > 0 {
+		h := &w.headers[i].header
+		h.Control = &c[0]
+		h.SetControllen(len(c))
+	}
+}
+
+// Flush sends what is staged, in order. A datagram that is refused keeps none
+// of the others; the error is the last one's that was.
+func (w *BatchWriter) Flush() error {
+	w.sent, w.refused = 0, nil
+	for w.sent < w.staged {
+		w.errno = 0
+		if err := w.raw.Write(w.send); err != nil {
+			w.staged = 0
+			return err
+		}
+		if w.errno != 0 {
+			w.refused = w.errno
+			w.sent++
+		}
+	}
+	runtime.KeepAlive(w)
+	w.staged = 0
+	return w.refused
+}
