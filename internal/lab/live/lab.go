@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -31,6 +32,9 @@ type Options struct {
 	Directory string
 	// Keep leaves Directory where it is when the laboratory is closed.
 	Keep bool
+	// Capture gets the packets of all segments as pcapng, from the first one
+	// to the end. It may be nil.
+	Capture io.Writer
 	// Heard is called for every event of a daemon, one at a time. It must
 	// not call back into the laboratory. It may be nil.
 	Heard func(node string, e control.Event)
@@ -60,6 +64,7 @@ type Lab struct {
 	events  map[string][]control.Event
 
 	captures []*Capture
+	whole    *Capture // of Options.Capture
 
 	ears sync.WaitGroup
 }
@@ -99,6 +104,11 @@ func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err er
 			return l, fmt.Errorf("live: segment %s: corrupt = %v: only the simulated world flips bits", s.Name, s.Corrupt)
 		}
 		if l.segments[s.Name], err = l.Network.NewSegment(s.Name, conditions(s)); err != nil {
+			return l, err
+		}
+	}
+	if o.Capture != nil {
+		if l.whole, err = l.StartCapture(o.Capture, CaptureConfig{}); err != nil {
 			return l, err
 		}
 	}
@@ -240,6 +250,9 @@ func (l *Lab) Close() error {
 	}
 	l.ears.Wait()
 	var errs []error
+	if l.whole != nil {
+		errs = append(errs, l.whole.Close())
+	}
 	if l.Network != nil {
 		errs = append(errs, l.Network.Close())
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -24,13 +25,21 @@ func play(t *testing.T, s *scene.Scene, o Options) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	o.Command, o.Seed = command, 1
-	err := Play(ctx, s, o, t.Logf)
+	file := filepath.Join(t.TempDir(), s.Name+".pcapng")
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	o.Capture = f
+	err = Play(ctx, s, o, t.Logf)
 	if os.Geteuid() != 0 && (errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EPERM)) {
 		t.Skip("no privilege for namespaces: ", err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	tsharkReads(t, s.Name, file)
 }
 
 // The same scenes as in the simulated world, with kernels, processes and disks.

@@ -183,7 +183,7 @@ var loss = &Scene{
 		}
 		l.Plug(mobile, wlan, access1)
 		registered(l, time.Minute)
-		stream := l.Stream(mobile, peer, 60_000)
+		stream := l.Stream(mobile, peer, 15_000)
 		l.Wait(5 * time.Second)
 		l.Plug(mobile, wlan, access2)
 		registered(l, 2*time.Minute)
