@@ -137,3 +137,8 @@ func (a *Association) Verify(covered, authenticator []byte) bool {
 func (a *Association) String() string {
 	return fmt.Sprintf("spi %d %v %v %v", a.spi, a.algorithm, a.replay, a.key)
 }
+
+// Equal says whether two associations are the same, key included.
+func (a *Association) Equal(o *Association) bool {
+	return a.spi == o.spi && a.algorithm == o.algorithm && a.replay == o.replay && hmac.Equal(a.key.octets, o.key.octets)
+}

@@ -48,11 +48,13 @@ func (a *Advertiser) Status() []LinkStatus {
 
 func (a *Advertiser) command(c engine.Command) {
 	r := engine.Result{Ticket: c.Ticket}
-	switch c.Value.(type) {
+	switch v := c.Value.(type) {
 	case ListLinks:
 		r.Value = a.Status()
 	case Withdraw:
 		r.Value = a.withdraw()
+	case Reconfigure:
+		r.Err = a.Replace(v.Config)
 	default:
 		r.Err = fmt.Errorf("advertise: unknown command %T", c.Value)
 	}

@@ -97,18 +97,7 @@ func New(cfg Config, rng *rand.Rand, features ...func(*Agent) error) (*Agent, er
 		visitors:  newVisitors(),
 	}
 	a.recent.Limit = cfg.Recent
-	for i := range cfg.HomeAgents {
-		a.agents[cfg.HomeAgents[i].Address] = &cfg.HomeAgents[i]
-	}
-	for i := range cfg.MobileNodes {
-		n := &cfg.MobileNodes[i]
-		if n.HomeAddress.IsValid() {
-			a.nodesHome[n.HomeAddress] = n
-		}
-		if n.NAI != "" {
-			a.nodesNAI[n.NAI] = n
-		}
-	}
+	a.relate()
 	a.base()
 	for _, feature := range features {
 		if err := feature(a); err != nil {

@@ -147,6 +147,7 @@ func (a *Agent) baseCommands() {
 	engine.AddCommand(&a.Desk, func(ListAssociations) (any, error) { return a.listAssociations(), nil })
 	engine.AddCommand(&a.Desk, func(ListCounters) (any, error) { return a.counters.list(), nil })
 	engine.AddCommand(&a.Desk, func(ListStages) (any, error) { return a.Stages(), nil })
+	engine.AddCommand(&a.Desk, func(c Reconfigure) (any, error) { return nil, a.reconfigure(c.Config) })
 	engine.AddCommand(&a.Desk, func(c ClearVisitor) (any, error) {
 		n := 0
 		for _, v := range a.visitors.list() {

@@ -185,6 +185,7 @@ func (n *Node) baseCommands() {
 	show(ListCounters{}, func() any { return n.counters.list() })
 	n.Command("base", Reregister{}, n.reregister)
 	n.Command("base", Deregister{}, n.deregister)
+	n.Command("base", Reconfigure{}, func(c engine.Command) { n.Answer(c, nil, n.reconfigure(c.Value.(Reconfigure).Config)) })
 }
 
 // reregister makes every link count as attached anew.
