@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"careof/internal/core/forward"
+	"careof/internal/host/offload"
 	"careof/internal/host/plane/bpf"
 	"careof/internal/host/plane/planetest"
 	"careof/wire/encap"
@@ -31,7 +32,7 @@ func TestBulkStaysInTheKernel(t *testing.T) {
 		s := planetest.NewScene(t, opener(false, nil), 1420)
 		if wire {
 			s.HA.Do(func() {
-				if err := errors.Join(planetest.Segment("wan0"), planetest.Segment("lan0")); err != nil {
+				if err := errors.Join(offload.Segment("wan0"), offload.Segment("lan0")); err != nil {
 					t.Error(err)
 				}
 			})

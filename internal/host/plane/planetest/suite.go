@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"careof/internal/core/forward"
+	"careof/internal/host/offload"
 	"careof/internal/host/plane/nstest"
 	"careof/wire/encap"
 )
@@ -95,7 +96,7 @@ func testSegments(t *testing.T, open Open) {
 		n    *nstest.Node
 		link string
 	}{{s.HA, "wan0"}, {s.HA, "lan0"}, {s.MN, "eth0"}, {s.CN, "eth0"}, {s.R, "eth0"}, {s.R, "eth1"}} {
-		on(end.n, func() { must(t, Segment(end.link)) })
+		on(end.n, func() { must(t, offload.Segment(end.link)) })
 	}
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
@@ -122,8 +123,8 @@ func testMerged(t *testing.T, open Open) {
 		link string
 	}{{s.HA, "wan0"}, {s.HA, "lan0"}, {s.MN, "eth0"}, {s.CN, "eth0"}, {s.R, "eth0"}, {s.R, "eth1"}} {
 		on(end.n, func() {
-			must(t, Segment(end.link))
-			must(t, Merge(end.link))
+			must(t, offload.Segment(end.link))
+			must(t, offload.Merge(end.link))
 		})
 	}
 	for _, shape := range Shapes {

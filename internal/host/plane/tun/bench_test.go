@@ -6,55 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"careof/internal/core/forward"
-	"careof/internal/host/plane/nstest"
 	"careof/wire/encap"
 )
-
-// The throughput of one TCP connection from the correspondent node to the
-// mobile node, beside the same kernel's plain forwarding of the same packets.
-// Everything runs in one process on the machine's cores: sender, two planes,
-// receiver. The processor time for each gigabyte is the figure that other work
-// on the machine does not spoil.
-func BenchmarkTCP(b *testing.B) {
-	const octets = 256 << 20
-	run := func(b *testing.B, s *scene, from *nstest.Node, fromAddr netip.Addr, to *nstest.Node, toAddr netip.Addr) {
-		b.SetBytes(octets)
-		var took time.Duration
-		used, n := cpuTime(b), 0
-		for b.Loop() {
-			took += transfer(b, from, fromAddr, to, toAddr, octets)
-			n++
-		}
-		total := float64(n) * octets
-		b.ReportMetric(total*8/took.Seconds()/1e9, "Gbit/s")
-		b.ReportMetric((cpuTime(b)-used).Seconds()/total*1e9, "cpu-s/GB")
-	}
-	s := newScene(b, 1420)
-	s.cn.Route("198.51.100.0/24", "10.9.0.1", "", "")
-	s.mn.Route("10.9.0.2/32", "198.51.100.2", "", "198.51.100.10")
-	s.r.Route("10.9.0.0/24", "192.0.2.1", "", "")
-	b.Run("plain", func(b *testing.B) { run(b, s, s.cn, cnAddr, s.mn, careOf) })
-	if err := s.mn.H.RouteDel(s.mn.HostRoute("10.9.0.2/32")); err != nil {
-		b.Fatal(err)
-	}
-	for _, shape := range shapes {
-		s.bind(b, shape.t)
-		b.Run(shape.name+"/down", func(b *testing.B) { run(b, s, s.cn, cnAddr, s.mn, homeAddr) })
-		b.Run(shape.name+"/up", func(b *testing.B) { run(b, s, s.mn, homeAddr, s.cn, cnAddr) })
-	}
-}
-
-// cpuTime is what this process has used so far, in user and kernel mode.
-func cpuTime(b *testing.B) time.Duration {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // What a hundred thousand bindings cost: to install, to refresh, in memory, and
 // for a packet that has to find its own among them.

@@ -1,4 +1,7 @@
-package planetest
+// Package offload switches what network interfaces do in the place of the kernel: cutting
+// trains into packets, checksums, merging. Tests and benchmarks need it; the
+// daemon leaves interfaces as they are.
+package offload
 
 import (
 	"bytes"

@@ -1,0 +1,98 @@
+package bpf
+
+import (
+	"slices"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"careof/internal/core/forward"
+)
+
+func (p *Plane) slotOf(k forward.Key) *slot {
+	if in := p.entries[k]; in != nil {
+		return p.slots.at(in.slot)
+	}
+	return nil
+}
+
+// Counters implements [forward.Plane]. Packets that wait for segmentation
+// count as what they will be.
+func (p *Plane) Counters(k forward.Key) forward.Counters {
+	c := p.slow.Counters(k)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.slotOf(k); s != nil {
+		s.count(&c)
+	}
+	return c
+}
+
+// Use implements [forward.Plane].
+func (p *Plane) Use(k forward.Key) forward.Use {
+	u := p.slow.Use(k)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.slotOf(k); s != nil {
+		fast := s.use()
+		u.Sent, u.Received = later(u.Sent, fast.Sent), later(u.Received, fast.Received)
+	}
+	return u
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// LastSent implements [tun.Shortcut].
+func (p *Plane) LastSent(k forward.Key) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.slotOf(k); s != nil {
+		return s.use().Sent
+	}
+	return time.Time{}
+}
+
+// Heed implements [tun.Shortcut].
+func (p *Plane) Heed(k forward.Key, mtu int, until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.slotOf(k); s != nil {
+		s.heed(mtu, until)
+	}
+}
+
+// Status is what `careof show` tells of the programs.
+type Status struct {
+	Attach   string   `json:"attach"` // tcx or clsact
+	Pinned   string   `json:"pinned,omitempty"`
+	Links    []string `json:"links"`
+	Entries  int      `json:"entries"`
+	Left     int      `json:"left"` // of an earlier process, not yet reconciled
+	Capacity int      `json:"capacity"`
+}
+
+// Status tells about the programs as a whole.
+func (p *Plane) Status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Status{Attach: "tcx", Pinned: p.pins, Entries: len(p.entries), Left: len(p.left), Capacity: int(p.o.Slots.MaxEntries())}
+	if p.egress != nil && p.egress.link == nil {
+		s.Attach = "clsact"
+	}
+	for name := range p.ingress {
+		s.Links = append(s.Links, name)
+	}
+	slices.Sort(s.Links)
+	return s
+}
+
+// Programs are the one that encapsulates and the one that decapsulates behind
+// Ethernet headers, for their statistics.
+func (p *Plane) Programs() [2]*ebpf.Program {
+	return [2]*ebpf.Program{p.o.Encapsulate, p.o.DecapsulateEther}
+}
