@@ -111,11 +111,22 @@ type Tunnel struct {
 	Link    string         // underlay interface to use; empty lets routing decide
 	Encap   encap.Kind     // IP-in-IP, minimal, GRE, or UDP
 	Inside  encap.Kind     // within UDP: what the Next Header says; zero means IP-in-IP
-	Key     uint32         // GRE key, both directions, when HasKey
-	HasKey  bool
+	HasKey  bool           // GRE with a key
+	Key     uint32         // the GRE key: of what is sent, and of what comes unless KeyIn says another
+	KeyIn   uint32         // the GRE key of what comes, when it differs from Key; zero when it does not
 	Mode    Mode
 	MTU     int       // of the inner packet, 0 lets the plane work it out
 	Until   time.Time // monotonic; the plane itself stops using the tunnel then. Zero: no end
+}
+
+// Takes says whether the GRE key of a packet from the network, or its absence,
+// is the agreed one.
+func (t *Tunnel) Takes(hasKey bool, key uint32) bool {
+	want := t.Key
+	if t.KeyIn != 0 {
+		want = t.KeyIn
+	}
+	return hasKey == t.HasKey && (!hasKey || key == want)
 }
 
 // An Op says what a [Change] does.

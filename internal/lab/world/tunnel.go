@@ -251,7 +251,7 @@ func (p *Plane) outerMatches(t forward.Tunnel, h *encap.Header) bool {
 			return false
 		}
 	}
-	return h.HasKey == t.HasKey && h.Key == t.Key
+	return t.Takes(h.HasKey, h.Key)
 }
 
 // leave takes a packet out of a tunnel.

@@ -171,6 +171,9 @@ func (p *Plane) translateTunnel(ft *forward.Tunnel) (t tunnelValue, ok bool) {
 	}
 	t.Local, t.Peer = ft.Local.Addr().As4(), ft.Peer.Addr().As4()
 	t.Kind, t.Overhead = uint8(ft.Encap), uint8(h.Overhead())
+	if ft.KeyIn != 0 {
+		return t, false // one key is what a program knows
+	}
 	if ft.HasKey && (ft.Encap == encap.GRE || h.Inner == encap.GRE) {
 		t.Flags |= tunnelHasKey
 		binary.BigEndian.PutUint32(t.Key[:], ft.Key)

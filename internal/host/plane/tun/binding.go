@@ -127,7 +127,7 @@ func (t *tunnel) form(h *encap.Header, fragment bool) bool {
 	if kind != want && !(want == encap.Minimal && kind == encap.IPIP && fragment) {
 		return false
 	}
-	if kind == encap.GRE && (h.HasKey != t.t.HasKey || h.Key != t.t.Key) {
+	if kind == encap.GRE && !t.t.Takes(h.HasKey, h.Key) {
 		return false
 	}
 	return true

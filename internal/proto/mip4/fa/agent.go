@@ -55,6 +55,7 @@ type Agent struct {
 	messages  map[mip4.MessageType]func(engine.Packet, *mip4.Message)
 	arrived   []func(*Visitor)
 	departed  []func(*Visitor, Reason)
+	timeouts  []func(*Pending)
 	onPlane   []func(*Visitor, forward.Event)
 
 	pending  pendings
@@ -163,6 +164,10 @@ func (a *Agent) OnArrived(run func(*Visitor)) { a.arrived = append(a.arrived, ru
 
 // OnDeparted has run called when a visit ended.
 func (a *Agent) OnDeparted(run func(*Visitor, Reason)) { a.departed = append(a.departed, run) }
+
+// OnTimeout has run called when nothing has answered a request, no ICMP error
+// either.
+func (a *Agent) OnTimeout(run func(*Pending)) { a.timeouts = append(a.timeouts, run) }
 
 // OnPlane has run called for events of the data plane about a visitor's entry.
 func (a *Agent) OnPlane(run func(*Visitor, forward.Event)) { a.onPlane = append(a.onPlane, run) }
@@ -292,18 +297,20 @@ func (a *Agent) address(link string) netip.Addr {
 	return l.Addresses[0].Addr()
 }
 
+// Offers says whether the data plane has an encapsulation.
+func (a *Agent) Offers(k encap.Kind) bool { return slices.Contains(a.cfg.Encapsulations, k) }
+
 // offered finds the encapsulation that the M and G bits ask for, and says
 // whether the data plane has it. With both set it prefers GRE, which also
 // carries fragments, as a home agent of this suite does.
 //
 //rfc:5944#3.3
 func (a *Agent) offered(f mip4.RequestFlags) (encap.Kind, bool) {
-	has := func(k encap.Kind) bool { return slices.Contains(a.cfg.Encapsulations, k) }
 	switch {
-	case f.Has(mip4.FlagG) && (has(encap.GRE) || !f.Has(mip4.FlagM)):
-		return encap.GRE, has(encap.GRE)
+	case f.Has(mip4.FlagG) && (a.Offers(encap.GRE) || !f.Has(mip4.FlagM)):
+		return encap.GRE, a.Offers(encap.GRE)
 	case f.Has(mip4.FlagM):
-		return encap.Minimal, has(encap.Minimal)
+		return encap.Minimal, a.Offers(encap.Minimal)
 	}
 	return encap.IPIP, true
 }

@@ -146,6 +146,11 @@ func (a *Agent) expire() {
 		}
 		a.pending.remove(p)
 		a.counters.timedOut++
+		for _, run := range a.timeouts {
+			if !p.bounced {
+				run(p)
+			}
+		}
 		if p.Until.Sub(p.Since) >= a.cfg.PendingTime {
 			a.denyPending(p, mip4.CodeFATimeout, "the home agent does not answer")
 		}

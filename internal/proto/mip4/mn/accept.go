@@ -198,7 +198,7 @@ func (n *Node) drain(t forward.Tunnel) {
 // same compares what makes a tunnel that tunnel.
 func same(a, b forward.Tunnel) bool {
 	return a.Local == b.Local && a.Peer == b.Peer && a.Link == b.Link && a.Encap == b.Encap &&
-		a.Inside == b.Inside && a.Key == b.Key && a.HasKey == b.HasKey
+		a.Inside == b.Inside && a.Key == b.Key && a.KeyIn == b.KeyIn && a.HasKey == b.HasKey
 }
 
 // release ends a registration at a home agent that is not used any more, so

@@ -9,6 +9,7 @@ import (
 
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/feature"
+	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
@@ -17,6 +18,7 @@ import (
 // Config configures every feature.
 type Config struct {
 	NATTraversal natt.Config
+	GREKeys      grekey.Config
 }
 
 // Features lists the features in their order. A caller may leave some out, as
@@ -24,6 +26,7 @@ type Config struct {
 func Features(c Config) []feature.Feature {
 	return []feature.Feature{
 		natt.New(c.NATTraversal),
+		grekey.New(c.GREKeys),
 	}
 }
 
