@@ -18,6 +18,7 @@ type Config struct {
 	Control Control
 	Log     Log
 	Plane   Plane
+	SNMP    SNMP
 
 	// The roles; nil when the file has no section for one.
 	HomeAgent    *HomeAgent
@@ -56,6 +57,11 @@ type Plane struct {
 	Kind   PlaneKind
 	Device string
 	BPFFS  string
+}
+
+// SNMP is the [snmp] section.
+type SNMP struct {
+	Master string // of AgentX: "unix:PATH" or "tcp:HOST:PORT"; empty for no SNMP
 }
 
 // HomeAgent is the [home-agent] section.

@@ -34,6 +34,9 @@ var rootTable = Table[Config]{
 	always("plane", planeTable, func(c *Config) *Plane { return &c.Plane }, Help{
 		Doc: "The data plane: what carries packets through the tunnels.",
 	}),
+	always("snmp", snmpTable, func(c *Config) *SNMP { return &c.SNMP }, Help{
+		Doc: "The Mobile IP MIB (RFC 2006), served through an SNMP agent of this host.",
+	}),
 	optional("home-agent", homeAgentTable, func(c *Config) **HomeAgent { return &c.HomeAgent }, Help{
 		Doc: "The home agent: keeps the nodes' addresses while they are away (RFC 5944 section 3.8).",
 	}),
@@ -69,6 +72,30 @@ var planeTable = Table[Plane]{
 		Default: `"/sys/fs/bpf/careof"`,
 		Doc:     "Where the eBPF plane pins its maps and programs.",
 	}),
+}
+
+var snmpTable = Table[SNMP]{
+	Field("master", masterAgent, func(s *SNMP) *string { return &s.Master }, Help{
+		Default: `""`, Example: `"unix:/var/agentx/master"`,
+		Doc: "Where the master agent listens for sub-agents (AgentX, RFC 2741): for net-snmp the agentXSocket of snmpd.conf. Empty: no SNMP.",
+	}),
+}
+
+// masterAgent reads the address of an AgentX master.
+var masterAgent = Kind[string]{
+	Name: `"unix:PATH" or "tcp:HOST:PORT"`,
+	Parse: func(v any) (string, error) {
+		s, ok := v.(string)
+		if !ok {
+			return "", wrongType(v, "an address", `"unix:/var/agentx/master"`)
+		}
+		network, address, _ := strings.Cut(s, ":")
+		if s != "" && (address == "" || (network != "unix" && network != "tcp")) {
+			return "", mistakef(`write "unix:/var/agentx/master" or "tcp:127.0.0.1:705"`, "%q is no address of a master agent", s)
+		}
+		return s, nil
+	},
+	Format: strconv.Quote,
 }
 
 // levelWords are slog's levels by name.

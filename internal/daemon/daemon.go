@@ -28,6 +28,7 @@ import (
 	"careof/internal/host/store"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
+	"careof/internal/snmp"
 	"careof/wire/mip4"
 )
 
@@ -277,6 +278,15 @@ func (d *daemon) run(ctx context.Context, server *control.Server) error {
 	spawn("links", func() error { return d.watch(ctx) })
 	spawn("control", server.Serve)
 	spawn("plane", func() error { d.planeEvents(ctx); return nil })
+	if master := d.cfg.SNMP.Master; master != "" {
+		agent, err := snmp.New(master, d, d.log)
+		if err != nil {
+			stop(nil)
+			running.Wait()
+			return err
+		}
+		spawn("snmp", func() error { agent.Run(ctx); return nil })
+	}
 	spawn("upkeep", func() error { return d.upkeep(ctx) })
 	for _, setting := range d.plane.Status().Routes.Changed {
 		d.log.Info("changed a setting of this host", "sysctl", setting)

@@ -121,18 +121,20 @@ func (d *daemon) showBindings(list []ha.Binding) []control.Binding {
 }
 
 func (d *daemon) registrations(ctx context.Context) (any, error) {
-	asked, err := ask[mn.RegistrationInfo](ctx, d.mobile, mn.ListRegistrations{})
+	nodes, err := ask[mn.Status](ctx, d.mobile, mn.ShowStatus{})
 	if err != nil {
 		return nil, err
 	}
 	out := []control.Registration{}
-	for _, r := range asked {
-		out = append(out, control.Registration{
-			Role: roleMobileNode, HomeAgent: r.HomeAgent, Uplink: r.Link, CareOfAddress: r.CareOfAddress, ForeignAgent: r.ForeignAgent,
-			State: r.State, Active: r.Active, Encapsulation: r.Encapsulation,
-			Granted: control.Seconds(r.Granted), Remaining: control.Seconds(r.Left), RoundTrip: control.Seconds(r.Took),
-			Time: r.Since, SPI: r.SPI,
-		})
+	for _, n := range nodes {
+		for _, r := range n.Registered {
+			out = append(out, control.Registration{
+				Role: roleMobileNode, HomeAddress: n.HomeAddress, NAI: n.NAI, HomeAgent: r.HomeAgent, Uplink: r.Link, CareOfAddress: r.CareOfAddress, ForeignAgent: r.ForeignAgent,
+				State: r.State, Active: r.Active, Encapsulation: r.Encapsulation,
+				Granted: control.Seconds(r.Granted), Remaining: control.Seconds(r.Left), RoundTrip: control.Seconds(r.Took),
+				Time: r.Since, SPI: r.SPI,
+			})
+		}
 	}
 	answered, err := ask[ha.Registration](ctx, d.home, ha.ListRegistrations{})
 	if err != nil {
