@@ -34,7 +34,9 @@ func (d *daemon) machines() error {
 			}
 			list = append(list, m)
 		}
-		d.home = drive.New(roleHomeAgent, d.world(), list, ha.Route(whole, shards))
+		world := d.world()
+		world.SendAll = d.sockets.SendAll
+		d.home = drive.New(roleHomeAgent, world, list, ha.Route(whole, shards))
 		if advertisement, ok := roles.Advertisement(c); ok && d.cfg.ForeignAgent == nil {
 			m, err := advertise.New(advertisement, luck())
 			if err != nil {

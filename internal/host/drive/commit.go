@@ -18,6 +18,11 @@ type committer struct {
 	wake   *sync.Cond
 	queue  []commit
 	closed bool
+
+	// What one group is gathered in; only run touches it.
+	records []engine.Record
+	changes []forward.Change
+	out     outbox
 }
 
 type commit struct {
@@ -47,41 +52,50 @@ func (c *committer) close() {
 
 // run works until it is closed and the queue is empty.
 func (c *committer) run() {
+	var group, next []commit
 	for {
 		c.mu.Lock()
 		for len(c.queue) == 0 && !c.closed {
 			c.wake.Wait()
 		}
-		group := c.queue
-		c.queue = nil
+		group, c.queue = c.queue, next
 		c.mu.Unlock()
 		if len(group) == 0 {
 			return
 		}
 		c.make(group)
+		clear(group)
+		next = group[:0]
 	}
 }
 
 // make makes a group of commits true together; when that fails, each by
-// itself, so that a commit fails only for a reason of its own.
+// itself, so that a commit fails only for a reason of its own. What they say
+// to peers leaves together, and then the machines hear.
 func (c *committer) make(group []commit) {
-	var records []engine.Record
-	var changes []forward.Change
-	for _, one := range group {
-		records = append(records, one.Records...)
-		changes = append(changes, one.Changes...)
+	c.records, c.changes = c.records[:0], c.changes[:0]
+	for i := range group {
+		c.records = append(c.records, group[i].Records...)
+		c.changes = append(c.changes, group[i].Changes...)
 	}
-	err := c.apply(records, changes)
-	for _, one := range group {
-		result := err
-		if err != nil && len(group) > 1 {
-			result = c.apply(one.Records, one.Changes)
+	err := c.apply(c.records, c.changes)
+	clear(c.records)
+	clear(c.changes)
+	if err != nil && len(group) > 1 {
+		for i := range group {
+			c.make(group[i : i+1])
 		}
-		if result == nil {
-			c.driver.act(context.Background(), one.from, one.Then)
+		return
+	}
+	if err == nil {
+		for i := range group {
+			c.driver.act(context.Background(), group[i].from, group[i].Then, &c.out)
 		}
-		if one.Ticket != 0 {
-			one.from.box.put(engine.Answer{Ticket: one.Ticket, Err: result}, false)
+		c.driver.flush(&c.out)
+	}
+	for i := range group {
+		if one := &group[i]; one.Ticket != 0 {
+			one.from.box.put(engine.Answer{Ticket: one.Ticket, Err: err}, false)
 		}
 	}
 }

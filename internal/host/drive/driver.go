@@ -24,8 +24,11 @@ type World struct {
 		Apply(role string, records []engine.Record) error
 		Load(role string, yield func(engine.Record) error) error
 	}
-	Plane    forward.Plane
-	Send     func(engine.Send) error
+	Plane forward.Plane
+	Send  func(engine.Send) error
+	// SendAll is Send for many, in order, for a role that has much to say; it
+	// tells of each that was refused. nil: they are sent one by one.
+	SendAll  func(messages []engine.Send, refused func(*engine.Send, error))
 	Announce func(engine.Announce) error
 	Discover func(engine.SendDiscovery) error // nil: no role sends any
 	Resolve  func(ctx context.Context, name string) ([]netip.Addr, error)
@@ -250,13 +253,38 @@ func (d *Driver) result(r engine.Result) {
 	}
 }
 
-// act executes actions in order on behalf of a shard.
-func (d *Driver) act(ctx context.Context, s *shard, actions []engine.Action) {
+// An outbox gathers messages that leave together. What else a peer or a
+// neighbour may see waits for them, so that order is kept.
+type outbox struct{ messages []engine.Send }
+
+// outboxSize is how many messages wait for others at most.
+const outboxSize = 256
+
+func (d *Driver) flush(out *outbox) {
+	refused := func(m *engine.Send, err error) {
+		d.tell(note.Note{Kind: note.Failed, Level: note.Debug, Role: d.role, Endpoint: m.Dst, Link: m.Link, Why: err.Error()})
+	}
+	if d.world.SendAll != nil {
+		d.world.SendAll(out.messages, refused)
+	} else {
+		for i := range out.messages {
+			if err := d.world.Send(out.messages[i]); err != nil {
+				refused(&out.messages[i], err)
+			}
+		}
+	}
+	clear(out.messages)
+	out.messages = out.messages[:0]
+}
+
+// act executes actions in order on behalf of a shard. Messages may stay in the
+// outbox: the caller flushes it.
+func (d *Driver) act(ctx context.Context, s *shard, actions []engine.Action, out *outbox) {
 	for _, a := range actions {
 		switch a := a.(type) {
 		case engine.Send:
-			if err := d.world.Send(a); err != nil {
-				d.tell(note.Note{Kind: note.Failed, Level: note.Debug, Role: d.role, Endpoint: a.Dst, Link: a.Link, Why: err.Error()})
+			if out.messages = append(out.messages, a); len(out.messages) >= outboxSize {
+				d.flush(out)
 			}
 		case engine.Commit:
 			d.writer.put(commit{a, s})
@@ -270,10 +298,12 @@ func (d *Driver) act(ctx context.Context, s *shard, actions []engine.Action) {
 		case engine.Result:
 			d.result(a)
 		case engine.Announce:
+			d.flush(out)
 			if err := d.world.Announce(a); err != nil {
 				d.tell(note.Note{Kind: note.Failed, Level: note.Warn, Role: d.role, Link: a.Link, HomeAddress: a.Address, Why: err.Error()})
 			}
 		case engine.SendDiscovery:
+			d.flush(out)
 			if err := d.discover(a); err != nil {
 				d.tell(note.Note{Kind: note.Failed, Level: note.Debug, Role: d.role, Link: a.Link, Why: err.Error()})
 			}

@@ -14,6 +14,7 @@ type shard struct {
 	driver  *Driver
 	machine engine.Machine
 	box     *mailbox
+	out     outbox
 }
 
 func (s *shard) run(ctx context.Context) {
@@ -32,6 +33,7 @@ func (s *shard) run(ctx context.Context) {
 		case <-timer.C:
 			s.step(ctx, engine.Wake{})
 		}
+		s.driver.flush(&s.out)
 	}
 }
 
@@ -46,7 +48,7 @@ func (s *shard) arm(timer *time.Timer) {
 }
 
 func (s *shard) step(ctx context.Context, ev engine.Event) {
-	s.driver.act(ctx, s, s.machine.Step(s.driver.world.Now(), ev))
+	s.driver.act(ctx, s, s.machine.Step(s.driver.world.Now(), ev), &s.out)
 }
 
 // backlog is how many messages of the network may wait for a machine. At a
@@ -65,6 +67,7 @@ type mailbox struct {
 	events    []engine.Event
 	droppable int
 	closed    bool
+	spare     []engine.Event // taken and worked off
 }
 
 func newMailbox() *mailbox { return &mailbox{ready: make(chan struct{}, 1)} }
@@ -97,12 +100,13 @@ func (b *mailbox) put(ev engine.Event, droppable bool) bool {
 	return true
 }
 
-// take empties the mailbox.
+// take empties the mailbox. The events are valid until the next take.
 func (b *mailbox) take() []engine.Event {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	events := b.events
-	b.events, b.droppable = nil, 0
+	clear(b.spare)
+	b.events, b.spare, b.droppable = b.spare[:0], events, 0
 	return events
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
-	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -99,16 +98,15 @@ func (r *BatchReader) control(i int) []byte {
 // A BatchWriter sends datagrams, many of them with one system call, and
 // allocates nothing. It is not safe for concurrent use.
 type BatchWriter struct {
-	raw     syscall.RawConn
-	headers []mmsghdr
-	vectors []unix.Iovec
-	names   []unix.RawSockaddrInet4
-	sources [][]byte // control data for PacketInfo
-	send    func(fd uintptr) bool
-	staged  int
-	sent    int
-	errno   unix.Errno
-	refused error
+	raw      syscall.RawConn
+	headers  []mmsghdr
+	vectors  []unix.Iovec
+	names    []unix.RawSockaddrInet4
+	controls [][]byte
+	send     func(fd uintptr) bool
+	staged   int
+	sent     int
+	errno    unix.Errno
 }
 
 // NewBatchWriter makes a writer that sends n datagrams at a time.
@@ -118,10 +116,10 @@ func NewBatchWriter(c *net.UDPConn, n int) (*BatchWriter, error) {
 		return nil, err
 	}
 	w := &BatchWriter{
-		raw: raw, headers: make([]mmsghdr, n), vectors: make([]unix.Iovec, n), names: make([]unix.RawSockaddrInet4, n), sources: make([][]byte, n),
+		raw: raw, headers: make([]mmsghdr, n), vectors: make([]unix.Iovec, n), names: make([]unix.RawSockaddrInet4, n), controls: make([][]byte, n),
 	}
 	for i := range n {
-		w.sources[i] = make([]byte, 0, controlSize)
+		w.controls[i] = make([]byte, 0, controlSize)
 		h := &w.headers[i].header
 		h.Iov = &w.vectors[i]
 		h.SetIovlen(1)
@@ -149,14 +147,17 @@ func (w *BatchWriter) Add(payload []byte, to netip.AddrPort, source netip.Addr) 
 	if w.staged == len(w.headers) {
 		err = w.Flush()
 	}
-	w.stage(payload, to)
+	control := w.stage(payload, to)
 	if source.IsValid() {
-		w.control(appendPacketInfo(w.sources[w.staged-1][:0], 0, source))
+		control = appendPacketInfo(control, 0, source)
 	}
+	w.control(control)
 	return err
 }
 
-func (w *BatchWriter) stage(payload []byte, to netip.AddrPort) {
+// stage stages a datagram and returns the space for its control data, which
+// control then puts beside it.
+func (w *BatchWriter) stage(payload []byte, to netip.AddrPort) (control []byte) {
 	i := w.staged
 	w.staged++
 	w.vectors[i].Base = unsafe.SliceData(payload)
@@ -164,38 +165,44 @@ func (w *BatchWriter) stage(payload []byte, to netip.AddrPort) {
 	name := &w.names[i]
 	name.Family, name.Addr = unix.AF_INET, to.Addr().As4()
 	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&name.Port))[:], to.Port())
-	h := &w.headers[i].header
-	h.Control = nil
-	h.SetControllen(0)
+	return w.controls[i][:0]
 }
 
-// control puts control data beside the datagram staged last.
 func (w *BatchWriter) control(c []byte) {
 	i := w.staged - 1
-	w.sources[i] = c
+	h := &w.headers[i].header
+	h.Control = nil
 	if len(c) > 0 {
-		h := &w.headers[i].header
+		w.controls[i] = c
 		h.Control = &c[0]
-		h.SetControllen(len(c))
 	}
+	h.SetControllen(len(c))
 }
 
 // Flush sends what is staged, in order. A datagram that is refused keeps none
 // of the others; the error is the last one's that was.
-func (w *BatchWriter) Flush() error {
-	w.sent, w.refused = 0, nil
-	for w.sent < w.staged {
+func (w *BatchWriter) Flush() (err error) {
+	w.flush(func(_ int, refused error) { err = refused })
+	return err
+}
+
+// flush is Flush, and tells of each datagram that was refused, by its number
+// among those staged.
+func (w *BatchWriter) flush(refused func(i int, err error)) {
+	for w.sent = 0; w.sent < w.staged; {
 		w.errno = 0
-		if err := w.raw.Write(w.send); err != nil {
-			w.staged = 0
-			return err
+		err := w.raw.Write(w.send)
+		if err == nil && w.errno != 0 {
+			err = w.errno
 		}
-		if w.errno != 0 {
-			w.refused = w.errno
+		if err != nil {
+			// The system call sends those before the one that it refuses.
+			refused(w.sent, err)
 			w.sent++
 		}
 	}
-	runtime.KeepAlive(w)
+	for i := range w.staged {
+		w.vectors[i].Base = nil // nobody's payload is kept alive
+	}
 	w.staged = 0
-	return w.refused
 }

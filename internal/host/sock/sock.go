@@ -14,7 +14,6 @@ import (
 	"sync"
 	"syscall"
 
-	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
@@ -80,11 +79,28 @@ func (s *Set) Listen(local netip.AddrPort) error {
 // HW is not needed here: every peer of a registration without foreign agents
 // answers ARP.
 func (s *Set) Send(m engine.Send) error {
-	sk, err := s.find(m.Link, m.Src, true)
-	if err != nil {
-		return err
+	var failed error
+	s.SendAll([]engine.Send{m}, func(_ *engine.Send, err error) { failed = err })
+	return failed
+}
+
+// SendAll is Send for many messages, in order. It tells of each that was
+// refused; that keeps none of the others.
+func (s *Set) SendAll(messages []engine.Send, refused func(*engine.Send, error)) {
+	for len(messages) > 0 {
+		first, n := &messages[0], 1
+		for n < len(messages) && messages[n].Src == first.Src && messages[n].Link == first.Link {
+			n++
+		}
+		if sk, err := s.find(first.Link, first.Src, true); err == nil {
+			sk.send(messages[:n], refused)
+		} else {
+			for i := range messages[:n] {
+				refused(&messages[i], err)
+			}
+		}
+		messages = messages[n:]
 	}
-	return sk.send(m)
 }
 
 // SendData sends Tunnel Data messages of one flow, in order. A local port of
@@ -226,7 +242,12 @@ func (s *Set) bind(p place, port uint16) (*socket, error) {
 		return nil, fmt.Errorf("sock: %w", err)
 	}
 	sk.conn = conn.(*net.UDPConn)
-	sk.batch = ipv4.NewPacketConn(conn)
+	if sk.in, err = NewBatchReader(sk.conn, batchSize, bufferSize); err != nil {
+		return nil, errors.Join(fmt.Errorf("sock: %w", err), conn.Close())
+	}
+	if sk.out, err = NewBatchWriter(sk.conn, sendBatch); err != nil {
+		return nil, errors.Join(fmt.Errorf("sock: %w", err), conn.Close())
+	}
 	sk.local = sk.conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	sk.local = netip.AddrPortFrom(sk.local.Addr().Unmap(), sk.local.Port())
 	return sk, nil

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
-	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
@@ -16,6 +16,7 @@ import (
 
 const (
 	batchSize   = 64        // datagrams, or groups of them, read at a time
+	sendBatch   = 64        // signalling datagrams sent at a time
 	bufferSize  = 1<<16 - 1 // a group merged by UDP_GRO fills one
 	controlSize = 128       // packet info, TTL, TOS, segment size
 	maxSegments = 64        // the kernel's UDP_MAX_SEGMENTS
@@ -29,32 +30,60 @@ const (
 type socket struct {
 	place
 	conn  *net.UDPConn
-	batch *ipv4.PacketConn
+	in    *BatchReader
 	local netip.AddrPort
 	noGSO atomic.Bool
+
+	sending sync.Mutex // guards out
+	out     *BatchWriter
 }
 
 func (sk *socket) close() { sk.conn.Close() }
 
-// send sends one signalling datagram.
-func (sk *socket) send(m engine.Send) error {
-	var control []byte
-	if m.TTL != 0 {
-		control = appendInt(control, unix.SOL_IP, unix.IP_TTL, int32(m.TTL))
+// send sends signalling datagrams, in order and with as few system calls as it
+// can, and tells of each that was refused.
+func (sk *socket) send(messages []engine.Send, refused func(*engine.Send, error)) {
+	sk.sending.Lock()
+	defer sk.sending.Unlock()
+	var staged [sendBatch]*engine.Send
+	n := 0
+	flush := func() {
+		sk.out.flush(func(i int, err error) { refused(staged[i], fmt.Errorf("sock: send to %v: %w", staged[i].Dst, err)) })
+		n = 0
 	}
-	if m.Link != "" && sk.link == "" {
-		// An agent's socket is bound to no interface; the reply to a node
-		// that came home must leave on the home link (RFC 5944 section 3.8.3).
-		ifi, err := net.InterfaceByName(m.Link)
-		if err != nil {
-			return fmt.Errorf("sock: %s: %w", m.Link, err)
+	for i := range messages {
+		m := &messages[i]
+		if !m.Dst.Addr().Is4() {
+			refused(m, fmt.Errorf("sock: %v is no IPv4 address: %w", m.Dst, errors.ErrUnsupported))
+			continue
 		}
-		control = appendPacketInfo(control, ifi.Index, m.Src.Addr())
+		index := 0
+		if m.Link != "" && sk.link == "" {
+			// An agent's socket is bound to no interface; the reply to a node
+			// that came home must leave on the home link (RFC 5944 section
+			// 3.8.3).
+			ifi, err := net.InterfaceByName(m.Link)
+			if err != nil {
+				refused(m, fmt.Errorf("sock: %s: %w", m.Link, err))
+				continue
+			}
+			index = ifi.Index
+		}
+		if n == len(staged) {
+			flush()
+		}
+		control := sk.out.stage(m.Data, m.Dst)
+		if m.TTL != 0 {
+			control = appendInt(control, unix.SOL_IP, unix.IP_TTL, int32(m.TTL))
+		}
+		if index != 0 {
+			control = appendPacketInfo(control, index, m.Src.Addr())
+		}
+		sk.out.control(control)
+		staged[n] = m
+		n++
 	}
-	if _, _, err := sk.conn.WriteMsgUDPAddrPort(m.Data, control, m.Dst); err != nil {
-		return fmt.Errorf("sock: send to %v: %w", m.Dst, err)
-	}
-	return nil
+	flush()
 }
 
 // sendData sends messages to one peer, as few system calls as it can.
@@ -115,15 +144,10 @@ func (sk *socket) sendGroup(peer netip.AddrPort, tos uint8, group [][]byte) erro
 
 // read parts what comes in until the socket is closed.
 func (sk *socket) read(to Receiver) {
-	messages := make([]ipv4.Message, batchSize)
-	for i := range messages {
-		messages[i].Buffers = [][]byte{make([]byte, bufferSize)}
-		messages[i].OOB = make([]byte, controlSize)
-	}
 	names := make(map[int]string)
 	var data []Data
 	for {
-		n, err := sk.batch.ReadBatch(messages, 0)
+		n, err := sk.in.Read()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -131,12 +155,11 @@ func (sk *socket) read(to Receiver) {
 		// concerns one datagram sent, not this socket.
 		data = data[:0]
 		for i := range max(n, 0) {
-			m := &messages[i]
-			from, ok := addrPort(m.Addr)
-			if !ok || m.N == 0 {
+			from, whole := sk.in.From(i), sk.in.Payload(i)
+			if !from.IsValid() || len(whole) == 0 {
 				continue
 			}
-			info := parseControl(m.OOB[:m.NN])
+			info := parseControl(sk.in.control(i))
 			link := sk.link
 			if link == "" {
 				link = interfaceName(names, info.index)
@@ -145,7 +168,7 @@ func (sk *socket) read(to Receiver) {
 			if info.dst.IsValid() {
 				local = netip.AddrPortFrom(info.dst, sk.local.Port())
 			}
-			eachSegment(m.Buffers[0][:m.N], info.segment, func(payload []byte) {
+			eachSegment(whole, info.segment, func(payload []byte) {
 				if isTunnelData(payload) {
 					data = append(data, Data{Local: local, From: from, Link: link, TOS: info.tos, TTL: info.ttl, Message: payload})
 					return
@@ -169,15 +192,6 @@ func eachSegment(payload []byte, size int, yield func([]byte)) {
 		yield(payload[:n:n])
 		payload = payload[n:]
 	}
-}
-
-func addrPort(a net.Addr) (netip.AddrPort, bool) {
-	u, ok := a.(*net.UDPAddr)
-	if !ok {
-		return netip.AddrPort{}, false
-	}
-	ap := u.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), true
 }
 
 // interfaceName translates an index and remembers the answer: an interface
