@@ -156,16 +156,7 @@ func Open(c Config) (h *Host, err error) {
 	if err != nil {
 		return h, err
 	}
-	var virtual, all []netip.Prefix
-	var links []string
-	for _, n := range c.HomeNetworks {
-		all = append(all, n.Prefix)
-		if n.Link == "" {
-			virtual = append(virtual, n.Prefix)
-		} else if !slices.Contains(links, n.Link) {
-			links = append(links, n.Link)
-		}
-	}
+	virtual, all, links := c.networks()
 	h.slow, err = tun.New(tun.Config{Device: dev, Settling: true, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Visitors: c.Visitors, Mark: c.Mark})
 	if err != nil {
 		dev.Close()
@@ -185,6 +176,51 @@ func Open(c Config) (h *Host, err error) {
 	}
 	h.visits, err = visit.Open(visit.Config{Device: c.Device, Links: c.VisitorLinks, Base: c.Base})
 	return h, err
+}
+
+// networks are the home networks without a link, all of them, and the links.
+func (c *Config) networks() (virtual, all []netip.Prefix, links []string) {
+	for _, n := range c.HomeNetworks {
+		all = append(all, n.Prefix)
+		if n.Link == "" {
+			virtual = append(virtual, n.Prefix)
+		} else if !slices.Contains(links, n.Link) {
+			links = append(links, n.Link)
+		}
+	}
+	return virtual, all, links
+}
+
+// Reconfigure takes HomeNetworks, Identities, Encapsulations and Uplinks of
+// another configuration while packets flow; the rest of it stays as it was.
+// The states of the links have to be told anew after it.
+func (h *Host) Reconfigure(c Config) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return net.ErrClosed
+	}
+	if len(c.Encapsulations) == 0 {
+		c.Encapsulations = encap.Kinds()
+	}
+	virtual, all, links := c.networks()
+	if err := h.routes.Reconfigure(virtual, links, c.Identities, c.Uplinks); err != nil {
+		return err
+	}
+	for _, name := range h.c.Uplinks {
+		if slices.Contains(c.Uplinks, name) {
+			continue
+		}
+		delete(h.underlays, name)
+		if h.fast != nil {
+			if err := h.fast.Link(engine.Link{Name: name, Gone: true}); err != nil {
+				return err
+			}
+		}
+	}
+	h.slow.SetOwn(c.Identities, all)
+	h.c.HomeNetworks, h.c.Identities, h.c.Encapsulations, h.c.Uplinks = c.HomeNetworks, c.Identities, c.Encapsulations, c.Uplinks
+	return nil
 }
 
 // openFast puts the programs in front of user space, as configured.

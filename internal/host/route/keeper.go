@@ -222,12 +222,49 @@ func (k *Keeper) releaseAgentRoute(r Route) error {
 	return k.kernel.DelRoute(r)
 }
 
+// Reconfigure replaces HomeNetworks, HomeLinks, Identities and Uplinks of the
+// configuration, and makes the kernel agree. An uplink that stays keeps its
+// table; one that is new has to be told of by [Keeper.Uplink].
+func (k *Keeper) Reconfigure(networks []netip.Prefix, links []string, identities []netip.Addr, uplinks []string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var slots []string
+	for _, name := range k.c.Uplinks {
+		if !slices.Contains(uplinks, name) {
+			delete(k.uplinks, name)
+			name = "" // for the next new one
+		}
+		slots = append(slots, name)
+	}
+	for _, name := range uplinks {
+		if slices.Contains(slots, name) {
+			continue
+		}
+		if free := slices.Index(slots, ""); free >= 0 {
+			slots[free] = name
+		} else {
+			slots = append(slots, name)
+		}
+	}
+	for len(slots) > 0 && slots[len(slots)-1] == "" {
+		slots = slots[:len(slots)-1]
+	}
+	if len(slots) >= tableNowhere-tableUplinks {
+		return fmt.Errorf("route: %d uplinks are too many", len(uplinks))
+	}
+	k.c.HomeNetworks, k.c.HomeLinks, k.c.Identities, k.c.Uplinks = networks, links, identities, slots
+	if err := k.sysctls(); err != nil {
+		return err
+	}
+	return k.refresh()
+}
+
 // Uplink tells the present state of a link. Links that are no uplink and no
 // home link do not matter.
 func (k *Keeper) Uplink(l engine.Link) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !slices.Contains(k.c.Uplinks, l.Name) {
+	if l.Name == "" || !slices.Contains(k.c.Uplinks, l.Name) {
 		return nil
 	}
 	u := uplink{}

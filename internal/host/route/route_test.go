@@ -398,3 +398,49 @@ func TestDeviceMTU(t *testing.T) {
 		}
 	}
 }
+
+func TestAnUplinkThatStaysKeepsItsTableWhenAnotherGoes(t *testing.T) {
+	k := newFake()
+	for i, name := range []string{"wlan0", "lte0", "eth0"} {
+		k.links[name] = []Route{{Table: mainTable, Dst: all, Via: netip.AddrFrom4([4]byte{192, 168, byte(i), 1}), Link: name}}
+	}
+	address := func(i byte) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, i, 100}), 24)
+	}
+	keeper := open(t, k, Config{HomeAddresses: []netip.Addr{homeAddr}, Uplinks: []string{"wlan0", "lte0"}})
+	do(t, keeper.Uplink(engine.Link{Name: "wlan0", Up: true, Addresses: []netip.Prefix{address(0)}}))
+	do(t, keeper.Uplink(engine.Link{Name: "lte0", Up: true, Addresses: []netip.Prefix{address(1)}}))
+	table := func(i byte) int {
+		for _, r := range k.rules {
+			if r.From.Addr() == address(i).Addr() {
+				return r.Table
+			}
+		}
+		return 0
+	}
+	do(t, keeper.Reconcile())
+	lte := table(1)
+	do(t, keeper.Reconfigure(nil, nil, nil, []string{"eth0", "lte0"}))
+	do(t, keeper.Uplink(engine.Link{Name: "eth0", Up: true, Addresses: []netip.Prefix{address(2)}}))
+	if lte == 0 || table(1) != lte || table(0) != 0 || table(2) == 0 || table(2) == lte {
+		t.Errorf("tables are wlan0 %d, lte0 %d (was %d), eth0 %d", table(0), table(1), lte, table(2))
+	}
+	do(t, keeper.Reconfigure(nil, nil, nil, []string{"eth0"}))
+	if table(1) != 0 || table(2) == 0 {
+		t.Errorf("rules are %+v", k.rules)
+	}
+}
+
+func TestAVirtualHomeNetworkComesAndGoes(t *testing.T) {
+	k := newFake()
+	one, two := netip.MustParsePrefix("10.10.0.0/24"), netip.MustParsePrefix("10.11.0.0/24")
+	keeper := open(t, k, Config{HomeNetworks: []netip.Prefix{one}, Forward: true})
+	do(t, keeper.Reconfigure([]netip.Prefix{two}, nil, nil, nil))
+	led := func(p netip.Prefix) bool {
+		return slices.Contains(k.routes, Route{Table: mainTable, Dst: p, Link: "careof0"})
+	}
+	do(t, keeper.Reconcile())
+	if led(one) || !led(two) {
+		t.Errorf("routes are %+v", k.routes)
+	}
+}

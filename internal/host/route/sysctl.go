@@ -88,6 +88,9 @@ func (k *Keeper) tuneARP() {
 		}
 	}
 	for _, link := range k.c.Uplinks {
+		if link == "" {
+			continue // the slot of one that has gone
+		}
 		ignore, announce := "1", "2"
 		if home[link] {
 			ignore, announce = "0", "0"
@@ -101,6 +104,9 @@ func (k *Keeper) tuneARP() {
 func (k *Keeper) warnings() []string {
 	var out []string
 	for _, link := range k.c.Uplinks {
+		if link == "" {
+			continue // the slot of one that has gone
+		}
 		// The larger of the two counts.
 		if (k.value("net/ipv4/conf/all/rp_filter") == "1" || k.value("net/ipv4/conf/"+link+"/rp_filter") == "1") &&
 			k.value("net/ipv4/conf/"+link+"/rp_filter") != "2" && len(k.uplinks[link].routes) == 0 {

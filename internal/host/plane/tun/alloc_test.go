@@ -22,6 +22,7 @@ func TestNoAllocationPerPacket(t *testing.T) {
 	b := newBench(t)
 	// A plane of its own without goroutines: the test is the only one here.
 	p := &Plane{config: b.p.config, clock: b.p.clock, began: b.p.began, dev: quiet{b.dev}, raw: b.raw, bindings: map[forward.Key]*binding{}}
+	p.SetOwn(nil, nil)
 	p.config.Datagrams = discard{}
 	p.scratch.New = func() any { return newBatch(16, true) }
 	put(t, p, agentEntry(toCareOf(forward.Tunnel{Encap: encap.UDP})))

@@ -173,7 +173,7 @@ func (b *binding) sentBy(quote []byte) bool {
 }
 
 func (p *Plane) isHomeNetwork(inner netip.Prefix) bool {
-	for _, n := range p.config.HomeNetworks {
+	for _, n := range p.own.Load().networks {
 		if n.Overlaps(inner) {
 			return true
 		}

@@ -98,9 +98,21 @@ type totals struct {
 	strangers, malformed, unbound, loops, congested, relayed, lost, sendErrors atomic.Uint64
 }
 
+// own is what a running plane may be told anew.
+type own struct {
+	identities []netip.Addr
+	networks   []netip.Prefix
+}
+
+// SetOwn replaces Identities and HomeNetworks of the configuration.
+func (p *Plane) SetOwn(identities []netip.Addr, networks []netip.Prefix) {
+	p.own.Store(&own{identities, networks})
+}
+
 // A Plane is the user-space data plane. It implements [forward.Plane].
 type Plane struct {
 	config  Config
+	own     atomic.Pointer[own]
 	clock   func() time.Time
 	began   time.Time
 	dev     Device
@@ -141,6 +153,7 @@ func New(c Config) (*Plane, error) {
 		events:   make(chan forward.Event, eventRoom),
 		bindings: make(map[forward.Key]*binding),
 	}
+	p.SetOwn(c.Identities, c.HomeNetworks)
 	if p.clock == nil {
 		p.clock = clock.Mono
 	}

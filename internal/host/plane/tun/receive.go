@@ -165,7 +165,7 @@ func (p *Plane) isKeepalive(h *encap.Header, inner []byte) bool {
 	if e.Dst == h.Dst {
 		return true
 	}
-	for _, a := range p.config.Identities {
+	for _, a := range p.own.Load().identities {
 		if e.Dst == a {
 			return true
 		}

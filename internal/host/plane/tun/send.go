@@ -132,7 +132,7 @@ func (s *sender) unbound(pkt []byte) {
 		return
 	}
 	dst := word4(pkt[16:20])
-	for _, net := range s.p.config.HomeNetworks {
+	for _, net := range s.p.own.Load().networks {
 		if !net.Contains(dst) {
 			continue
 		}
