@@ -21,10 +21,13 @@ func (d *decoder) check(c *Config) {
 	if c.Plane.Kind == PlaneKernel {
 		d.problem("plane.kind", `leave it out, or "auto"`, "this version has the data planes bpf and tun, not kernel")
 	}
-	if h, f := c.HomeAgent, c.ForeignAgent; h != nil && f != nil && f.CareOfAddress.IsValid() &&
-		(slices.Contains(h.Addresses, f.CareOfAddress) || h.LocalAddress == f.CareOfAddress) {
-		// Their messages to each other would come from the receiver itself.
-		d.problem("foreign-agent.care-of-address", "give this host a second address", "%s is the home agent's address too", f.CareOfAddress)
+	if h, f := c.HomeAgent, c.ForeignAgent; h != nil && f != nil {
+		for _, a := range f.CareOfAddresses {
+			if slices.Contains(h.Addresses, a) || h.LocalAddress == a {
+				// Their messages to each other would come from the receiver itself.
+				d.problem("foreign-agent.care-of-address", "give this host a second address", "%s is the home agent's address too", a)
+			}
+		}
 	}
 	if c.HomeAgent != nil {
 		d.checkHomeAgent(c.HomeAgent)
@@ -211,6 +214,14 @@ func (d *decoder) unique(seen map[netip.Addr]int, path, list string, a netip.Add
 
 func (d *decoder) checkForeignAgent(f *ForeignAgent) {
 	const at = "foreign-agent"
+	if len(f.CareOfAddresses) == 0 && !d.wrong(at+".care-of-address") {
+		d.problem(at+".care-of-address", `for example care-of-address = "203.0.113.1"`, "must not be empty")
+	}
+	for i, a := range f.CareOfAddresses {
+		if slices.Contains(f.CareOfAddresses[:i], a) {
+			d.problem(at+".care-of-address", "", "%s is there twice", a)
+		}
+	}
 	seen := map[netip.Addr]int{}
 	for i := range f.HomeAgents {
 		p := &f.HomeAgents[i]
@@ -257,6 +268,13 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 	d.associate(at, &m.Security, nodeAway)
 	if len(m.Associations) > 0 && m.Associations[0].Algorithm() == assoc.None && m.NAI != "" && !m.HomeAddress.IsValid() {
 		d.warn(at+".nai", "", "without authentication anybody can take this name")
+	}
+	agentsSeen := map[netip.Addr]int{}
+	for i := range m.ForeignAgentPeers {
+		p := &m.ForeignAgentPeers[i]
+		path := indexed(at+".foreign-agent", i)
+		d.unique(agentsSeen, path+".address", at+".foreign-agent", p.Address, i)
+		d.associate(path, &p.Security, agents)
 	}
 	if len(m.Uplinks) == 0 && !d.anyProblem(at+".uplink") {
 		d.problem(at+".uplink", `add [[mobile-node.uplink]] with interface = "wlan0"`, "there is no link to move between")

@@ -76,7 +76,9 @@ type HomeAgent struct {
 	Keepalive            time.Duration
 	Encapsulations       []encap.Kind
 	SimultaneousBindings int
-	NodesFile            string // as written; its nodes are in MobileNodes
+	GREKeys              Switch
+	FailureReplies       time.Duration // least time between two replies with code 131 to a node; 0: none
+	NodesFile            string        // as written; its nodes are in MobileNodes
 
 	Networks      []Network
 	MobileNodes   []MobileNodePeer
@@ -104,7 +106,8 @@ func (p *MobileNodePeer) Identity() ident.Node {
 	return ident.Node{HomeAddress: p.HomeAddress, NAI: p.NAI}
 }
 
-// A ForeignAgentPeer is a [[home-agent.foreign-agent]] table.
+// A ForeignAgentPeer is a [[home-agent.foreign-agent]] or
+// [[mobile-node.foreign-agent]] table.
 type ForeignAgentPeer struct {
 	Address netip.Addr
 	Security
@@ -118,11 +121,20 @@ type HomeAgentPeer struct {
 
 // ForeignAgent is the [foreign-agent] section.
 type ForeignAgent struct {
-	Interfaces        []string
-	CareOfAddress     netip.Addr
-	AdvertiseInterval time.Duration
-	MaxLifetime       time.Duration
-	ReverseTunnel     ReverseTunnel
+	Interfaces            []string
+	CareOfAddresses       []netip.Addr // at least one, the preferred one first
+	Port                  uint16
+	Advertise             Advertise
+	AdvertiseInterval     time.Duration
+	PrefixLengths         bool
+	RequireRegistration   bool
+	Encapsulations        []encap.Kind
+	EncapsulatingDelivery Switch
+	GREKeys               GREKeys
+	MaxVisitors           int
+	MaxPending            int
+	MaxLifetime           time.Duration
+	ReverseTunnel         ReverseTunnel
 
 	HomeAgents  []HomeAgentPeer
 	MobileNodes []MobileNodePeer
@@ -142,6 +154,8 @@ type MobileNode struct {
 	Profile       Profile
 	ForeignAgents ForeignAgents
 	Security
+
+	ForeignAgentPeers []ForeignAgentPeer // with an association
 
 	Uplinks []Uplink
 }

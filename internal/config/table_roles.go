@@ -25,6 +25,7 @@ var (
 	lifetimeKind      = Duration(minLifetime, maxLifetime)
 	reverseTunnelKind = Enum[ReverseTunnel](reverseTunnelWords...)
 	natTraversalKind  = Enum[NATTraversal](natTraversalWords...)
+	switchKind        = Enum[Switch](switchWords...)
 	encapKind         = Word(encap.ParseKind, "ipip", "gre", "minimal", "udp")
 )
 
@@ -68,6 +69,15 @@ var homeAgentTable = Table[HomeAgent]{
 	Field("simultaneous-bindings", Int[int](1, 3), func(h *HomeAgent) *int { return &h.SimultaneousBindings }, Help{
 		Default: "1",
 		Doc:     "How many care-of addresses one node may have at once by the S bit. Packets are duplicated to all of them.",
+	}),
+	Field("gre-keys", switchKind, func(h *HomeAgent) *Switch { return &h.GREKeys }, Help{
+		Default: `"on"`,
+		Doc:     "Whether foreign agents may ask for a GRE key for each visitor (RFC 6245). Off discards such requests, as RFC 5944 has it.",
+	}),
+	Field("failure-replies", Duration(time.Second, time.Hour), func(h *HomeAgent) *time.Duration { return &h.FailureReplies }, Help{
+		Example: `"10s"`,
+		Doc: "The least time between two replies with code 131 to one node, for requests that fail authentication and that no\n" +
+			"foreign agent vouches for. Left out, there are none: strangers get silence (RFC 5944 section 3.8.2.1 allows both).",
 	}),
 	Field("nodes-file", String, func(h *HomeAgent) *string { return &h.NodesFile }, Help{
 		Example: `"nodes"`,
@@ -128,13 +138,30 @@ var foreignAgentTable = Table[ForeignAgent]{
 		Required: true, Example: `["eth1"]`,
 		Doc: "The links that visitors attach to.",
 	}),
-	Field("care-of-address", Address, func(f *ForeignAgent) *netip.Addr { return &f.CareOfAddress }, Help{
+	Field("care-of-address", OneOrList(Address), func(f *ForeignAgent) *[]netip.Addr { return &f.CareOfAddresses }, Help{
 		Required: true, Example: `"203.0.113.1"`,
-		Doc: "The end of the tunnels: an address of this machine that home agents can reach.",
+		Doc: "The end of the tunnels: an address of this machine that home agents can reach. Or a list, the preferred one first.",
+	}),
+	Field("port", Int[uint16](1, math.MaxUint16), func(f *ForeignAgent) *uint16 { return &f.Port }, Help{
+		Default: "434",
+		Doc:     "The UDP port. Only a laboratory needs another one.",
+	}),
+	Field("advertise", Enum[Advertise](advertiseWords...), func(f *ForeignAgent) *Advertise { return &f.Advertise }, Help{
+		Default: `"multicast"`,
+		Doc:     "How the agent makes itself known: to all systems' multicast group, to the limited broadcast address, or only when asked.",
 	}),
 	Field("advertise-interval", Duration(3*time.Second, 1800*time.Second), func(f *ForeignAgent) *time.Duration { return &f.AdvertiseInterval }, Help{
 		Default: `"10s"`,
 		Doc:     "The longest time between two advertisements (RFC 1256 section 4.1).",
+	}),
+	Field("prefix-lengths", Bool, func(f *ForeignAgent) *bool { return &f.PrefixLengths }, Help{
+		Example: "true",
+		Doc: "Whether advertisements tell the prefix lengths of the agent's addresses, by which mobile nodes notice a move\n" +
+			"(RFC 5944 section 2.4.2.2). All agents of a subnet do, or none does.",
+	}),
+	Field("require-registration", Bool, func(f *ForeignAgent) *bool { return &f.RequireRegistration }, Help{
+		Example: "true",
+		Doc:     "Whether also nodes with an address of their own are asked to register here (the R bit, RFC 5944 section 2.1.1).",
 	}),
 	Field("max-lifetime", lifetimeKind, func(f *ForeignAgent) *time.Duration { return &f.MaxLifetime }, Help{
 		Default: `"10m"`,
@@ -143,6 +170,27 @@ var foreignAgentTable = Table[ForeignAgent]{
 	Field("reverse-tunnel", reverseTunnelKind, func(f *ForeignAgent) *ReverseTunnel { return &f.ReverseTunnel }, Help{
 		Default: `"allowed"`,
 		Doc:     "Whether visitors' packets go back through the tunnel (RFC 3024).",
+	}),
+	Field("encapsulating-delivery", switchKind, func(f *ForeignAgent) *Switch { return &f.EncapsulatingDelivery }, Help{
+		Default: `"on"`,
+		Doc:     "Whether visitors may tunnel to the agent what shall go back (RFC 3024 section 5.2). Off denies it with code 79.",
+	}),
+	Field("encapsulations", OneOrList(Word(encap.ParseKind, "ipip", "gre", "minimal")), func(f *ForeignAgent) *[]encap.Kind { return &f.Encapsulations }, Help{
+		Default: `["ipip", "gre", "minimal"]`,
+		Doc:     "The encapsulations that are advertised (M and G bits) and relayed. IP-in-IP is always among them.",
+	}),
+	Field("gre-keys", Enum[GREKeys](greKeysWords...), func(f *ForeignAgent) *GREKeys { return &f.GREKeys }, Help{
+		Default: `"asked"`,
+		Doc: "For whom a GRE key is agreed with the home agent (RFC 6245): visitors that ask for GRE, all that use the\n" +
+			"care-of address, or nobody.",
+	}),
+	Field("max-visitors", Int[int](1, 1<<20), func(f *ForeignAgent) *int { return &f.MaxVisitors }, Help{
+		Default: "4096",
+		Doc:     "How many visitors there may be. Then the agent says that it is busy, and denies further ones with code 66.",
+	}),
+	Field("max-pending", Int[int](1, 1<<20), func(f *ForeignAgent) *int { return &f.MaxPending }, Help{
+		Default: "16384",
+		Doc:     "How many requests may wait for a reply. A further one takes the place of the oldest one of a stranger.",
 	}),
 	tables("home-agent", append(Table[HomeAgentPeer]{
 		Field("address", Address, func(p *HomeAgentPeer) *netip.Addr { return &p.Address }, Help{
@@ -216,6 +264,16 @@ var mobileNodeTable = append(append(Table[MobileNode]{
 		Default: `"any"`,
 		Doc:     "The foreign agents to register through, by address or care-of address, where a listed uplink has no address of its own.",
 	}),
+	tables("foreign-agent", append(Table[ForeignAgentPeer]{
+		Field("address", Address, func(p *ForeignAgentPeer) *netip.Addr { return &p.Address }, Help{
+			Required: true, Example: `"203.0.113.1"`,
+			Doc: "The foreign agent's address, or a care-of address of it.",
+		}),
+	}, securityRows(func(p *ForeignAgentPeer) *Security { return &p.Security }, agents, 301, `"keys.d/visitor"`)...),
+		func(m *MobileNode) *[]ForeignAgentPeer { return &m.ForeignAgentPeers },
+		func(p *ForeignAgentPeer) string { return p.Address.String() }, Help{
+			Doc: "A foreign agent that shares a key with this node (RFC 5944 section 3.5.3). It is not allowed by being listed here.",
+		}),
 	tables("uplink", Table[Uplink]{
 		Field("interface", Interface, func(u *Uplink) *string { return &u.Interface }, Help{
 			Required: true, Example: `"wlan0"`,

@@ -44,6 +44,47 @@ var natTraversalWords = []string{"auto", "force", "off"}
 
 func (n NATTraversal) String() string { return enumString(n, "NATTraversal", natTraversalWords) }
 
+// A Switch is on or off.
+type Switch uint8
+
+// The positions.
+const (
+	On Switch = iota
+	Off
+)
+
+var switchWords = []string{"on", "off"}
+
+func (s Switch) String() string { return enumString(s, "Switch", switchWords) }
+
+// GREKeys says for which visitors a foreign agent asks for a GRE key (RFC 6245).
+type GREKeys uint8
+
+// For whom.
+const (
+	GREKeysAsked  GREKeys = iota // for those that ask for GRE
+	GREKeysAlways                // for all that use its care-of address
+	GREKeysOff                   // for nobody
+)
+
+var greKeysWords = []string{"asked", "always", "off"}
+
+func (g GREKeys) String() string { return enumString(g, "GREKeys", greKeysWords) }
+
+// Advertise says how agent advertisements are sent.
+type Advertise uint8
+
+// How they are sent.
+const (
+	AdvertiseMulticast Advertise = iota // to 224.0.0.1, now and then
+	AdvertiseBroadcast                  // to 255.255.255.255, now and then
+	AdvertiseSolicited                  // only when somebody asks
+)
+
+var advertiseWords = []string{"multicast", "broadcast", "solicited"}
+
+func (a Advertise) String() string { return enumString(a, "Advertise", advertiseWords) }
+
 // A PlaneKind is an implementation of the data plane.
 type PlaneKind uint8
 

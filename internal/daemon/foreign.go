@@ -22,7 +22,7 @@ func (d *daemon) openDiscovery() (err error) {
 	var links []string
 	var port uint16
 	if f := d.cfg.ForeignAgent; f != nil {
-		links, port = append(links, f.Interfaces...), fa.DefaultPort
+		links, port = append(links, f.Interfaces...), f.Port
 	}
 	if h := d.cfg.HomeAgent; h != nil {
 		for _, l := range h.Interfaces {
@@ -58,17 +58,19 @@ func (d *daemon) closeDiscovery() {
 	}
 }
 
-// listenForeign opens the foreign agent's socket on its care-of address, from
+// listenForeign opens the foreign agent's sockets on its care-of addresses, from
 // which it speaks to home agents.
 func (d *daemon) listenForeign() (err error) {
 	c := d.cfg.ForeignAgent
 	if c == nil {
 		return nil
 	}
-	if err := d.sockets.Listen(netip.AddrPortFrom(c.CareOfAddress, fa.DefaultPort)); err != nil {
-		return fmt.Errorf("foreign-agent: %w (is %v an address of this host?)", err, c.CareOfAddress)
+	for _, a := range c.CareOfAddresses {
+		if err := d.sockets.Listen(netip.AddrPortFrom(a, c.Port)); err != nil {
+			return fmt.Errorf("foreign-agent: %w (is %v an address of this host?)", err, a)
+		}
 	}
-	d.bouncer, err = discovery.Bounces(fa.DefaultPort, func(ev engine.Bounced) { d.foreign.Bounced(ev) })
+	d.bouncer, err = discovery.Bounces(c.Port, func(ev engine.Bounced) { d.foreign.Bounced(ev) })
 	return err
 }
 
@@ -89,7 +91,7 @@ func (d *daemon) agentLink(l engine.Link) {
 		return
 	}
 	for _, p := range l.Addresses {
-		fail(d.sockets.Listen(netip.AddrPortFrom(p.Addr(), fa.DefaultPort)))
+		fail(d.sockets.Listen(netip.AddrPortFrom(p.Addr(), d.cfg.ForeignAgent.Port)))
 	}
 }
 
@@ -111,7 +113,7 @@ func (d *daemon) visitorSignal(p engine.Packet) {
 }
 
 // foreignSignal takes what the UDP sockets hear for the foreign agent: replies
-// to its care-of address. A visitor's request is dropped here: it has been
+// to a care-of address. A visitor's request is dropped here: it has been
 // heard with its link-layer source.
 func (d *daemon) foreignSignal(p engine.Packet) bool {
 	c := d.cfg.ForeignAgent
@@ -119,7 +121,7 @@ func (d *daemon) foreignSignal(p engine.Packet) bool {
 		return false
 	}
 	if mip4.MessageType(p.Data[0]) == mip4.TypeRegistrationReply {
-		if p.Dst != netip.AddrPortFrom(c.CareOfAddress, fa.DefaultPort) {
+		if !slices.Contains(c.CareOfAddresses, p.Dst.Addr()) || p.Dst.Port() != c.Port {
 			return false
 		}
 		d.foreign.Packet(p)

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"fmt"
-	"net/netip"
 
 	"careof/internal/core/engine"
 	"careof/internal/host/drive"
@@ -22,7 +21,7 @@ func (d *daemon) machines() error {
 	if c := d.cfg.HomeAgent; c != nil {
 		whole, features := roles.HomeAgent(c)
 		if f := d.cfg.ForeignAgent; f != nil {
-			whole.ForeignCareOf = []netip.Addr{f.CareOfAddress}
+			whole.ForeignCareOf = f.CareOfAddresses
 		}
 		var list []engine.Machine
 		for i := range shards {

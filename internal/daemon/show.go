@@ -345,7 +345,7 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 			}
 		}
 		out.Roles = append(out.Roles, control.RoleStatus{Role: roleForeignAgent, State: "serving", Dropped: d.foreign.Dropped(),
-			Summary: fmt.Sprintf("care-of address %v, %d visitors, %d pending", d.cfg.ForeignAgent.CareOfAddress, accepted, len(visitors)-accepted)})
+			Summary: fmt.Sprintf("care-of address %v, %d visitors, %d pending", d.cfg.ForeignAgent.CareOfAddresses[0], accepted, len(visitors)-accepted)})
 	}
 	if d.mobile != nil {
 		states, err := ask[mn.Status](ctx, d.mobile, mn.ShowStatus{})

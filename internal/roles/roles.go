@@ -4,13 +4,13 @@
 package roles
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
 	"careof/internal/config"
 	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/fa"
+	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
@@ -22,14 +22,15 @@ import (
 // HomeAgent translates the [home-agent] section.
 func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 	out := ha.Config{
-		Addresses:            c.Addresses,
-		LocalAddress:         c.LocalAddress,
-		Port:                 c.Port,
-		Links:                c.Interfaces,
-		MaxLifetime:          c.MaxLifetime,
-		ReverseTunnel:        policies[c.ReverseTunnel],
-		Encapsulations:       c.Encapsulations,
-		SimultaneousBindings: c.SimultaneousBindings,
+		Addresses:                c.Addresses,
+		LocalAddress:             c.LocalAddress,
+		Port:                     c.Port,
+		Links:                    c.Interfaces,
+		MaxLifetime:              c.MaxLifetime,
+		ReverseTunnel:            policies[c.ReverseTunnel],
+		Encapsulations:           c.Encapsulations,
+		SimultaneousBindings:     c.SimultaneousBindings,
+		BadAuthenticatorInterval: c.FailureReplies,
 	}
 	for _, n := range c.Networks {
 		network := ha.Network{Prefix: n.Prefix, Virtual: len(c.Interfaces) == 0}
@@ -47,7 +48,10 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 	for _, f := range c.ForeignAgents {
 		out.ForeignAgents = append(out.ForeignAgents, ha.ForeignAgent{Address: f.Address, Keys: f.Associations})
 	}
-	return out, standard.Config{NATTraversal: natt.Config{Mode: modes[c.NATTraversal], Keepalive: c.Keepalive}}
+	return out, standard.Config{
+		NATTraversal: natt.Config{Mode: modes[c.NATTraversal], Keepalive: c.Keepalive},
+		GREKeys:      grekey.Config{RefuseHome: c.GREKeys == config.Off},
+	}
 }
 
 // ForeignAgent translates the [foreign-agent] section. home is the
@@ -55,11 +59,16 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 // roles, and a visitor may be registered with the home agent beside it.
 func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, standard.Config) {
 	out := fa.Config{
-		Links:           c.Interfaces,
-		CareOfAddresses: []netip.Addr{c.CareOfAddress},
-		Interval:        c.AdvertiseInterval,
-		MaxLifetime:     c.MaxLifetime,
-		ReverseTunnel:   foreignPolicies[c.ReverseTunnel],
+		Links:              c.Interfaces,
+		CareOfAddresses:    c.CareOfAddresses,
+		Port:               c.Port,
+		DirectDeliveryOnly: c.EncapsulatingDelivery == config.Off,
+		Encapsulations:     c.Encapsulations,
+		MaxVisitors:        c.MaxVisitors,
+		MaxPending:         c.MaxPending,
+		Interval:           c.AdvertiseInterval,
+		MaxLifetime:        c.MaxLifetime,
+		ReverseTunnel:      foreignPolicies[c.ReverseTunnel],
 	}
 	for _, h := range c.HomeAgents {
 		out.HomeAgents = append(out.HomeAgents, fa.HomeAgent{Address: h.Address, Keys: h.Associations})
@@ -68,16 +77,24 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 		n := &c.MobileNodes[i]
 		out.MobileNodes = append(out.MobileNodes, fa.MobileNode{Node: n.Identity(), Keys: n.Associations})
 	}
+	var homes []advertise.Link
 	if home != nil {
 		out.OwnHomeAgents = home.Addresses
-		for _, l := range homeLinks(home) {
-			if slices.Contains(c.Interfaces, l.Name) {
-				l.Foreign, l.Preference = true, 0
-			}
-			out.Advertise = append(out.Advertise, l)
-		}
+		homes = homeLinks(home)
 	}
-	return out, standard.Config{}
+	for _, name := range c.Interfaces {
+		l := advertise.Link{Name: name}
+		if at := slices.IndexFunc(homes, func(h advertise.Link) bool { return h.Name == name }); at >= 0 {
+			l = homes[at]
+			homes = slices.Delete(homes, at, at+1)
+		}
+		l.Foreign, l.Preference = true, 0
+		l.Registration, l.PrefixLengths = c.RequireRegistration, c.PrefixLengths
+		l.Broadcast, l.SolicitedOnly = c.Advertise == config.AdvertiseBroadcast, c.Advertise == config.AdvertiseSolicited
+		out.Advertise = append(out.Advertise, l)
+	}
+	out.Advertise = append(out.Advertise, homes...)
+	return out, standard.Config{GREKeys: grekey.Config{Foreign: greKeys[c.GREKeys]}}
 }
 
 // Advertisement is what a home agent alone advertises on its home links; ok is
@@ -102,6 +119,12 @@ func homeLinks(c *config.HomeAgent) (list []advertise.Link) {
 		list = append(list, advertise.Link{Name: l, Home: true, Preference: adv4.NotDefault})
 	}
 	return list
+}
+
+var greKeys = map[config.GREKeys]grekey.Mode{
+	config.GREKeysAsked:  grekey.Asked,
+	config.GREKeysAlways: grekey.Always,
+	config.GREKeysOff:    grekey.Off,
 }
 
 var foreignPolicies = map[config.ReverseTunnel]fa.Policy{
@@ -145,6 +168,9 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		out.HomeAgents = append(out.HomeAgents, mn.HomeAgent{Address: h.Addr, Name: h.Name})
 	}
 	out.ForeignAgents = mn.ForeignAgents{Any: c.ForeignAgents.Any, Allow: c.ForeignAgents.Allow}
+	for _, f := range c.ForeignAgentPeers {
+		out.ForeignAgents.Associations = append(out.ForeignAgents.Associations, mn.ForeignAssociation{Address: f.Address, Association: f.Associations[0]})
+	}
 	for _, u := range c.Uplinks {
 		out.Uplinks = append(out.Uplinks, mn.UplinkConfig{Interface: u.Interface, Priority: u.Priority})
 	}

@@ -2,12 +2,16 @@ package roles
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"careof/internal/config"
+	"careof/internal/proto/mip4/advertise"
+	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/ha"
+	"careof/wire/adv4"
 	"careof/wire/encap"
 )
 
@@ -72,5 +76,60 @@ nai = "van7@fleet.example"
 	}
 	if n := features.NATTraversal; n.Mode != natt.Force || n.Keepalive != 30*time.Second {
 		t.Errorf("NAT traversal is told %+v", n)
+	}
+}
+
+// Every key of [foreign-agent] reaches the machine, the advertiser or a feature.
+func TestWhatAForeignAgentOffers(t *testing.T) {
+	c := parse(t, `[foreign-agent]
+interfaces = ["eth1", "eth2"]
+care-of-address = ["203.0.113.1", "203.0.113.2"]
+port = 4340
+advertise = "broadcast"
+prefix-lengths = true
+require-registration = true
+encapsulating-delivery = "off"
+encapsulations = ["ipip", "minimal"]
+gre-keys = "always"
+max-visitors = 7
+max-pending = 11
+[home-agent]
+address = "198.51.100.1"
+interfaces = ["eth2", "eth3"]
+gre-keys = "off"
+failure-replies = "10s"
+[[home-agent.network]]
+prefix = "10.10.0.0/24"
+[[home-agent.mobile-node]]
+home-address = "10.10.0.5"
+`+key)
+	got, features := ForeignAgent(c.ForeignAgent, c.HomeAgent)
+	if len(got.CareOfAddresses) != 2 || got.Port != 4340 || !got.DirectDeliveryOnly || got.MaxVisitors != 7 || got.MaxPending != 11 ||
+		len(got.Encapsulations) != 2 || got.Encapsulations[1] != encap.Minimal || features.GREKeys.Foreign != grekey.Always {
+		t.Errorf("the machine is told %+v, %+v", got, features)
+	}
+	visited := advertise.Link{Name: "eth1", Foreign: true, Registration: true, PrefixLengths: true, Broadcast: true}
+	both := visited
+	both.Name, both.Home = "eth2", true
+	home := advertise.Link{Name: "eth3", Home: true, Preference: adv4.NotDefault}
+	if want := []advertise.Link{visited, both, home}; !slices.Equal(got.Advertise, want) {
+		t.Errorf("advertises %+v, want %+v", got.Advertise, want)
+	}
+	agent, features := HomeAgent(c.HomeAgent)
+	if agent.BadAuthenticatorInterval != 10*time.Second || !features.GREKeys.RefuseHome {
+		t.Errorf("the home agent is told %+v, %+v", agent, features)
+	}
+}
+
+// An association with a foreign agent, by which its requests are signed.
+//
+//rfc:5944#3.5.3
+func TestAMobileNodeKnowsForeignAgentsKeys(t *testing.T) {
+	c := parse(t, "[mobile-node]\nhome-address = \"10.10.0.5\"\nhome-agent = \"198.51.100.1\"\n"+key+
+		"[[mobile-node.uplink]]\ninterface = \"wlan0\"\n"+
+		"[[mobile-node.foreign-agent]]\naddress = \"203.0.113.1\"\nspi = 301\nkey = \"hex:a0112233445566778899aabbccddeeff\"\nalgorithm = \"hmac-md5\"\n")
+	got, _ := MobileNode(c.MobileNode)
+	if a := got.ForeignAgents.Associations; len(a) != 1 || a[0].Address != netip.MustParseAddr("203.0.113.1") || a[0].Association.SPI() != 301 {
+		t.Errorf("the machine is told %+v", a)
 	}
 }
