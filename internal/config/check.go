@@ -18,6 +18,7 @@ func (d *decoder) check(c *Config) {
 	if len(c.Control.Socket) > 107 {
 		d.problem("control.socket", "at most 107 characters", "the path is too long for a socket")
 	}
+	d.checkControl(&c.Control)
 	if c.Plane.Kind == PlaneKernel {
 		d.problem("plane.kind", `leave it out, or "auto"`, "this version has the data planes bpf and tun, not kernel")
 	}

@@ -32,10 +32,18 @@ type Config struct {
 	sections []*Section
 }
 
-// Control is the [control] section: the unix socket of the API.
+// Control is the [control] section: where the API is served.
 type Control struct {
 	Socket string
 	Group  string // may read; root may change
+
+	Listen    netip.AddrPort // of the API over TCP; invalid: there is none
+	TLSCert   string         // files as they can be opened; "": no TLS
+	TLSKey    string
+	ReadToken Token // may read
+	AllToken  Token // may change too
+
+	cert, key, readFile, allFile string // as written
 }
 
 // Log is the [log] section.

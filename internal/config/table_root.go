@@ -3,6 +3,7 @@ package config
 import (
 	"log/slog"
 	"maps"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -26,7 +27,7 @@ var rootTable = Table[Config]{
 		Doc:     "Where bindings and replay marks survive a restart. Created if missing.",
 	}),
 	always("control", controlTable, func(c *Config) *Control { return &c.Control }, Help{
-		Doc: "The control API: HTTP and JSON on a unix socket.",
+		Doc: "The control API: HTTP and JSON on a unix socket, and on TCP when listen is there.",
 	}),
 	always("log", logTable, func(c *Config) *Log { return &c.Log }, Help{
 		Doc: "What is logged: for everything, and for single subsystems.",
@@ -56,6 +57,28 @@ var controlTable = Table[Control]{
 	Field("group", String, func(c *Control) *string { return &c.Group }, Help{
 		Default: `"careof"`,
 		Doc:     "The group that may read. Only root may change anything.",
+	}),
+	Field("listen", addrPort, func(c *Control) *netip.AddrPort { return &c.Listen }, Help{
+		Example: `"127.0.0.1:8434"`,
+		Doc: "Serve the API over TCP too, to callers with a token: `Authorization: Bearer TOKEN`.\n" +
+			"Beyond this host it needs tls-cert and tls-key.",
+	}),
+	Field("tls-cert", String, func(c *Control) *string { return &c.cert }, Help{
+		Example: `"tls/careof.pem"`,
+		Doc:     "The certificate of listen, with its chain, as PEM. A renewed file is used from the next connection on.",
+	}),
+	Field("tls-key", String, func(c *Control) *string { return &c.key }, Help{
+		Example: `"tls/careof.key"`,
+		Doc:     "The certificate's key: a file of mode 0600, or \"credential:NAME\".",
+	}),
+	Field("token-file", String, func(c *Control) *string { return &c.readFile }, Help{
+		Example: `"tokens/read"`,
+		Doc: "A file of mode 0600 with the token that may read over TCP: at least 20 letters and digits.\n" +
+			"`openssl rand -hex 32` makes one. Or \"credential:NAME\".",
+	}),
+	Field("admin-token-file", String, func(c *Control) *string { return &c.allFile }, Help{
+		Example: `"tokens/admin"`,
+		Doc:     "Likewise, with the token that may also change things.",
 	}),
 }
 

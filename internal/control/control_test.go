@@ -21,11 +21,20 @@ import (
 )
 
 // desk is a backend with one binding and a stream of events.
-type desk struct{ events chan Event }
+type desk struct {
+	events  chan Event
+	past    []Event
+	many    []Binding // instead of the one
+	asked   int
+	unready error
+}
 
 func (d *desk) Show(ctx context.Context, what, argument string) (any, error) {
 	switch what {
 	case "bindings":
+		if d.asked++; d.many != nil {
+			return d.many, nil
+		}
 		return []Binding{sample()}, nil
 	case "binding":
 		if argument != "10.10.0.5" {
@@ -38,7 +47,17 @@ func (d *desk) Show(ctx context.Context, what, argument string) (any, error) {
 	return nil, fmt.Errorf("%w: %s", ErrNotFound, what)
 }
 
-func (d *desk) Subscribe() (<-chan Event, func()) { return d.events, func() {} }
+func (d *desk) Subscribe(after *uint64) ([]Event, <-chan Event, func()) {
+	var past []Event
+	for _, e := range d.past {
+		if after != nil && e.ID > *after {
+			past = append(past, e)
+		}
+	}
+	return past, d.events, func() {}
+}
+
+func (d *desk) Ready(context.Context) error { return d.unready }
 
 func sample() Binding {
 	return Binding{

@@ -9,10 +9,14 @@ import (
 // Errors that a backend returns and that a client gives back, so that the
 // command line can end with the exit code that each deserves.
 var (
+	ErrInvalid     = errors.New("invalid request")
 	ErrNotFound    = errors.New("not found")
 	ErrDenied      = errors.New("permission denied")
 	ErrTimeout     = errors.New("timed out")
 	ErrUnreachable = errors.New("daemon not reachable")
+
+	ErrUnauthenticated = errors.New("not authenticated")
+	ErrMisdirected     = errors.New("misdirected request")
 )
 
 // statuses ties errors to HTTP status codes, both ways.
@@ -20,8 +24,11 @@ var statuses = []struct {
 	err    error
 	status int
 }{
+	{ErrInvalid, http.StatusBadRequest},
 	{ErrNotFound, http.StatusNotFound},
 	{ErrDenied, http.StatusForbidden},
+	{ErrUnauthenticated, http.StatusUnauthorized},
+	{ErrMisdirected, http.StatusMisdirectedRequest},
 	{ErrTimeout, http.StatusGatewayTimeout},
 }
 

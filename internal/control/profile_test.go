@@ -23,7 +23,7 @@ func TestProfilesAreRootsAlone(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/debug/pprof/cmdline", nil)
 		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c.who))
 		w := httptest.NewRecorder()
-		authorise(77, routes(&desk{})).ServeHTTP(w, r)
+		authorise(77, Handler(&desk{})).ServeHTTP(w, r)
 		if w.Code != c.want {
 			t.Errorf("%s: status %d, want %d", c.name, w.Code, c.want)
 		}

@@ -2,10 +2,11 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -16,8 +17,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"careof/internal/core/note"
 )
 
 // A Backend answers what is asked over the API.
@@ -25,15 +24,13 @@ type Backend interface {
 	// Show returns the value for a name of [Names], for one argument when
 	// the name takes one: a slice, or a struct for one thing.
 	Show(ctx context.Context, what, argument string) (any, error)
-	// Subscribe returns events as they happen, until cancel is called. A
-	// subscriber that reads too slowly loses events, not the daemon time.
-	Subscribe() (events <-chan Event, cancel func())
-}
-
-// Event is one note and when it happened.
-type Event struct {
-	Time time.Time `json:"time"`
-	note.Note
+	// Subscribe returns events as they happen, until cancel is called, and
+	// before them the remembered ones that came after the event with an id,
+	// when after is not nil. A subscriber that reads too slowly loses events,
+	// not the daemon time.
+	Subscribe(after *uint64) (past []Event, events <-chan Event, cancel func())
+	// Ready tells what is missing to serve; nil when nothing is.
+	Ready(ctx context.Context) error
 }
 
 // Names lists what can be shown, in the order in which help lists it.
@@ -42,7 +39,11 @@ var Names = []string{
 	"stages", "counters", "plane", "config",
 }
 
-// A Server serves the API on one unix socket.
+// Asked lists what can be asked for besides [Names]: what is shown in
+// pictures, not in tables.
+var Asked = []string{"timeline", "topology"}
+
+// A Server serves the API on one unix socket or one TCP address.
 type Server struct {
 	http     *http.Server
 	listener net.Listener
@@ -85,7 +86,7 @@ func Listen(path, group string, backend Backend) (*Server, error) {
 	}
 	s := &Server{listener: listener}
 	s.http = &http.Server{
-		Handler:           authorise(reader, routes(backend)),
+		Handler:           authorise(reader, Handler(backend)),
 		ReadHeaderTimeout: requestLimit,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, callerKey{}, callerOf(c))
@@ -155,75 +156,17 @@ func (c caller) all() bool { return c.known && (c.uid == 0 || c.uid == os.Geteui
 func authorise(group int, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, _ := r.Context().Value(callerKey{}).(caller)
-		all := who.all()
-		mayRead := who.known && group >= 0 && slices.Contains(who.gids, group)
-		if !all && !(mayRead && r.Method == http.MethodGet) {
-			fail(w, fmt.Errorf("%w: root may change, members of the socket's group may read", ErrDenied))
-			return
+		has := nothing
+		switch {
+		case who.all():
+			has = changing
+		case who.known && group >= 0 && slices.Contains(who.gids, group):
+			has = reading
 		}
-		next.ServeHTTP(w, r)
+		admit(has, next, w, r, fmt.Errorf("%w: root may change, members of the socket's group may read", ErrDenied))
 	})
 }
 
-func routes(backend Backend) http.Handler {
-	mux := http.NewServeMux()
-	show := func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), requestLimit)
-		defer cancel()
-		what := r.PathValue("what")
-		value, err := backend.Show(ctx, what, r.PathValue("argument"))
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("%w: the daemon is too busy to answer", ErrTimeout)
-		}
-		if err != nil {
-			fail(w, err)
-			return
-		}
-		answer(w, http.StatusOK, map[string]any{"schema": Schema, what: value})
-	}
-	mux.HandleFunc("GET /v1/{what}", show)
-	mux.HandleFunc("GET /v1/{what}/{argument}", show)
-	profiles(mux)
-	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { stream(w, r, backend) })
-	return mux
-}
-
-// stream writes events as server-sent events.
-func stream(w http.ResponseWriter, r *http.Request, backend Backend) {
-	events, cancel := backend.Subscribe()
-	defer cancel()
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.WriteHeader(http.StatusOK)
-	flush := http.NewResponseController(w)
-	if flush.Flush() != nil {
-		return
-	}
-	for {
-		select {
-		case <-r.Context().Done():
-			return
-		case e, open := <-events:
-			if !open {
-				return
-			}
-			text, err := json.Marshal(e)
-			if err != nil {
-				return
-			}
-			if _, err := fmt.Fprintf(w, "event: %s\ndata: %s\n\n", e.Kind, text); err != nil || flush.Flush() != nil {
-				return
-			}
-		}
-	}
-}
-
-func answer(w http.ResponseWriter, status int, value any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	// An error here means that the caller has gone away.
-	_ = json.NewEncoder(w).Encode(value)
-}
-
-func fail(w http.ResponseWriter, err error) {
-	answer(w, statusOf(err), map[string]any{"schema": Schema, "error": err.Error()})
-}
+// quiet is the log of a server whose callers nobody knows: what they do wrong
+// is no line in ours.
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -84,6 +84,15 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer server.Close()
+	servers := []*control.Server{server}
+	if cfg.Control.Listen.IsValid() {
+		overTCP, err := control.ListenTCP(cfg.Control, d)
+		if err != nil {
+			return err
+		}
+		defer overTCP.Close()
+		servers = append(servers, overTCP)
+	}
 	if d.store, err = store.Open(cfg.StateDirectory); err != nil {
 		return err
 	}
@@ -98,7 +107,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := d.restore(ctx); err != nil {
 		return err
 	}
-	return d.run(ctx, server)
+	return d.run(ctx, servers)
 }
 
 // reachable refuses, before anything of the host is touched, addresses that
@@ -252,7 +261,7 @@ func (d *daemon) restore(ctx context.Context) error {
 }
 
 // run serves until ctx ends or something fails.
-func (d *daemon) run(ctx context.Context, server *control.Server) error {
+func (d *daemon) run(ctx context.Context, servers []*control.Server) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var running sync.WaitGroup
@@ -276,7 +285,9 @@ func (d *daemon) run(ctx context.Context, server *control.Server) error {
 		return err
 	}
 	spawn("links", func() error { return d.watch(ctx) })
-	spawn("control", server.Serve)
+	for _, server := range servers {
+		spawn("control", server.Serve)
+	}
 	spawn("plane", func() error { d.planeEvents(ctx); return nil })
 	if master := d.cfg.SNMP.Master; master != "" {
 		agent, err := snmp.New(master, d, d.log)
@@ -295,7 +306,10 @@ func (d *daemon) run(ctx context.Context, server *control.Server) error {
 	notify(d.log, "READY=1")
 	<-ctx.Done()
 	notify(d.log, "STOPPING=1")
-	err := errors.Join(server.Close())
+	var err error
+	for _, server := range servers {
+		err = errors.Join(err, server.Close())
+	}
 	running.Wait()
 	d.log.Info("stopped; bindings and forwarding state are kept")
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {

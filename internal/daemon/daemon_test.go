@@ -30,7 +30,7 @@ func parse(t *testing.T, text string) *config.Config {
 func TestNotesAreCountedLoggedAtTheirLevelAndHeard(t *testing.T) {
 	var log bytes.Buffer
 	h := newHub(slog.New(slog.NewTextHandler(&log, nil)), config.Log{Level: slog.LevelInfo, Levels: map[string]slog.Level{"link": slog.LevelDebug}})
-	events, cancel := h.subscribe()
+	_, events, cancel := h.subscribe(nil)
 	h.note(note.Note{Kind: note.Denied, Level: note.Info, Role: "home-agent", Code: 133, HomeAddress: netip.MustParseAddr("10.10.0.5"), Why: "old"})
 	h.note(note.Note{Kind: note.Repeated, Level: note.Debug, Role: "home-agent"})
 	if e := <-events; e.Kind != note.Denied || e.Time.IsZero() {
@@ -55,7 +55,7 @@ func TestNotesAreCountedLoggedAtTheirLevelAndHeard(t *testing.T) {
 
 func TestASlowListenerLosesEventsAndDelaysNobody(t *testing.T) {
 	h := newHub(slog.New(slog.DiscardHandler), config.Log{})
-	events, cancel := h.subscribe()
+	_, events, cancel := h.subscribe(nil)
 	defer cancel()
 	for range 2 * earRoom {
 		h.note(note.Note{Kind: note.Bound})

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sort"
 	"sync"
 	"time"
@@ -21,14 +22,27 @@ type hub struct {
 	mu     sync.Mutex
 	counts map[note.Kind]uint64
 	next   int
-	ears   map[int]chan control.Event
+	ears   map[int]*ear
+	id     uint64 // of the last event
+	past   *history
+}
+
+// An ear is a subscriber.
+type ear struct {
+	events chan control.Event
+	missed bool // it was full, and has not been told yet
 }
 
 // earRoom is how many events a slow subscriber may be behind.
 const earRoom = 1024
 
 func newHub(log *slog.Logger, levels config.Log) *hub {
-	return &hub{log: log, levels: levels, counts: make(map[note.Kind]uint64), ears: make(map[int]chan control.Event)}
+	return &hub{
+		log: log, levels: levels, counts: make(map[note.Kind]uint64), ears: make(map[int]*ear), past: newHistory(),
+		// Microseconds come faster than events, so that the next process goes
+		// on with greater ids, and small enough for a float.
+		id: uint64(time.Now().UnixMicro()),
+	}
 }
 
 // slogLevels translates a note's level.
@@ -49,11 +63,11 @@ func (h *hub) note(n note.Note) {
 		// Machines count for themselves.
 		h.counts[n.Kind]++
 	}
+	h.id++
+	e := control.Event{ID: h.id, Time: time.Now(), Note: n}
+	h.past.add(e)
 	for _, ear := range h.ears {
-		select {
-		case ear <- control.Event{Time: time.Now(), Note: n}:
-		default: // it loses this one
-		}
+		ear.hear(e)
 	}
 	h.mu.Unlock()
 	if level := slogLevels[n.Level]; level >= h.levels.For(subsystem(n)) {
@@ -93,19 +107,48 @@ func attributes(n note.Note) []slog.Attr {
 	return list
 }
 
-// subscribe gives a new listener every note from now on.
-func (h *hub) subscribe() (<-chan control.Event, func()) {
+// hear gives an event to a subscriber, or makes a note of its absence.
+func (r *ear) hear(e control.Event) {
+	if r.missed {
+		select {
+		case r.events <- gap(e):
+			r.missed = false
+		default:
+			return
+		}
+	}
+	select {
+	case r.events <- e:
+	default:
+		r.missed = true
+	}
+}
+
+// subscribe gives a new listener every event from now on, and before them
+// those remembered after an event when it names one.
+func (h *hub) subscribe(after *uint64) ([]control.Event, <-chan control.Event, func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	var past []control.Event
+	if after != nil {
+		past = h.past.since(*after)
+	}
 	id := h.next
 	h.next++
-	ear := make(chan control.Event, earRoom)
-	h.ears[id] = ear
-	return ear, func() {
+	one := &ear{events: make(chan control.Event, earRoom)}
+	h.ears[id] = one
+	return past, one.events, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		delete(h.ears, id)
 	}
+}
+
+// timeline is what happened to a node, the latest first.
+func (h *hub) timeline(home netip.Addr, nai string) []control.Moment {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.past.timeline(home, nai)
 }
 
 // counters lists how often each kind of note of the host itself was heard, by

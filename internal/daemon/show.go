@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"careof/internal/buildinfo"
 	"careof/internal/config"
@@ -25,12 +26,44 @@ import (
 var _ control.Backend = (*daemon)(nil)
 
 // Subscribe implements [control.Backend].
-func (d *daemon) Subscribe() (<-chan control.Event, func()) { return d.hub.subscribe() }
+func (d *daemon) Subscribe(after *uint64) ([]control.Event, <-chan control.Event, func()) {
+	return d.hub.subscribe(after)
+}
+
+// Ready implements [control.Backend]: the daemon has started, has its device,
+// and its machines answer.
+func (d *daemon) Ready(ctx context.Context) error {
+	if d.plane == nil {
+		return errStarting
+	}
+	if !d.plane.Status().Up {
+		return errDevice
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	for _, one := range []struct {
+		driver   *drive.Driver
+		question any
+	}{{d.home, ha.ListStages{}}, {d.foreign, fa.ListStages{}}, {d.mobile, mn.ListStages{}}} {
+		if one.driver == nil {
+			continue
+		}
+		if _, err := one.driver.Command(ctx, one.question); err != nil {
+			return fmt.Errorf("a machine does not answer: %w", err)
+		}
+	}
+	return nil
+}
+
+// readyLimit is how long a machine that serves may take to answer.
+const readyLimit = 3 * time.Second
+
+var errStarting = errors.New("the daemon is still starting")
 
 // Show implements [control.Backend].
 func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
 	if d.plane == nil {
-		return nil, errors.New("the daemon is still starting")
+		return nil, errStarting
 	}
 	show, known := map[string]func(context.Context, string) (any, error){
 		"status":        func(ctx context.Context, _ string) (any, error) { return d.status(ctx) },
@@ -44,6 +77,8 @@ func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
 		"counters":      func(ctx context.Context, _ string) (any, error) { return d.counters(ctx) },
 		"plane":         func(ctx context.Context, _ string) (any, error) { return d.entries(ctx), nil },
 		"config":        func(context.Context, string) (any, error) { return settings(d.settings), nil },
+		"topology":      func(ctx context.Context, _ string) (any, error) { return d.topology(ctx) },
+		"timeline":      func(_ context.Context, node string) (any, error) { return d.timeline(node) },
 	}[what]
 	if !known {
 		return nil, fmt.Errorf("%w: there is no %q to show (%s)", control.ErrNotFound, what, strings.Join(control.Names, ", "))
@@ -326,12 +361,16 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 	}
 	out.Forwarded.Strangers = p.Totals.Strangers
 	if d.home != nil {
-		bound, err := ask[ha.Binding](ctx, d.home, ha.ListBindings{})
+		counts, err := ask[ha.Count](ctx, d.home, ha.CountBindings{})
 		if err != nil {
 			return nil, err
 		}
+		bindings := 0
+		for _, c := range counts {
+			bindings += c.Bindings
+		}
 		out.Roles = append(out.Roles, control.RoleStatus{Role: roleHomeAgent, State: "serving", Dropped: d.home.Dropped(),
-			Summary: fmt.Sprintf("%d mobile nodes known, %d bindings", len(d.cfg.HomeAgent.MobileNodes), len(bound))})
+			Summary: fmt.Sprintf("%d mobile nodes known, %d bindings", len(d.cfg.HomeAgent.MobileNodes), bindings)})
 	}
 	if d.foreign != nil {
 		visitors, err := ask[fa.VisitorInfo](ctx, d.foreign, fa.ListVisitors{})

@@ -121,7 +121,7 @@ func (a *Agent) session(ctx context.Context) error {
 			}
 		}
 	}()
-	events, cancel := a.source.Subscribe()
+	_, events, cancel := a.source.Subscribe(nil)
 	defer cancel()
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()

@@ -33,7 +33,9 @@ func (f *fake) Show(_ context.Context, what, _ string) (any, error) {
 	return nil, control.ErrNotFound
 }
 
-func (f *fake) Subscribe() (<-chan control.Event, func()) { return f.events, func() {} }
+func (f *fake) Subscribe(*uint64) ([]control.Event, <-chan control.Event, func()) {
+	return nil, f.events, func() {}
+}
 
 func newFake() *fake {
 	addr := netip.MustParseAddr

@@ -48,7 +48,7 @@ func columnLen(name agentx.OID) int {
 // A Source is the daemon: see [control.Backend].
 type Source interface {
 	Show(ctx context.Context, what, argument string) (any, error)
-	Subscribe() (<-chan control.Event, func())
+	Subscribe(after *uint64) (past []control.Event, events <-chan control.Event, cancel func())
 }
 
 // A snapshot is what the daemon said, and the view that is built from it.

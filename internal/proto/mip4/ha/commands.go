@@ -29,6 +29,8 @@ type (
 	ListAssociations struct{}
 	// ListCounters is answered with []Counter.
 	ListCounters struct{}
+	// CountBindings is answered with Count. It costs far less than a list.
+	CountBindings struct{}
 	// ListStages is answered with []engine.StageInfo.
 	ListStages struct{}
 	// ClearBinding ends a node's bindings at once: one, or all when
@@ -93,6 +95,13 @@ type Association struct {
 	Insecure    bool   `json:"insecure,omitempty"`
 }
 
+// Count is how many there are now.
+type Count struct {
+	Nodes    int // mobile nodes that may register
+	Bound    int // of those, the ones with a binding
+	Bindings int
+}
+
 // Cleared is the result of a ClearBinding.
 type Cleared struct {
 	Bindings int `json:"bindings"`
@@ -111,6 +120,7 @@ func (a *Agent) baseCommands() {
 	engine.AddCommand(&a.Desk, func(ListRegistrations) (any, error) { return a.listRegistrations(), nil })
 	engine.AddCommand(&a.Desk, func(ListAssociations) (any, error) { return a.listAssociations(), nil })
 	engine.AddCommand(&a.Desk, func(ListCounters) (any, error) { return a.counters.list(), nil })
+	engine.AddCommand(&a.Desk, func(CountBindings) (any, error) { return a.count(), nil })
 	engine.AddCommand(&a.Desk, func(ListStages) (any, error) { return a.Stages(), nil })
 	engine.AddCommand(&a.Desk, func(c ShowBinding) (any, error) {
 		n := a.find(c.Node)
@@ -162,6 +172,19 @@ func (a *Agent) clearBinding(c engine.Command) bool {
 		a.Do(engine.Result{Ticket: c.Ticket, Err: fmt.Errorf("%w: no binding of %v", ErrNotFound, v.Node)})
 	}
 	return true
+}
+
+func (a *Agent) count() (c Count) {
+	for _, n := range a.nodes {
+		if !n.removed {
+			c.Nodes++
+		}
+		if bindings := n.list.Len(); bindings > 0 {
+			c.Bound++
+			c.Bindings += bindings
+		}
+	}
+	return c
 }
 
 func (a *Agent) listBindings() []Binding {
