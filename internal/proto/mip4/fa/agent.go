@@ -37,6 +37,8 @@ type Agent struct {
 	Request, Relay engine.Stage[*Exchange]
 	// Reply and Deliver are passed by a Registration Reply, in this order.
 	Reply, Deliver engine.Stage[*Return]
+	// Deny is passed by every denial of the agent's own.
+	Deny engine.Stage[*Denial]
 	// Advertiser sends the agent advertisements; its stage is Advertise.
 	Advertiser *advertise.Advertiser
 
@@ -118,6 +120,8 @@ func (a *Agent) base() {
 		Doc: "finds the pending request and checks the Foreign-Home authenticator; may refuse to honour the reply"}
 	a.Deliver = engine.Stage[*Return]{Name: "Deliver", Section: "5944#3.7.3.2",
 		Doc: "settles lifetime and tunnel of the visit and what is added to the reply"}
+	a.Deny = engine.Stage[*Denial]{Name: "Deny", Section: "5944#3.7.2.3",
+		Doc: "puts a denial of the agent's own together; features may explain it"}
 	a.requests = engine.Pipeline[*Exchange]{&a.Request, &a.Relay}
 	a.replies = engine.Pipeline[*Return]{&a.Reply, &a.Deliver}
 
@@ -138,6 +142,7 @@ func (a *Agent) base() {
 	a.Reply.Add("base", "reply", a.checkReply)
 	a.Deliver.Add("base", "lifetime", a.settleLifetime)
 	a.Deliver.Add("base", "tunnel", a.settleTunnel)
+	a.Deny.Add("base", "fields", denyFields)
 
 	a.baseClaims()
 	a.baseCommands()
@@ -215,7 +220,8 @@ func (a *Agent) Deadline() time.Time {
 func (a *Agent) Stages() []engine.StageInfo {
 	list := a.Advertiser.Stages(RoleName)
 	list = append(list, a.requests.Describe(RoleName)...)
-	return append(list, a.replies.Describe(RoleName)...)
+	list = append(list, a.replies.Describe(RoleName)...)
+	return append(list, engine.Pipeline[*Denial]{&a.Deny}.Describe(RoleName)...)
 }
 
 // packet sorts what came in. A message that nobody handles leaves no trace

@@ -48,9 +48,9 @@ func (a *Agent) settleTunnel(r *Return) engine.Verdict {
 //rfc:5944#3.7.2
 func (a *Agent) deliver(r *Return) {
 	p := r.Pending
-	if r.Refusal != 0 && !r.Explained {
+	if r.Refusal != 0 {
 		a.pending.remove(p)
-		a.denyPending(p, r.Refusal, r.Why)
+		a.refuse(p, r.Message, r.Refusal, r.Why)
 		return
 	}
 	data, err := a.seal(r)

@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 	"time"
 
+	"careof/internal/core/engine"
 	"careof/internal/core/note"
 	"careof/wire/mip4"
 )
@@ -51,37 +52,58 @@ func (a *Agent) denyRequest(x *Exchange, code mip4.Code, why string) {
 	}, code, why)
 }
 
-// denyPending denies a request in the agent's own name: "the Home Address, Home
+// denyPending denies a request that no home agent has answered.
+func (a *Agent) denyPending(p *Pending, code mip4.Code, why string) {
+	a.deny(&Denial{Agent: a, Pending: p, Code: code, Home: p.Request.HomeAddress}, why)
+}
+
+// refuse denies a request whose reply the agent cannot honour.
+func (a *Agent) refuse(p *Pending, reply *mip4.Message, code mip4.Code, why string) {
+	d := &Denial{Agent: a, Pending: p, Code: code, Home: p.Request.HomeAddress}
+	d.Reply = reply.Head()
+	a.deny(d, why)
+}
+
+func (a *Agent) deny(d *Denial, why string) {
+	p := d.Pending
+	a.counters.denied[d.Code]++
+	if !a.denials.allow(a.Now().Mono, p.node()) {
+		a.counters.suppressed++
+		return
+	}
+	engine.Pipeline[*Denial]{&a.Deny}.Run(d, new(engine.Position))
+	if p.Association != nil {
+		d.Draft.Authenticate(mip4.ExtMobileForeign, p.Association)
+	}
+	data, err := d.Draft.Seal()
+	if err != nil {
+		n := p.note(note.Failed, note.Error)
+		n.Why = err.Error()
+		a.Tell(n)
+		return
+	}
+	a.Do(a.toNode(p, d.Home, data))
+	n := p.note(note.Denied, note.Info)
+	n.Code, n.Why = uint8(d.Code), why
+	a.Tell(n)
+	a.remember(p, d.Code, 0)
+}
+
+// denyFields makes a reply in the agent's own name: "the Home Address, Home
 // Agent, and Identification fields within the Registration Reply are copied
 // from the corresponding fields of the Registration Request"; the Lifetime too,
 // but for code 69 (RFC 5944 section 3.7.2.3).
 //
 //rfc:5944#3.7.2.3
-func (a *Agent) denyPending(p *Pending, code mip4.Code, why string) {
-	a.counters.denied[code]++
-	if !a.denials.allow(a.Now().Mono, p.node()) {
-		a.counters.suppressed++
-		return
-	}
+func denyFields(d *Denial) engine.Verdict {
+	q := d.Pending.Request
 	reply := mip4.RegistrationReply{
-		Code: code, Lifetime: p.Request.Lifetime,
-		HomeAddress: p.Request.HomeAddress, HomeAgent: p.Request.HomeAgent,
-		Identification: p.Request.Identification,
+		Code: d.Code, Lifetime: q.Lifetime,
+		HomeAddress: q.HomeAddress, HomeAgent: q.HomeAgent, Identification: q.Identification,
 	}
-	if code == mip4.CodeFALifetimeTooLong {
-		reply.Lifetime = a.maxLifetimeField()
+	if d.Code == mip4.CodeFALifetimeTooLong {
+		reply.Lifetime = d.Agent.maxLifetimeField()
 	}
-	d := mip4.NewReply(reply)
-	if p.Association != nil {
-		d.Authenticate(mip4.ExtMobileForeign, p.Association)
-	}
-	data, err := d.Seal()
-	if err != nil {
-		return // fields that were read can be written
-	}
-	a.Do(a.toNode(p, p.Request.HomeAddress, data))
-	n := p.note(note.Denied, note.Info)
-	n.Code, n.Why = uint8(code), why
-	a.Tell(n)
-	a.remember(p, code, 0)
+	d.Draft = mip4.NewReply(reply)
+	return engine.Next()
 }

@@ -154,9 +154,6 @@ type Return struct {
 	Lifetime time.Duration // of the visit
 	Tunnel   forward.Tunnel
 	Draft    *mip4.Draft // the relayed message: add to its zone foreign only
-	// Explained says that a feature has put the refusal into the draft (RFC
-	// 4636): the home agent's reply is then relayed, else it is replaced.
-	Explained bool
 }
 
 // Now is the present step's time.
@@ -172,3 +169,18 @@ func (r *Return) Accepted() bool { return r.Reply.Code.Accepted() && r.Refusal =
 // return or a visitor. An exchange's slots go on to its pending request, and a
 // pending request's to the return and to the visitor.
 type Slot[T any] = engine.Slot[T]
+
+// A Denial is an answer of the agent's own on its way to the mobile node: the
+// exchange of the stage Deny.
+type Denial struct {
+	Agent   *Agent
+	Pending *Pending
+	Code    mip4.Code
+	// Reply is what the home agent has authenticated of its reply, when that
+	// is what the agent cannot honour; else nil.
+	Reply []byte
+	// Draft is the answer: a reply of the agent's own, about the home address
+	// Home. A hook may put another one in its place, or add to its zone foreign.
+	Draft *mip4.Draft
+	Home  netip.Addr
+}

@@ -199,7 +199,7 @@ func (a *Agent) visit(r *Return, send engine.Send) {
 	a.commit(engine.Commit{Changes: changes, Then: []engine.Action{send, a.Telling(n)}}, func(err error) {
 		a.pending.remove(p)
 		if err != nil {
-			a.undo(v, old, p, err)
+			a.undo(v, old, p, send.Data, err)
 			return
 		}
 		a.counters.accepted++
@@ -254,7 +254,7 @@ func refreshes(was, is forward.Entry) bool {
 
 // undo takes back a visit that could not be made true. The home agent has
 // accepted it all the same; the mobile node is told that it is not served.
-func (a *Agent) undo(v, old *Visitor, p *Pending, err error) {
+func (a *Agent) undo(v, old *Visitor, p *Pending, reply []byte, err error) {
 	a.counters.failed++
 	n := p.note(note.Failed, note.Error)
 	n.Why = err.Error()
@@ -275,7 +275,8 @@ func (a *Agent) undo(v, old *Visitor, p *Pending, err error) {
 		}
 		a.commit(engine.Commit{Changes: back}, a.told)
 	}
-	a.denyPending(p, mip4.CodeFAResources, "the tunnel could not be set up")
+	m, _ := mip4.Parse(reply) // it was written here
+	a.refuse(p, m, mip4.CodeFAResources, "the tunnel could not be set up")
 }
 
 // deregister ends a visit whose end the home agent has accepted, and then

@@ -73,6 +73,10 @@ func (o order) later(s Sent) bool {
 func (n *Node) settle(x *Response, took time.Duration) {
 	r := x.Registration
 	v := engine.Pipeline[*Response]{&n.Accepted}.Run(x, new(engine.Position))
+	if v.IsDeny() {
+		n.disown(x, mip4.Code(v.Code), v.Why)
+		return
+	}
 	if !v.IsNext() && !v.IsDone() {
 		n.discard(r, x.Reply.Code, v.Why)
 		return
@@ -214,7 +218,9 @@ func (n *Node) release(r *Registration) {
 // ended: the home agent ended one registration, or all.
 func (n *Node) ended(x *Response) {
 	r := x.Registration
-	r.giveUp()
+	if r.try == nil || r.try.purpose == x.Sent.Purpose {
+		r.giveUp() // else it is already being registered again
+	}
 	switch {
 	case x.Sent.Purpose == DeregisterOne:
 		n.Tell(n.noteOf(r, note.Note{Kind: note.Deregistered, Level: note.Info, Took: n.now.Mono.Sub(x.Sent.At)}))

@@ -67,6 +67,7 @@ type RegistrationInfo struct {
 	Transmissions  int        `json:"transmissions,omitempty"`  // of the present attempt
 	NextRequest    time.Time  `json:"next_request,omitzero"`
 	SPI            uint32     `json:"spi"`
+	Message        string     `json:"message,omitempty"` // from an agent to the user
 
 	// Lifetime, Remaining and RoundTrip as values; a lifetime without end is
 	// the greatest Duration.
@@ -305,7 +306,7 @@ func (n *Node) infos() []RegistrationInfo {
 		i := RegistrationInfo{
 			Link: r.Key.Link, CareOfAddress: r.Key.CareOf, HomeAgent: r.Key.HomeAgent, ForeignAgent: r.Key.Agent,
 			State: r.state(), Active: r == n.active && r.live,
-			NextRequest: n.now.WallOf(engine.Earliest(r.retryAt, r.renewAt)),
+			NextRequest: n.now.WallOf(engine.Earliest(r.retryAt, r.renewAt)), Message: r.Message,
 		}
 		if r.association != nil {
 			i.SPI = r.association.SPI()

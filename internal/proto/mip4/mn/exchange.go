@@ -184,7 +184,7 @@ func (s *stages) name() {
 	s.Reply.Name, s.Reply.Section = "Reply", "5944#3.6.2.1"
 	s.Reply.Doc = "A reply to a pending request is checked. A hook may drop it or make its Home Agent field acceptable."
 	s.Accepted.Name, s.Accepted.Section = "Accepted", "5944#3.6.2.2"
-	s.Accepted.Doc = "A request was accepted. A hook may set the tunnel's encapsulation and end, and lower the lifetime."
+	s.Accepted.Doc = "A request was accepted. A hook may set the tunnel's encapsulation and end, lower the lifetime, or deny what cannot be used."
 	s.Denied.Name, s.Denied.Section = "Denied", "5944#3.6.2.3"
 	s.Denied.Doc = "A request was denied. A hook may repair what was wrong and ask for a new request."
 	s.Moved.Name, s.Moved.Section = "Moved", "5944#3.6.2.2"

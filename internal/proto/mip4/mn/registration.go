@@ -44,6 +44,9 @@ type Registration struct {
 	Reverse bool
 	// Granted is the lifetime that the home agent granted.
 	Granted time.Duration
+	// Message is what an agent last had to say to the user (RFC 4917), safe to
+	// print. It changes nothing.
+	Message string
 
 	association *assoc.Association
 	discover    bool // Key.HomeAgent is a directed broadcast
@@ -222,17 +225,7 @@ func (n *Node) expired(r *Registration) {
 	}
 	r.end()
 	n.Tell(n.noteOf(r, note.Note{Kind: note.Lost, Level: note.Warn, Why: "lifetime ran out"}))
-	if n.active == r {
-		n.active = nil
-		// Another live registration (S bit) serves on.
-		for _, o := range n.registrations() {
-			if o.live && slices.ContainsFunc(n.choice, o.of) {
-				n.active = o
-				break
-			}
-		}
-	}
-	n.rechoose = true
+	n.succeed(r)
 }
 
 // noteOf fills in what a registration says about itself.
