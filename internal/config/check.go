@@ -30,14 +30,22 @@ func (d *decoder) check(c *Config) {
 			}
 		}
 	}
-	if c.HomeAgent != nil {
-		d.checkHomeAgent(c.HomeAgent)
+	if h := c.HomeAgent; h != nil {
+		d.checkHomeAgent(h)
+		d.checkMessages("home-agent.message", h.Messages)
+		d.checkExtensions("home-agent.vendor-extension", h.VendorExtensions)
+		d.checkExtensions("home-agent.experiment", h.Experiments)
 	}
-	if c.ForeignAgent != nil {
-		d.checkForeignAgent(c.ForeignAgent)
+	if f := c.ForeignAgent; f != nil {
+		d.checkForeignAgent(f)
+		d.checkMessages("foreign-agent.message", f.Messages)
+		d.checkExtensions("foreign-agent.vendor-extension", f.VendorExtensions)
+		d.checkExtensions("foreign-agent.experiment", f.Experiments)
 	}
-	if c.MobileNode != nil {
-		d.checkMobileNode(c.MobileNode, c.Plane.Device)
+	if m := c.MobileNode; m != nil {
+		d.checkMobileNode(m, c.Plane.Device)
+		d.checkExtensions("mobile-node.vendor-extension", m.VendorExtensions)
+		d.checkExtensions("mobile-node.experiment", m.Experiments)
 	}
 }
 

@@ -88,9 +88,15 @@ type HomeAgent struct {
 	FailureReplies       time.Duration // least time between two replies with code 131 to a node; 0: none
 	NodesFile            string        // as written; its nodes are in MobileNodes
 
+	Identity ident.NAI // its own name (RFC 3846); may be empty
+
 	Networks      []Network
 	MobileNodes   []MobileNodePeer
 	ForeignAgents []ForeignAgentPeer
+
+	Messages         []MessageText
+	VendorExtensions []OpaqueExtension
+	Experiments      []OpaqueExtension
 }
 
 // A Network is a [[home-agent.network]] table: a home network.
@@ -146,6 +152,10 @@ type ForeignAgent struct {
 
 	HomeAgents  []HomeAgentPeer
 	MobileNodes []MobileNodePeer
+
+	Messages         []MessageText
+	VendorExtensions []OpaqueExtension
+	Experiments      []OpaqueExtension
 }
 
 // MobileNode is the [mobile-node] section. At least one of home address and
@@ -166,6 +176,9 @@ type MobileNode struct {
 	ForeignAgentPeers []ForeignAgentPeer // with an association
 
 	Uplinks []Uplink
+
+	VendorExtensions []OpaqueExtension
+	Experiments      []OpaqueExtension
 }
 
 // Identity is who the node is.

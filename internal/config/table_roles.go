@@ -29,7 +29,7 @@ var (
 	encapKind         = Word(encap.ParseKind, "ipip", "gre", "minimal", "udp")
 )
 
-var homeAgentTable = Table[HomeAgent]{
+var homeAgentTable = append(Table[HomeAgent]{
 	Field("address", OneOrList(Address), func(h *HomeAgent) *[]netip.Addr { return &h.Addresses }, Help{
 		Required: true, Example: `"198.51.100.1"`,
 		Doc: "The address that mobile nodes register with: the home agent's identity.",
@@ -84,6 +84,10 @@ var homeAgentTable = Table[HomeAgent]{
 		Doc: "For very many nodes: a file of mode 0600 with one line a node, `nai home-address spi algorithm key`.\n" +
 			"\"-\" stands for a missing NAI or home address; # begins a comment.",
 	}),
+	Field("identity", NAI, func(h *HomeAgent) *ident.NAI { return &h.Identity }, Help{
+		Example: `"ha1@home.example"`,
+		Doc:     "The home agent's own name, host@realm, which mobile nodes are told (RFC 3846).",
+	}),
 	tables("network", Table[Network]{
 		Field("prefix", Prefix, func(n *Network) *netip.Prefix { return &n.Prefix }, Help{
 			Required: true, Example: `"10.10.0.0/24"`,
@@ -108,7 +112,9 @@ var homeAgentTable = Table[HomeAgent]{
 		func(p *ForeignAgentPeer) string { return p.Address.String() }, Help{
 			Doc: "A foreign agent that shares a key with this home agent (RFC 5944 section 3.5.4). Others may relay, but prove nothing.",
 		}),
-}
+	messageRow(func(h *HomeAgent) *[]MessageText { return &h.Messages }, 130),
+}, extensionRows(func(h *HomeAgent) *[]OpaqueExtension { return &h.VendorExtensions },
+	func(h *HomeAgent) *[]OpaqueExtension { return &h.Experiments }, PartyMobileNode, PartyForeignAgent)...)
 
 func mobileNodePeerID(p *MobileNodePeer) string { return p.Identity().String() }
 
@@ -133,7 +139,7 @@ func mobileNodePeerTable(home bool) Table[MobileNodePeer] {
 	}))
 }
 
-var foreignAgentTable = Table[ForeignAgent]{
+var foreignAgentTable = append(Table[ForeignAgent]{
 	Field("interfaces", OneOrList(Interface), func(f *ForeignAgent) *[]string { return &f.Interfaces }, Help{
 		Required: true, Example: `["eth1"]`,
 		Doc: "The links that visitors attach to.",
@@ -204,9 +210,11 @@ var foreignAgentTable = Table[ForeignAgent]{
 		}),
 	tables("mobile-node", mobileNodePeerTable(false), func(f *ForeignAgent) *[]MobileNodePeer { return &f.MobileNodes },
 		mobileNodePeerID, Help{Doc: "A visitor that shares a key with this foreign agent."}),
-}
+	messageRow(func(f *ForeignAgent) *[]MessageText { return &f.Messages }, 66),
+}, extensionRows(func(f *ForeignAgent) *[]OpaqueExtension { return &f.VendorExtensions },
+	func(f *ForeignAgent) *[]OpaqueExtension { return &f.Experiments }, PartyHomeAgent, PartyMobileNode)...)
 
-var mobileNodeTable = append(append(Table[MobileNode]{
+var mobileNodeTable = append(append(append(Table[MobileNode]{
 	Field("home-address", Address, func(m *MobileNode) *netip.Addr { return &m.HomeAddress }, Help{
 		Example: `"10.10.0.5"`, Shown: true,
 		Doc: "The address that stays. Left out, with nai, the home agent assigns one (RFC 2794).",
@@ -286,7 +294,8 @@ var mobileNodeTable = append(append(Table[MobileNode]{
 	}, func(m *MobileNode) *[]Uplink { return &m.Uplinks }, func(u *Uplink) string { return u.Interface }, Help{
 		Doc: "A link to the Internet. There may be several.",
 	}),
-)
+), extensionRows(func(m *MobileNode) *[]OpaqueExtension { return &m.VendorExtensions },
+	func(m *MobileNode) *[]OpaqueExtension { return &m.Experiments }, PartyHomeAgent, PartyForeignAgent)...)
 
 func formatSPI(spi uint32) string {
 	if spi == 0 {

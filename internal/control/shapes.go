@@ -77,6 +77,7 @@ type Registration struct {
 	SPI           uint32         `json:"spi"`
 	Code          uint8          `json:"code"`
 	Why           string         `json:"why,omitempty"`
+	Message       string         `json:"message,omitempty"` // mobile node: what an agent says to the user (RFC 4917)
 }
 
 // Visitor is one mobile node at a foreign agent: an accepted registration, or

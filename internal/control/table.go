@@ -131,8 +131,8 @@ func registrations(w io.Writer, text json.RawMessage) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	heading := ""
 	for _, r := range list {
-		own, line := "UPLINK\tCARE-OF ADDRESS\tHOME AGENT\tTUNNEL\tSTATE\tREMAINING\tROUND TRIP", []any{
-			r.Uplink, address(r.CareOfAddress), address(r.HomeAgent), dash(r.Encapsulation), r.State, r.Remaining, r.RoundTrip,
+		own, line := "UPLINK\tCARE-OF ADDRESS\tHOME AGENT\tTUNNEL\tSTATE\tREMAINING\tROUND TRIP\tMESSAGE", []any{
+			r.Uplink, address(r.CareOfAddress), address(r.HomeAgent), dash(r.Encapsulation), r.State, r.Remaining, r.RoundTrip, dash(r.Message),
 		}
 		if r.Role != "mobile-node" {
 			own, line = "TIME\tHOME ADDRESS\tNAI\tCARE-OF ADDRESS\tFROM\tCODE\tMEANING\tWHY", []any{

@@ -167,7 +167,7 @@ func (d *daemon) registrations(ctx context.Context) (any, error) {
 				Role: roleMobileNode, HomeAddress: n.HomeAddress, NAI: n.NAI, HomeAgent: r.HomeAgent, Uplink: r.Link, CareOfAddress: r.CareOfAddress, ForeignAgent: r.ForeignAgent,
 				State: r.State, Active: r.Active, Encapsulation: r.Encapsulation,
 				Granted: control.Seconds(r.Granted), Remaining: control.Seconds(r.Left), RoundTrip: control.Seconds(r.Took),
-				Time: r.Since, SPI: r.SPI,
+				Time: r.Since, SPI: r.SPI, Message: r.Message,
 			})
 		}
 	}
@@ -421,6 +421,11 @@ func mobileSummary(s mn.Status) string {
 	}
 	if s.Encapsulation != "" {
 		words = append(words, "tunnel "+s.Encapsulation+", not encrypted")
+	}
+	for _, r := range s.Registered {
+		if r.Message != "" {
+			words = append(words, fmt.Sprintf("message %q", r.Message))
+		}
 	}
 	if s.Problem != nil {
 		words = append(words, fmt.Sprintf("problem: %d %s", s.Problem.Code, s.Problem.Meaning))

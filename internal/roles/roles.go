@@ -51,6 +51,8 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 	return out, standard.Config{
 		NATTraversal: natt.Config{Mode: modes[c.NATTraversal], Keepalive: c.Keepalive},
 		GREKeys:      grekey.Config{RefuseHome: c.GREKeys == config.Off},
+		Messages:     texts(c.Messages), Identity: c.Identity,
+		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
 }
 
@@ -94,7 +96,10 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 		out.Advertise = append(out.Advertise, l)
 	}
 	out.Advertise = append(out.Advertise, homes...)
-	return out, standard.Config{GREKeys: grekey.Config{Foreign: greKeys[c.GREKeys]}}
+	return out, standard.Config{
+		GREKeys:  grekey.Config{Foreign: greKeys[c.GREKeys]},
+		Messages: texts(c.Messages), Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
+	}
 }
 
 // Advertisement is what a home agent alone advertises on its home links; ok is
@@ -174,5 +179,7 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 	for _, u := range c.Uplinks {
 		out.Uplinks = append(out.Uplinks, mn.UplinkConfig{Interface: u.Interface, Priority: u.Priority})
 	}
-	return out, standard.Config{NATTraversal: traversal}
+	return out, standard.Config{
+		NATTraversal: traversal, Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
+	}
 }

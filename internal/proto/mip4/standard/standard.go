@@ -7,10 +7,18 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"careof/internal/core/ident"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/feature"
+	"careof/internal/proto/mip4/feature/experimental"
+	"careof/internal/proto/mip4/feature/faerror"
 	"careof/internal/proto/mip4/feature/grekey"
+	"careof/internal/proto/mip4/feature/message"
+	"careof/internal/proto/mip4/feature/naicarry"
 	"careof/internal/proto/mip4/feature/natt"
+	"careof/internal/proto/mip4/feature/opaque"
+	"careof/internal/proto/mip4/feature/regional"
+	"careof/internal/proto/mip4/feature/vendor"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 )
@@ -19,14 +27,26 @@ import (
 type Config struct {
 	NATTraversal natt.Config
 	GREKeys      grekey.Config
+	Messages     message.Texts      // an agent's, for the users of mobile nodes
+	Identity     ident.NAI          // a home agent's own name
+	Vendors      []opaque.Extension // RFC 3115
+	Experiments  []opaque.Extension // RFC 4064
 }
 
 // Features lists the features in their order. A caller may leave some out, as
 // long as [feature.Check] agrees.
 func Features(c Config) []feature.Feature {
+	// Features with vendor extensions of their own are given this too.
+	vendors := new(vendor.Registry)
 	return []feature.Feature{
 		natt.New(c.NATTraversal),
 		grekey.New(c.GREKeys),
+		faerror.New(),
+		message.New(c.Messages),
+		vendor.New(vendors, c.Vendors),
+		experimental.New(c.Experiments),
+		naicarry.New(c.Identity),
+		regional.New(),
 	}
 }
 

@@ -39,6 +39,8 @@ type journey struct {
 	queue []delivery
 	seq   int
 	log   []string
+	// tap sees every datagram when it is sent, and may change it.
+	tap func(from *post, data []byte) []byte
 }
 
 // A post is one machine and where it is.
@@ -72,6 +74,8 @@ type plan struct {
 	home    ha.Config
 	foreign fa.Config
 	node    mn.Config
+
+	atHome, atForeign, atNode standard.Config // the features of each
 }
 
 func newPlan(t testing.TB) *plan {
@@ -94,16 +98,16 @@ func newJourney(t testing.TB, p *plan) *journey {
 		j.hosts = append(j.hosts, h)
 		return h
 	}
-	a, err := standard.HomeAgent(p.home, standard.Features(standard.Config{}), rand.New(rand.NewPCG(1, 1)))
+	a, err := standard.HomeAgent(p.home, standard.Features(p.atHome), rand.New(rand.NewPCG(1, 1)))
 	j.home = add("ha", agent.String(), "", a, err)
 	for i := range 2 {
 		c := p.foreign
 		address, careOf := fmt.Sprintf("192.0.%d.1", 10+i), fmt.Sprintf("203.0.113.%d", 1+i)
 		c.CareOfAddresses = []netip.Addr{netip.MustParseAddr(careOf)}
-		f, err := standard.ForeignAgent(c, standard.Features(standard.Config{}), rand.New(rand.NewPCG(2, uint64(i))))
+		f, err := standard.ForeignAgent(c, standard.Features(p.atForeign), rand.New(rand.NewPCG(2, uint64(i))))
 		add(fmt.Sprintf("fa%d", i+1), address, careOf, f, err)
 	}
-	n, err := standard.MobileNode(p.node, standard.Features(standard.Config{}), rand.New(rand.NewPCG(3, 3)))
+	n, err := standard.MobileNode(p.node, standard.Features(p.atNode), rand.New(rand.NewPCG(3, 3)))
 	j.node = add("mn", "", "", n, err)
 	for _, h := range j.hosts[:3] {
 		j.boot(h)
@@ -209,6 +213,9 @@ func (j *journey) send(from *post, s engine.Send) {
 		ttl = 64
 	}
 	p := engine.Packet{Src: s.Src, Dst: s.Dst, TTL: ttl, Data: slices.Clone(s.Data)}
+	if j.tap != nil {
+		p.Data = j.tap(from, p.Data)
+	}
 	j.log = append(j.log, fmt.Sprintf("%s %v>%v", from.name, s.Src.Addr(), s.Dst.Addr()))
 	switch {
 	case from == j.node && s.HW != (engine.HardwareAddr{}): // to an agent on the link
