@@ -21,8 +21,9 @@ const (
 	foreign2 = "fa2"
 )
 
-// withForeignAgents adds two foreign agents behind the first provider.
-func withForeignAgents(t *topology.Topology) {
+// AddForeignAgents adds two foreign agents, fa1 and fa2, behind the first
+// provider of a built-in topology, each with a visited link of its own.
+func AddForeignAgents(t *topology.Topology) {
 	for i, name := range []string{foreign1, foreign2} {
 		segment, net := []string{visited1, visited2}[i], fmt.Sprintf("198.18.%d.", i+1)
 		t.Segments = append(t.Segments, topology.Segment{
@@ -54,7 +55,7 @@ func journey(form encap.Kind) *Scene {
 		Doc:      "From home to one foreign agent, to another, behind a translator and home again, by " + form.String() + "; the stream survives.",
 		Topology: "home-link",
 		Edit: func(t *topology.Topology) {
-			withForeignAgents(t)
+			AddForeignAgents(t)
 			edit(t, mobile, "home-agent = ", "encapsulation = \""+form.String()+"\"\nhome-agent = ")
 		},
 		//rfc:5944#3.1
@@ -116,7 +117,7 @@ var hops = &Scene{
 	Name:     "hop-by-hop",
 	Doc:      "What a foreign agent may change in a request and a reply: the addresses of the datagram, and nothing within.",
 	Topology: "home-link",
-	Edit:     withForeignAgents,
+	Edit:     AddForeignAgents,
 	//rfc:5944#3.7.2.2
 	//rfc:5944#3.7.3.2
 	Play: func(l Lab) {
@@ -174,7 +175,7 @@ var foreignCrash = &Scene{
 	Name:     "foreign-agent-crash",
 	Doc:      "A foreign agent is killed and starts again: its sequence number begins anew, and its visitor registers at once.",
 	Topology: "home-link",
-	Edit:     withForeignAgents,
+	Edit:     AddForeignAgents,
 	//rfc:5944#2.4.4
 	Play: func(l Lab) {
 		arrive(l, wlan, visited1)
@@ -199,7 +200,7 @@ var visitorsOnly = &Scene{
 	Name:     "visitors-only",
 	Doc:      "A foreign agent takes out of tunnels what is for its visitors, and sends into them what comes from them; all else goes nowhere.",
 	Topology: "home-link",
-	Edit:     withForeignAgents,
+	Edit:     AddForeignAgents,
 	//rfc:5944#4.2.2
 	//rfc:3024#5.1
 	Play: func(l Lab) {
@@ -266,7 +267,7 @@ var visitByNAI = &Scene{
 	Doc:      "A node without a home address gets one through a foreign agent: the reply comes to an address that it does not have yet.",
 	Topology: "home-link",
 	Edit: func(t *topology.Topology) {
-		withForeignAgents(t)
+		AddForeignAgents(t)
 		edit(t, agent, `home-address = "10.10.0.5"`, `nai = "van7@fleet.example"`)
 		edit(t, agent, `prefix = "10.10.0.0/24"`, "prefix = \"10.10.0.0/24\"\npool = [\"10.10.0.100-10.10.0.199\"]")
 		edit(t, mobile, `home-address = "10.10.0.5"`, `nai = "van7@fleet.example"`)
@@ -290,7 +291,7 @@ var registrationRequired = &Scene{
 	Topology: "home-link",
 	Needs:    []Ability{Tuned},
 	Edit: func(t *topology.Topology) {
-		withForeignAgents(t)
+		AddForeignAgents(t)
 		for i := range t.Segments {
 			if t.Segments[i].Name == visited1 {
 				t.Segments[i].FirstLease = netip.MustParseAddr("198.18.1.50")
@@ -339,7 +340,7 @@ var encapsulating = &Scene{
 	Doc:      "The node itself tunnels to the foreign agent, which sends on what comes so (RFC 3024 section 5.2).",
 	Topology: "home-link",
 	Needs:    []Ability{Tuned},
-	Edit:     withForeignAgents,
+	Edit:     AddForeignAgents,
 	Tune: func(t *Tuning) {
 		if t.Mobile != nil {
 			t.Mobile.ForeignAgents.EncapsulatingDelivery = true
