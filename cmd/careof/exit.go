@@ -21,6 +21,7 @@ const (
 	exitNotFound    = 4
 	exitDenied      = 5
 	exitTimeout     = 6
+	exitRestart     = 7 // a reload that only a restart can do
 )
 
 // An exit is an error with the exit code that it deserves. One without an
@@ -67,6 +68,7 @@ var codes = []struct {
 	code int
 }{
 	{control.ErrUnreachable, exitUnreachable},
+	{control.ErrInvalid, exitUsage},
 	{control.ErrNotFound, exitNotFound},
 	{control.ErrDenied, exitDenied},
 	{control.ErrTimeout, exitTimeout},

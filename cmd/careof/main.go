@@ -98,6 +98,7 @@ Start here:
 		newLab(e),
 		newManual(e),
 		newMonitor(e),
+		newReload(e),
 		newRun(e),
 		newShow(e),
 		newVersion(e),

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,7 +40,12 @@ func (c *Client) Raw(ctx context.Context, what, argument string) ([]byte, error)
 	if argument != "" {
 		path += "/" + url.PathEscape(argument)
 	}
-	response, err := c.get(ctx, path)
+	return c.whole(ctx, http.MethodGet, path, nil)
+}
+
+// whole makes a request and returns the whole answer.
+func (c *Client) whole(ctx context.Context, method, path string, body any) ([]byte, error) {
+	response, err := c.request(ctx, method, path, body)
 	if err != nil {
 		return nil, err
 	}
@@ -49,13 +55,48 @@ func (c *Client) Raw(ctx context.Context, what, argument string) ([]byte, error)
 		return nil, fmt.Errorf("control: %w", err)
 	}
 	if response.StatusCode != http.StatusOK {
-		var failure struct{ Error string }
-		if json.Unmarshal(text, &failure) != nil || failure.Error == "" {
-			failure.Error = response.Status
-		}
-		return nil, errorOf(response.StatusCode, strings.TrimPrefix(failure.Error, statusText(response.StatusCode)))
+		return nil, failureOf(response, text)
 	}
 	return text, nil
+}
+
+// do makes a request and decodes the member of the answer with that name.
+func (c *Client) do(ctx context.Context, method, path string, body any, name string, value any) error {
+	text, err := c.whole(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	return member(text, name, value)
+}
+
+// stream makes an order and copies the answer to w as it comes. That ctx ends
+// is no error.
+func (c *Client) stream(ctx context.Context, path string, body any, w io.Writer) error {
+	response, err := c.request(ctx, http.MethodPost, path, body)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(response.Body)
+		return failureOf(response, text)
+	}
+	if _, err := io.Copy(w, response.Body); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	return nil
+}
+
+// failureOf is the error that an answer tells.
+func failureOf(response *http.Response, text []byte) error {
+	var failure struct{ Error string }
+	if json.Unmarshal(text, &failure) != nil || failure.Error == "" {
+		failure.Error = response.Status
+	}
+	return errorOf(response.StatusCode, strings.TrimPrefix(failure.Error, statusText(response.StatusCode)))
 }
 
 // statusText is the error text that the status stands for, with its colon.
@@ -74,11 +115,16 @@ func (c *Client) Show(ctx context.Context, what, argument string, value any) err
 	if err != nil {
 		return err
 	}
+	return member(text, what, value)
+}
+
+// member decodes one member of an answer.
+func member(text []byte, name string, value any) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(text, &members); err != nil {
 		return fmt.Errorf("control: answer: %w", err)
 	}
-	if err := json.Unmarshal(members[what], value); err != nil {
+	if err := json.Unmarshal(members[name], value); err != nil {
 		return fmt.Errorf("control: answer: %w", err)
 	}
 	return nil
@@ -87,7 +133,7 @@ func (c *Client) Show(ctx context.Context, what, argument string, value any) err
 // Monitor calls yield with each event, as JSON, until ctx ends, yield
 // returns false or the daemon goes away.
 func (c *Client) Monitor(ctx context.Context, yield func(text []byte) bool) error {
-	response, err := c.get(ctx, "/v1/events")
+	response, err := c.request(ctx, http.MethodGet, "/v1/events", nil)
 	if err != nil {
 		return err
 	}
@@ -107,8 +153,16 @@ func (c *Client) Monitor(ctx context.Context, yield func(text []byte) bool) erro
 	return fmt.Errorf("%w: it closed the connection", ErrUnreachable)
 }
 
-func (c *Client) get(ctx context.Context, path string) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://careof"+path, nil)
+func (c *Client) request(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var sent io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("control: %w", err)
+		}
+		sent = bytes.NewReader(text)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://careof"+path, sent)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ type api struct {
 
 // Routes lists the API in the order in which documents show it.
 func Routes() []Route {
-	return slices.Concat(showRoutes, pictureRoutes, eventRoutes, observeRoutes)
+	return slices.Concat(showRoutes, pictureRoutes, eventRoutes, operateRoutes, observeRoutes)
 }
 
 // showRoutes are the routes that show something, one for each of [Names].

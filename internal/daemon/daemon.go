@@ -62,7 +62,7 @@ type daemon struct {
 	bouncer   *discovery.Bouncer // nil without a foreign agent
 	visiting  *visiting          // nil without a mobile node that may use foreign agents
 
-	settings []config.Value
+	live live // what changes while it runs
 }
 
 // Run runs the daemon until ctx ends. It returns an error when it cannot
@@ -72,7 +72,8 @@ type daemon struct {
 // It works in the network namespace of the process; the calling goroutine
 // must not be in another one.
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	d := &daemon{cfg: cfg, log: log, hub: newHub(log, cfg.Log), started: time.Now(), settings: cfg.Values()}
+	d := &daemon{cfg: cfg, log: log, hub: newHub(log, cfg.Log), started: time.Now()}
+	d.live.inForce(cfg)
 	if err := d.reachable(); err != nil {
 		return err
 	}
@@ -147,7 +148,7 @@ func (d *daemon) open() error {
 		d.sockets.Close()
 		return err
 	}
-	if d.plane, err = plane.Open(d.planeConfig()); err != nil {
+	if d.plane, err = plane.Open(d.planeConfig(d.cfg)); err != nil {
 		d.closeDiscovery()
 		d.closeVisiting()
 		d.sockets.Close()
@@ -170,15 +171,15 @@ var planeKinds = map[config.PlaneKind]plane.Kind{
 // nodeCapacity is room for the entries of a node without a home agent's role.
 const nodeCapacity = 256
 
-func (d *daemon) planeConfig() plane.Config {
+func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 	out := plane.Config{
-		Device: d.cfg.Plane.Device, Kind: planeKinds[d.cfg.Plane.Kind], Pins: d.cfg.Plane.BPFFS,
+		Device: cfg.Plane.Device, Kind: planeKinds[cfg.Plane.Kind], Pins: cfg.Plane.BPFFS,
 		Datagrams: d.sockets, Port: d.sockets.Port,
 	}
-	if d.cfg.HomeAgent == nil {
+	if cfg.HomeAgent == nil {
 		out.Capacity = nodeCapacity
 	}
-	if c := d.cfg.HomeAgent; c != nil {
+	if c := cfg.HomeAgent; c != nil {
 		out.Forward = true
 		out.Encapsulations = c.Encapsulations
 		for _, n := range c.Networks {
@@ -199,11 +200,11 @@ func (d *daemon) planeConfig() plane.Config {
 			out.Identities = append(out.Identities, c.Addresses...)
 		}
 	}
-	if c := d.cfg.ForeignAgent; c != nil {
+	if c := cfg.ForeignAgent; c != nil {
 		out.Forward = true
 		out.VisitorLinks, out.Visitors = c.Interfaces, d.discovery
 	}
-	if c := d.cfg.MobileNode; c != nil {
+	if c := cfg.MobileNode; c != nil {
 		if c.HomeAddress.IsValid() {
 			out.HomeAddresses = []netip.Addr{c.HomeAddress}
 		}
@@ -299,6 +300,8 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server) error {
 		spawn("snmp", func() error { agent.Run(ctx); return nil })
 	}
 	spawn("upkeep", func() error { return d.upkeep(ctx) })
+	spawn("hangup", func() error { d.hangup(ctx); return nil })
+	defer d.live.stop()
 	for _, setting := range d.plane.Status().Routes.Changed {
 		d.log.Info("changed a setting of this host", "sysctl", setting)
 	}
@@ -332,13 +335,7 @@ func (d *daemon) listen() error {
 			return fmt.Errorf("home-agent: %w", err)
 		}
 	}
-	for _, n := range c.Networks {
-		// Of an attached network the link has the broadcast address, of a
-		// virtual one the device.
-		if err := d.sockets.Listen(netip.AddrPortFrom(ha.DirectedBroadcast(n.Prefix), c.Port)); err != nil {
-			d.log.Warn("home agent discovery by directed broadcast will not be heard", "network", n.Prefix, "error", err)
-		}
-	}
+	d.listenNetworks(c)
 	if len(c.Interfaces) == 0 {
 		return nil
 	}
@@ -346,6 +343,17 @@ func (d *daemon) listen() error {
 		d.log.Warn("home agent discovery by limited broadcast will not be heard", "error", err)
 	}
 	return nil
+}
+
+// listenNetworks hears what is sent to the home networks' broadcast addresses.
+func (d *daemon) listenNetworks(c *config.HomeAgent) {
+	for _, n := range c.Networks {
+		// Of an attached network the link has the broadcast address, of a
+		// virtual one the device.
+		if err := d.sockets.Listen(netip.AddrPortFrom(ha.DirectedBroadcast(n.Prefix), c.Port)); err != nil {
+			d.log.Warn("home agent discovery by directed broadcast will not be heard", "network", n.Prefix, "error", err)
+		}
+	}
 }
 
 // signal gives a message to the role that it is for.
@@ -404,6 +412,7 @@ func (d *daemon) watch(ctx context.Context) error {
 }
 
 func (d *daemon) linkChanged(l engine.Link) {
+	d.live.link(l)
 	d.sockets.Addresses(l)
 	d.agentLink(l)
 	d.visitingLink(l)

@@ -92,7 +92,7 @@ pool = ["10.10.0.100-10.10.0.199"]
 nai = "van7@fleet.example"
 `+key).HomeAgent
 	d := &daemon{cfg: &config.Config{HomeAgent: c}}
-	if p := d.planeConfig(); len(p.HomeNetworks) != 1 || p.HomeNetworks[0].Link != "eth0" || !p.Forward {
+	if p := d.planeConfig(d.cfg); len(p.HomeNetworks) != 1 || p.HomeNetworks[0].Link != "eth0" || !p.Forward {
 		t.Errorf("the plane is told %+v", p)
 	}
 }

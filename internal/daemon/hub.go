@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"careof/internal/config"
@@ -17,7 +18,7 @@ import (
 // subscribed. It never blocks the machine that spoke.
 type hub struct {
 	log    *slog.Logger
-	levels config.Log
+	levels atomic.Pointer[config.Log]
 
 	mu     sync.Mutex
 	counts map[note.Kind]uint64
@@ -37,12 +38,14 @@ type ear struct {
 const earRoom = 1024
 
 func newHub(log *slog.Logger, levels config.Log) *hub {
-	return &hub{
-		log: log, levels: levels, counts: make(map[note.Kind]uint64), ears: make(map[int]*ear), past: newHistory(),
+	h := &hub{
+		log: log, counts: make(map[note.Kind]uint64), ears: make(map[int]*ear), past: newHistory(),
 		// Microseconds come faster than events, so that the next process goes
 		// on with greater ids, and small enough for a float.
 		id: uint64(time.Now().UnixMicro()),
 	}
+	h.levels.Store(&levels)
+	return h
 }
 
 // slogLevels translates a note's level.
@@ -70,7 +73,7 @@ func (h *hub) note(n note.Note) {
 		ear.hear(e)
 	}
 	h.mu.Unlock()
-	if level := slogLevels[n.Level]; level >= h.levels.For(subsystem(n)) {
+	if level := slogLevels[n.Level]; level >= h.levels.Load().For(subsystem(n)) {
 		h.log.LogAttrs(context.Background(), level, sentence(n), attributes(n)...)
 	}
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 
+	"careof/internal/config"
 	"careof/internal/core/engine"
 	"careof/internal/host/drive"
 	"careof/internal/proto/mip4/advertise"
@@ -19,10 +20,7 @@ const shards = 1
 // machines makes the machines of the configured roles, and their drivers.
 func (d *daemon) machines() error {
 	if c := d.cfg.HomeAgent; c != nil {
-		whole, features := roles.HomeAgent(c)
-		if f := d.cfg.ForeignAgent; f != nil {
-			whole.ForeignCareOf = f.CareOfAddresses
-		}
+		whole, features := homeConfig(d.cfg)
 		var list []engine.Machine
 		for i := range shards {
 			one := whole
@@ -57,12 +55,10 @@ func (d *daemon) machines() error {
 		d.foreign = drive.New(roleForeignAgent, world, []engine.Machine{m}, nil)
 	}
 	if c := d.cfg.MobileNode; c != nil {
-		node, features := roles.MobileNode(c)
+		node, features := d.mobileConfig(c)
 		world := d.world()
 		if d.visiting != nil {
 			world.Send, world.Discover = d.sendMobile, d.visiting.set.SendDiscovery
-		} else {
-			node.ForeignAgents = mn.ForeignAgents{}
 		}
 		m, err := standard.MobileNode(node, standard.Features(features), luck())
 		if err != nil {
@@ -71,4 +67,23 @@ func (d *daemon) machines() error {
 		d.mobile = drive.New(roleMobileNode, world, []engine.Machine{m}, nil)
 	}
 	return nil
+}
+
+// homeConfig is what the home agent is configured with.
+func homeConfig(c *config.Config) (ha.Config, standard.Config) {
+	whole, features := roles.HomeAgent(c.HomeAgent)
+	if f := c.ForeignAgent; f != nil {
+		whole.ForeignCareOf = f.CareOfAddresses
+	}
+	return whole, features
+}
+
+// mobileConfig is what the mobile node is configured with. Where nothing is
+// heard below IP, it goes without foreign agents.
+func (d *daemon) mobileConfig(c *config.MobileNode) (mn.Config, standard.Config) {
+	node, features := roles.MobileNode(c)
+	if d.visiting == nil {
+		node.ForeignAgents = mn.ForeignAgents{}
+	}
+	return node, features
 }

@@ -58,6 +58,7 @@ func (d *daemon) Ready(ctx context.Context) error {
 // readyLimit is how long a machine that serves may take to answer.
 const readyLimit = 3 * time.Second
 
+// errStarting answers who comes too early.
 var errStarting = errors.New("the daemon is still starting")
 
 // Show implements [control.Backend].
@@ -76,7 +77,7 @@ func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
 		"stages":        func(ctx context.Context, _ string) (any, error) { return d.stages(ctx) },
 		"counters":      func(ctx context.Context, _ string) (any, error) { return d.counters(ctx) },
 		"plane":         func(ctx context.Context, _ string) (any, error) { return d.entries(ctx), nil },
-		"config":        func(context.Context, string) (any, error) { return settings(d.settings), nil },
+		"config":        func(context.Context, string) (any, error) { return settings(d.live.config().Values()), nil },
 		"topology":      func(ctx context.Context, _ string) (any, error) { return d.topology(ctx) },
 		"timeline":      func(_ context.Context, node string) (any, error) { return d.timeline(node) },
 	}[what]
@@ -348,7 +349,8 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 		Version: buildinfo.Read().Version, Started: d.started, ConfigFile: d.cfg.File, StateDirectory: d.cfg.StateDirectory,
 		Plane: p.Kind, Device: p.Device, MTU: p.MTU, Warnings: p.Routes.Warnings,
 	}
-	for _, w := range d.cfg.Warnings {
+	out.Warnings = append(out.Warnings, d.live.warnings()...)
+	for _, w := range d.live.config().Warnings {
 		out.Warnings = append(out.Warnings, w.String())
 	}
 	for e := range d.plane.List(ctx) {
@@ -370,7 +372,7 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 			bindings += c.Bindings
 		}
 		out.Roles = append(out.Roles, control.RoleStatus{Role: roleHomeAgent, State: "serving", Dropped: d.home.Dropped(),
-			Summary: fmt.Sprintf("%d mobile nodes known, %d bindings", len(d.cfg.HomeAgent.MobileNodes), bindings)})
+			Summary: fmt.Sprintf("%d mobile nodes known, %d bindings", len(d.live.config().HomeAgent.MobileNodes), bindings)})
 	}
 	if d.foreign != nil {
 		visitors, err := ask[fa.VisitorInfo](ctx, d.foreign, fa.ListVisitors{})
