@@ -106,21 +106,61 @@ func (a *Association) Size() int { return algorithms[a.algorithm].size }
 //rfc:5944#3.5.1
 //rfc:5944#5.1
 func (a *Association) Sign(dst, covered []byte) []byte {
-	switch a.algorithm {
-	case None:
+	var space [signedOnStack]byte
+	switch {
+	case a.algorithm == None:
 		return dst
-	case KeyedMD5:
+	case a.algorithm == KeyedMD5:
 		// RFC 2002 section 3.5.1: the digest of the key, the covered
 		// octets, and the key again.
-		h := md5.New()
-		h.Write(a.key.octets)
+		b := append(append(append(space[:0], a.key.octets...), covered...), a.key.octets...)
+		return a.digest(dst, b)
+	case len(a.key.octets) > hmacBlock || hmacBlock+len(covered) > len(space):
+		h := hmac.New(algorithms[a.algorithm].hash, a.key.octets)
 		h.Write(covered)
-		h.Write(a.key.octets)
-		return h.Sum(dst)
+		return append(dst, h.Sum(nil)...)
 	}
-	h := hmac.New(algorithms[a.algorithm].hash, a.key.octets)
-	h.Write(covered)
-	return h.Sum(dst)
+	// HMAC (RFC 2104 section 2) on the stack: H(K ^ opad, H(K ^ ipad, text)).
+	// A home agent does this twice for each registration, and everything
+	// that is allocated for it is more than the computation itself.
+	inner := space[:hmacBlock+len(covered)]
+	pad(inner, a.key.octets, 0x36)
+	copy(inner[hmacBlock:], covered)
+	var outer [hmacBlock + sha256.Size]byte
+	pad(outer[:], a.key.octets, 0x5c)
+	return a.digest(dst, a.digest(outer[:hmacBlock], inner))
+}
+
+// hmacBlock is the block of all our hash functions (RFC 2104 section 2), in
+// octets, and signedOnStack what is signed without an allocation, block and all.
+const (
+	hmacBlock     = 64
+	signedOnStack = 512
+)
+
+// digest appends the hash of b to dst. It calls by name, not through the table:
+// only then can b stay on the stack.
+func (a *Association) digest(dst, b []byte) []byte {
+	switch a.algorithm {
+	case HMACSHA256:
+		sum := sha256.Sum256(b)
+		return append(dst, sum[:]...)
+	case HMACSHA1:
+		sum := sha1.Sum(b)
+		return append(dst, sum[:]...)
+	}
+	sum := md5.Sum(b)
+	return append(dst, sum[:]...)
+}
+
+// pad writes the key, filled with zeros to a block, XOR with an octet.
+func pad(b, key []byte, with byte) {
+	for i := range hmacBlock {
+		b[i] = with
+	}
+	for i, k := range key {
+		b[i] ^= k
+	}
 }
 
 // Verify tells, in constant time, whether authenticator is the one over
