@@ -53,6 +53,7 @@ type Draft struct {
 	head  []byte // RelayDraft: in place of fixed and the zones home and authorizing
 	zones [zoneCount][]byte
 	auths []sealed
+	room  [2]sealed // for auths: there are rarely more
 	err   error
 }
 
@@ -64,6 +65,14 @@ func NewReply(r RegistrationReply) *Draft { return NewMessage(&r) }
 
 // NewMessage starts a message with a fixed part. The draft keeps f and reads it when it is sealed.
 func NewMessage(f Fixed) *Draft { return &Draft{fixed: f} }
+
+// Start makes d the draft of another message with a fixed part, in the memory that it has: for whoever writes very many.
+func (d *Draft) Start(f Fixed) {
+	*d = Draft{fixed: f, zones: d.zones}
+	for z := range d.zones {
+		d.zones[z] = d.zones[z][:0]
+	}
+}
 
 // RelayDraft starts a message with a head that must stay as it is (Message.Head) and new extensions after it: what a foreign agent
 // sends on. The draft keeps head without copying it. The zones home and authorizing are closed.
@@ -149,6 +158,9 @@ func (d *Draft) authenticate(t ExtType, sub uint8, s Signer) *Draft {
 		if same || hops {
 			return d.fail(fmt.Errorf("%v beside %v: %w", t, a.t, ErrDuplicate))
 		}
+	}
+	if d.auths == nil {
+		d.auths = d.room[:0]
 	}
 	d.auths = append(d.auths, sealed{t, sub, s})
 	return d

@@ -2,23 +2,42 @@ package engine
 
 import (
 	"cmp"
-	"container/heap"
 	"time"
 )
 
 // An Agenda keeps one deadline for each of many keys: a binding's expiry, a
 // pending request's retransmission. The zero value is ready for use. Order is
 // by time, then by key, so that it never depends on a map.
+//
+// Most deadlines are put off again and again before they come: a refresh of a
+// binding must cost next to nothing with a million of them. So a later
+// deadline is only written down until the old one comes; and what is due in
+// later seconds lies in piles, one a second, that nobody sorts before.
 type Agenda[K cmp.Ordered] struct {
-	items appointments[K]
-	index map[K]*appointment[K]
+	current map[K]time.Time
+	near    heap[appointment[K]] // what is due before the second border
+	border  int64
+	later   map[int64][]appointment[K] // the rest, by second
+	seconds heap[second]               // the keys of later
+	filed   int                        // in near and later together
 }
 
+// An appointment that is not current is passed over.
 type appointment[K cmp.Ordered] struct {
-	key K
 	at  time.Time
-	pos int
+	key K
 }
+
+func (a appointment[K]) before(b appointment[K]) bool {
+	if c := a.at.Compare(b.at); c != 0 {
+		return c < 0
+	}
+	return a.key < b.key
+}
+
+type second int64
+
+func (s second) before(o second) bool { return s < o }
 
 // Set gives key the deadline at, replacing any earlier one. A zero time
 // clears it.
@@ -27,68 +46,143 @@ func (a *Agenda[K]) Set(key K, at time.Time) {
 		a.Clear(key)
 		return
 	}
-	if it, ok := a.index[key]; ok {
-		it.at = at
-		heap.Fix(&a.items, it.pos)
-		return
+	if a.current == nil {
+		a.current, a.later = make(map[K]time.Time), make(map[int64][]appointment[K])
 	}
-	if a.index == nil {
-		a.index = make(map[K]*appointment[K])
+	was, filed := a.current[key]
+	a.current[key] = at
+	if filed && !at.Before(was) {
+		return // it is filed no later than was
 	}
-	it := &appointment[K]{key: key, at: at}
-	a.index[key] = it
-	heap.Push(&a.items, it)
+	a.file(appointment[K]{at, key})
+	a.tidy()
 }
 
 // Clear removes key's deadline, if it has one.
 func (a *Agenda[K]) Clear(key K) {
-	if it, ok := a.index[key]; ok {
-		heap.Remove(&a.items, it.pos)
-		delete(a.index, key)
-	}
+	delete(a.current, key)
+	a.tidy()
 }
 
 // Next is the earliest deadline, zero when there is none.
 func (a *Agenda[K]) Next() time.Time {
-	if len(a.items) == 0 {
+	if a.settle(); len(a.near) == 0 {
 		return time.Time{}
 	}
-	return a.items[0].at
+	return a.near[0].at
 }
 
 // Due removes and returns the first key whose deadline is not after mono.
 func (a *Agenda[K]) Due(mono time.Time) (key K, ok bool) {
-	if len(a.items) == 0 || a.items[0].at.After(mono) {
+	if a.settle(); len(a.near) == 0 || a.near[0].at.After(mono) {
 		return key, false
 	}
-	it := heap.Pop(&a.items).(*appointment[K])
-	delete(a.index, it.key)
-	return it.key, true
+	key = a.near.pop().key
+	a.filed--
+	delete(a.current, key)
+	return key, true
 }
 
-// appointments is the heap behind an Agenda.
-type appointments[K cmp.Ordered] []*appointment[K]
-
-func (h appointments[K]) Len() int { return len(h) }
-func (h appointments[K]) Less(i, j int) bool {
-	if c := h[i].at.Compare(h[j].at); c != 0 {
-		return c < 0
+func (a *Agenda[K]) file(it appointment[K]) {
+	a.filed++
+	at := it.at.Unix()
+	if at < a.border {
+		a.near.push(it)
+		return
 	}
-	return h[i].key < h[j].key
+	pile, there := a.later[at]
+	if !there {
+		a.seconds.push(second(at))
+	}
+	a.later[at] = append(pile, it)
 }
-func (h appointments[K]) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].pos, h[j].pos = i, j
+
+// refile puts an appointment where it belongs by now, and tells whether it
+// was right as it was.
+func (a *Agenda[K]) refile(it appointment[K]) bool {
+	at, ok := a.current[it.key]
+	if ok && at.Equal(it.at) {
+		return true
+	}
+	a.filed--
+	if ok && at.After(it.at) {
+		a.file(appointment[K]{at, it.key})
+	}
+	return false
 }
-func (h *appointments[K]) Push(x any) {
-	it := x.(*appointment[K])
-	it.pos = len(*h)
+
+// settle brings a current appointment to the front of near, if there is any.
+func (a *Agenda[K]) settle() {
+	for {
+		for len(a.near) > 0 {
+			if front := a.near[0]; front.at.Equal(a.current[front.key]) {
+				return
+			}
+			a.refile(a.near.pop())
+		}
+		if len(a.seconds) == 0 {
+			return
+		}
+		at := int64(a.seconds.pop())
+		pile := a.later[at]
+		delete(a.later, at)
+		a.border = at + 1
+		for _, it := range pile {
+			if a.refile(it) {
+				a.near.push(it)
+			}
+		}
+	}
+}
+
+// tidy files anew what is current, when most of what is filed is not.
+func (a *Agenda[K]) tidy() {
+	const slack = 64 // is not worth tidying up
+	if a.filed <= 2*len(a.current)+slack {
+		return
+	}
+	a.near, a.seconds, a.filed, a.border = nil, nil, 0, 0
+	clear(a.later)
+	for key, at := range a.current {
+		a.file(appointment[K]{at, key})
+	}
+}
+
+// A heap is a slice whose first element comes before all others.
+type heap[T interface{ before(T) bool }] []T
+
+func (h *heap[T]) push(it T) {
 	*h = append(*h, it)
+	q := *h
+	i := len(q) - 1
+	for parent := (i - 1) / 2; i > 0 && it.before(q[parent]); parent = (i - 1) / 2 {
+		q[i] = q[parent]
+		i = parent
+	}
+	q[i] = it
 }
-func (h *appointments[K]) Pop() any {
-	old := *h
-	it := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return it
+
+func (h *heap[T]) pop() T {
+	q := *h
+	first, last := q[0], len(q)-1
+	it := q[last]
+	clear(q[last:])
+	q = q[:last]
+	*h = q
+	if last == 0 {
+		return first
+	}
+	i := 0
+	for child := 1; child < last; child = 2*i + 1 {
+		if child+1 < last && q[child+1].before(q[child]) {
+			child++
+		}
+		if !q[child].before(it) {
+			break
+		}
+		q[i] = q[child]
+		i = child
+	}
+	q[i] = it
+	return first
 }

@@ -50,6 +50,14 @@ func (n Node) String() string {
 	return n.HomeAddress.String()
 }
 
+// Append appends what String returns.
+func (n Node) Append(b []byte) []byte {
+	if n.NAI != "" {
+		return append(b, n.NAI...)
+	}
+	return n.HomeAddress.AppendTo(b)
+}
+
 // Shard maps the node to one of n shards. It depends on the identity alone,
 // so that every message of a node reaches the same machine.
 func (n Node) Shard(shards int) int {
@@ -59,7 +67,8 @@ func (n Node) Shard(shards int) int {
 	// FNV-1a: stable over restarts, which a keyed hash would not be.
 	const prime = 1099511628211
 	h := uint64(14695981039346656037)
-	for _, c := range []byte(n.String()) {
+	var space [MaxNAI]byte
+	for _, c := range n.Append(space[:0]) {
 		h = (h ^ uint64(c)) * prime
 	}
 	return int(h % uint64(shards))

@@ -158,15 +158,24 @@ func (d *Driver) Run(ctx context.Context) {
 // ErrStopped answers a command that the driver did not live to see answered.
 var ErrStopped = errors.New("drive: the daemon is stopping")
 
+// shardOf says which shard an event concerns; -1 is all of them.
+func (d *Driver) shardOf(ev engine.Event) int {
+	if len(d.shards) == 1 {
+		return 0
+	}
+	return (*d.route.Load())(ev)
+}
+
 // Packet delivers a signalling message; its buffer is copied. When the
 // machine is behind by many messages it is dropped: the sender will repeat it.
 func (d *Driver) Packet(p engine.Packet) {
-	if i := (*d.route.Load())(p); i >= 0 && !d.shards[i].box.hasRoom() {
+	i := d.shardOf(p)
+	if i >= 0 && !d.shards[i].box.hasRoom() {
 		d.shards[i].box.dropped.Add(1)
 		return
 	}
 	p.Data = append([]byte(nil), p.Data...)
-	d.deliver(p, true)
+	d.deliverTo(i, p, true)
 }
 
 // Link delivers the state of an interface to all machines.
@@ -189,7 +198,12 @@ func (d *Driver) Bounced(ev engine.Bounced) {
 }
 
 func (d *Driver) deliver(ev engine.Event, droppable bool) {
-	if i := (*d.route.Load())(ev); i >= 0 {
+	d.deliverTo(d.shardOf(ev), ev, droppable)
+}
+
+// deliverTo delivers to one shard, or to all when i is negative.
+func (d *Driver) deliverTo(i int, ev engine.Event, droppable bool) {
+	if i >= 0 {
 		d.shards[i].box.put(ev, droppable)
 		return
 	}
@@ -211,7 +225,7 @@ func (d *Driver) Dropped() (n uint64) {
 func (d *Driver) Command(ctx context.Context, value any) ([]any, error) {
 	var answers []any
 	for i, s := range d.shards {
-		if to := (*d.route.Load())(engine.Command{Value: value}); to >= 0 && to != i {
+		if to := d.shardOf(engine.Command{Value: value}); to >= 0 && to != i {
 			continue
 		}
 		reply := make(chan engine.Result, 1)

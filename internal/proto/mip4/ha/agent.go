@@ -57,6 +57,8 @@ type Agent struct {
 	parked   map[engine.Ticket]*Exchange
 	parkedAt engine.Agenda[engine.Ticket]
 	message  mip4.Message // reused between steps
+	spare    *Exchange    // of a stranger, to be used again
+	turns    []*turn      // nobody's at present
 	counters counters
 	recent   engine.Ring[answered]
 }
@@ -254,13 +256,13 @@ func (a *Agent) packet(p engine.Packet) {
 		a.ignore()
 		return
 	}
+	if len(p.Data) > 0 && mip4.MessageType(p.Data[0]) == mip4.TypeRegistrationRequest {
+		a.request(p)
+		return
+	}
 	m := &a.message
 	if err := m.Parse(p.Data); err != nil {
 		a.ignore()
-		return
-	}
-	if m.Type == mip4.TypeRegistrationRequest {
-		a.request(p, m)
 		return
 	}
 	if handle, ok := a.messages[m.Type]; ok {
@@ -287,7 +289,8 @@ func (a *Agent) plane(ev forward.Event) {
 func (a *Agent) answer(ans engine.Answer) {
 	if x, ok := a.parked[ans.Ticket]; ok {
 		a.unpark(ans.Ticket)
-		x.Answer = &ans
+		kept := ans // escapes, but not for every commit
+		x.Answer = &kept
 		a.advance(x)
 		return
 	}

@@ -33,7 +33,6 @@ func (a *Agent) deny(x *Exchange, send engine.Send) {
 		a.leave(x)
 		return
 	}
-	x.keep()
 	a.commit(x.Node, engine.Commit{
 		Records: append(a.recordsFor(x), x.extra...),
 		Then:    append([]engine.Action{send, a.Telling(n)}, x.then...),
@@ -49,7 +48,6 @@ func (a *Agent) deny(x *Exchange, send engine.Send) {
 //
 //rfc:5944#3.8.2.2
 func (a *Agent) accept(x *Exchange, send engine.Send) {
-	x.keep()
 	n := x.Node
 	before := n.list.Len()
 	var (
@@ -91,9 +89,6 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 			kind = note.Moved
 			a.counters.moved++
 		}
-		if held := n.list.Get(x.ID); held != nil {
-			b = *held
-		}
 	}
 	if n.list.Len() == 0 {
 		n.freed = a.Now().Mono
@@ -110,14 +105,13 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		nt.Encapsulation = tunnelName(b.Tunnel)
 		nt.Endpoint = b.Tunnel.Peer
 	}
-	last := &lastReply{
+	n.last = &lastReply{
 		identification: x.Request.Identification, careOf: x.Request.CareOfAddress, home: x.Request.HomeAddress,
 		from: x.Packet.Src, id: x.ID, lifetime: x.Lifetime, signer: x.Association, send: send,
 	}
-	last.send.Data = append([]byte(nil), send.Data...)
-	n.last = last
 
-	then := append([]engine.Action{send, a.Telling(nt)}, x.then...)
+	then := make([]engine.Action, 0, 3+len(x.then))
+	then = append(append(then, send, a.Telling(nt)), x.then...)
 	if link := a.intercept(n); before == 0 && x.FromHome() && link != "" && x.Packet.Link == link && x.Packet.HW != (engine.HardwareAddr{}) {
 		// Nothing was intercepted any more, but neighbours may still think so:
 		// "When the mobile node's home agent receives and accepts this
@@ -125,21 +119,22 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		// gratuitous ARP on the mobile node's home network" (section 4.6).
 		then = append([]engine.Action{engine.Announce{Link: link, Address: n.home, HW: x.Packet.HW}}, then...)
 	}
+	gone, because := removed, why // copies, which the closure takes with it
 	a.commit(n, engine.Commit{
 		Records: append(a.recordsFor(x), x.extra...),
 		Changes: a.changes(n, before, change, x),
 		Then:    then,
 	}, func(err error) {
 		if err != nil {
-			a.undo(x, removed, err)
+			a.undo(x, gone, err)
 			return
 		}
-		for _, old := range removed {
-			a.ended(n, old, why)
+		for _, old := range gone {
+			a.ended(n, old, because)
 		}
-		if !x.Deregisters() {
+		if held := n.list.Get(x.ID); held != nil && !x.Deregisters() {
 			for _, run := range a.bound {
-				run(n, b)
+				run(n, *held)
 			}
 		}
 		a.leave(x)
@@ -150,12 +145,17 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 // bindings and then changed. A plain refresh of an only binding moves nothing
 // but its end.
 func (a *Agent) changes(n *Node, before int, change binding.Change, x *Exchange) []forward.Change {
+	if only := n.list.Only(); change == binding.Same && only != nil && n.repair == 0 {
+		// Not while a repair is due: what the data plane holds may have more
+		// tunnels than the bindings, and they would live on.
+		return []forward.Change{{Op: forward.Extend, Entry: a.head(n), Until: only.Expires}}
+	}
 	e, live := a.entry(n)
 	switch {
 	case !live && before == 0:
 		return nil
 	case !live:
-		e = forward.Entry{Key: n.Key(), Role: forward.HomeAgent, Inner: n.inner(), Intercept: a.intercept(n)}
+		e = a.head(n)
 		c := forward.Change{Op: forward.Delete, Entry: e}
 		// "it stops using proxy ARP to reply to ARP Requests that it receives
 		// requesting the mobile node's link-layer address, and then performs a
@@ -164,11 +164,6 @@ func (a *Agent) changes(n *Node, before int, change binding.Change, x *Exchange)
 			c.ReturnedTo = x.Packet.HW
 		}
 		return []forward.Change{c}
-	case change == binding.Same && n.list.Only() != nil && n.repair == 0:
-		// Not while a repair is due: what the data plane holds may have more
-		// tunnels than the bindings, and they would live on.
-		head := forward.Entry{Key: e.Key, Role: e.Role, Inner: e.Inner, Intercept: e.Intercept}
-		return []forward.Change{{Op: forward.Extend, Entry: head, Until: n.list.Only().Expires}}
 	}
 	return []forward.Change{{Op: forward.Put, Entry: e}}
 }
@@ -176,11 +171,9 @@ func (a *Agent) changes(n *Node, before int, change binding.Change, x *Exchange)
 // commit returns a Commit of a node and keeps its requests waiting until the
 // answer has come; done is then called.
 func (a *Agent) commit(n *Node, c engine.Commit, done func(error)) {
-	if n.turn == nil {
-		n.turn = &turn{}
-	}
-	n.turn.commits++
-	a.Commit(c, func(err error) {
+	a.turnOf(n).commits++
+	c.Ticket = a.Expect(func(ans engine.Answer) {
+		err := ans.Err
 		n.turn.commits--
 		if done != nil {
 			done(err)
@@ -190,6 +183,7 @@ func (a *Agent) commit(n *Node, c engine.Commit, done func(error)) {
 		}
 		a.nextTurn(n)
 	})
+	a.Do(c)
 }
 
 func (a *Agent) failed(n *Node, err error) {

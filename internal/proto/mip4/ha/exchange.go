@@ -70,10 +70,30 @@ type Exchange struct {
 
 	at       engine.Position
 	replying bool
-	kept     bool // Packet.Data is our own copy
 	limit    time.Duration
 	extra    []engine.Record
 	then     []engine.Action
+
+	// Where Message, Draft and what they consist of live: an exchange is one
+	// piece of memory.
+	message mip4.Message
+	exts    [6]mip4.Ext
+	octets  [160]byte
+	draft   mip4.Draft
+	reply   mip4.RegistrationReply
+}
+
+// begin takes a message that came in. The buffer is the caller's, so the
+// exchange works on a copy.
+func (x *Exchange) begin(p engine.Packet) error {
+	x.Packet = p
+	x.Packet.Data = append(x.octets[:0], p.Data...)
+	x.Message = &x.message
+	x.message.Exts = x.exts[:0]
+	if err := x.message.Parse(x.Packet.Data); err != nil {
+		return err
+	}
+	return x.Request.ParseFixed(x.message.Raw[:x.message.Fixed])
 }
 
 // Now is the present step's time.
@@ -109,19 +129,6 @@ func (x *Exchange) Record(r engine.Record) { x.extra = append(x.extra, r) }
 // Then adds an action that is carried out when the commit is true, after the
 // reply was sent.
 func (x *Exchange) Then(a engine.Action) { x.then = append(x.then, a) }
-
-// keep makes the exchange independent of the caller's buffer, which is reused
-// after the step.
-func (x *Exchange) keep() {
-	if x.kept {
-		return
-	}
-	x.kept = true
-	x.Packet.Data = append([]byte(nil), x.Packet.Data...)
-	if m, err := mip4.Parse(x.Packet.Data); err == nil {
-		x.Message = m
-	}
-}
 
 // A Slot is a feature's private fact about an exchange.
 type Slot[T any] = engine.Slot[T]

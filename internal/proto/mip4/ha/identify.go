@@ -18,11 +18,11 @@ import (
 //rfc:2794#2
 func (a *Agent) identify(x *Exchange) engine.Verdict {
 	home := x.Request.HomeAddress
-	nai, n, err := mip4.Get[mip4.NAI](x.Message)
-	if err != nil {
-		return engine.Drop("malformed NAI")
-	}
-	if n > 0 {
+	if e, n := x.Message.Find(mip4.ExtNAI); n > 0 {
+		nai, err := mip4.Decode[mip4.NAI](e)
+		if err != nil {
+			return engine.Drop("malformed NAI")
+		}
 		// "When it is present in the Registration Request, the Home Address
 		// field MAY be set to zero" (RFC 2794 section 2): then the name is
 		// all that tells the node.

@@ -14,7 +14,9 @@ import (
 // A Node is what the home agent knows of one mobile node that it serves.
 type Node struct {
 	config *MobileNode
-	index  int        // in Agent.nodes
+	index  int         // in Agent.nodes
+	key    forward.Key // of the forwarding entry of keyOf
+	keyOf  netip.Addr
 	home   netip.Addr // configured, or assigned from a pool; invalid before that
 	mark   assoc.Mark // never goes back
 	list   binding.List
@@ -44,7 +46,12 @@ func (n *Node) Configuration() *MobileNode { return n.config }
 func (n *Node) Bindings() []binding.Binding { return n.list.All() }
 
 // Key is the key of the node's forwarding entry.
-func (n *Node) Key() forward.Key { return entryKey(n.home) }
+func (n *Node) Key() forward.Key {
+	if n.keyOf != n.home {
+		n.keyOf, n.key = n.home, entryKey(n.home)
+	}
+	return n.key
+}
 
 // Association finds the node's association with this SPI.
 func (n *Node) Association(spi uint32) *assoc.Association {
@@ -123,6 +130,11 @@ func (a *Agent) intercept(n *Node) string {
 }
 
 func (n *Node) inner() netip.Prefix { return netip.PrefixFrom(n.home, n.home.BitLen()) }
+
+// head is the node's forwarding entry without its tunnels.
+func (a *Agent) head(n *Node) forward.Entry {
+	return forward.Entry{Key: n.Key(), Role: forward.HomeAgent, Inner: n.inner(), Intercept: a.intercept(n)}
+}
 
 func (a *Agent) entry(n *Node) (forward.Entry, bool) {
 	if !n.home.IsValid() {

@@ -1,27 +1,31 @@
 package ha
 
 import (
+	"slices"
+
 	"careof/internal/core/binding"
 	"careof/internal/core/engine"
 	"careof/internal/core/note"
 	"careof/wire/mip4"
 )
 
-// request begins an exchange. p.Data belongs to the caller; the exchange makes
-// its own copy when it has to outlive the step.
-func (a *Agent) request(p engine.Packet, m *mip4.Message) {
-	r, err := m.Request()
-	if err != nil {
+// request begins an exchange.
+func (a *Agent) request(p engine.Packet) {
+	x := a.spare
+	if x == nil {
+		x = new(Exchange)
+	}
+	a.spare = nil
+	x.Agent, x.limit = a, binding.Infinite
+	if err := x.begin(p); err != nil {
 		a.ignore()
+		a.leave(x)
 		return
 	}
-	x := &Exchange{
-		Agent: a, Packet: p, Message: m, Request: r,
-		limit: binding.Infinite,
-	}
-	if why, ok := a.Claims.Check(m, m.Exts); !ok {
+	if why, ok := a.Claims.Check(x.Message, x.Message.Exts); !ok {
 		// "silently discarded": not even a known node's sender hears of it.
 		a.discard(x, why)
+		a.leave(x)
 		return
 	}
 	a.advance(x)
@@ -65,6 +69,7 @@ func (a *Agent) answerWith(x *Exchange, code mip4.Code, why string) {
 	}
 	if x.Node == nil {
 		a.discard(x, why) // there is no key to sign an answer with
+		a.leave(x)
 		return
 	}
 	if x.Association == nil {
@@ -92,7 +97,6 @@ func (a *Agent) discard(x *Exchange, why string) {
 // park keeps the exchange until its question is answered, or for ParkTime.
 func (a *Agent) park(x *Exchange, question any) {
 	if _, turns := question.(awaitTurn); turns {
-		x.keep()
 		x.Node.turn.waiting = append(x.Node.turn.waiting, x)
 		return
 	}
@@ -102,7 +106,6 @@ func (a *Agent) park(x *Exchange, question any) {
 		a.leave(x)
 		return
 	}
-	x.keep()
 	t := a.Expect(nil)
 	a.parked[t] = x
 	a.parkedAt.Set(t, a.Now().Mono.Add(ParkTime))
@@ -165,10 +168,7 @@ type awaitTurn struct{}
 // takeTurn lets one request of a node at a time change its bindings.
 func (a *Agent) takeTurn(x *Exchange) engine.Verdict {
 	n := x.Node
-	if n.turn == nil {
-		n.turn = &turn{}
-	}
-	t := n.turn
+	t := a.turnOf(n)
 	if !t.holds(x) {
 		if len(t.inFlight) > maxTurns {
 			return engine.Drop("too many requests of this node wait for a commit")
@@ -179,6 +179,18 @@ func (a *Agent) takeTurn(x *Exchange) engine.Verdict {
 		return engine.Await(awaitTurn{})
 	}
 	return engine.Next()
+}
+
+// turnOf is a node's turn. Those of nodes that rest serve others.
+func (a *Agent) turnOf(n *Node) *turn {
+	if n.turn == nil {
+		if last := len(a.turns) - 1; last >= 0 {
+			n.turn, a.turns = a.turns[last], a.turns[:last]
+		} else {
+			n.turn = &turn{}
+		}
+	}
+	return n.turn
 }
 
 func (t *turn) holds(x *Exchange) bool {
@@ -193,13 +205,19 @@ func (t *turn) holds(x *Exchange) bool {
 // leave takes a finished exchange off its node's turn and lets the next go on.
 func (a *Agent) leave(x *Exchange) {
 	n := x.Node
-	if n == nil || n.turn == nil {
+	if n == nil {
+		// A stranger's takes no new memory, however many there are.
+		*x = Exchange{}
+		a.spare = x
+		return
+	}
+	if n.turn == nil {
 		return
 	}
 	t := n.turn
 	for i, y := range t.inFlight {
 		if y == x {
-			t.inFlight = append(t.inFlight[:i:i], t.inFlight[i+1:]...)
+			t.inFlight = slices.Delete(t.inFlight, i, i+1)
 			break
 		}
 	}
@@ -213,11 +231,12 @@ func (a *Agent) nextTurn(n *Node) {
 	}
 	if len(t.inFlight) == 0 {
 		n.turn = nil
+		a.turns = append(a.turns, t)
 		return
 	}
 	if len(t.waiting) > 0 && t.waiting[0] == t.inFlight[0] {
 		x := t.waiting[0]
-		t.waiting = t.waiting[1:]
+		t.waiting = slices.Delete(t.waiting, 0, 1)
 		a.advance(x)
 	}
 }

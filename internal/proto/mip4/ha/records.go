@@ -15,6 +15,7 @@ import (
 	"careof/internal/core/binding"
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
+	"careof/internal/core/ident"
 	"careof/wire/encap"
 	"careof/wire/mip4"
 )
@@ -65,7 +66,9 @@ const (
 //
 // Times are wall clock, Unix milliseconds; addresses with a port are 4 + 2 octets.
 func (a *Agent) record(n *Node) engine.Record {
-	b := make([]byte, 0, 40+96*n.list.Len())
+	b := make([]byte, 0, len(nodeRecords)+ident.MaxNAI/8+40+96*n.list.Len())
+	b = n.config.Node.Append(append(b, nodeRecords...))
+	key := len(b)
 	b = n.mark.Append(append(b, recordVersion))
 	b = appendAddr(b, n.home)
 	b = a.appendTime(b, n.freed)
@@ -73,7 +76,7 @@ func (a *Agent) record(n *Node) engine.Record {
 	for v := range n.list.Each() {
 		b = a.appendBinding(b, v)
 	}
-	return engine.Record{Key: []byte(nodeRecords + n.String()), Value: b}
+	return engine.Record{Key: b[:key:key], Value: b[key:]}
 }
 
 func appendAddr(b []byte, a netip.Addr) []byte {

@@ -55,15 +55,16 @@ func (a *Agent) repeatReply(x *Exchange) engine.Verdict {
 	if l == nil || !l.matches(x) {
 		return engine.Next()
 	}
+	// The stored one may still be on its way.
+	send := l.send
+	send.Data = append([]byte(nil), send.Data...)
 	if l.lifetime != 0 {
 		b := n.list.Get(l.id)
 		if b == nil || !b.Live(a.Now().Mono) {
 			return engine.Next() // no current registration any more
 		}
-		shorten(l.send.Data, b.Remaining(a.Now().Mono), l.signer)
+		shorten(send.Data, b.Remaining(a.Now().Mono), l.signer)
 	}
-	send := l.send
-	send.Data = append([]byte(nil), send.Data...)
 	a.counters.repeated++
 	a.Tell(x.note(note.Repeated, note.Debug))
 	a.Do(send)

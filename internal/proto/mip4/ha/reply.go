@@ -93,7 +93,8 @@ func (a *Agent) prepareReply(x *Exchange) {
 	if unspecified(r.HomeAddress) && n.home.IsValid() && x.Authentic {
 		reply.HomeAddress = n.home
 	}
-	x.Draft = mip4.NewReply(reply)
+	x.reply, x.Draft = reply, &x.draft
+	x.draft.Start(&x.reply)
 }
 
 // copyNAI answers a request that names its node with the same name.
@@ -111,6 +112,9 @@ func (a *Agent) copyNAI(x *Exchange) engine.Verdict {
 	}
 	return engine.Next()
 }
+
+// replySize is room for most replies, in octets.
+const replySize = 96
 
 // seal signs the reply: extension 32, then what is for a foreign agent, then
 // extension 34.
@@ -132,7 +136,7 @@ func (a *Agent) seal(x *Exchange) ([]byte, error) {
 		}
 		x.Draft.Authenticate(mip4.ExtForeignHome, sa)
 	}
-	return x.Draft.Seal()
+	return x.Draft.Append(make([]byte, 0, replySize))
 }
 
 // finish signs the reply and commits what it says.
