@@ -130,6 +130,24 @@ func member(text []byte, name string, value any) error {
 	return nil
 }
 
+// Page asks for part of a long list and decodes its rows into list. The query
+// is one of [Routes]: limit, offset, search, sort.
+func (c *Client) Page(ctx context.Context, what, query string, list any) (Page, error) {
+	text, err := c.whole(ctx, http.MethodGet, "/v1/"+url.PathEscape(what)+"?"+query, nil)
+	if err != nil {
+		return Page{}, err
+	}
+	var members map[string]json.RawMessage
+	var page Page
+	if err := json.Unmarshal(text, &members); err != nil {
+		return Page{}, fmt.Errorf("control: answer: %w", err)
+	}
+	if err := errors.Join(json.Unmarshal(members["page"], &page), json.Unmarshal(members[what], list)); err != nil {
+		return Page{}, fmt.Errorf("control: answer: %w", err)
+	}
+	return page, nil
+}
+
 // Monitor calls yield with each event, as JSON, until ctx ends, yield
 // returns false or the daemon goes away.
 func (c *Client) Monitor(ctx context.Context, yield func(text []byte) bool) error {

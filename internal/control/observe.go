@@ -31,12 +31,11 @@ var observeRoutes = []Route{
 		Method: http.MethodGet, Path: "/metrics", Type: "text/plain",
 		Doc: "Metrics in Prometheus' text format.",
 		serve: func(a *api, w http.ResponseWriter, r *http.Request) {
-			m, has := a.backend.(Measurer)
-			if !has {
+			if a.metrics == nil {
 				fail(w, fmt.Errorf("%w: this daemon has no metrics", ErrNotFound))
 				return
 			}
-			m.Metrics().ServeHTTP(w, r)
+			a.metrics.ServeHTTP(w, r)
 		},
 	},
 	{

@@ -37,6 +37,7 @@ type Parameter struct {
 type api struct {
 	backend Backend
 	pages   *pages
+	metrics http.Handler // nil for a backend that has none
 }
 
 // Routes lists the API in the order in which documents show it.
@@ -110,6 +111,9 @@ func (a *api) ask(ctx context.Context, name, argument string) (any, error) {
 // admitted: the unix socket and the TCP listener, each in its own way.
 func Handler(backend Backend) http.Handler {
 	a := &api{backend: backend, pages: newPages()}
+	if m, has := backend.(Measurer); has {
+		a.metrics = m.Metrics()
+	}
 	mux := http.NewServeMux()
 	for _, row := range Routes() {
 		mux.HandleFunc(row.Method+" "+row.Path, func(w http.ResponseWriter, r *http.Request) { row.serve(a, w, r) })

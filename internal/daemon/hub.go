@@ -147,6 +147,13 @@ func (h *hub) subscribe(after *uint64) ([]control.Event, <-chan control.Event, f
 	}
 }
 
+// listeners is how many there are.
+func (h *hub) listeners() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.ears)
+}
+
 // timeline is what happened to a node, the latest first.
 func (h *hub) timeline(home netip.Addr, nai string) []control.Moment {
 	h.mu.Lock()

@@ -1,0 +1,20 @@
+package store
+
+// Status is what the store costs.
+type Status struct {
+	DiskBytes    uint64 // on disk
+	WrittenBytes uint64 // of records, since the store was opened
+	FreeBytes    uint64 // left on the disk; 0 in memory
+}
+
+// Status tells what the store costs.
+func (s *Store) Status() Status {
+	m := s.db.Metrics()
+	out := Status{DiskBytes: m.DiskSpaceUsage(), WrittenBytes: m.WAL.BytesIn}
+	if s.room() == nil && s.dir != "" {
+		s.mu.Lock()
+		out.FreeBytes = s.free
+		s.mu.Unlock()
+	}
+	return out
+}
