@@ -134,28 +134,41 @@ func wireForeignNet(t *testing.T) *foreignNet {
 	n.ha.Route("0.0.0.0/0", "198.51.100.254", "", "")
 	n.fa.Route("0.0.0.0/0", "203.0.113.254", "", "")
 	n.cn.Route("0.0.0.0/0", "192.0.2.254", "", "")
+	n.keys()
+	n.hear()
+	n.answers()
+	return n
+}
+
+// keys are what the mobile node shares with its home agent and with the foreign
+// agent.
+func (n *foreignNet) keys() {
+	n.t.Helper()
 	key := func(spi uint32, text string) *assoc.Association {
 		k, err := assoc.ParseKey(text)
 		if err != nil {
-			t.Fatal(err)
+			n.t.Fatal(err)
 		}
 		a, err := assoc.New(spi, assoc.HMACSHA256, k, assoc.Timestamps)
 		if err != nil {
-			t.Fatal(err)
+			n.t.Fatal(err)
 		}
 		return a
 	}
 	n.homeKey = key(256, "hex:00112233445566778899aabbccddeeff")
 	n.fmKey = key(301, "hex:a0112233445566778899aabbccddeeff")
-	n.hear()
+}
+
+// answers lets the mobile node hear replies.
+func (n *foreignNet) answers() {
+	n.t.Helper()
 	n.mn.Do(func() {
 		var err error
 		if n.replies, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(visitorHome, 40000))); err != nil {
-			t.Error(err)
+			n.t.Error(err)
 		}
 	})
-	t.Cleanup(func() { n.replies.Close() })
-	return n
+	n.t.Cleanup(func() { n.replies.Close() })
 }
 
 // hear lets the mobile node hear advertisements.
@@ -164,6 +177,9 @@ func (n *foreignNet) hear() {
 	n.mn.Do(func() {
 		var err error
 		n.onLink, err = discovery.New([]string{"eth0"}, 0, discovery.Receiver{Discovery: func(ev engine.Discovery) {
+			if len(ev.Data) == 0 || ev.Data[0] != 9 {
+				return // another node's solicitation
+			}
 			ev.Data = bytes.Clone(ev.Data)
 			select {
 			case n.heard <- ev:

@@ -174,7 +174,7 @@ func Open(c Config) (h *Host, err error) {
 	if err != nil || len(c.VisitorLinks) == 0 {
 		return h, err
 	}
-	h.visits, err = visit.Open(visit.Config{Device: c.Device, Links: c.VisitorLinks, Base: c.Base})
+	h.visits, err = visit.Open(visit.Config{Device: c.Device, Links: c.VisitorLinks, Base: c.Base, Heard: h.slow.FromVisitor})
 	return h, err
 }
 
@@ -438,8 +438,8 @@ func (h *Host) LinkChanged(l engine.Link) error {
 			h.mtu = mtu
 		}
 	}
-	if h.visits != nil && !l.Gone {
-		if err := h.visits.LinkChanged(l.Name); err != nil {
+	if h.visits != nil {
+		if err := h.visits.LinkChanged(l); err != nil {
 			return err
 		}
 	}

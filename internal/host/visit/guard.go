@@ -1,10 +1,11 @@
 package visit
 
 import (
+	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
@@ -13,19 +14,29 @@ import (
 )
 
 // A guard is a table of nftables that drops what comes in on a visitor's link
-// from its home address, but not from its link-layer address:
+// from its home address, but not from its link-layer address; and of those
+// whose packets are taken from below IP, all but what is for this host:
 //
 //	set homes    { ifname . ipv4_addr }
 //	set visitors { ifname . ipv4_addr . ether_addr }
+//	set sorted   { ifname . ipv4_addr . ether_addr }
+//	set tunnels  { inet_proto; 4, 47, 55 }
+//	chain taken {
+//	    ip protocol @tunnels drop
+//	    fib daddr type local accept
+//	    fib daddr type broadcast accept
+//	    fib daddr type multicast accept
+//	    drop
+//	}
 //	chain prerouting { type filter hook prerouting priority raw;
+//	    iifname . ip saddr . ether saddr @sorted jump taken
 //	    iifname . ip saddr . ether saddr @visitors accept
 //	    iifname . ip saddr @homes drop
 //	}
 type guard struct {
-	space    *netspace.Space
-	table    *nftables.Table
-	homes    *nftables.Set
-	visitors *nftables.Set
+	space                   *netspace.Space
+	table                   *nftables.Table
+	homes, visitors, sorted *nftables.Set
 }
 
 // TableName is the guard's table (family ip) of a daemon with this device.
@@ -43,23 +54,30 @@ func newGuard(space *netspace.Space, device string) (*guard, error) {
 	g := &guard{space: space, table: &nftables.Table{Family: nftables.TableFamilyIPv4, Name: TableName(device)}}
 	g.homes = &nftables.Set{Table: g.table, Name: "homes", KeyType: homes, Concatenation: true}
 	g.visitors = &nftables.Set{Table: g.table, Name: "visitors", KeyType: visitors, Concatenation: true}
+	g.sorted = &nftables.Set{Table: g.table, Name: "sorted", KeyType: visitors, Concatenation: true}
 	return g, g.do(func(c *nftables.Conn) error {
 		c.AddTable(g.table) // so that the deletion finds one
 		c.DelTable(g.table)
 		c.AddTable(g.table)
-		if err := c.AddSet(g.homes, nil); err != nil {
+		for _, set := range []*nftables.Set{g.homes, g.visitors, g.sorted} {
+			if err := c.AddSet(set, nil); err != nil {
+				return err
+			}
+		}
+		tunnels := &nftables.Set{Table: g.table, Name: "tunnels", KeyType: nftables.TypeInetProto}
+		if err := c.AddSet(tunnels, []nftables.SetElement{{Key: []byte{4}}, {Key: []byte{47}}, {Key: []byte{55}}}); err != nil {
 			return err
 		}
-		if err := c.AddSet(g.visitors, nil); err != nil {
-			return err
-		}
+		taken := c.AddChain(&nftables.Chain{Name: "taken", Table: g.table})
+		g.take(c, taken, tunnels)
 		policy := nftables.ChainPolicyAccept
 		chain := c.AddChain(&nftables.Chain{
 			Name: "prerouting", Table: g.table, Type: nftables.ChainTypeFilter,
 			Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw, Policy: &policy,
 		})
-		g.rule(c, chain, g.visitors, true, expr.VerdictAccept)
-		g.rule(c, chain, g.homes, false, expr.VerdictDrop)
+		g.rule(c, chain, g.sorted, true, &expr.Verdict{Kind: expr.VerdictJump, Chain: taken.Name})
+		g.rule(c, chain, g.visitors, true, &expr.Verdict{Kind: expr.VerdictAccept})
+		g.rule(c, chain, g.homes, false, &expr.Verdict{Kind: expr.VerdictDrop})
 		return nil
 	})
 }
@@ -73,7 +91,7 @@ const (
 )
 
 // rule matches the packets of a set.
-func (g *guard) rule(c *nftables.Conn, chain *nftables.Chain, set *nftables.Set, ether bool, verdict expr.VerdictKind) {
+func (g *guard) rule(c *nftables.Conn, chain *nftables.Chain, set *nftables.Set, ether bool, verdict *expr.Verdict) {
 	exprs := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: registerName},
 		&expr.Payload{DestRegister: registerHome, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
@@ -83,8 +101,25 @@ func (g *guard) rule(c *nftables.Conn, chain *nftables.Chain, set *nftables.Set,
 	}
 	exprs = append(exprs,
 		&expr.Lookup{SourceRegister: registerName, SetName: set.Name, SetID: set.ID},
-		&expr.Verdict{Kind: verdict})
+		verdict)
 	c.AddRule(&nftables.Rule{Table: g.table, Chain: chain, Exprs: exprs})
+}
+
+// take fills the chain of packets that are taken from below IP. What a visitor
+// tunnels to this host is among them.
+func (g *guard) take(c *nftables.Conn, chain *nftables.Chain, tunnels *nftables.Set) {
+	add := func(exprs ...expr.Any) { c.AddRule(&nftables.Rule{Table: g.table, Chain: chain, Exprs: exprs}) }
+	add(
+		&expr.Payload{DestRegister: registerName, Base: expr.PayloadBaseNetworkHeader, Offset: 9, Len: 1},
+		&expr.Lookup{SourceRegister: registerName, SetName: tunnels.Name, SetID: tunnels.ID},
+		&expr.Verdict{Kind: expr.VerdictDrop})
+	for _, kind := range []uint32{unix.RTN_LOCAL, unix.RTN_BROADCAST, unix.RTN_MULTICAST} {
+		add(
+			&expr.Fib{Register: registerName, FlagDADDR: true, ResultADDRTYPE: true},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: registerName, Data: binaryutil.NativeEndian.PutUint32(kind)},
+			&expr.Verdict{Kind: expr.VerdictAccept})
+	}
+	add(&expr.Verdict{Kind: expr.VerdictDrop})
 }
 
 // conn opens a netlink socket in the namespace, for the caller to close.
@@ -116,10 +151,10 @@ func (g *guard) do(build func(*nftables.Conn) error) error {
 }
 
 // key is a set's element: each part is padded to four octets.
-func key(link string, home netip.Addr, hw ...forward.HardwareAddr) []byte {
+func key(at place, hw ...forward.HardwareAddr) []byte {
 	b := make([]byte, unix.IFNAMSIZ, unix.IFNAMSIZ+12)
-	copy(b, link)
-	a := home.As4()
+	copy(b, at.link)
+	a := at.home.As4()
 	b = append(b, a[:]...)
 	for _, h := range hw {
 		b = append(append(b, h[:]...), 0, 0)
@@ -127,31 +162,56 @@ func key(link string, home netip.Addr, hw ...forward.HardwareAddr) []byte {
 	return b
 }
 
-// allow lets a visitor's packets in and nobody else's with its address.
-func (g *guard) allow(s seat) error {
-	return g.do(func(c *nftables.Conn) error {
-		if err := c.SetAddElements(g.visitors, []nftables.SetElement{{Key: key(s.link, s.home, s.hw)}}); err != nil {
-			return err
-		}
-		return c.SetAddElements(g.homes, []nftables.SetElement{{Key: key(s.link, s.home)}})
-	})
+// allow lets in what is wanted and not there yet.
+func (g *guard) allow(want, is arrangement) error {
+	return g.change(want, is, (*nftables.Conn).SetAddElements)
 }
 
-// forget takes a visitor's elements away, as far as no other visit needs them.
-func (g *guard) forget(s seat, node, home bool) error {
-	if !node && !home {
+// forget takes away what is there and not wanted any more.
+func (g *guard) forget(is, want arrangement) error {
+	return g.change(is, want, (*nftables.Conn).SetDeleteElements)
+}
+
+// change adds or deletes the elements of one arrangement that the other has not.
+func (g *guard) change(of, but arrangement, do func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error) error {
+	places := func(nodes map[node]bool) map[place]bool {
+		out := make(map[place]bool)
+		for n := range nodes {
+			out[n.place] = true
+		}
+		return out
+	}
+	var homes, visitors, sorted []nftables.SetElement
+	butHomes := places(but.nodes)
+	for at := range places(of.nodes) {
+		if !butHomes[at] {
+			homes = append(homes, nftables.SetElement{Key: key(at)})
+		}
+	}
+	for n := range of.nodes {
+		if !but.nodes[n] {
+			visitors = append(visitors, nftables.SetElement{Key: key(n.place, n.hw)})
+		}
+	}
+	for n := range of.sorted {
+		if !but.sorted[n] {
+			sorted = append(sorted, nftables.SetElement{Key: key(n.place, n.hw)})
+		}
+	}
+	if len(homes)+len(visitors)+len(sorted) == 0 {
 		return nil
 	}
 	return g.do(func(c *nftables.Conn) error {
-		if home {
-			if err := c.SetDeleteElements(g.homes, []nftables.SetElement{{Key: key(s.link, s.home)}}); err != nil {
-				return err
+		var errs []error
+		for _, part := range []struct {
+			set      *nftables.Set
+			elements []nftables.SetElement
+		}{{g.sorted, sorted}, {g.visitors, visitors}, {g.homes, homes}} {
+			if len(part.elements) > 0 {
+				errs = append(errs, do(c, part.set, part.elements))
 			}
 		}
-		if node {
-			return c.SetDeleteElements(g.visitors, []nftables.SetElement{{Key: key(s.link, s.home, s.hw)}})
-		}
-		return nil
+		return errors.Join(errs...)
 	})
 }
 

@@ -8,7 +8,12 @@
 // 3024 appendix A.3 has the foreign agent compare the link-layer source, which
 // is gone when a packet reaches the device.
 //
-// What must not go in here: packets, and how they get to a visitor.
+// Visitors of different home agents may have one home address (RFC 3024
+// appendix A.4). Only their link-layer addresses tell their packets apart, so
+// these are taken from below IP (ear.go) and dropped on their way through the
+// kernel.
+//
+// What must not go in here: tunnels, and how packets get to a visitor.
 package visit
 
 import (
@@ -24,6 +29,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/host/netspace"
 	"careof/internal/host/route"
@@ -34,6 +40,13 @@ type Config struct {
 	Device string   // the tunnel device; it is there already
 	Links  []string // that visitors attach to
 	Base   int      // as route.Config.Base: the tables are Base+100 and +101, the rules' priorities Base+50 and +51
+
+	// Heard takes the packets of visitors that share a home address, as they
+	// would be on a wire. own is this host's address on the link, or invalid.
+	// Packets for this host itself are not among them, unless they are a
+	// tunnel's. It is called from one goroutine for each link and must not keep
+	// the packet.
+	Heard func(link string, hw forward.HardwareAddr, own netip.Addr, packet []byte)
 }
 
 // Tables and rules, behind those of package route.
@@ -52,15 +65,62 @@ type Keeper struct {
 	guard *guard
 
 	mu    sync.Mutex
-	seats map[forward.Key]seat
+	seats map[netip.Addr]map[forward.Key]seat // by home address
+	homes map[forward.Key]netip.Addr
+	there map[netip.Addr]arrangement // what the kernel has for a home address
+	ears  *ears
 }
 
-// A seat is what one visitor has in the kernel.
+// A seat is one visitor.
 type seat struct {
-	link   string
-	home   netip.Addr
-	hw     forward.HardwareAddr
-	direct bool
+	node
+	direct bool // its plain packets go back through the tunnel
+	own    bool // it has a tunnel of its own to this host
+}
+
+// A place is an address on a link, and a node one that has it.
+type (
+	place struct {
+		link string
+		home netip.Addr
+	}
+	node struct {
+		place
+		hw forward.HardwareAddr
+	}
+)
+
+// An arrangement is what the kernel has for the visitors of one home address.
+type arrangement struct {
+	nodes  map[node]bool  // whose packets the guard lets in
+	sorted map[node]bool  // whose packets are taken from below IP
+	rules  map[place]bool // from where packets are led to the device
+	ways   map[place]forward.HardwareAddr
+}
+
+func newArrangement() arrangement {
+	return arrangement{
+		nodes: make(map[node]bool), sorted: make(map[node]bool),
+		rules: make(map[place]bool), ways: make(map[place]forward.HardwareAddr),
+	}
+}
+
+// arrange is what the seats of one home address ask of the kernel. Who shares
+// the address with anybody and sends packets into a tunnel is sorted below IP.
+func arrange(seats map[forward.Key]seat) arrangement {
+	a := newArrangement()
+	for _, key := range slices.Sorted(maps.Keys(seats)) {
+		s := seats[key]
+		a.nodes[s.node] = true
+		a.ways[s.place] = s.hw
+		switch {
+		case len(seats) > 1 && (s.direct || s.own):
+			a.sorted[s.node] = true
+		case s.direct:
+			a.rules[s.place] = true
+		}
+	}
+	return a
 }
 
 // Open prepares links, table and guard in the calling thread's network
@@ -70,10 +130,14 @@ func Open(c Config) (k *Keeper, err error) {
 	if c.Base == 0 {
 		c.Base = route.DefaultBase
 	}
-	k = &Keeper{c: c, seats: make(map[forward.Key]seat)}
+	k = &Keeper{
+		c: c, seats: make(map[netip.Addr]map[forward.Key]seat), homes: make(map[forward.Key]netip.Addr),
+		there: make(map[netip.Addr]arrangement),
+	}
 	if k.space, err = netspace.Here(); err != nil {
 		return nil, fmt.Errorf("visit: %w", err)
 	}
+	k.ears = &ears{space: k.space, heard: c.Heard, open: make(map[string]*ear), own: make(map[string]netip.Addr)}
 	defer func() {
 		if err != nil {
 			k.Close()
@@ -133,6 +197,13 @@ func (k *Keeper) clear() error {
 		return err
 	}
 	for i := range routes {
+		// The kernel does not keep who made a neighbour entry; the way tells.
+		if dst := routes[i].Dst; dst != nil {
+			err := k.h.NeighDel(&netlink.Neigh{LinkIndex: routes[i].LinkIndex, Family: unix.AF_INET, IP: dst.IP})
+			if err != nil && !errors.Is(err, unix.ENOENT) {
+				return err
+			}
+		}
 		if err := k.h.RouteDel(&routes[i]); err != nil && !errors.Is(err, unix.ESRCH) {
 			return err
 		}
@@ -165,54 +236,113 @@ func (k *Keeper) lead() error {
 //
 //rfc:3024#5.1
 //rfc:3024#5.2
+//rfc:3024#A.4
 func (k *Keeper) Put(e forward.Entry) error {
-	now := seat{link: e.Deliver.Link, home: e.Inner.Addr(), hw: e.Deliver.HW}
-	own := false
+	s := seat{node: node{place{e.Deliver.Link, e.Inner.Addr()}, e.Deliver.HW}}
 	for _, t := range e.Tunnels {
-		now.direct = now.direct || t.Mode != forward.Receive
-		own = own || t.Peer.Addr() == now.home
+		s.direct = s.direct || t.Mode != forward.Receive
+		s.own = s.own || t.Peer.Addr() == s.home
 	}
 	// With a tunnel of its own, the visitor's plain packets "MUST NOT be
 	// reverse tunneled" (RFC 3024 section 5.2): they are routed.
-	now.direct = now.direct && !own
+	s.direct = s.direct && !s.own
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	old, had := k.seats[e.Key]
-	if had && old == now {
-		return nil
+	if k.seats[s.home] == nil {
+		k.seats[s.home] = make(map[forward.Key]seat)
 	}
-	if !had {
-		old = seat{}
-	}
-	// The guard is there before packets are led anywhere.
-	if err := k.guard.allow(now); err != nil {
-		return err
-	}
-	if now.direct {
-		if err := k.h.RuleAdd(k.rule(now)); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("visit: rule: %w", err)
-		}
-	}
-	if err := k.settle(now); err != nil {
-		return err
-	}
-	k.seats[e.Key] = now
-	if had {
-		return k.leave(old)
-	}
-	return nil
+	k.seats[s.home][e.Key] = s
+	k.homes[e.Key] = s.home
+	return k.settle(s.home)
 }
 
-// settle lets this host itself reach a visitor, without ARP: "A foreign agent's
-// ARP cache for the mobile node's IP address MUST NOT be allowed to expire before
+// Delete takes back what Put did. It is no error when there is nothing.
+func (k *Keeper) Delete(key forward.Key) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	home, had := k.homes[key]
+	if !had {
+		return nil
+	}
+	delete(k.homes, key)
+	delete(k.seats[home], key)
+	if len(k.seats[home]) == 0 {
+		delete(k.seats, home)
+	}
+	return k.settle(home)
+}
+
+// settle makes the kernel agree with the seats of a home address. The guard is
+// there before packets are led anywhere; what is not wanted goes last, so that
+// a visitor who stays notices nothing.
+func (k *Keeper) settle(home netip.Addr) error {
+	is, had := k.there[home]
+	if !had {
+		is = newArrangement()
+	}
+	want := arrange(k.seats[home])
+	k.there[home] = is
+	if err := k.guard.allow(want, is); err != nil {
+		return err
+	}
+	maps.Copy(is.nodes, want.nodes)
+	maps.Copy(is.sorted, want.sorted)
+	if err := k.ears.listen(home, is.sorted); err != nil {
+		return err
+	}
+	for at := range want.rules {
+		if !is.rules[at] {
+			if err := k.h.RuleAdd(k.rule(at)); err != nil && !errors.Is(err, unix.EEXIST) {
+				return fmt.Errorf("visit: rule: %w", err)
+			}
+			is.rules[at] = true
+		}
+	}
+	for at, hw := range want.ways {
+		if is.ways[at] != hw {
+			if err := k.lay(at, hw); err != nil {
+				return err
+			}
+			is.ways[at] = hw
+		}
+	}
+	return k.forget(home, is, want)
+}
+
+// forget removes what is there and not wanted. What fails is left to the next
+// start.
+func (k *Keeper) forget(home netip.Addr, is, want arrangement) error {
+	var errs []error
+	for at := range is.rules {
+		if !want.rules[at] {
+			if err := k.h.RuleDel(k.rule(at)); err != nil && !errors.Is(err, unix.ENOENT) {
+				errs = append(errs, fmt.Errorf("visit: rule: %w", err))
+			}
+		}
+	}
+	for at := range is.ways {
+		if _, wanted := want.ways[at]; !wanted {
+			errs = append(errs, k.unlay(at))
+		}
+	}
+	errs = append(errs, k.guard.forget(is, want), k.ears.listen(home, want.sorted))
+	if k.there[home] = want; len(want.nodes) == 0 {
+		delete(k.there, home)
+	}
+	return errors.Join(errs...)
+}
+
+// lay lets this host itself reach a visitor, without ARP: "A foreign agent's ARP
+// cache for the mobile node's IP address MUST NOT be allowed to expire before
 // the mobile node's visitor list entry expires" (RFC 5944 section 4.2.2).
 //
 //rfc:5944#4.2.2
-func (k *Keeper) settle(s seat) error {
-	way, neighbour, err := k.way(s)
+func (k *Keeper) lay(at place, hw forward.HardwareAddr) error {
+	way, neighbour, err := k.way(at)
 	if err != nil {
 		return err
 	}
+	neighbour.HardwareAddr = hw[:]
 	if err := k.h.NeighSet(neighbour); err != nil {
 		return fmt.Errorf("visit: neighbour: %w", err)
 	}
@@ -222,24 +352,25 @@ func (k *Keeper) settle(s seat) error {
 	return nil
 }
 
-func (k *Keeper) way(s seat) (*netlink.Route, *netlink.Neigh, error) {
-	link, err := k.h.LinkByName(s.link)
+// way is the route to a visitor, one for each link that the address is on, and
+// its neighbour entry.
+func (k *Keeper) way(at place) (*netlink.Route, *netlink.Neigh, error) {
+	link, err := k.h.LinkByName(at.link)
 	if err != nil {
-		return nil, nil, fmt.Errorf("visit: %s: %w", s.link, err)
+		return nil, nil, fmt.Errorf("visit: %s: %w", at.link, err)
 	}
 	index := link.Attrs().Index
 	return &netlink.Route{
-			LinkIndex: index, Table: k.c.Base + tableOwn, Protocol: route.Protocol, Scope: netlink.SCOPE_LINK,
-			Dst: &net.IPNet{IP: s.home.AsSlice(), Mask: net.CIDRMask(32, 32)},
+			LinkIndex: index, Table: k.c.Base + tableOwn, Protocol: route.Protocol, Scope: netlink.SCOPE_LINK, Priority: index,
+			Dst: &net.IPNet{IP: at.home.AsSlice(), Mask: net.CIDRMask(32, 32)},
 		}, &netlink.Neigh{
-			LinkIndex: index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: s.home.AsSlice(), HardwareAddr: s.hw[:],
+			LinkIndex: index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: at.home.AsSlice(),
 		}, nil
 }
 
-// unsettle takes back what settle did. With the link they have gone by
-// themselves.
-func (k *Keeper) unsettle(s seat) error {
-	way, neighbour, err := k.way(s)
+// unlay takes back what lay did. With the link it has gone by itself.
+func (k *Keeper) unlay(at place) error {
+	way, neighbour, err := k.way(at)
 	if err != nil {
 		return nil
 	}
@@ -253,64 +384,37 @@ func (k *Keeper) unsettle(s seat) error {
 	return errors.Join(errs...)
 }
 
-// Delete takes back what Put did. It is no error when there is nothing.
-func (k *Keeper) Delete(key forward.Key) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	old, had := k.seats[key]
-	if !had {
-		return nil
-	}
-	delete(k.seats, key)
-	return k.leave(old)
-}
-
-// leave removes what no other seat needs.
-func (k *Keeper) leave(old seat) error {
-	var errs []error
-	sameRule, sameNode, sameHome := false, false, false
-	for _, s := range k.seats {
-		here := s.link == old.link && s.home == old.home
-		sameRule = sameRule || here && s.direct
-		sameHome = sameHome || here
-		sameNode = sameNode || here && s.hw == old.hw
-	}
-	if old.direct && !sameRule {
-		if err := k.h.RuleDel(k.rule(old)); err != nil && !errors.Is(err, unix.ENOENT) {
-			errs = append(errs, fmt.Errorf("visit: rule: %w", err))
-		}
-	}
-	if !sameHome {
-		errs = append(errs, k.unsettle(old))
-	}
-	return errors.Join(append(errs, k.guard.forget(old, !sameNode, !sameHome))...)
-}
-
-func (k *Keeper) rule(s seat) *netlink.Rule {
+func (k *Keeper) rule(at place) *netlink.Rule {
 	r := netlink.NewRule()
 	r.Family, r.Priority, r.Table, r.Protocol = unix.AF_INET, k.c.Base+ruleBack, k.c.Base+tableBack, route.Protocol
-	r.IifName = s.link
-	r.Src = &net.IPNet{IP: s.home.AsSlice(), Mask: net.CIDRMask(32, 32)}
+	r.IifName = at.link
+	r.Src = &net.IPNet{IP: at.home.AsSlice(), Mask: net.CIDRMask(32, 32)}
 	return r
 }
 
 // LinkChanged prepares a visitors' link that has come back.
-func (k *Keeper) LinkChanged(link string) error {
-	if !slices.Contains(k.c.Links, link) {
+func (k *Keeper) LinkChanged(l engine.Link) error {
+	if !slices.Contains(k.c.Links, l.Name) {
 		return nil
 	}
-	return k.space.Do(func() error { return tune(link) })
+	k.mu.Lock()
+	err := k.ears.linkChanged(l)
+	k.mu.Unlock()
+	if l.Gone {
+		return err
+	}
+	return errors.Join(err, k.space.Do(func() error { return tune(l.Name) }))
 }
 
 // Withdraw removes everything from the kernel but the links' settings.
 func (k *Keeper) Withdraw() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.ears.close()
 	errs := []error{k.clear()}
-	for _, key := range slices.Sorted(maps.Keys(k.seats)) {
-		errs = append(errs, k.unsettle(k.seats[key]))
-	}
 	clear(k.seats)
+	clear(k.homes)
+	clear(k.there)
 	return errors.Join(append(errs, k.guard.remove())...)
 }
 

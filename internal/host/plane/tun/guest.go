@@ -1,8 +1,11 @@
 package tun
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"careof/internal/core/forward"
 	"careof/wire/encap"
@@ -13,8 +16,9 @@ import (
 // packets from the visitor come by the device (direct delivery, RFC 3024
 // section 5.1) or in the visitor's own tunnel (encapsulating, section 5.2).
 //
-// That a packet came from the visitor's link-layer address is not seen here:
-// package visit has the kernel drop what did not.
+// That a packet came from the visitor's link-layer address is not seen by the
+// device: package visit has the kernel drop what did not. Packets of visitors
+// that share a home address come by FromVisitor, with that address.
 
 // own is the visitor's own tunnel to this host, nil with direct delivery.
 func (b *binding) own() *tunnel {
@@ -40,9 +44,7 @@ func (b *binding) direct() bool {
 	return false
 }
 
-// admit prepares a visitor's binding, before any packet can see it. The kernel
-// does not tell the link-layer source of what it routes to the device, so of
-// two visitors with one home address only one can have direct delivery.
+// admit prepares a visitor's binding, before any packet can see it.
 func (p *Plane) admit(b *binding) error {
 	if p.config.Visitors == nil {
 		return fmt.Errorf("no way to visitors: %w", ErrUnsupported)
@@ -52,27 +54,97 @@ func (p *Plane) admit(b *binding) error {
 		return err
 	}
 	b.linkMTU = mtu
-	if !b.direct() {
-		return nil
-	}
-	for _, other := range p.guests.find(word(b.entry.Inner.Addr())) {
-		if other.entry.Key != b.entry.Key && other.direct() {
-			return fmt.Errorf("%v is the home address of another visitor, %q, with direct delivery: %w", b.entry.Inner.Addr(), other.entry.Key, ErrUnsupported)
-		}
-	}
 	return nil
 }
 
-// directGuest finds the visitor whose plain packet the kernel has led here.
+// directGuest finds the visitor whose plain packet the kernel has led here. Of
+// several with one home address it is nobody's.
 //
 //rfc:3024#5.1
-func (p *Plane) directGuest(src uint32) *binding {
+func (p *Plane) directGuest(src uint32) (found *binding) {
 	for _, b := range p.guests.find(src) {
-		if b.direct() {
-			return b
+		if !b.direct() {
+			continue
 		}
+		if found != nil {
+			return nil
+		}
+		found = b
 	}
-	return nil
+	return found
+}
+
+// FromVisitor takes a packet that a visitor has sent on its link, from below
+// IP. own is this host's address there, from which it answers. A packet for
+// this host is not for here, unless it is a tunnel's.
+//
+//rfc:3024#A.4
+//rfc:3024#5.1
+//rfc:3024#5.2
+func (p *Plane) FromVisitor(link string, hw forward.HardwareAddr, own netip.Addr, packet []byte) {
+	if len(packet) < 20 || len(packet) > maxPacket {
+		return
+	}
+	src := word4(packet[12:16])
+	at := slices.IndexFunc(p.guests.find(word(src)), func(b *binding) bool {
+		return b.entry.Deliver.Link == link && b.entry.Deliver.HW == hw
+	})
+	if at < 0 {
+		p.totals.strangers.Add(1)
+		return
+	}
+	b := p.guests.find(word(src))[at]
+	now := p.now()
+	if t := b.own(); t != nil {
+		p.fromOwn(b, t, link, packet, now)
+		return
+	}
+	if dst := word4(packet[16:20]); !b.direct() || dst.IsMulticast() || dst == limitedBroadcast {
+		return
+	}
+	s := p.takeOnward(now)
+	defer p.back.Unlock()
+	s.guest, s.own = b, own
+	defer func() { s.guest = nil }()
+	buf := s.copy(packet)
+	packet = buf[headroom : headroom+len(packet)]
+	if !encap.DecrementTTL(packet) {
+		b.stats.dropped.Add(1)
+		s.answer(encap.ICMP{Type: encap.TimeExceeded}, packet)
+		return
+	}
+	if s.loops(b, packet) {
+		p.totals.loops.Add(1)
+		b.stats.dropped.Add(1)
+		return
+	}
+	s.homeward(b, nil, buf, len(packet))
+}
+
+var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// fromOwn takes a packet out of a visitor's own tunnel.
+func (p *Plane) fromOwn(b *binding, t *tunnel, link string, outer []byte, now int64) {
+	buf := make([]byte, headroom+len(outer))
+	outer = buf[headroom : headroom+copy(buf[headroom:], outer)]
+	h, inner, err := encap.PullIP(outer)
+	if err != nil {
+		return // plain, or nothing that anybody understands
+	}
+	fragment := binary.BigEndian.Uint16(inner[6:])&0x3fff != 0
+	if t.judge(&h, link, fragment, now) != welcome || word4(inner[12:16]) != b.entry.Inner.Addr() {
+		p.totals.strangers.Add(1)
+		return
+	}
+	if err := encap.SetECN(&h, inner); err != nil {
+		p.totals.congested.Add(1)
+		b.stats.dropped.Add(1)
+		return
+	}
+	b.stats.received.Store(now)
+	b.stats.receivedPackets.Add(1)
+	b.stats.receivedBytes.Add(uint64(len(inner)))
+	p.visitor(b, t, inner, now)
 }
 
 // matchGuest finds the visitor that a tunnel packet is for, or from when it
@@ -93,12 +165,18 @@ func (p *Plane) matchGuest(h *encap.Header, link string, src, dst uint32, fragme
 			}
 		}
 	}
+	// Of several with one home address, what comes this way is nobody's.
+	var found *binding
+	var through *tunnel
 	for _, b := range p.guests.find(src) {
 		if t := b.own(); t != nil && t.judge(h, link, fragment, now) == welcome {
-			return b, t
+			if found != nil {
+				return nil, nil
+			}
+			found, through = b, t
 		}
 	}
-	return nil, nil
+	return found, through
 }
 
 // visitor takes a packet out of one of a visitor's tunnels: to the visitor, or
@@ -109,13 +187,8 @@ func (p *Plane) matchGuest(h *encap.Header, link string, src, dst uint32, fragme
 //rfc:3024#5.2
 //rfc:2003#3.1
 func (p *Plane) visitor(b *binding, t *tunnel, inner []byte, now int64) {
-	p.back.Lock()
+	s := p.takeOnward(now)
 	defer p.back.Unlock()
-	if p.onward == nil {
-		p.onward = &sender{p: p, answers: newBucket(100, 50)}
-	}
-	s := p.onward
-	s.now, s.used = now, 0
 	if !encap.DecrementTTL(inner) {
 		b.stats.dropped.Add(1)
 		s.answer(encap.ICMP{Type: encap.TimeExceeded}, inner)
@@ -130,9 +203,26 @@ func (p *Plane) visitor(b *binding, t *tunnel, inner []byte, now int64) {
 		b.stats.dropped.Add(1)
 		return
 	}
-	for _, home := range b.tunnels {
-		if home != t && home.sends(now) {
-			s.tunnel(home, s.copy(inner), len(inner))
+	s.homeward(b, t, s.copy(inner), len(inner))
+}
+
+// takeOnward gives the sender of what visitors' links bring, for the caller to
+// unlock.
+func (p *Plane) takeOnward(now int64) *sender {
+	p.back.Lock()
+	if p.onward == nil {
+		p.onward = &sender{p: p, answers: newBucket(100, 50)}
+	}
+	p.onward.now, p.onward.used = now, 0
+	return p.onward
+}
+
+// homeward sends a visitor's packet through the tunnel to its home agent, which
+// is any but the visitor's own.
+func (s *sender) homeward(b *binding, own *tunnel, buf []byte, n int) {
+	for _, t := range b.tunnels {
+		if t != own && t.sends(s.now) {
+			s.tunnel(t, buf, n)
 			s.flush()
 			return
 		}

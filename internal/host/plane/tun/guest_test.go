@@ -194,33 +194,105 @@ func TestTheWayBack(t *testing.T) {
 	}
 }
 
-// Equal home addresses of two home agents: the tunnel tells whose packet it is.
-// Only one of them can have direct delivery.
+// Equal home addresses of two home agents: to the visitors the tunnel tells
+// whose packet it is, from them link and link-layer address. What the kernel
+// has led to the device meanwhile is nobody's.
 //
 //rfc:3024#A.4
-func TestEqualHomeAddressesAreToldApartByTheTunnel(t *testing.T) {
-	b, out := guests(t)
-	b.put(guest(forward.Both, false))
-	e := guest(forward.Both, false)
-	e.Key, e.Deliver.HW = "fa/2", anotherHW
-	e.Tunnels[0].Peer = netip.AddrPortFrom(secondHA, 0)
-	err := b.p.Apply(context.Background(), []forward.Change{{Op: forward.Put, Entry: e}})
-	if !errors.Is(err, errors.ErrUnsupported) {
-		t.Fatalf("a second visitor with direct delivery: %v", err)
+//rfc:3024#A.3
+func TestEqualHomeAddressesAreToldApart(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		b, out := guests(t)
+		b.put(guest(forward.Both, own))
+		e := guest(forward.Both, own)
+		e.Key, e.Deliver.HW = "fa/2", anotherHW
+		e.Tunnels[0].Peer = netip.AddrPortFrom(secondHA, 0)
+		b.put(e)
+		agents := map[netip.Addr]forward.HardwareAddr{haAddr: guestHW, secondHA: anotherHW}
+		h := fromHome()
+		for src, want := range agents {
+			h.Src = src
+			b.fromNetwork(h, udpPacket(cnAddr, homeAddr, 10))
+			if got := one(b, "packet for a visitor", (<-chan delivered)(out)); got.hw != want {
+				t.Errorf("from %v: delivered to %v, want %v", src, got.hw, want)
+			}
+		}
+		packet := udpPacket(homeAddr, cnAddr, 10)
+		if own {
+			var err error
+			if packet, err = encap.Append(nil, &encap.Header{Kind: encap.IPIP, Src: homeAddr, Dst: linkAddr, TTL: 64}, packet); err != nil {
+				t.Fatal(err)
+			}
+			b.rawPacket(packet)
+		} else {
+			b.fromKernel(packet)
+		}
+		none(b, "tunnelled for one of two", b.raw.out)
+		for want, hw := range agents {
+			b.p.FromVisitor("lan0", hw, linkAddr, packet)
+			h, inner, err := encap.Pull(one(b, "packet of the visitor", b.raw.out))
+			if err != nil || h.Dst != want {
+				t.Fatalf("tunnelled to %v, %v; want %v", h.Dst, err, want)
+			}
+			if ip, _, err := encap.ParseUDP(inner); err != nil || ip.TTL != 63 || ip.Src != homeAddr {
+				t.Errorf("inside %+v, %v", ip, err)
+			}
+		}
+		b.p.FromVisitor("lan0", forward.HardwareAddr{2, 9}, linkAddr, packet)
+		b.p.FromVisitor("lan1", guestHW, linkAddr, packet)
+		none(b, "tunnelled for a stranger", b.raw.out)
+		none(b, "given to the kernel", b.dev.out)
 	}
-	e.Tunnels[0].Mode = forward.Receive
-	b.put(e)
-	h := fromHome()
-	for src, want := range map[netip.Addr]forward.HardwareAddr{haAddr: guestHW, secondHA: anotherHW} {
-		h.Src = src
+}
+
+// Visitors with one home address at one home agent: the GRE key tells, the one
+// that this agent gave; what goes back has the home agent's.
+//
+//rfc:6245#1
+//rfc:6245#5
+func TestKeysTellVisitorsApart(t *testing.T) {
+	b, out := guests(t)
+	nodes := map[uint32]forward.HardwareAddr{100: guestHW, 200: anotherHW}
+	for mine, hw := range nodes {
+		e := guest(forward.Both, false)
+		e.Key, e.Deliver.HW = forward.Key(hw.String()), hw
+		e.Tunnels[0].Encap, e.Tunnels[0].HasKey, e.Tunnels[0].KeyIn, e.Tunnels[0].Key = encap.GRE, true, mine, mine+1
+		b.put(e)
+	}
+	for mine, hw := range nodes {
+		h := fromHome()
+		h.Kind, h.HasKey, h.Key = encap.GRE, true, mine
 		b.fromNetwork(h, udpPacket(cnAddr, homeAddr, 10))
-		if got := one(b, "packet for a visitor", (<-chan delivered)(out)); got.hw != want {
-			t.Errorf("from %v: delivered to %v, want %v", src, got.hw, want)
+		if got := one(b, "packet for a visitor", (<-chan delivered)(out)); got.hw != hw {
+			t.Errorf("key %d: delivered to %v, want %v", mine, got.hw, hw)
+		}
+		h.Key = mine + 1
+		b.fromNetwork(h, udpPacket(cnAddr, homeAddr, 10))
+		none(b, "delivered by the other direction's key", (<-chan delivered)(out))
+		b.p.FromVisitor("lan0", hw, linkAddr, udpPacket(homeAddr, cnAddr, 10))
+		if h, _, err := encap.Pull(one(b, "packet of the visitor", b.raw.out)); err != nil || !h.HasKey || h.Key != mine+1 {
+			t.Errorf("tunnelled with key %v %d, %v", h.HasKey, h.Key, err)
 		}
 	}
-	b.fromKernel(udpPacket(homeAddr, cnAddr, 10))
-	if h, _, err := encap.Pull(one(b, "packet of the visitor", b.raw.out)); err != nil || h.Dst != haAddr {
-		t.Errorf("tunnelled to %v, %v", h.Dst, err)
+}
+
+// Who shares a home address is answered by link-layer address.
+func TestAnErrorGoesToTheVisitorThatSent(t *testing.T) {
+	b, out := guests(t)
+	b.put(guest(forward.Both, false))
+	for _, c := range []struct {
+		packet     []byte
+		kind, code byte
+	}{
+		{udpPacket(homeAddr, cnAddr, 10, func(h *encap.IPv4) { h.TTL = 1 }), byte(encap.TimeExceeded), 0},
+		{udpPacket(homeAddr, cnAddr, 1460, setDF), byte(encap.DestinationUnreachable), encap.DatagramTooBig},
+	} {
+		b.p.FromVisitor("lan0", guestHW, linkAddr, c.packet)
+		got := one(b, "ICMP error", (<-chan delivered)(out))
+		if kind, code := icmpOf(got.packet); got.hw != guestHW || kind != c.kind || code != c.code || word4(got.packet[12:16]) != linkAddr {
+			t.Errorf("ICMP %d/%d to %v, want %d/%d", kind, code, got.hw, c.kind, c.code)
+		}
+		none(b, "by routing", b.raw.out)
 	}
 }
 

@@ -24,6 +24,11 @@ type sender struct {
 	touched []*tunnel // with messages waiting, in the order of their first
 	answers bucket
 	inside  []byte // for loops
+
+	// guest is the visitor that a packet was heard from below IP, which is
+	// answered there, from own; else nil.
+	guest *binding
+	own   netip.Addr
 }
 
 // readDevice sends what the kernel routes to the device, until it is closed.
@@ -355,6 +360,15 @@ func (s *sender) copy(pkt []byte) []byte {
 // that RFC 1812 section 4.3.2.8 asks to limit.
 func (s *sender) answer(m encap.ICMP, original []byte) {
 	if !s.answers.take(s.now) {
+		return
+	}
+	if g := s.guest; g != nil {
+		// Another visitor has the same address.
+		if b := encap.ICMPError(m, s.own, original); b != nil {
+			if err := s.p.config.Visitors.SendPacket(g.entry.Deliver.Link, g.entry.Deliver.HW, b); err != nil {
+				s.p.totals.sendErrors.Add(1)
+			}
+		}
 		return
 	}
 	s.p.sendError(encap.ICMPError(m, anyAddress, original))
