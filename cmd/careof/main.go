@@ -93,6 +93,7 @@ Start here:
 		newBench(e),
 		newCheck(e),
 		newDecode(e),
+		newDoctor(e),
 		newExplain(e),
 		newKeygen(e),
 		newLab(e),
