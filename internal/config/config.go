@@ -150,6 +150,9 @@ type ForeignAgent struct {
 	MaxLifetime           time.Duration
 	ReverseTunnel         ReverseTunnel
 
+	NATTraversal NATTraversal
+	Keepalive    time.Duration // zero: what home agents say
+
 	HomeAgents  []HomeAgentPeer
 	MobileNodes []MobileNodePeer
 

@@ -198,6 +198,15 @@ var foreignAgentTable = append(Table[ForeignAgent]{
 		Default: "16384",
 		Doc:     "How many requests may wait for a reply. A further one takes the place of the oldest one of a stranger.",
 	}),
+	Field("nat-traversal", natTraversalKind, func(f *ForeignAgent) *NATTraversal { return &f.NATTraversal }, Help{
+		Default: `"auto"`,
+		Doc: "Whether to ask home agents to tunnel in UDP port 434 (RFC 3519 section 4.5): auto asks when the care-of address\n" +
+			"is private and the home agent's is not, force always: the agent is behind a NAT.",
+	}),
+	Field("keepalive", Duration(minKeepalive, math.MaxUint16*time.Second), func(f *ForeignAgent) *time.Duration { return &f.Keepalive }, Help{
+		Example: `"60s"`,
+		Doc:     "The longest time between two packets that keep a NAT's mapping alive. Left out, home agents say it.",
+	}),
 	tables("home-agent", append(Table[HomeAgentPeer]{
 		Field("address", Address, func(p *HomeAgentPeer) *netip.Addr { return &p.Address }, Help{
 			Required: true, Example: `"198.51.100.1"`,

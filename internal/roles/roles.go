@@ -97,8 +97,9 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 	}
 	out.Advertise = append(out.Advertise, homes...)
 	return out, standard.Config{
-		GREKeys:  grekey.Config{Foreign: greKeys[c.GREKeys]},
-		Messages: texts(c.Messages), Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
+		NATTraversal: natt.Config{Mode: modes[c.NATTraversal], Keepalive: c.Keepalive},
+		GREKeys:      grekey.Config{Foreign: greKeys[c.GREKeys]},
+		Messages:     texts(c.Messages), Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
 }
 

@@ -10,6 +10,6 @@ func All() []*Scene {
 		replay, flips, forged, strangers, nonces,
 		homeLink, pool, discovery, simultaneous,
 		journey(encap.IPIP), journey(encap.GRE), journey(encap.Minimal),
-		hops, foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating,
+		hops, foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating, foreignBehindNAT,
 	}
 }

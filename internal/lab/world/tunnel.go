@@ -272,7 +272,7 @@ func (p *Plane) leave(e *installed, t forward.Tunnel, link *Interface, h *encap.
 	e.counters.ReceivedBytes += uint64(len(inner))
 	e.use.Received = p.clock.Now().Mono
 	n.world.tell(Decapsulated{Node: n, Entry: e.entry, Tunnel: t, Outer: *h, Inner: inner})
-	if isEcho == nil && echo.Type == encap.EchoReply && echo.Src == t.Peer.Addr() && e.entry.Role == forward.MobileNode {
+	if isEcho == nil && echo.Type == encap.EchoReply && echo.Src == t.Peer.Addr() && e.entry.Role != forward.HomeAgent {
 		p.event(forward.EchoReply{Key: e.entry.Key, From: netip.AddrPortFrom(h.Src, h.SrcPort), ID: echo.ID, Seq: echo.Seq, Received: e.use.Received})
 	}
 	if e.entry.Role == forward.ForeignAgent {

@@ -99,12 +99,12 @@ func (p *Plane) take(b *batch, buf, inner []byte, h *encap.Header, link string, 
 	}
 	of.stats.receivedPackets.Add(1)
 	of.stats.receivedBytes.Add(uint64(len(inner)))
+	if inner[9] == protoICMP && of.entry.Role != forward.HomeAgent {
+		p.echoReply(t, h, inner, now)
+	}
 	if of.entry.Role == forward.ForeignAgent {
 		p.visitor(of, t, inner, now)
 		return
-	}
-	if inner[9] == protoICMP && of.entry.Role == forward.MobileNode {
-		p.echoReply(t, h, inner, now)
 	}
 	b.out = append(b.out, framed(buf, inner))
 }

@@ -1,6 +1,7 @@
 package fa
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -143,7 +144,7 @@ func (v *Visitor) entry() (forward.Entry, bool) {
 		// address, with the encapsulation of the forward tunnel.
 		inner := t.Encap
 		if inner == encap.UDP {
-			inner = encap.IPIP
+			inner = cmp.Or(t.Inside, encap.IPIP)
 		}
 		e.Tunnels = append(e.Tunnels, forward.Tunnel{
 			Local: netip.AddrPortFrom(v.own, 0), Peer: netip.AddrPortFrom(v.HomeAddress, 0),

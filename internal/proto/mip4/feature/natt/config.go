@@ -50,8 +50,8 @@ type Config struct {
 	Mode Mode
 
 	// Keepalive is the interval K. At a home agent it is told to the mobile
-	// nodes; at a mobile node it is used unless the home agent tells another.
-	// Zero means the default of 110 s.
+	// nodes; at a mobile node it is used unless the home agent tells another; at
+	// a foreign agent it is the longest. Zero means the default of 110 s.
 	Keepalive time.Duration
 
 	// NATLifetime is the longest lifetime that a home agent grants when data
@@ -74,7 +74,7 @@ type Config struct {
 	// extension is skipped, as section 3.1.3 says.
 	StrictReserved bool
 
-	// Encapsulation is what a mobile node asks to have inside the UDP tunnel,
+	// Encapsulation is what a mobile node or a foreign agent asks to have inside the UDP tunnel,
 	// as an IP protocol number: 4, 47 or 55; 0 lets the M and G bits say it.
 	Encapsulation uint8
 }

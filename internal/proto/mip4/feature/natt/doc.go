@@ -12,12 +12,18 @@
 //	section 3.3, 4.2   tunnel data                    wire/encap and the planes
 //	section 3.1.4, 3.5 encapsulation, code 142        mobile.go request, denied; home.go
 //	section 4.4        the mobile node's duties       mobile.go
+//	section 3.4, 4.5   the foreign agent's duties     foreign.go
 //	section 4.6        the home agent's duties        home.go
 //	section 4.9        keepalive                      keepalive.go
 //	section 4.10       loss of the mapping            keepalive.go
 //	section 5.1        equal private networks         mobile.go heard
 //	section 5.2        short lifetime                 home.go
 //
-// Left out: what foreign agents do (sections 4.5 and 4.11); the home agent
-// does handle the R flag.
+// A foreign agent behind a NAT adds the UDP Tunnel Request behind what the
+// mobile node has signed, takes the answer off again, and keeps the mapping
+// alive for all its visitors of one home agent (foreign.go, section 4.5).
+//
+// Left out: section 4.5 lets an operator who knows that the NAT leaves public
+// addresses alone forward requests without the T bit; here they are refused with
+// code 75 as soon as a NAT is known.
 package natt
