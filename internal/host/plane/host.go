@@ -268,26 +268,26 @@ func (h *Host) Apply(ctx context.Context, changes []forward.Change) error {
 		return net.ErrClosed
 	}
 	for len(changes) > 0 {
-		// Refreshes concern nothing but the tunnels, and come in great numbers.
-		n := 0
-		for n < len(changes) && changes[n].Op == forward.Extend {
-			n++
-		}
-		if n > 0 {
-			if err := h.packets.Apply(ctx, changes[:n]); err != nil {
-				return err
-			}
-			changes = changes[n:]
-			continue
-		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		// What comes in great numbers goes together: refreshes, which concern
+		// nothing but the tunnels, and a home agent's bindings.
+		n := 1
+		for n < len(changes) && n < maxTogether && together(&changes[n], &changes[0]) {
+			n++
+		}
+		run := changes[:n]
+		changes = changes[n:]
 		var err error
-		switch c := &changes[0]; c.Op {
-		case forward.Put:
+		switch c := &run[0]; {
+		case c.Op == forward.Extend:
+			err = h.packets.Apply(ctx, run)
+		case c.Op == forward.Put && c.Entry.Role == forward.HomeAgent:
+			err = h.putAll(ctx, run)
+		case c.Op == forward.Put:
 			err = h.put(ctx, c)
-		case forward.Delete:
+		case c.Op == forward.Delete:
 			err = h.delete(ctx, c)
 		default:
 			err = fmt.Errorf("plane: entry %q: unknown operation %d", c.Entry.Key, c.Op)
@@ -295,7 +295,35 @@ func (h *Host) Apply(ctx context.Context, changes []forward.Change) error {
 		if err != nil {
 			return err
 		}
-		changes = changes[1:]
+	}
+	return nil
+}
+
+// maxTogether bounds the changes that are made in one go.
+const maxTogether = 4096
+
+// together tells whether two changes that follow each other can be made in one
+// go.
+func together(a, b *forward.Change) bool {
+	return a.Op == b.Op && (a.Op == forward.Extend || a.Op == forward.Put && a.Entry.Role == forward.HomeAgent && b.Entry.Role == forward.HomeAgent)
+}
+
+// putAll is put for entries of a home agent: all tunnels are there before any
+// packets are led to them.
+//
+//rfc:5944#4.6
+func (h *Host) putAll(ctx context.Context, changes []forward.Change) error {
+	if err := h.packets.Apply(ctx, changes); err != nil {
+		return err
+	}
+	for i := range changes {
+		e := &changes[i].Entry
+		if err := h.routes.Put(*e); err != nil {
+			return err
+		}
+		if err := h.intercept(e); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -323,6 +351,13 @@ func (h *Host) put(ctx context.Context, c *forward.Change) error {
 			return err
 		}
 	}
+	return h.intercept(e)
+}
+
+// intercept answers ARP for an entry's address, or stops it.
+//
+//rfc:5944#4.6
+func (h *Host) intercept(e *forward.Entry) error {
 	old, was := h.intercepted[e.Key]
 	if e.Role != forward.HomeAgent || e.Intercept == "" || e.Inner.Bits() != 32 {
 		if was {

@@ -38,6 +38,8 @@ type tunnel struct {
 	soft   softState
 	sent   atomic.Int64 // instant of the last packet into it
 
+	before, after *tunnel // to the same peer; peers guards them
+
 	way *way // for raw sockets, else nil
 
 	// Messages for a UDP socket that wait for the end of the batch. Only the

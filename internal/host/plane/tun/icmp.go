@@ -92,7 +92,8 @@ func (p *Plane) icmpPackets() func(*batch) {
 //rfc:2003#5
 func (p *Plane) tunnelError(e *encap.TunnelError, now int64, relay *bucket) {
 	told := false
-	for _, t := range p.peers.get(word(e.Outer.Dst)) {
+	var space [8]*tunnel
+	for _, t := range p.peers.get(space[:0], word(e.Outer.Dst)) {
 		if !t.quoted(e) || !p.justSent(t, now) {
 			continue
 		}

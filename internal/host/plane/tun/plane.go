@@ -125,12 +125,12 @@ type Plane struct {
 
 	shortcut atomic.Pointer[Shortcut]
 
-	agent  table          // HomeAgent, by inner destination when sending, source when receiving
-	mobile table          // MobileNode, the other way round
-	guests table          // ForeignAgent, like MobileNode
-	back   sync.Mutex     // one visitor's packet at a time leaves a tunnel
-	onward *sender        // of those, guarded by back
-	peers  index[*tunnel] // by outer destination, for ICMP errors
+	agent  table      // HomeAgent, by inner destination when sending, source when receiving
+	mobile table      // MobileNode, the other way round
+	guests table      // ForeignAgent, like MobileNode
+	back   sync.Mutex // one visitor's packet at a time leaves a tunnel
+	onward *sender    // of those, guarded by back
+	peers  peers
 
 	mu       sync.Mutex // of the control side
 	bindings map[forward.Key]*binding
@@ -259,8 +259,7 @@ func (p *Plane) put(e forward.Entry) error {
 	}
 	p.bindings[e.Key] = b
 	for _, t := range b.tunnels {
-		a := word(t.t.Peer.Addr())
-		p.peers.set(a, append(slices.Clone(p.peers.get(a)), t))
+		p.peers.add(t)
 	}
 	if old != nil && old.entry.Role == e.Role && old.entry.Inner == e.Inner {
 		p.table(e.Role).replace(old, b)
@@ -281,8 +280,7 @@ func (p *Plane) uninstall(b *binding) {
 
 func (p *Plane) forgetPeers(b *binding) {
 	for _, t := range b.tunnels {
-		a := word(t.t.Peer.Addr())
-		p.peers.set(a, slices.DeleteFunc(slices.Clone(p.peers.get(a)), func(x *tunnel) bool { return x == t }))
+		p.peers.remove(t)
 	}
 }
 

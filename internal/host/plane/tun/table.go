@@ -4,45 +4,107 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 )
 
-// shardBits: with a million bindings a shard holds sixty, and replacing it
-// costs about as much as the system call that brought the registration.
-const shardBits = 14
-
-// index finds values by an IPv4 address without a lock: each shard is a map
-// that is never changed, only replaced. Writers are serialised by the caller.
+// index finds values by an IPv4 address without a lock. It is a hash table of
+// chains; what a reader meets is never changed, only replaced, so a change
+// costs the same with a million entries as with one. Writers are serialised
+// by the caller.
 type index[V any] struct {
-	shards [1 << shardBits]atomic.Pointer[map[uint32][]V]
+	table atomic.Pointer[chains[V]]
+	count int
 }
 
-func shardOf(a uint32) uint32 { return a * 2654435761 >> (32 - shardBits) }
+// chains has a power of two of them.
+type chains[V any] struct {
+	heads []atomic.Pointer[link[V]]
+	shift uint8
+}
+
+type link[V any] struct {
+	next   atomic.Pointer[link[V]]
+	values []V
+	only   [1]V // is mostly all that values has
+	key    uint32
+}
+
+func newChains[V any](bits uint8) *chains[V] {
+	return &chains[V]{heads: make([]atomic.Pointer[link[V]], 1<<bits), shift: 32 - bits}
+}
+
+// head is the chain of an address (Knuth's multiplicative hashing).
+func (c *chains[V]) head(a uint32) *atomic.Pointer[link[V]] { return &c.heads[a*2654435769>>c.shift] }
 
 func (x *index[V]) get(a uint32) []V {
-	m := x.shards[shardOf(a)].Load()
-	if m == nil {
+	c := x.table.Load()
+	if c == nil {
 		return nil
 	}
-	return (*m)[a]
+	for l := c.head(a).Load(); l != nil; l = l.next.Load() {
+		if l.key == a {
+			return l.values
+		}
+	}
+	return nil
 }
+
+// firstBits is the size of the first table.
+const firstBits = 4
 
 // set replaces what is kept for a; none removes it.
 func (x *index[V]) set(a uint32, values []V) {
-	p := &x.shards[shardOf(a)]
-	old := p.Load()
-	next := make(map[uint32][]V)
+	c := x.table.Load()
+	if c == nil {
+		c = newChains[V](firstBits)
+		x.table.Store(c)
+	}
+	at := c.head(a)
+	for l := at.Load(); l != nil && l.key != a; l = at.Load() {
+		at = &l.next
+	}
+	old := at.Load()
+	var rest *link[V]
 	if old != nil {
-		for k, v := range *old {
-			next[k] = v
-		}
+		rest = old.next.Load()
 	}
 	if len(values) == 0 {
-		delete(next, a)
-	} else {
-		next[a] = values
+		if old != nil {
+			at.Store(rest)
+			x.count--
+		}
+		return
 	}
-	p.Store(&next)
+	at.Store(newLink(a, values, rest))
+	if old != nil {
+		return
+	}
+	if x.count++; x.count > len(c.heads) && c.shift > 4 {
+		x.grow(c)
+	}
+}
+
+func newLink[V any](a uint32, values []V, next *link[V]) *link[V] {
+	l := &link[V]{key: a, values: values}
+	if len(values) == 1 {
+		l.only[0] = values[0]
+		l.values = l.only[:]
+	}
+	l.next.Store(next)
+	return l
+}
+
+// grow makes a table of twice the size. Readers of the old one go on there.
+func (x *index[V]) grow(old *chains[V]) {
+	next := newChains[V](32 - old.shift + 1)
+	for i := range old.heads {
+		for l := old.heads[i].Load(); l != nil; l = l.next.Load() {
+			at := next.head(l.key)
+			at.Store(newLink(l.key, l.values, at.Load()))
+		}
+	}
+	x.table.Store(next)
 }
 
 // table finds the bindings of one role by an inner address, the longest prefix
@@ -142,4 +204,62 @@ func (t *table) update(p netip.Prefix, change func([]*binding) []*binding) {
 func word(a netip.Addr) uint32 {
 	b := a.As4()
 	return binary.BigEndian.Uint32(b[:])
+}
+
+// peers finds tunnels by the outer address of their other end, for ICMP errors
+// alone: a lock does. The tunnels of one peer are a ring, in the order in which
+// they came, so that a foreign agent's thousands cost no more than one.
+type peers struct {
+	mu    sync.Mutex
+	first map[uint32]*tunnel
+}
+
+func (p *peers) add(t *tunnel) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.first == nil {
+		p.first = make(map[uint32]*tunnel)
+	}
+	a := word(t.t.Peer.Addr())
+	first := p.first[a]
+	if first == nil {
+		p.first[a] = t
+		t.before, t.after = t, t
+		return
+	}
+	t.before, t.after = first.before, first
+	t.before.after, t.after.before = t, t
+}
+
+func (p *peers) remove(t *tunnel) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.after == nil {
+		return
+	}
+	if a := word(t.t.Peer.Addr()); p.first[a] == t {
+		if p.first[a] = t.after; t.after == t {
+			delete(p.first, a)
+		}
+	}
+	t.before.after, t.after.before = t.after, t.before
+	t.before, t.after = nil, nil
+}
+
+// maxConcerned bounds the tunnels that one ICMP error is compared with: anybody
+// can send one.
+const maxConcerned = 4096
+
+// get appends the tunnels to a peer to list.
+func (p *peers) get(list []*tunnel, a uint32) []*tunnel {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := p.first[a]
+	for t := first; t != nil && len(list) < maxConcerned; {
+		list = append(list, t)
+		if t = t.after; t == first {
+			break
+		}
+	}
+	return list
 }
