@@ -9,7 +9,7 @@ func All() []*Scene {
 		crash, reboot, mobileCrash, clocks, brokenDisk, failedUndo,
 		replay, flips, forged, strangers, nonces,
 		homeLink, pool, discovery, simultaneous,
-		journey(encap.IPIP), journey(encap.GRE), journey(encap.Minimal),
-		hops, foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating, foreignBehindNAT,
+		tour(encap.IPIP), tour(encap.GRE), tour(encap.Minimal),
+		foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating, foreignBehindNAT,
 	}
 }

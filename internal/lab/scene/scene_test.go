@@ -1,14 +1,26 @@
 package scene
 
 import (
+	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"testing"
 
 	"careof/internal/lab/world"
 )
+
+// TestMain reads -rewrite, which accepts what scenes tell as golden.
+func TestMain(m *testing.M) {
+	flag.BoolFunc("rewrite", "write the golden stories anew", func(string) error {
+		rewrite = "."
+		return nil
+	})
+	flag.Parse()
+	os.Exit(m.Run())
+}
 
 // outcome is what two runs of a scene are compared by.
 type outcome struct {

@@ -9,7 +9,6 @@ import (
 	"careof/internal/lab/topology"
 	"careof/internal/proto/mip4/advertise"
 	"careof/wire/encap"
-	"careof/wire/mip4"
 )
 
 // Names of the visited links: no address is to be had there, but from the
@@ -47,129 +46,6 @@ var (
 	careOf1 = netip.MustParseAddr("100.65.0.11")
 	careOf2 = netip.MustParseAddr("100.65.0.12")
 )
-
-// journey is a scene that goes the long way with one encapsulation.
-func journey(form encap.Kind) *Scene {
-	return &Scene{
-		Name:     "foreign-agents-" + form.String(),
-		Doc:      "From home to one foreign agent, to another, behind a translator and home again, by " + form.String() + "; the stream survives.",
-		Topology: "home-link",
-		Edit: func(t *topology.Topology) {
-			AddForeignAgents(t)
-			edit(t, mobile, "home-agent = ", "encapsulation = \""+form.String()+"\"\nhome-agent = ")
-		},
-		//rfc:5944#3.1
-		//rfc:5944#2.4.2
-		//rfc:5944#4.2.2
-		Play: func(l Lab) {
-			l.Plug(mobile, wlan, "home")
-			l.Until("the node is at home", 15*time.Second, func() bool { return l.Binding(mobile).AtHome })
-			stream := l.Stream(mobile, peer, 400_000)
-			down, up := l.Flow(peer, mobile, 5*time.Millisecond), l.Flow(mobile, peer, 5*time.Millisecond)
-			l.Wait(2 * time.Second)
-			wire := l.Record("isp1")
-			for i, segment := range []string{visited1, visited2, visited1} {
-				began := l.Now()
-				b := arrive(l, wlan, segment)
-				want := []netip.Addr{careOf1, careOf2, careOf1}[i]
-				if b.CareOf != want {
-					l.Fatalf("registered with %v, not with %v", b.CareOf, want)
-				}
-				l.Wait(3 * time.Second)
-				d, u := down.Report(began, began+time.Second), up.Report(began, began+time.Second)
-				l.Logf("to %s: registered in %v; downlink gap %v, uplink gap %v", segment, b.Took, d.Gap, u.Gap)
-				// An announced move costs registration time, not advertisement
-				// time. From home the way itself becomes half a round trip longer.
-				limit := pathRTT + 20*time.Millisecond
-				if i == 0 {
-					limit += pathRTT / 2
-				}
-				if l.Can(Exact) && (d.Gap > limit || u.Gap > limit) {
-					l.Fatalf("to %s: gaps of %v and %v, more than %v", segment, d.Gap, u.Gap, limit)
-				}
-				if d.Duplicates+u.Duplicates > 0 {
-					l.Fatalf("to %s: %d and %d packets came twice", segment, d.Duplicates, u.Duplicates)
-				}
-			}
-			both := 0
-			for _, p := range wire() {
-				if h, _, err := encap.Pull(bytes.Clone(p)); err == nil && h.Kind == form && (h.Dst == careOf1 || h.Dst == careOf2 || h.Src == careOf1 || h.Src == careOf2) {
-					both++
-				}
-			}
-			if both < 1000 {
-				l.Fatalf("only %d packets of the tunnels are %v", both, form)
-			}
-			arrive(l, wlan, access2)
-			l.Until("the tunnel is in UDP behind the translator", time.Second, func() bool { return l.Binding(mobile).UDP })
-			l.Wait(3 * time.Second)
-			l.Plug(mobile, wlan, "home")
-			l.Until("the node is at home again", 15*time.Second, func() bool {
-				b := l.Binding(mobile)
-				return b.AtHome && b.Registered && b.Tunnels == 0
-			})
-			well(l, stream, time.Minute)
-		},
-	}
-}
-
-var hops = &Scene{
-	Name:     "hop-by-hop",
-	Doc:      "What a foreign agent may change in a request and a reply: the addresses of the datagram, and nothing within.",
-	Topology: "home-link",
-	Edit:     AddForeignAgents,
-	//rfc:5944#3.7.2.2
-	//rfc:5944#3.7.3.2
-	Play: func(l Lab) {
-		near, far := l.Record(visited1), l.Record("isp1")
-		if b := arrive(l, wlan, visited1); b.CareOf != careOf1 {
-			l.Fatalf("registered with %v", b.CareOf)
-		}
-		l.Wait(time.Second)
-		lan, wan := netip.MustParseAddr("198.18.1.1"), netip.MustParseAddr("10.10.0.1")
-		home := netip.MustParseAddr("10.10.0.5")
-		for _, c := range []struct {
-			kind       mip4.MessageType
-			nearBy     [2]netip.Addr // source and destination on the visited link
-			beyond     [2]netip.Addr
-			ttl        uint8 // on the visited link
-			fromMobile bool
-		}{
-			{mip4.TypeRegistrationRequest, [2]netip.Addr{home, lan}, [2]netip.Addr{careOf1, wan}, 255, true},
-			{mip4.TypeRegistrationReply, [2]netip.Addr{lan, home}, [2]netip.Addr{wan, careOf1}, 0, false},
-		} {
-			a, b := message(near(), c.kind), message(far(), c.kind)
-			switch {
-			case a == nil || b == nil:
-				l.Fatalf("%v was not seen on both links", c.kind)
-			case !bytes.Equal(a.payload, b.payload):
-				l.Fatalf("%v: %x became %x", c.kind, a.payload, b.payload)
-			case [2]netip.Addr{a.ip.Src, a.ip.Dst} != c.nearBy || [2]netip.Addr{b.ip.Src, b.ip.Dst} != c.beyond:
-				l.Fatalf("%v goes from %v to %v, and from %v to %v", c.kind, a.ip.Src, a.ip.Dst, b.ip.Src, b.ip.Dst)
-			case c.ttl != 0 && a.ip.TTL != c.ttl:
-				l.Fatalf("%v has TTL %d", c.kind, a.ip.TTL)
-			}
-		}
-	},
-}
-
-// A seenMessage is a signalling message that was seen, and how it travelled.
-type seenMessage struct {
-	ip      encap.IPv4
-	payload []byte
-}
-
-// message finds the first message of a kind among recorded packets.
-func message(packets [][]byte, kind mip4.MessageType) *seenMessage {
-	for _, p := range packets {
-		ip, u, err := encap.ParseUDP(p)
-		if err != nil || len(u.Payload) == 0 || mip4.MessageType(u.Payload[0]) != kind || u.Src.Port() != encap.Port && u.Dst.Port() != encap.Port {
-			continue
-		}
-		return &seenMessage{ip, u.Payload}
-	}
-	return nil
-}
 
 var foreignCrash = &Scene{
 	Name:     "foreign-agent-crash",
