@@ -61,6 +61,8 @@ const tsharkError = "8388608"
 // the Registration Requests that it found.
 func tsharkFaults(program, scene, file string) (requests int, faults []string, err error) {
 	cmd := exec.Command(program, "-n", "-r", file,
+		// The streams carry noise, in which it would discover all sorts of protocols.
+		"-d", "tcp.port==20000-29999,data", "-d", "udp.port==20000-29999,data",
 		"-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE", "-o", "tcp.analyze_sequence_numbers:FALSE",
 		"-Y", "mip.type == 1 || _ws.expert.severity == "+tsharkError,
 		"-T", "fields", "-E", "aggregator=;", "-e", "frame.number", "-e", "frame.interface_name", "-e", "frame.protocols",

@@ -76,11 +76,11 @@ var flips = &Scene{
 		// home agent.
 		l.BlackHole("edge", true)
 		l.Plug(mobile, wlan, access1)
-		l.Wait(500 * time.Millisecond)
-		captured := requests(seen())
-		if len(captured) == 0 {
-			l.Fatalf("no request was captured")
-		}
+		var captured []signal
+		l.Until("the node asks", 15*time.Second, func() bool {
+			captured = requests(seen())
+			return len(captured) > 0
+		})
 		l.Unplug(mobile, wlan)
 		l.Wait(3 * time.Second) // until nobody waits for a link-layer address on the edge any more
 		l.BlackHole("edge", false)
