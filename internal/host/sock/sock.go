@@ -20,13 +20,15 @@ import (
 	"careof/wire/encap"
 )
 
-// Data is one Tunnel Data message as it came in.
+// Data is one Tunnel Data message as it came in, or several of one flow that
+// the kernel has merged.
 type Data struct {
 	Local, From netip.AddrPort
 	Link        string // interface it came in on
 	TOS         uint8  // of the outer header: its ECN field matters (RFC 6040)
 	TTL         uint8  // of the outer header: minimal encapsulation has no other; 0 when it is not known
 	Message     []byte // the UDP payload; valid until the receiver returns
+	Size        int    // octets of each message but the last; 0: there is one
 }
 
 // A Receiver takes what comes in. Its functions are called from one goroutine

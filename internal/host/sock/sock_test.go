@@ -133,10 +133,48 @@ func TestABatchArrivesWholeAndInOrder(t *testing.T) {
 		batch = append(batch, m)
 	}
 	must(t, mobile.SendData(netip.AddrPortFrom(lo, 0), agent, "lo", 0, batch))
-	for i, want := range batch {
-		if got := await(t, fmt.Sprintf("message %d", i), ha.data); !bytes.Equal(got.Message, want) {
-			t.Fatalf("message %d has %d octets of %d, want %d of %d", i, len(got.Message), got.Message[1], len(want), want[1])
+	ha.expect(t, batch)
+}
+
+// expect waits for these messages, whether they come merged or not.
+func (b *inbox) expect(t *testing.T, want [][]byte) {
+	t.Helper()
+	for i := 0; i < len(want); {
+		d := await(t, fmt.Sprintf("message %d", i), b.data)
+		eachSegment(d.Message, d.Size, func(got []byte) {
+			if i == len(want) || !bytes.Equal(got, want[i]) {
+				t.Fatalf("message %d has %d octets of %d", i, len(got), got[1])
+			}
+			i++
+		})
+	}
+}
+
+// A train is gathered from its pieces, whether the interface can cut it or not.
+func TestTrainsAreGathered(t *testing.T) {
+	inNamespace(t)
+	ha := newInbox()
+	home, mobile := New(ha.receiver(), 0), New(newInbox().receiver(), 0)
+	defer home.Close()
+	defer mobile.Close()
+	must(t, home.Listen(agent))
+	must(t, mobile.Send(engine.Send{Link: "lo", Src: netip.AddrPortFrom(lo, 0), Dst: agent, Data: []byte{1}}))
+	for _, apart := range []bool{false, true} {
+		mobile.lookup("lo", netip.AddrPortFrom(lo, 0)).noGSO.Store(apart)
+		var pieces, want [][]byte
+		for i := range 40 {
+			head, body := []byte{4, byte(i), 0, 0}, bytes.Repeat([]byte{byte(i)}, 1200)
+			if i == 39 {
+				body = body[:77]
+			}
+			pieces = append(pieces, head, body)
+			want = append(want, append(append([]byte(nil), head...), body...))
 		}
+		must(t, mobile.SendTrain(netip.AddrPortFrom(lo, 0), agent, "lo", 0, 1204, pieces))
+		ha.expect(t, want)
+	}
+	if err := mobile.SendTrain(netip.AddrPortFrom(lo, 0), agent, "lo", 0, 10, make([][]byte, maxPieces+1)); !errors.Is(err, ErrLongTrain) {
+		t.Errorf("too many pieces: error %v", err)
 	}
 }
 

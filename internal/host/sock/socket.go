@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -162,15 +163,22 @@ func (sk *socket) read(to Receiver) {
 			info := parseControl(sk.in.control(i))
 			link := sk.link
 			if link == "" {
-				link = interfaceName(names, info.index)
+				link = sk.interfaceName(names, info.index)
 			}
 			local := sk.local
 			if info.dst.IsValid() {
 				local = netip.AddrPortFrom(info.dst, sk.local.Port())
 			}
+			d := Data{Local: local, From: from, Link: link, TOS: info.tos, TTL: info.ttl}
+			if allTunnelData(whole, info.segment) {
+				d.Message, d.Size = whole, info.segment
+				data = append(data, d)
+				continue
+			}
 			eachSegment(whole, info.segment, func(payload []byte) {
 				if isTunnelData(payload) {
-					data = append(data, Data{Local: local, From: from, Link: link, TOS: info.tos, TTL: info.ttl, Message: payload})
+					d.Message = payload
+					data = append(data, d)
 					return
 				}
 				to.Signal(engine.Packet{Link: link, Src: from, Dst: local, TTL: info.ttl, Data: payload})
@@ -180,6 +188,19 @@ func (sk *socket) read(to Receiver) {
 			to.Data(data)
 		}
 	}
+}
+
+// allTunnelData tells whether no message of a group is signalling.
+func allTunnelData(group []byte, size int) bool {
+	if size <= 0 {
+		size = len(group)
+	}
+	for off := 0; off < len(group); off += size {
+		if !isTunnelData(group[off:]) {
+			return false
+		}
+	}
+	return true
 }
 
 // eachSegment parts a group that UDP_GRO merged.
@@ -195,17 +216,28 @@ func eachSegment(payload []byte, size int, yield func([]byte)) {
 }
 
 // interfaceName translates an index and remembers the answer: an interface
-// that is renamed while the daemon runs keeps its first name here.
-func interfaceName(names map[int]string, index int) string {
+// that is renamed while the daemon runs keeps its first name here. The socket
+// is asked, since it may be in another network namespace than the caller.
+func (sk *socket) interfaceName(names map[int]string, index int) string {
 	if name, known := names[index]; known {
 		return name
 	}
-	ifi, err := net.InterfaceByIndex(index)
-	if err != nil {
-		return ""
+	var r struct {
+		name  [unix.IFNAMSIZ]byte
+		index int32
+		_     [20]byte // of the union in struct ifreq
 	}
-	names[index] = ifi.Name
-	return ifi.Name
+	r.index = int32(index)
+	var errno unix.Errno
+	err := sk.in.raw.Control(func(fd uintptr) {
+		_, _, errno = unix.Syscall(unix.SYS_IOCTL, fd, unix.SIOCGIFNAME, uintptr(unsafe.Pointer(&r)))
+	})
+	if err != nil || errno != 0 {
+		return "" // it is gone
+	}
+	name := unix.ByteSliceToString(r.name[:])
+	names[index] = name
+	return name
 }
 
 // controlInfo is what the ancillary data of one datagram say.

@@ -9,6 +9,7 @@ import (
 
 	"careof/internal/core/forward"
 	"careof/internal/host/clock"
+	"careof/internal/host/offload"
 	"careof/wire/encap"
 )
 
@@ -19,6 +20,8 @@ func testSimultaneous(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
 	second := netip.MustParseAddr("198.51.100.11")
 	s.MN.Address("eth0", "198.51.100.11/24")
+	// One by one: what leaves in trains would be seen as one long packet.
+	on(s.HA, func() { must(t, offload.Segment("wan0")) })
 	wire := tap(t, s.R, "eth0")
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {

@@ -335,3 +335,39 @@ func testInnerFragments(t *testing.T, open Open) {
 		})
 	}
 }
+
+// Anybody can forge a "fragmentation needed" that quotes the two ends of a
+// tunnel. The kernel believes it; packets that fit go on all the same, and no
+// sender is told otherwise (users-and-threats T16).
+//
+//rfc:2003#5.1
+func testForgedTooBig(t *testing.T, open Open) {
+	for _, shape := range Shapes {
+		t.Run(shape.Name, func(t *testing.T) {
+			s := NewScene(t, open, 1420)
+			s.Bind(t, shape.T)
+			Transfer(t, s.CN, Correspondent, s.MN, Home, 64<<10)
+			stranger := UDPPacket(netip.MustParseAddr("8.8.8.8"), netip.MustParseAddr("9.9.9.9"), 1300)
+			h := header(shape.T, Agent, CareOf)
+			h.DF = true
+			forged := encap.ICMPError(encap.ICMP{Type: encap.DestinationUnreachable, Code: encap.DatagramTooBig, MTU: 68}, router, forge(t, h, stranger))
+			if forged == nil {
+				t.Fatal("nothing was forged")
+			}
+			SendRaw(t, s.R, forged, forged)
+			Transfer(t, s.CN, Correspondent, s.MN, Home, 1<<20)
+			arriving := tap(t, s.MN, Device)
+			SendRaw(t, s.CN, UDPPacket(Correspondent, Home, 1300, setDF))
+			if first(arriving, between(Correspondent, Home)) == nil {
+				t.Error("a packet that fits did not arrive")
+			}
+			routes, err := s.CN.H.RouteGet(Home.AsSlice())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(routes) != 1 || routes[0].MTU != 0 && routes[0].MTU < 1300 {
+				t.Errorf("the correspondent node was told an MTU: %+v", routes)
+			}
+		})
+	}
+}

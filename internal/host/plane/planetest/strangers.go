@@ -123,3 +123,33 @@ func testStrangers(t *testing.T, open Open) {
 	// And the tunnel works on.
 	Transfer(t, s.CN, Correspondent, s.MN, Home, 1<<20)
 }
+
+// The same where there is no binding at all: an agent that nobody uses, and a
+// mobile node at home, are as silent.
+func testNobodyBound(t *testing.T, open Open) {
+	const each = 10000
+	s := NewScene(t, open, 1420)
+	answers, forwarded := tap(t, s.HA, "wan0"), tap(t, s.HA, "lan0")
+	for _, shape := range Shapes {
+		t.Run(shape.Name, func(t *testing.T) {
+			before := s.Agent.Strangers()
+			packet := forge(t, header(shape.T, CareOf, Agent), UDPPacket(Home, Correspondent, 50))
+			packets := make([][]byte, 500)
+			for i := range packets {
+				packets[i] = packet
+			}
+			for range each / len(packets) {
+				SendRaw(t, s.R, packets...)
+			}
+			if p := first(forwarded, between(Home, Correspondent)); p != nil {
+				t.Errorf("forwarded: % x", p[:20])
+			}
+			if p := first(answers, func(p []byte) bool { return addr4(p[12:]) == Agent }); p != nil {
+				t.Errorf("answered: % x", p[:20])
+			}
+			if counted := s.Agent.Strangers() - before; counted < each*9/10 {
+				t.Errorf("%d of %d were counted: did they arrive?", counted, each)
+			}
+		})
+	}
+}

@@ -24,6 +24,7 @@ var duties = []duty{
 	{"tunnel MTU", testTunnelMTU},
 	{"path MTU", testPathMTU},
 	{"unreachable inside the tunnel", testUnreachable},
+	{"forged fragmentation needed", testForgedTooBig},
 	{"outer header", testOuterHeader},
 	{"TTL", testTTL},
 	{"ECN", testECN},
@@ -44,6 +45,7 @@ var duties = []duty{
 	{"list", testList},
 	{"two entries for one address", testShared},
 	{"strangers", testStrangers},
+	{"strangers where nobody is bound", testNobodyBound},
 }
 
 // Run runs the suite.

@@ -14,7 +14,7 @@ import (
 // quiet is a device that forgets what is written to it.
 type quiet struct{ *fakeDevice }
 
-func (quiet) Write(bufs [][]byte, _ int) (int, error) { return len(bufs), nil }
+func (quiet) write([]train) error { return nil }
 
 // Nothing is allocated on the way of a packet. (The race detector makes sync.Pool
 // forget at random, so it does not see this test.)
@@ -24,18 +24,19 @@ func TestNoAllocationPerPacket(t *testing.T) {
 	p := &Plane{config: b.p.config, clock: b.p.clock, began: b.p.began, dev: quiet{b.dev}, raw: b.raw, bindings: map[forward.Key]*binding{}}
 	p.SetOwn(nil, nil)
 	p.config.Datagrams = discard{}
-	p.scratch.New = func() any { return newBatch(16, true) }
+	p.scratch.New = func() any { return newBatch(0) }
 	put(t, p, agentEntry(toCareOf(forward.Tunnel{Encap: encap.UDP})))
 	put(t, p, forward.Entry{Key: "raw", Role: forward.HomeAgent, Inner: netip.PrefixFrom(homeAddr.Next(), 32),
 		Tunnels: []forward.Tunnel{toCareOf(forward.Tunnel{Encap: encap.GRE, HasKey: true, Key: 1})}})
-	s := &sender{p: p, in: newBatch(1, false), answers: newBucket(1, 1)}
+	s := &sender{p: p, in: newIntake(), answers: newBucket(1, 1)}
 	for name, dst := range map[string]netip.Addr{"UDP": homeAddr, "GRE": homeAddr.Next()} {
 		pkt := udpPacket(cnAddr, dst, 1000)
 		n := testing.AllocsPerRun(200, func() {
-			buf := s.in.bufs[0]
-			copy(buf[headroom:], pkt)
+			s.in.reset()
+			clear(s.in.next()[:virtualHeader])
+			s.in.took(virtualHeader + copy(s.in.next()[virtualHeader:], pkt))
 			s.now = 1
-			s.packet(buf, len(pkt))
+			s.arrival(&s.in.arrivals[0])
 			s.raw = s.raw[:0]
 			s.flush()
 		})

@@ -1,38 +1,41 @@
 package tun
 
-const (
-	// headroom is free in front of every packet read from the device: the
-	// encapsulation's headers, and what the device's own header needs when
-	// the packet goes back.
-	headroom = 64
-	// deviceOffset is what Device.Write wants free in front of a packet.
-	deviceOffset = 16
-	// maxPacket is the longest IPv4 packet.
-	maxPacket = 1<<16 - 1
-	// maxRead is the longest packet that the device is read for; with
-	// segmentation offload that is the device's MTU.
-	maxRead = 16 << 10
-)
-
-// batch is packets on their way, with buffers for them.
+// batch is packets from the network on their way to the device, with buffers
+// for those that come without.
 type batch struct {
 	bufs    [][]byte // one buffer each
 	packets [][]byte // the packets, in the buffers
 	n       int
-	out     [][]byte // what Device.Write gets
-	arena   []byte   // for parts of merged packets, see whole
+	out     outbox
+	last    lastMatch
+	used    int    // of bufs, by packets that had to be moved
+	part    []byte // room for a packet of a train that has to be cut
 }
 
-// newBatch makes n buffers. Long ones hold any packet, and what the device's
-// GRO appends to it.
-func newBatch(n int, long bool) *batch {
-	size := headroom + maxRead
-	if long {
-		size = headroom + maxPacket
-	}
-	b := &batch{bufs: make([][]byte, n), packets: make([][]byte, n), out: make([][]byte, 0, n)}
+// newBatch makes n buffers for packets of any length. More are made as needed.
+func newBatch(n int) *batch {
+	b := &batch{bufs: make([][]byte, n), packets: make([][]byte, n)}
 	for i := range b.bufs {
-		b.bufs[i] = make([]byte, size)
+		b.bufs[i] = make([]byte, headroom+maxPacket)
 	}
 	return b
+}
+
+// move copies a packet to where there is room in front of it, until the batch
+// is written.
+func (b *batch) move(p []byte) []byte {
+	if b.used == len(b.bufs) {
+		b.bufs = append(b.bufs, make([]byte, headroom+maxPacket))
+	}
+	buf := b.bufs[b.used]
+	b.used++
+	return buf[:headroom+copy(buf[headroom:], p)]
+}
+
+// room is a buffer for a packet of a train.
+func (b *batch) room() []byte {
+	if b.part == nil {
+		b.part = make([]byte, maxPacket)
+	}
+	return b.part
 }

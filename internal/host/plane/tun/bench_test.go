@@ -57,7 +57,7 @@ func BenchmarkBindings(b *testing.B) {
 		}
 	})
 	b.Run("packet", func(b *testing.B) {
-		s := &sender{p: p, in: newBatch(1, false), answers: newBucket(1, 1)}
+		s := &sender{p: p, in: newIntake(), answers: newBucket(1, 1)}
 		packets := make([][]byte, 1024)
 		for i := range packets {
 			packets[i] = udpPacket(cnAddr, address(i*97%bindings), 64)
@@ -66,9 +66,11 @@ func BenchmarkBindings(b *testing.B) {
 		for b.Loop() {
 			pkt := packets[i%len(packets)]
 			i++
-			copy(s.in.bufs[0][headroom:], pkt)
+			s.in.reset()
+			clear(s.in.next()[:virtualHeader])
+			s.in.took(virtualHeader + copy(s.in.next()[virtualHeader:], pkt))
 			s.now = 1
-			s.packet(s.in.bufs[0], len(pkt))
+			s.arrival(&s.in.arrivals[0])
 			s.flush()
 		}
 	})

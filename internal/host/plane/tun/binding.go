@@ -40,7 +40,8 @@ type tunnel struct {
 
 	before, after *tunnel // to the same peer; peers guards them
 
-	way *way // for raw sockets, else nil
+	way    *way   // for raw sockets, else nil
+	prefix []byte // of a message, what is in front of the inner packet; nil where that differs
 
 	// Messages for a UDP socket that wait for the end of the batch. Only the
 	// goroutine that reads the device touches them.

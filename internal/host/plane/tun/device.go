@@ -1,19 +1,25 @@
 package tun
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
-	wgtun "golang.zx2c4.com/wireguard/tun"
 )
 
-// A Device is the packet side of a TUN device, in batches: packets begin at
-// offset in each buffer, and Write uses the ten octets in front of it.
+// A Device is the packet side of a TUN device; see [OpenDevice].
 type Device interface {
-	Read(bufs [][]byte, sizes []int, offset int) (int, error)
-	Write(bufs [][]byte, offset int) (int, error)
-	BatchSize() int
+	// read waits for packets and takes as many as are there and in has room
+	// for. Its error is os.ErrClosed once the device is gone.
+	read(in *intake) error
+	// write gives packets to the kernel, in order.
+	write(trains []train) error
 	Close() error
 }
 
@@ -22,6 +28,35 @@ const cloneDevice = "/dev/net/tun"
 // txQueueLen is the device's queue in packets, which may be 64 KiB each. The
 // kernel's default of 500 overflows on one burst of small packets.
 const txQueueLen = 2000
+
+// What the device may hand over in one piece, and without checksums: TCP
+// segments, also with ECN, and UDP datagrams (Linux 6.2).
+const (
+	offloads    = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+	udpOffloads = unix.TUN_F_USO4 | unix.TUN_F_USO6
+)
+
+// A virtual header (struct virtio_net_hdr, in the host's byte order) is in
+// front of every packet:
+//
+//	flags 1, kind of train 1, length of headers 2, payload of each packet 2,
+//	where the checksum starts 2, and where it is from there 2
+const virtualHeader = 10
+
+// A kernelDevice is a TUN device of the kernel.
+type kernelDevice struct {
+	file *os.File
+	conn syscall.RawConn
+	uso  bool // takes trains of datagrams
+
+	// Of the one goroutine that reads.
+	in      *intake
+	failed  error
+	receive func(fd uintptr) bool
+
+	closing sync.RWMutex // held for reading while the descriptor is written to
+	fd      int          // -1 when closed
+}
 
 // OpenDevice opens the TUN device with this name in the calling thread's
 // network namespace, creates it when it is not there, and brings it up.
@@ -35,20 +70,116 @@ func OpenDevice(name string, mtu int, persistent bool) (Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tun: %s: %w", cloneDevice, err)
 	}
-	if err := attach(fd, name, persistent); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("tun: device %s: %w", name, err)
+	d := &kernelDevice{fd: fd}
+	err = attach(fd, name, persistent)
+	if err == nil {
+		if err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offloads); err == nil {
+			d.uso = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offloads|udpOffloads) == nil
+		}
 	}
-	dev, _, err := wgtun.CreateUnmonitoredTUNFromFD(fd)
+	if err == nil {
+		err = bringUp(name, mtu)
+	}
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("tun: device %s: %w", name, err)
 	}
-	if err := bringUp(name, mtu); err != nil {
-		dev.Close()
+	d.file = os.NewFile(uintptr(fd), cloneDevice)
+	if d.conn, err = d.file.SyscallConn(); err != nil {
+		d.file.Close()
 		return nil, fmt.Errorf("tun: device %s: %w", name, err)
 	}
-	return dev, nil
+	d.receive = d.receiveAll
+	return d, nil
+}
+
+func (d *kernelDevice) read(in *intake) error {
+	d.in, d.failed = in, nil
+	in.reset()
+	err := d.conn.Read(d.receive)
+	if err == nil {
+		err = d.failed
+	}
+	if err != nil && (d.isClosed() || errors.Is(err, unix.EBADFD)) {
+		return os.ErrClosed // by us, or somebody has deleted the device
+	}
+	return err
+}
+
+// receiveAll takes what is there. Returning false waits for more.
+func (d *kernelDevice) receiveAll(fd uintptr) bool {
+	for d.in.hasRoom() {
+		n, err := unix.Read(int(fd), d.in.next())
+		switch {
+		case err == nil:
+			d.in.took(n)
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return len(d.in.arrivals) > 0
+		default:
+			if len(d.in.arrivals) == 0 {
+				d.failed = err
+			}
+			return true
+		}
+	}
+	return true
+}
+
+func (d *kernelDevice) isClosed() bool {
+	d.closing.RLock()
+	defer d.closing.RUnlock()
+	return d.fd < 0
+}
+
+// maxPieces is how many pieces of memory one call writes (UIO_MAXIOV).
+const maxPieces = 1024
+
+// pieces are arrays for write, one for each call at a time.
+var pieces = sync.Pool{New: func() any { return new([maxPieces]unix.Iovec) }}
+
+func (d *kernelDevice) write(trains []train) error {
+	d.closing.RLock()
+	defer d.closing.RUnlock()
+	if d.fd < 0 {
+		return os.ErrClosed
+	}
+	iov := pieces.Get().(*[maxPieces]unix.Iovec)
+	defer pieces.Put(iov)
+	var errs error
+	for i := range trains {
+		t := &trains[i]
+		n := 0
+		add := func(b []byte) {
+			iov[n].Base = unsafe.SliceData(b)
+			iov[n].SetLen(len(b))
+			n++
+		}
+		t.finish()
+		add(t.virtual[:])
+		add(t.packet)
+		for _, p := range t.rest {
+			add(p)
+		}
+		_, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(d.fd), uintptr(unsafe.Pointer(iov)), uintptr(n))
+		if errno != 0 {
+			errs = errno
+		}
+	}
+	runtime.KeepAlive(trains)
+	clear(iov[:])
+	return errs
+}
+
+// Close implements [Device].
+func (d *kernelDevice) Close() error {
+	d.closing.Lock()
+	defer d.closing.Unlock()
+	if d.fd < 0 {
+		return nil
+	}
+	d.fd = -1
+	return d.file.Close()
 }
 
 // attach names the descriptor's device. IFF_VNET_HDR lets the kernel hand over
@@ -101,4 +232,33 @@ func bringUp(name string, mtu int) error {
 		return os.NewSyscallError("ioctl", err)
 	}
 	return nil
+}
+
+// The kinds of trains in a virtual header, VIRTIO_NET_HDR_GSO_…; the bit says
+// that the first packet has CWR.
+const (
+	virtualTCP = 1
+	virtualUDP = 5
+	virtualECN = 0x80
+	// needsChecksum (VIRTIO_NET_HDR_F_NEEDS_CSUM): the checksum's place holds
+	// the sum of the pseudo header.
+	needsChecksum = 1
+)
+
+// setVirtual fills in the virtual header of a train, or of a single packet.
+func setVirtual(v []byte, protocol uint8, head, size, ip int) {
+	clear(v)
+	if size == 0 {
+		return
+	}
+	v[0], v[1] = needsChecksum, virtualTCP
+	at := tcpChecksum
+	if protocol == protoUDP {
+		v[1], at = virtualUDP, udpChecksum
+	}
+	order := binary.NativeEndian
+	order.PutUint16(v[2:], uint16(head))
+	order.PutUint16(v[4:], uint16(size))
+	order.PutUint16(v[6:], uint16(ip))
+	order.PutUint16(v[8:], uint16(at))
 }

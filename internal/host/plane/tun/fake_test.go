@@ -24,27 +24,43 @@ type fakeDevice struct {
 	once   sync.Once
 }
 
-func (d *fakeDevice) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+func (d *fakeDevice) read(in *intake) error {
+	in.reset()
 	select {
 	case batch := <-d.in:
-		for i, p := range batch {
-			sizes[i] = copy(bufs[i][offset:], p)
+		for _, p := range batch {
+			in.took(frame(in.next(), make([]byte, virtualHeader), p))
 		}
-		return len(batch), nil
+		return nil
 	case <-d.closed:
-		return 0, os.ErrClosed
+		return os.ErrClosed
 	}
 }
 
-func (d *fakeDevice) Write(bufs [][]byte, offset int) (int, error) {
-	for _, b := range bufs {
-		d.out <- append([]byte(nil), b[offset:]...)
-	}
-	return len(bufs), nil
+// frame writes a packet behind its virtual header, as the kernel does.
+func frame(dst, virtual, packet []byte) int {
+	return copy(dst, append(append([]byte(nil), virtual...), packet...))
 }
 
-func (d *fakeDevice) BatchSize() int { return 16 }
-func (d *fakeDevice) Close() error   { d.once.Do(func() { close(d.closed) }); return nil }
+// write cuts trains into the packets that the kernel would make of them.
+func (d *fakeDevice) write(trains []train) error {
+	for i := range trains {
+		t := &trains[i]
+		t.finish()
+		all := append([]byte(nil), t.packet...)
+		for _, r := range t.rest {
+			all = append(all, r...)
+		}
+		if t.size == 0 {
+			d.out <- all
+			continue
+		}
+		eachPart(all, t.flow, t.size, make([]byte, maxPacket), func(p []byte) { d.out <- append([]byte(nil), p...) })
+	}
+	return nil
+}
+
+func (d *fakeDevice) Close() error { d.once.Do(func() { close(d.closed) }); return nil }
 
 // fakeRaw is raw sockets that the test holds.
 type fakeRaw struct {
@@ -83,6 +99,19 @@ func (f fakeDatagrams) SendData(local, peer netip.AddrPort, link string, tos uin
 	}
 	f <- d
 	return nil
+}
+
+func (f fakeDatagrams) SendTrain(local, peer netip.AddrPort, link string, tos uint8, size int, pieces [][]byte) error {
+	var all []byte
+	for _, p := range pieces {
+		all = append(all, p...)
+	}
+	var messages [][]byte
+	for len(all) > 0 {
+		n := min(size, len(all))
+		messages, all = append(messages, all[:n]), all[n:]
+	}
+	return f.SendData(local, peer, link, tos, messages)
 }
 
 // bench is a plane on fakes and a clock that stands still.
@@ -186,7 +215,7 @@ func (b *bench) fromNetwork(h encap.Header, inner []byte) {
 }
 
 func (b *bench) rawPacket(outer []byte) {
-	x := newBatch(1, true)
+	x := newBatch(1)
 	n := copy(x.bufs[0][headroom:], outer)
 	x.packets[0], x.n = x.bufs[0][headroom:headroom+n], 1
 	b.p.rawPackets(x)
@@ -231,3 +260,34 @@ func setDF(h *encap.IPv4)               { h.DF = true }
 func setTOS(v uint8) func(*encap.IPv4)  { return func(h *encap.IPv4) { h.TOS = v } }
 func id16(b []byte) (id uint16)         { return binary.BigEndian.Uint16(b[4:]) }
 func icmpOf(p []byte) (kind, code byte) { return p[20], p[21] }
+
+var (
+	haAddr   = netip.MustParseAddr("192.0.2.1")
+	careOf   = netip.MustParseAddr("198.51.100.10")
+	homeAddr = netip.MustParseAddr("10.10.0.5")
+	cnAddr   = netip.MustParseAddr("10.9.0.2")
+	network  = netip.MustParsePrefix("10.10.0.0/24")
+)
+
+const mnPort = 41000
+
+// shapes are the tunnels of the four encapsulations.
+var shapes = []struct {
+	name string
+	t    forward.Tunnel
+}{
+	{"ipip", forward.Tunnel{Encap: encap.IPIP}},
+	{"gre", forward.Tunnel{Encap: encap.GRE}},
+	{"gre-key", forward.Tunnel{Encap: encap.GRE, HasKey: true, Key: 0xfeedface}},
+	{"minimal", forward.Tunnel{Encap: encap.Minimal}},
+	{"udp", forward.Tunnel{Encap: encap.UDP}},
+	{"udp-gre-key", forward.Tunnel{Encap: encap.UDP, Inside: encap.GRE, HasKey: true, Key: 7}},
+	{"udp-minimal", forward.Tunnel{Encap: encap.UDP, Inside: encap.Minimal}},
+}
+
+func put(t testing.TB, p *Plane, e forward.Entry) {
+	t.Helper()
+	if err := p.Apply(context.Background(), []forward.Change{{Op: forward.Put, Entry: e}}); err != nil {
+		t.Error(err)
+	}
+}

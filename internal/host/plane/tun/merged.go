@@ -6,98 +6,50 @@ import (
 	"careof/wire/encap"
 )
 
-const (
-	protoTCP = 6
-
-	tcpSeq      = 4
-	tcpOffset   = 12
-	tcpFlags    = 13
-	tcpChecksum = 16
-
-	tcpFIN = 0x01
-	tcpPSH = 0x08
-	tcpCWR = 0x80
-)
-
-// whole makes an inner packet fit for the device, which takes packets as they
-// are on a wire. The kernel merges TCP segments as they come in, those inside
-// IP-in-IP and GRE too (GRO, which network cards' drivers use unless told
-// otherwise), and raw sockets get the result: one long segment, with the sum of
-// the pseudo header in the place of its checksum. So do packets that never
-// were on a wire. A packet whose checksum has that value by chance is given
-// the same one again.
+// merged makes an inner packet whole that never was on a wire as it is. The
+// kernel merges TCP segments as they come in, those inside IP-in-IP and GRE
+// too (GRO, which network cards' drivers use unless told otherwise), and raw
+// sockets get the result: one long segment, with the sum of the pseudo header
+// in the place of its checksum. So do packets between namespaces of one host.
+// A packet whose checksum has that value by chance is given the same one again.
 //
-// It returns nil when the packet is whole, and else what to take in its place,
-// with deviceOffset octets in front of each, until the batch is written. mtu is the longest packet that the tunnel carries.
-func (b *batch) whole(inner []byte, mtu int) (parts [][]byte) {
-	head := int(inner[0]&15) * 4
-	if inner[9] != protoTCP || binary.BigEndian.Uint16(inner[6:])&0x3fff != 0 || len(inner) < head+20 {
-		return nil
+// size is 0 when the packet is whole now, and else the payload of each packet
+// of the train that it is. mtu is the longest packet that the tunnel carries.
+func merged(inner []byte, mtu int) (f flow, size int) {
+	f, ok := flowOf(inner)
+	if !ok || f.protocol != protoTCP {
+		return f, 0
 	}
-	tcp := inner[head:]
-	pseudo := pseudoSum(inner, len(tcp))
-	if binary.BigEndian.Uint16(tcp[tcpChecksum:]) != pseudo {
-		return nil
+	tcp := inner[f.ip:]
+	if binary.BigEndian.Uint16(tcp[tcpChecksum:]) != pseudoSum(inner, protoTCP, len(tcp)) {
+		return f, 0
 	}
-	head += int(tcp[tcpOffset]>>4) * 4
-	if head > len(inner) || head >= mtu {
-		return nil
-	}
-	if len(inner) <= mtu {
+	if len(inner) <= mtu || f.head >= mtu {
 		// The sum goes on from the pseudo header's, which is in the field.
 		binary.BigEndian.PutUint16(tcp[tcpChecksum:], encap.Checksum(tcp))
-		return nil
+		return f, 0
 	}
-	ip := head - int(tcp[tcpOffset]>>4)*4
-	id, seq, flags := binary.BigEndian.Uint16(inner[4:]), binary.BigEndian.Uint32(tcp[tcpSeq:]), tcp[tcpFlags]
-	payload := inner[head:]
-	for off := 0; off < len(payload); off += mtu - head {
-		n := min(mtu-head, len(payload)-off)
-		part := b.room(deviceOffset + head + n)
-		p := part[deviceOffset:]
-		copy(p, inner[:head])
-		copy(p[head:], payload[off:off+n])
-		binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
-		binary.BigEndian.PutUint16(p[4:], id+uint16(len(parts)))
-		p[10], p[11] = 0, 0
-		binary.BigEndian.PutUint16(p[10:], encap.Checksum(p[:ip]))
-		tcp := p[ip:]
-		binary.BigEndian.PutUint32(tcp[tcpSeq:], seq+uint32(off))
-		tcp[tcpFlags] = flags
-		if off+n < len(payload) {
-			tcp[tcpFlags] &^= tcpFIN | tcpPSH
-		}
-		if off > 0 {
-			tcp[tcpFlags] &^= tcpCWR
-		}
-		binary.BigEndian.PutUint16(tcp[tcpChecksum:], pseudoSum(p, len(tcp)))
-		binary.BigEndian.PutUint16(tcp[tcpChecksum:], encap.Checksum(tcp))
-		parts = append(parts, part)
-	}
-	return parts
+	return f, mtu - f.head
 }
 
-// room gives a buffer that lasts until the batch is written.
-func (b *batch) room(n int) []byte {
-	start := len(b.arena)
-	if start+n > cap(b.arena) {
-		// What was given out before keeps its own memory.
-		b.arena = make([]byte, 0, max(2*cap(b.arena), 2*maxPacket))
-		start = 0
+// whole puts a merged packet into the outbox as it is.
+func (o *outbox) whole(pkt []byte, f flow, size int) {
+	for t := range o.recent {
+		t.open = false
 	}
-	b.arena = b.arena[:start+n]
-	return b.arena[start : start+n : start+n]
+	t := o.begin(pkt)
+	t.flow, t.size = f, size
 }
 
-// pseudoSum is the one's complement sum of the pseudo header of a TCP segment
-// of n octets (RFC 9293 section 3.1).
-func pseudoSum(ip []byte, n int) uint16 {
-	sum := uint32(protoTCP) + uint32(n)
-	for i := 12; i < 20; i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(ip[i:]))
+// eachPart cuts a train whose headers are first's and calls yield with every
+// packet of it, which is valid until the next one. room is as long as one.
+func eachPart(pkt []byte, f flow, size int, room []byte, yield func([]byte)) {
+	payload := pkt[f.head:]
+	for i, off := 0, 0; off < len(payload); i, off = i+1, off+size {
+		n := min(size, len(payload)-off)
+		part := room[:f.head+n]
+		cut(part, pkt, f, payload, off, n, i)
+		copy(part[f.head:], payload[off:off+n])
+		yield(part)
 	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return uint16(sum)
 }

@@ -2,9 +2,7 @@ package tun
 
 import (
 	"net/netip"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -13,57 +11,13 @@ import (
 	"careof/wire/encap"
 )
 
-// counting counts what goes to the UDP sockets.
-type counting struct {
-	Datagrams
-	calls, messages atomic.Int64
-}
-
-func (c *counting) SendData(local, peer netip.AddrPort, link string, tos uint8, messages [][]byte) error {
-	c.calls.Add(1)
-	c.messages.Add(int64(len(messages)))
-	return c.Datagrams.SendData(local, peer, link, tos, messages)
-}
-
-// TCP segments that the kernel hands over as one train leave as one call, which
-// the socket makes one system call of (UDP_SEGMENT).
-func TestTrainsStayTogether(t *testing.T) {
-	s := newScene(t, 1420)
-	s.bind(t, forward.Tunnel{Encap: encap.UDP})
-	transfer(t, s.cn, cnAddr, s.mn, homeAddr, 16<<20)
-	calls, messages := s.sent.calls.Load(), s.sent.messages.Load()
-	if messages < 16<<20/1420 || messages < 4*calls {
-		t.Errorf("%d messages in %d calls", messages, calls)
-	}
-}
-
-// A keepalive of the mobile node is answered by the home agent's kernel through
-// the tunnel, and the node hears of it.
-//
-//rfc:3519#4.9
-func TestKeepaliveRoundTrip(t *testing.T) {
-	s := newScene(t, 1420)
-	s.bind(t, forward.Tunnel{Encap: encap.UDP})
-	m, err := encap.AppendKeepalive(nil, &encap.Header{Kind: encap.UDP, Src: careOf, Dst: haAddr},
-		&encap.Echo{Type: encap.EchoRequest, Src: homeAddr, Dst: haAddr, ID: 11, Seq: 22}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at, peer := netip.AddrPortFrom(careOf, mnPort), netip.AddrPortFrom(haAddr, encap.Port)
-	if err := s.mobileSet.SendData(at, peer, "eth0", 0, [][]byte{m}); err != nil {
-		t.Fatal(err)
-	}
-	got := waitFor[forward.EchoReply](t, s.mobile)
-	got.Received = time.Time{}
-	if want := (forward.EchoReply{Key: "home", From: peer, ID: 11, Seq: 22}); got != want {
-		t.Errorf("event %+v, want %+v", got, want)
-	}
-}
-
 // discard takes everything.
 type discard struct{}
 
 func (discard) SendData(_, _ netip.AddrPort, _ string, _ uint8, _ [][]byte) error { return nil }
+func (discard) SendTrain(_, _ netip.AddrPort, _ string, _ uint8, _ int, _ [][]byte) error {
+	return nil
+}
 
 // Close ends every goroutine, and what comes later does no harm.
 func TestCloseLeavesNothingBehind(t *testing.T) {
@@ -105,7 +59,7 @@ func FuzzPlane(f *testing.F) {
 		put(f, plane, forward.Entry{Key: forward.Key(shape.name), Role: forward.HomeAgent,
 			Inner: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 10, 0, byte(5 + i)}), 32), Tunnels: []forward.Tunnel{toCareOf(shape.t)}})
 	}
-	x := newBatch(1, true)
+	x := newBatch(1)
 	f.Fuzz(func(t *testing.T, p []byte) {
 		if len(p) > 2000 {
 			return

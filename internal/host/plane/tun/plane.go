@@ -31,6 +31,9 @@ var ErrUnsupported = fmt.Errorf("tun: %w", errors.ErrUnsupported)
 // one call are of one flow and leave in order. *sock.Set is one.
 type Datagrams interface {
 	SendData(local, peer netip.AddrPort, link string, tos uint8, messages [][]byte) error
+	// SendTrain sends messages of size octets each, the last one possibly
+	// shorter. They are given as the pieces of memory that they consist of.
+	SendTrain(local, peer netip.AddrPort, link string, tos uint8, size int, pieces [][]byte) error
 }
 
 // Visitors sends whole IP packets to a link-layer address on a link.
@@ -159,7 +162,7 @@ func New(c Config) (*Plane, error) {
 	}
 	p.settled.Store(!c.Settling)
 	p.began = p.clock()
-	p.scratch.New = func() any { return newBatch(c.Device.BatchSize(), true) }
+	p.scratch.New = func() any { return newBatch(0) }
 	if p.raw == nil {
 		raw, err := openRaw(c.Mark)
 		if err != nil {
@@ -320,6 +323,7 @@ func (p *Plane) tunnel(b *binding, ft forward.Tunnel) (*tunnel, error) {
 		t.mtu = minInnerMTU
 	}
 	if ft.Encap == encap.UDP {
+		t.prefix = prefixOf(t.header)
 		return t, nil
 	}
 	t.way = &way{to: net.IPAddr{IP: ft.Peer.Addr().AsSlice()}}

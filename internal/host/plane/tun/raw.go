@@ -143,7 +143,7 @@ func (k *kernelRaw) send(packets []ipv4.Message) (refused int) {
 
 func (k *kernelRaw) receive(proto int, take func(*batch)) {
 	c := k.in[proto]
-	b := newBatch(rawBatch, true)
+	b := newBatch(rawBatch)
 	messages := make([]ipv4.Message, len(b.bufs))
 	for i := range messages {
 		messages[i].Buffers = [][]byte{b.bufs[i][headroom : headroom+maxPacket]}

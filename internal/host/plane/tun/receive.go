@@ -15,43 +15,59 @@ import (
 const seenInterval = int64(100 * time.Millisecond)
 
 // Deliver takes Tunnel Data messages from the UDP sockets. It may be called
-// from several goroutines and keeps no buffer. Being a [sock.Receiver]'s Data,
-// it is where packets of UDP tunnels come in.
+// from several goroutines, changes the buffers and keeps none. Being a
+// [sock.Receiver]'s Data, it is where packets of UDP tunnels come in.
 //
 //rfc:3519#4.3
 func (p *Plane) Deliver(data []sock.Data) {
 	b := p.scratch.Get().(*batch)
 	defer p.scratch.Put(b)
 	now := p.now()
-	for len(data) > 0 {
-		n := min(len(data), len(b.bufs))
-		b.out = b.out[:0]
-		for i := range n {
-			d := &data[i]
-			if len(d.Message) > maxPacket-20 {
-				continue
-			}
-			// Minimal encapsulation gets its IP header back in front of the
-			// message, and GRO appends to a packet: both need room, which
-			// the socket's buffer has not.
-			buf := b.bufs[i]
-			end := headroom + copy(buf[headroom:], d.Message)
-			h := encap.Header{
-				Src: d.From.Addr(), Dst: d.Local.Addr(),
-				SrcPort: d.From.Port(), DstPort: d.Local.Port(),
-				TOS: d.TOS, TTL: d.TTL,
-			}
-			inner, err := encap.PullUDP(&h, buf[:end], headroom)
-			if err != nil {
-				p.totals.malformed.Add(1)
-				continue
-			}
-			p.take(b, buf, inner, &h, d.Link, now)
+	b.used = 0
+	for i := range data {
+		d := &data[i]
+		h := encap.Header{
+			Src: d.From.Addr(), Dst: d.Local.Addr(),
+			SrcPort: d.From.Port(), DstPort: d.Local.Port(),
+			TOS: d.TOS, TTL: d.TTL,
 		}
-		p.write(b)
-		data = data[n:]
+		b.last = lastMatch{}
+		for rest, size := d.Message, d.Size; len(rest) > 0; {
+			n := len(rest)
+			if size > 0 && size < n {
+				n = size
+			}
+			p.message(b, rest[:n:n], &h, d.Link, now)
+			rest = rest[n:]
+		}
 	}
+	p.write(b)
 }
+
+// message takes one Tunnel Data message, of which h says all that is known.
+func (p *Plane) message(b *batch, m []byte, h *encap.Header, link string, now int64) {
+	if len(m) > maxPacket-20 {
+		return
+	}
+	off := 0
+	if len(m) > 1 && encap.Kind(m[1]) == encap.Minimal {
+		// It gets its IP header back in front of the message.
+		if b.used == maxMoved {
+			p.write(b)
+			b.used = 0
+		}
+		m, off = b.move(m), headroom
+	}
+	inner, err := encap.PullUDP(h, m, off)
+	if err != nil {
+		p.totals.malformed.Add(1)
+		return
+	}
+	p.take(b, inner, h, link, now)
+}
+
+// maxMoved is how many messages are copied before they are written.
+const maxMoved = 64
 
 // rawPackets takes whole IP packets from the raw sockets.
 //
@@ -59,25 +75,28 @@ func (p *Plane) Deliver(data []sock.Data) {
 //rfc:3024#4.3.2
 func (p *Plane) rawPackets(b *batch) {
 	now := p.now()
-	b.out = b.out[:0]
 	for i := range b.n {
+		b.last = lastMatch{}
 		h, inner, err := encap.PullIP(b.packets[i])
 		if err != nil {
 			p.totals.malformed.Add(1)
 			continue
 		}
-		p.take(b, b.bufs[i], inner, &h, "", now)
+		p.take(b, inner, &h, "", now)
 	}
 	p.write(b)
 }
 
-// take decides about one decapsulated packet, which lies in buf, and queues it
-// for the device.
-func (p *Plane) take(b *batch, buf, inner []byte, h *encap.Header, link string, now int64) {
-	of, t := p.match(h, link, inner, now)
-	if of == nil {
-		p.totals.strangers.Add(1)
-		return
+// take decides about one decapsulated packet and puts it into the outbox.
+func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now int64) {
+	of, t := b.last.of, b.last.t
+	if of == nil || !b.last.fits(h, inner) {
+		if of, t = p.match(h, link, inner, now); of == nil {
+			b.last = lastMatch{}
+			p.totals.strangers.Add(1)
+			return
+		}
+		b.last = matchOf(of, t, h, inner)
 	}
 	if err := encap.SetECN(h, inner); err != nil {
 		p.totals.congested.Add(1)
@@ -85,16 +104,16 @@ func (p *Plane) take(b *batch, buf, inner []byte, h *encap.Header, link string, 
 		return
 	}
 	of.stats.received.Store(now)
-	if parts := b.whole(inner, t.mtu); parts != nil {
-		for _, part := range parts {
-			of.stats.receivedPackets.Add(1)
-			of.stats.receivedBytes.Add(uint64(len(part) - deviceOffset))
-			if of.entry.Role == forward.ForeignAgent {
-				p.visitor(of, t, part[deviceOffset:], now)
-				continue
-			}
-			b.out = append(b.out, part)
+	if f, size := merged(inner, t.mtu); size > 0 {
+		payload := len(inner) - f.head
+		n := (payload + size - 1) / size
+		of.stats.receivedPackets.Add(uint64(n))
+		of.stats.receivedBytes.Add(uint64(payload + n*f.head))
+		if of.entry.Role == forward.ForeignAgent {
+			eachPart(inner, f, size, b.room(), func(part []byte) { p.visitor(of, t, part, now) })
+			return
 		}
+		b.out.whole(inner, f, size)
 		return
 	}
 	of.stats.receivedPackets.Add(1)
@@ -106,8 +125,32 @@ func (p *Plane) take(b *batch, buf, inner []byte, h *encap.Header, link string, 
 		p.visitor(of, t, inner, now)
 		return
 	}
-	b.out = append(b.out, framed(buf, inner))
+	b.out.add(inner)
 }
+
+// A lastMatch is what a packet matched. In a group that one socket has
+// received in one piece the next one will mostly do so too.
+type lastMatch struct {
+	of       *binding
+	t        *tunnel
+	addrs    [8]byte // inner source and destination
+	kind     encap.Kind
+	hasKey   bool
+	key      uint32
+	fragment bool
+}
+
+func matchOf(of *binding, t *tunnel, h *encap.Header, inner []byte) lastMatch {
+	return lastMatch{of, t, [8]byte(inner[12:]), h.Inner, h.HasKey, h.Key, isFragment(inner)}
+}
+
+// fits tells whether everything that match looks at is as it was: of the same
+// group are addresses and ports.
+func (m *lastMatch) fits(h *encap.Header, inner []byte) bool {
+	return m.addrs == [8]byte(inner[12:]) && m.kind == h.Inner && m.hasKey == h.HasKey && m.key == h.Key && m.fragment == isFragment(inner)
+}
+
+func isFragment(pkt []byte) bool { return binary.BigEndian.Uint16(pkt[6:])&0x3fff != 0 }
 
 // match finds the entry and tunnel that a packet may come through: the home
 // agent's by inner source, the mobile node's and a visitor's by inner
@@ -120,7 +163,7 @@ func (p *Plane) take(b *batch, buf, inner []byte, h *encap.Header, link string, 
 // the source of the inner header".
 func (p *Plane) match(h *encap.Header, link string, inner []byte, now int64) (*binding, *tunnel) {
 	src, dst := binary.BigEndian.Uint32(inner[12:]), binary.BigEndian.Uint32(inner[16:])
-	fragment := binary.BigEndian.Uint16(inner[6:])&0x3fff != 0
+	fragment := isFragment(inner)
 	for _, b := range p.mobile.find(dst) {
 		for _, t := range b.tunnels {
 			if t.judge(h, link, fragment, now) == welcome {
@@ -187,21 +230,13 @@ func (p *Plane) echoReply(t *tunnel, h *encap.Header, inner []byte, now int64) {
 	})
 }
 
-// framed is the packet with deviceOffset octets of its buffer in front, as the
-// device wants it. The rest of the buffer stays behind it, for GRO.
-func framed(buf, inner []byte) []byte {
-	start := cap(buf) - cap(inner)
-	return buf[start-deviceOffset : start+len(inner)]
-}
-
 // write gives the batch's packets to the kernel.
 func (p *Plane) write(b *batch) {
-	b.arena = b.arena[:0] // what is in it is still there
-	if len(b.out) == 0 {
+	if len(b.out.trains) == 0 {
 		return
 	}
-	if _, err := p.dev.Write(b.out, deviceOffset); err != nil {
+	if err := p.dev.write(b.out.trains); err != nil {
 		p.totals.sendErrors.Add(1)
 	}
-	clear(b.out)
+	b.out.reset()
 }

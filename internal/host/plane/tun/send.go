@@ -17,13 +17,14 @@ import (
 type sender struct {
 	p       *Plane
 	now     int64
-	in      *batch
+	in      *intake
 	copies  [][]byte // buffers for duplicates and fragments, kept for the next batch
 	used    int
 	raw     []ipv4.Message
 	touched []*tunnel // with messages waiting, in the order of their first
 	answers bucket
 	inside  []byte // for loops
+	boarding
 
 	// guest is the visitor that a packet was heard from below IP, which is
 	// answered there, from own; else nil.
@@ -35,10 +36,9 @@ type sender struct {
 // Being one goroutine, it never reorders a flow.
 func (p *Plane) readDevice() {
 	defer p.deaf.Store(true)
-	s := &sender{p: p, in: newBatch(p.dev.BatchSize(), false), answers: newBucket(100, 50)}
-	sizes := make([]int, len(s.in.bufs))
+	s := &sender{p: p, in: newIntake(), answers: newBucket(100, 50)}
 	for {
-		n, err := p.dev.Read(s.in.bufs, sizes, headroom)
+		err := p.dev.read(s.in)
 		if errors.Is(err, os.ErrClosed) {
 			return
 		}
@@ -49,8 +49,8 @@ func (p *Plane) readDevice() {
 			}
 		}
 		s.now, s.used = p.now(), 0
-		for i := range n {
-			s.packet(s.in.bufs[i], sizes[i])
+		for i := range s.in.arrivals {
+			s.arrival(&s.in.arrivals[i])
 		}
 		s.flush()
 	}
@@ -285,6 +285,9 @@ func (s *sender) push(t *tunnel, buf []byte, off, n int) {
 		s.queueRaw(t, buf[off:off+n])
 		return
 	}
+	if s.boarding.t == t {
+		s.depart() // what came before leaves before
+	}
 	if len(t.waiting) > 0 && (t.waitingTOS != tos || t.waitingLen+n > maxTrain) {
 		s.flushTunnel(t)
 	}
@@ -317,6 +320,7 @@ func (s *sender) queueRaw(t *tunnel, packet []byte) {
 
 // flush hands everything that waits to the sockets.
 func (s *sender) flush() {
+	s.depart()
 	if len(s.raw) > 0 {
 		s.p.totals.sendErrors.Add(uint64(s.p.raw.send(s.raw)))
 		s.raw = s.raw[:0]
@@ -340,19 +344,28 @@ func (s *sender) flushTunnel(t *tunnel) {
 	t.waiting, t.waitingLen = t.waiting[:0], 0
 }
 
+// maxCopy is how long a packet is for which a buffer is kept.
+const maxCopy = 2048
+
 // copy puts a packet into a buffer with headroom that lasts until the end of
 // the batch.
 func (s *sender) copy(pkt []byte) []byte {
+	buf := s.buffer(len(pkt))
+	copy(buf[headroom:], pkt)
+	return buf
+}
+
+// buffer is one for a packet of n octets.
+func (s *sender) buffer(n int) []byte {
 	if s.used == len(s.copies) {
-		s.copies = append(s.copies, make([]byte, headroom+maxRead))
+		s.copies = append(s.copies, make([]byte, headroom+maxCopy))
 	}
 	buf := s.copies[s.used]
 	s.used++
-	if len(buf) < headroom+len(pkt) {
-		buf = make([]byte, headroom+len(pkt))
+	if len(buf) < headroom+n {
+		buf = make([]byte, headroom+n)
 		s.copies[s.used-1] = buf
 	}
-	copy(buf[headroom:], pkt)
 	return buf
 }
 
