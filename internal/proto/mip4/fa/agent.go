@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/core/ident"
@@ -150,6 +151,15 @@ func (a *Agent) base() {
 
 // Config is the configuration, defaults filled in.
 func (a *Agent) Config() Config { return a.cfg }
+
+// HomeAgentKeys are the associations with a home agent; none when none is
+// shared.
+func (a *Agent) HomeAgentKeys(address netip.Addr) []*assoc.Association {
+	if h := a.agents[address]; h != nil {
+		return h.Keys
+	}
+	return nil
+}
 
 // Rand is the agent's source of luck.
 func (a *Agent) Rand() *rand.Rand { return a.rng }

@@ -336,9 +336,16 @@ func (a *Agent) commit(c engine.Commit, then func(error)) {
 // Visitors lists the visitors by home address and home agent.
 func (a *Agent) Visitors() []*Visitor { return a.visitors.list() }
 
-// Depart ends a visit on behalf of a feature. Nothing is sent to anybody.
-func (a *Agent) Depart(v *Visitor, why Reason) {
+// VisitorOf is the visitor with a home address at a home agent, nil when there
+// is none.
+func (a *Agent) VisitorOf(home, agent netip.Addr) *Visitor {
+	return a.visitors.byKey[visitorKey{home, agent}]
+}
+
+// Depart ends a visit on behalf of a feature; then is carried out when the
+// data plane has forgotten it.
+func (a *Agent) Depart(v *Visitor, why Reason, then ...engine.Action) {
 	if a.visitors.byKey[v.key()] == v {
-		a.depart(v, why, nil)
+		a.depart(v, why, then)
 	}
 }

@@ -26,6 +26,15 @@ func (r *Relay) association(spi uint32) *assoc.Association {
 	return nil
 }
 
+// ForeignAgentKeys are the associations with the foreign agent at an address;
+// none when there is no such agent.
+func (a *Agent) ForeignAgentKeys(address netip.Addr) []*assoc.Association {
+	if r := a.relays[address]; r != nil {
+		return r.keys
+	}
+	return nil
+}
+
 // A ForeignCheck is what became of the Foreign-Home authenticator.
 type ForeignCheck uint8
 

@@ -123,7 +123,7 @@ func (a *Agent) baseCommands() {
 	engine.AddCommand(&a.Desk, func(CountBindings) (any, error) { return a.count(), nil })
 	engine.AddCommand(&a.Desk, func(ListStages) (any, error) { return a.Stages(), nil })
 	engine.AddCommand(&a.Desk, func(c ShowBinding) (any, error) {
-		n := a.find(c.Node)
+		n := a.Find(c.Node)
 		if n == nil || n.list.Len() == 0 {
 			return nil, fmt.Errorf("%w: no binding of %v", ErrNotFound, c.Node)
 		}
@@ -137,7 +137,9 @@ func (a *Agent) baseCommands() {
 }
 
 // find looks a node up by NAI, else by home address.
-func (a *Agent) find(who ident.Node) *Node {
+// Find is the node of this shard that a command means, by NAI or else by home
+// address; nil when there is none.
+func (a *Agent) Find(who ident.Node) *Node {
 	if who.NAI != "" {
 		return a.byNAI[who.NAI]
 	}
@@ -149,7 +151,7 @@ func (a *Agent) clearBinding(c engine.Command) bool {
 	if !mine {
 		return false
 	}
-	n := a.find(v.Node)
+	n := a.Find(v.Node)
 	removed := 0
 	if n != nil {
 		id := binding.ID{}

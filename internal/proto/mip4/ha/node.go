@@ -105,8 +105,9 @@ func (a *Agent) index() error {
 	return err
 }
 
-// byName finds a node by the name that its record has: [Node.String].
-func (a *Agent) byName(name string) *Node {
+// Named finds a node by the name that its record has: [Node.String]; nil when
+// there is none in this shard.
+func (a *Agent) Named(name string) *Node {
 	if n := a.byNAI[ident.NAI(name)]; n != nil {
 		return n
 	}

@@ -227,7 +227,7 @@ func parseNode(now engine.Now, value []byte) (nodeRecord, error) {
 }
 
 func (a *Agent) restoreNode(now engine.Now, name string, value []byte) error {
-	n := a.byName(name)
+	n := a.Named(name)
 	if n == nil || value == nil {
 		return nil
 	}

@@ -87,6 +87,10 @@ func speaksOf(data []byte) ident.Node {
 		if r, err := m.Revocation(); err == nil {
 			who.HomeAddress = r.HomeAddress
 		}
+	case mip4.TypeRevocationAck:
+		if r, err := m.RevocationAck(); err == nil {
+			who.HomeAddress = r.HomeAddress
+		}
 	}
 	return who
 }

@@ -145,11 +145,17 @@ func (n *Node) registrations() []*Registration {
 	return list
 }
 
+// Registration is the registration with this key, nil when there is none.
+func (n *Node) Registration(k RegistrationKey) *Registration { return n.links[k] }
+
 // Live says whether the home agent has accepted the registration.
 func (r *Registration) Live() bool { return r.live }
 
 // Expires is when the registration ends, on the monotonic clock; zero for never.
 func (r *Registration) Expires() time.Time { return r.expires }
+
+// Association is shared with the home agent.
+func (r *Registration) Association() *assoc.Association { return r.association }
 
 func (r *Registration) deadline() time.Time {
 	at := r.retryAt
@@ -219,12 +225,16 @@ func (n *Node) retry(r *Registration) {
 }
 
 // expired: the lifetime ran out before a renewal was accepted.
-func (n *Node) expired(r *Registration) {
+func (n *Node) expired(r *Registration) { n.Lose(r, "lifetime ran out") }
+
+// Lose ends a live registration that the home agent does not hold any more.
+// The node then chooses anew, and registers again where it can.
+func (n *Node) Lose(r *Registration, why string) {
 	if !r.live {
 		return
 	}
 	r.end()
-	n.Tell(n.noteOf(r, note.Note{Kind: note.Lost, Level: note.Warn, Why: "lifetime ran out"}))
+	n.Tell(n.noteOf(r, note.Note{Kind: note.Lost, Level: note.Warn, Why: why}))
 	n.succeed(r)
 }
 
