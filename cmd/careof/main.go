@@ -100,8 +100,10 @@ Start here:
 		newManual(e),
 		newMonitor(e),
 		newReload(e),
+		newRevoke(e),
 		newRun(e),
 		newShow(e),
+		newUnblock(e),
 		newVersion(e),
 	)
 	return root

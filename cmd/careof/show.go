@@ -26,6 +26,7 @@ var shown = map[string]string{
 	"visitors":      "the mobile nodes at a foreign agent",
 	"uplinks":       "the interfaces of a mobile node, and why each is used or not",
 	"associations":  "security associations, without their keys",
+	"blocked":       "the mobile nodes that the home agent keeps out (careof revoke --block)",
 	"stages":        "how a message is processed, stage by stage, with the RFC's sections",
 	"counters":      "everything that is counted",
 	"plane":         "the data plane's entries and tunnels",

@@ -85,6 +85,7 @@ type HomeAgent struct {
 	Encapsulations       []encap.Kind
 	SimultaneousBindings int
 	GREKeys              Switch
+	Revocation           Revocation
 	FailureReplies       time.Duration // least time between two replies with code 131 to a node; 0: none
 	NodesFile            string        // as written; its nodes are in MobileNodes
 
@@ -145,6 +146,7 @@ type ForeignAgent struct {
 	Encapsulations        []encap.Kind
 	EncapsulatingDelivery Switch
 	GREKeys               GREKeys
+	Revocation            Revocation
 	MaxVisitors           int
 	MaxPending            int
 	MaxLifetime           time.Duration
@@ -173,6 +175,7 @@ type MobileNode struct {
 	NATTraversal  NATTraversal
 	Encapsulation Encapsulation
 	Profile       Profile
+	Revocation    Switch
 	ForeignAgents ForeignAgents
 	Security
 

@@ -74,6 +74,11 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Default: `"on"`,
 		Doc:     "Whether foreign agents may ask for a GRE key for each visitor (RFC 6245). Off discards such requests, as RFC 5944 has it.",
 	}),
+	Field("revocation", Enum[Revocation](revocationWords...), func(h *HomeAgent) *Revocation { return &h.Revocation }, Help{
+		Default: `"allowed"`,
+		Doc: "Whether the end of a binding is told to its other end at once, and acknowledged (RFC 3543): foreign agents with an\n" +
+			"association, and nodes that register directly. required refuses others with code 129.",
+	}),
 	Field("failure-replies", Duration(time.Second, time.Hour), func(h *HomeAgent) *time.Duration { return &h.FailureReplies }, Help{
 		Example: `"10s"`,
 		Doc: "The least time between two replies with code 131 to one node, for requests that fail authentication and that no\n" +
@@ -190,6 +195,11 @@ var foreignAgentTable = append(Table[ForeignAgent]{
 		Doc: "For whom a GRE key is agreed with the home agent (RFC 6245): visitors that ask for GRE, all that use the\n" +
 			"care-of address, or nobody.",
 	}),
+	Field("revocation", Enum[Revocation](revocationWords...), func(f *ForeignAgent) *Revocation { return &f.Revocation }, Help{
+		Default: `"allowed"`,
+		Doc: "Whether home agents with an association may end visits at once, and hear of visits that end here (RFC 3543, the X bit\n" +
+			"of advertisements). required refuses visitors of others with code 65.",
+	}),
 	Field("max-visitors", Int[int](1, 1<<20), func(f *ForeignAgent) *int { return &f.MaxVisitors }, Help{
 		Default: "4096",
 		Doc:     "How many visitors there may be. Then the agent says that it is busy, and denies further ones with code 66.",
@@ -272,6 +282,10 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 	}, func(m *MobileNode) *Encapsulation { return &m.Encapsulation }, Help{
 		Default: `"auto"`,
 		Doc:     "The encapsulation to ask for. auto asks for IP-in-IP, and for UDP when a NAT is seen.",
+	}),
+	Field("revocation", switchKind, func(m *MobileNode) *Switch { return &m.Revocation }, Help{
+		Default: `"on"`,
+		Doc:     "Whether the home agent is asked to tell when it ends a direct registration (RFC 3543).",
 	}),
 	Field("profile", Enum[Profile](profileWords...), func(m *MobileNode) *Profile { return &m.Profile }, Help{
 		Default: `"default"`,

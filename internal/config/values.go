@@ -71,6 +71,20 @@ var greKeysWords = []string{"asked", "always", "off"}
 
 func (g GREKeys) String() string { return enumString(g, "GREKeys", greKeysWords) }
 
+// A Revocation says whether a binding may be ended at both ends at once (RFC 3543).
+type Revocation uint8
+
+// With whom.
+const (
+	RevocationAllowed  Revocation = iota // with peers that know how
+	RevocationRequired                   // others are refused
+	RevocationOff                        // with nobody
+)
+
+var revocationWords = []string{"allowed", "required", "off"}
+
+func (r Revocation) String() string { return enumString(r, "Revocation", revocationWords) }
+
 // Advertise says how agent advertisements are sent.
 type Advertise uint8
 

@@ -42,7 +42,7 @@ type api struct {
 
 // Routes lists the API in the order in which documents show it.
 func Routes() []Route {
-	return slices.Concat(showRoutes, pictureRoutes, eventRoutes, operateRoutes, observeRoutes)
+	return slices.Concat(showRoutes, pictureRoutes, eventRoutes, operateRoutes, observeRoutes, revokeRoutes)
 }
 
 // showRoutes are the routes that show something, one for each of [Names].
@@ -58,6 +58,7 @@ var showRoutes = []Route{
 	list("visitors", "The mobile nodes at a foreign agent.", []Visitor{}),
 	show("uplinks", "The interfaces of a mobile node, and why each is used or not.", []Uplink{}),
 	show("associations", "Security associations, without their keys.", []Association{}),
+	show("blocked", "The mobile nodes that the home agent keeps out.", []Blocked{}),
 	show("stages", "How a message is processed, stage by stage.", []Stage{}),
 	show("counters", "Everything that is counted.", []Counter{}),
 	show("plane", "The data plane's entries and tunnels.", []Entry{}),

@@ -51,6 +51,9 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		}
 		return []any{a.Role, a.Peer, a.SPI, a.Algorithm, a.Replay, key}
 	}),
+	"blocked": rows("NODE\tSINCE", "nobody is kept out", func(b Blocked) []any {
+		return []any{b.Node, b.Since.Local().Format(time.DateTime)}
+	}),
 	"stages": rows("ROLE\tSTAGE\tRFC\tHOOKS", "no stages", func(s Stage) []any {
 		return []any{s.Role, s.Stage, s.Section, strings.Join(s.Hooks, " → ")}
 	}),

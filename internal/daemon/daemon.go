@@ -364,7 +364,7 @@ func (d *daemon) signal(p engine.Packet) {
 	if d.foreignSignal(p) {
 		return
 	}
-	if mip4.MessageType(p.Data[0]) == mip4.TypeRegistrationReply {
+	if t := mip4.MessageType(p.Data[0]); t == mip4.TypeRegistrationReply || t == mip4.TypeRevocation && fromHomeAgent(p) {
 		if d.mobile != nil {
 			d.mobile.Packet(p)
 		}

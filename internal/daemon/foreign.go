@@ -127,8 +127,28 @@ func (d *daemon) foreignSignal(p engine.Packet) bool {
 		d.foreign.Packet(p)
 		return true
 	}
+	if toForeignAgent(p) {
+		d.foreign.Packet(p)
+		return mip4.MessageType(p.Data[0]) == mip4.TypeRevocation
+	}
 	return d.isVisitors(p)
 }
+
+// toForeignAgent tells whether a message is a home agent's revocation, or may
+// acknowledge the foreign agent's: then a home agent of the same host may mean
+// it too, and matches its own.
+func toForeignAgent(p engine.Packet) bool {
+	switch mip4.MessageType(p.Data[0]) {
+	case mip4.TypeRevocation:
+		return fromHomeAgent(p)
+	case mip4.TypeRevocationAck:
+		return true
+	}
+	return false
+}
+
+// fromHomeAgent reads the A bit of a revocation (RFC 3543 section 3.3).
+func fromHomeAgent(p engine.Packet) bool { return len(p.Data) > 2 && p.Data[2]&0x80 != 0 }
 
 // isVisitors tells whether a message is for the foreign agent and not for a
 // home agent on the same link: a request that came in on a visitors' link, but

@@ -74,6 +74,7 @@ func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
 		"visitors":      func(ctx context.Context, _ string) (any, error) { return d.visitors(ctx) },
 		"uplinks":       func(ctx context.Context, _ string) (any, error) { return d.uplinks(ctx) },
 		"associations":  func(ctx context.Context, _ string) (any, error) { return d.associations(ctx) },
+		"blocked":       func(ctx context.Context, _ string) (any, error) { return d.blocked(ctx) },
 		"stages":        func(ctx context.Context, _ string) (any, error) { return d.stages(ctx) },
 		"counters":      func(ctx context.Context, _ string) (any, error) { return d.counters(ctx) },
 		"plane":         func(ctx context.Context, _ string) (any, error) { return d.entries(ctx), nil },

@@ -12,6 +12,7 @@ import (
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/natt"
+	"careof/internal/proto/mip4/feature/revoke"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
@@ -51,6 +52,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 	return out, standard.Config{
 		NATTraversal: natt.Config{Mode: modes[c.NATTraversal], Keepalive: c.Keepalive},
 		GREKeys:      grekey.Config{RefuseHome: c.GREKeys == config.Off},
+		Revocation:   revoke.Config{Mode: revocations[c.Revocation]},
 		Messages:     texts(c.Messages), Identity: c.Identity,
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
@@ -99,6 +101,7 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 	return out, standard.Config{
 		NATTraversal: natt.Config{Mode: modes[c.NATTraversal], Keepalive: c.Keepalive},
 		GREKeys:      grekey.Config{Foreign: greKeys[c.GREKeys]},
+		Revocation:   revoke.Config{Mode: revocations[c.Revocation]},
 		Messages:     texts(c.Messages), Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
 }
@@ -125,6 +128,12 @@ func homeLinks(c *config.HomeAgent) (list []advertise.Link) {
 		list = append(list, advertise.Link{Name: l, Home: true, Preference: adv4.NotDefault})
 	}
 	return list
+}
+
+var revocations = map[config.Revocation]revoke.Mode{
+	config.RevocationAllowed:  revoke.Allowed,
+	config.RevocationRequired: revoke.Required,
+	config.RevocationOff:      revoke.Off,
 }
 
 var greKeys = map[config.GREKeys]grekey.Mode{
@@ -180,7 +189,11 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 	for _, u := range c.Uplinks {
 		out.Uplinks = append(out.Uplinks, mn.UplinkConfig{Interface: u.Interface, Priority: u.Priority})
 	}
+	revocation := revoke.Config{Mode: revoke.Allowed}
+	if c.Revocation == config.Off {
+		revocation.Mode = revoke.Off
+	}
 	return out, standard.Config{
-		NATTraversal: traversal, Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
+		Revocation: revocation, NATTraversal: traversal, Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
 }

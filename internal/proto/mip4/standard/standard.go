@@ -18,6 +18,7 @@ import (
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/feature/opaque"
 	"careof/internal/proto/mip4/feature/regional"
+	"careof/internal/proto/mip4/feature/revoke"
 	"careof/internal/proto/mip4/feature/vendor"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
@@ -31,6 +32,7 @@ type Config struct {
 	Identity     ident.NAI          // a home agent's own name
 	Vendors      []opaque.Extension // RFC 3115
 	Experiments  []opaque.Extension // RFC 4064
+	Revocation   revoke.Config
 }
 
 // Features lists the features in their order. A caller may leave some out, as
@@ -47,6 +49,7 @@ func Features(c Config) []feature.Feature {
 		experimental.New(c.Experiments),
 		naicarry.New(c.Identity),
 		regional.New(),
+		revoke.New(c.Revocation),
 	}
 }
 
