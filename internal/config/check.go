@@ -126,7 +126,7 @@ func (d *decoder) checkNetworks(h *HomeAgent) {
 // checkNodes checks the nodes of the main file; those of the nodes file have
 // been checked line by line, and are looked at here for what is shared.
 func (d *decoder) checkNodes(at string, h *HomeAgent) {
-	addresses, names := map[netip.Addr]int{}, map[ident.NAI]int{}
+	addresses, names := make(map[netip.Addr]int, len(h.MobileNodes)), map[ident.NAI]int{}
 	type claim struct {
 		prefix netip.Prefix
 		node   int
@@ -134,14 +134,18 @@ func (d *decoder) checkNodes(at string, h *HomeAgent) {
 	var claims []claim
 	for i := range h.MobileNodes {
 		p := &h.MobileNodes[i]
-		path := indexed(at, i)
-		if line, there := d.lines[path+fileMark]; there {
+		if line := d.fileLine(i); line > 0 {
+			if d.unremarkable(p, h, addresses, names, i) {
+				continue
+			}
+			path := indexed(at, i)
 			f := &decoder{file: d.nodesFile, lines: lineTable{path: line}}
 			f.checkNode(path, at, p, h, addresses, names, i, d)
 			d.problems = append(d.problems, f.problems...)
 			d.warnings = append(d.warnings, f.warnings...)
 			continue
 		}
+		path := indexed(at, i)
 		d.checkNode(path, at, p, h, addresses, names, i, d)
 		d.associate(path, &p.Security, nodeAtHome)
 		for _, prefix := range p.Prefixes {
@@ -155,6 +159,44 @@ func (d *decoder) checkNodes(at string, h *HomeAgent) {
 	}
 }
 
+// unremarkable takes a node of which checkNode would say nothing: that is
+// found out without a word about where it stands, for a million of them.
+func (d *decoder) unremarkable(p *MobileNodePeer, h *HomeAgent, addresses map[netip.Addr]int, names map[ident.NAI]int, i int) bool {
+	a := p.HomeAddress
+	if !a.IsValid() {
+		return false
+	}
+	if _, taken := addresses[a]; taken || slices.Contains(h.Addresses, a) || a == h.LocalAddress {
+		return false
+	}
+	if _, taken := names[p.NAI]; taken && p.NAI != "" {
+		return false
+	}
+	inside := false
+	for k := range h.Networks {
+		n := &h.Networks[k]
+		if !n.Prefix.IsValid() || !n.Prefix.Contains(a) {
+			continue
+		}
+		if inside = true; n.Prefix.Bits() <= 30 && (a == n.Prefix.Addr() || a == lastOf(n.Prefix)) {
+			return false
+		}
+		for _, r := range n.Pool {
+			if r.Contains(a) {
+				return false
+			}
+		}
+	}
+	if !inside {
+		return false
+	}
+	addresses[a] = i
+	if p.NAI != "" {
+		names[p.NAI] = i
+	}
+	return true
+}
+
 // checkNode checks one node's identity. d reports, main knows where the other
 // nodes stand.
 func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, addresses map[netip.Addr]int, names map[ident.NAI]int, i int, main *decoder) {
@@ -166,7 +208,7 @@ func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, 
 	}
 	if p.NAI != "" {
 		if first, taken := names[p.NAI]; taken {
-			d.problem(path+".nai", "", "%s is there twice, first %s", p.NAI, main.whereIs(indexed(list, first)))
+			d.problem(path+".nai", "", "%s is there twice, first %s", p.NAI, main.whereNode(list, first))
 		} else {
 			names[p.NAI] = i
 		}
@@ -181,7 +223,7 @@ func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, 
 		return
 	}
 	if first, taken := addresses[a]; taken {
-		d.problem(path+".home-address", "", "%s is there twice, first %s", a, main.whereIs(indexed(list, first)))
+		d.problem(path+".home-address", "", "%s is there twice, first %s", a, main.whereNode(list, first))
 	} else {
 		addresses[a] = i
 	}

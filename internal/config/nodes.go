@@ -1,19 +1,19 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"careof/internal/core/assoc"
+	"careof/internal/core/ident"
 )
 
 // maxNodesFile bounds the nodes file: about a million nodes.
 const maxNodesFile = 256 << 20
-
-// fileMark follows a node's path in the line table when the node comes from
-// the nodes file.
-const fileMark = "#file"
 
 // readNodes reads the nodes file and appends its nodes. Each line is
 //
@@ -29,31 +29,97 @@ func (d *decoder) readNodes(h *HomeAgent) {
 		d.mistake("home-agent.nodes-file", err)
 		return
 	}
-	d.nodesFile = d.resolve(h.NodesFile)
+	d.nodesFile, d.firstFromFile = d.resolve(h.NodesFile), len(h.MobileNodes)
+	lines := bytes.Count(content, []byte("\n")) + 1
+	h.MobileNodes = slices.Grow(h.MobileNodes, lines)
+	d.nodeLines = make([]int32, 0, lines)
 	number := 0
-	for line := range strings.SplitSeq(string(content), "\n") {
+	for line := range bytes.SplitSeq(content, []byte("\n")) {
 		number++
-		line, _, _ = strings.Cut(line, "#")
-		fields := strings.Fields(line)
-		if len(fields) == 0 {
-			continue
+		node, plain := plainNode(line)
+		if !plain {
+			text, _, _ := strings.Cut(string(line), "#")
+			fields := strings.Fields(text)
+			if len(fields) == 0 {
+				continue
+			}
+			var problem *Problem
+			if node, problem = parseNode(fields); problem != nil {
+				problem.File, problem.Line = d.nodesFile, number
+				d.problems = append(d.problems, *problem)
+				continue
+			}
 		}
-		node, problem := parseNode(fields)
-		if problem != nil {
-			problem.File, problem.Line = d.nodesFile, number
-			d.problems = append(d.problems, *problem)
-			continue
-		}
-		d.lines[indexed("home-agent.mobile-node", len(h.MobileNodes))+fileMark] = number
+		d.nodeLines = append(d.nodeLines, int32(number))
 		h.MobileNodes = append(h.MobileNodes, node)
 	}
 }
 
-// whereIs says where an element stands, for a second one that collides with it.
-func (d *decoder) whereIs(path string) string {
-	if line, there := d.lines[path+fileMark]; there {
+// plainNode reads a line in which nothing is unusual, and a file has a million
+// of them; false leaves it to parseNode.
+func plainNode(line []byte) (p MobileNodePeer, ok bool) {
+	var fields [5][]byte
+	for i := range fields {
+		field, rest, more := bytes.Cut(line, []byte(" "))
+		if len(field) == 0 || more != (i < len(fields)-1) {
+			return p, false
+		}
+		fields[i], line = field, rest
+	}
+	if string(fields[0]) != "-" {
+		name, err := ident.ParseNAI(string(fields[0]))
+		if err != nil {
+			return p, false
+		}
+		p.NAI = name
+	}
+	if string(fields[1]) != "-" {
+		address, err := netip.ParseAddr(string(fields[1]))
+		if err != nil || !address.Is4() || !isHost(address) {
+			return p, false
+		}
+		p.HomeAddress = address
+	}
+	number, err := strconv.ParseUint(string(fields[2]), 10, 32)
+	if err != nil || number < assoc.MinimumSPI {
+		return p, false
+	}
+	algorithm, err := assoc.ParseAlgorithm(string(fields[3]))
+	if err != nil || algorithm == assoc.None {
+		return p, false
+	}
+	key, err := assoc.ParseKey(string(fields[4]))
+	if err != nil {
+		return p, false
+	}
+	p.inline = association{spi: uint32(number), algorithm: algorithm, key: key, replay: assoc.Timestamps}
+	made, err := assoc.New(p.inline.spi, algorithm, key, assoc.Timestamps)
+	if err != nil {
+		return p, false
+	}
+	p.Associations = []*assoc.Association{made}
+	return p, true
+}
+
+// fileLine is the line of the nodes file that a node comes from, 0 for one of
+// the main file.
+func (d *decoder) fileLine(node int) int {
+	if i := node - d.firstFromFile; i >= 0 && i < len(d.nodeLines) {
+		return int(d.nodeLines[i])
+	}
+	return 0
+}
+
+// whereNode says where a node stands, for a second one that collides with it.
+func (d *decoder) whereNode(list string, node int) string {
+	if line := d.fileLine(node); line > 0 {
 		return fmt.Sprintf("at %s:%d", d.nodesFile, line)
 	}
+	return d.whereIs(indexed(list, node))
+}
+
+// whereIs says where an element stands, for a second one that collides with it.
+func (d *decoder) whereIs(path string) string {
 	return fmt.Sprintf("on line %d", d.lines.find(path))
 }
 

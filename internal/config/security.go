@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -335,7 +336,10 @@ func (d *decoder) readSecret(name string, limit int64) ([]byte, error) {
 	if open := info.Mode().Perm() & 0o077; open != 0 && !strings.HasPrefix(name, credential) {
 		return nil, mistakef("chmod 600 "+path, "%s can be read by others: its mode is %04o", path, info.Mode().Perm())
 	}
-	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	var b bytes.Buffer
+	b.Grow(int(min(info.Size(), limit)) + bytes.MinRead)
+	_, err = b.ReadFrom(io.LimitReader(f, limit+1))
+	content := b.Bytes()
 	if err != nil {
 		return nil, fileMistake(path, err)
 	}

@@ -236,8 +236,12 @@ type decoder struct {
 	sections  map[string]*Section
 	extra     map[string]any
 	nodesFile string // where the nodes file was found
-	problems  Problems
-	warnings  Problems
+	// The nodes of that file are the last ones, from firstFromFile on, and
+	// stand on these lines.
+	firstFromFile int
+	nodeLines     []int32
+	problems      Problems
+	warnings      Problems
 }
 
 // quiet returns a decoder whose problems nobody reads.
