@@ -4,10 +4,12 @@
 package drive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,37 +97,63 @@ func (d *Driver) Restore(ctx context.Context, mine func(forward.Entry) bool) err
 	if err != nil {
 		return err
 	}
-	wanted := make(map[forward.Key]forward.Entry)
-	var changes []forward.Change
-	for _, p := range persistent {
-		for e := range p.Entries() {
-			wanted[e.Key] = e
+	return d.repair(ctx, persistent, mine)
+}
+
+// repairBatch is how many entries are applied at a time at a start.
+const repairBatch = 4096
+
+// repair makes the plane hold what the machines call for. Of a million entries
+// none is kept here: what the plane has is mostly nothing, or what it itself
+// finds to be the same.
+func (d *Driver) repair(ctx context.Context, machines []engine.Persistent, mine func(forward.Entry) bool) error {
+	have := make(map[forward.Key]forward.Entry)
+	for e := range d.world.Plane.List(ctx) {
+		if mine(e) {
+			have[e.Key] = e
 		}
 	}
-	for have := range d.world.Plane.List(ctx) {
-		if !mine(have) {
-			continue
+	var missing, stale []forward.Change
+	apply := func(changes []forward.Change) error {
+		if len(changes) == 0 {
+			return nil
 		}
-		if want, keep := wanted[have.Key]; !keep {
-			changes = append(changes, forward.Change{Op: forward.Delete, Entry: have})
-		} else if have.Equal(want) {
-			delete(wanted, have.Key)
+		if err := d.world.Plane.Apply(ctx, changes); err != nil {
+			return fmt.Errorf("drive: %s: repair forwarding: %w", d.role, err)
 		}
+		return nil
 	}
-	for _, p := range persistent {
+	if len(have) > 0 {
+		wanted := make(map[forward.Key]bool)
+		for _, p := range machines {
+			for e := range p.Entries() {
+				wanted[e.Key] = true
+			}
+		}
+		for key, e := range have {
+			if !wanted[key] {
+				stale = append(stale, forward.Change{Op: forward.Delete, Entry: e})
+			}
+		}
+		slices.SortFunc(stale, func(a, b forward.Change) int { return cmp.Compare(a.Entry.Key, b.Entry.Key) })
+	}
+	if err := apply(stale); err != nil {
+		return err
+	}
+	for _, p := range machines {
 		for e := range p.Entries() {
-			if _, missing := wanted[e.Key]; missing {
-				changes = append(changes, forward.Change{Op: forward.Put, Entry: e})
+			if old, there := have[e.Key]; there && old.Equal(e) {
+				continue
+			}
+			if missing = append(missing, forward.Change{Op: forward.Put, Entry: e}); len(missing) == repairBatch {
+				if err := apply(missing); err != nil {
+					return err
+				}
+				missing = missing[:0]
 			}
 		}
 	}
-	if len(changes) == 0 {
-		return nil
-	}
-	if err := d.world.Plane.Apply(ctx, changes); err != nil {
-		return fmt.Errorf("drive: %s: repair forwarding: %w", d.role, err)
-	}
-	return nil
+	return apply(missing)
 }
 
 // Run drives the machines until ctx ends. Commits that were handed over by

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -304,18 +303,12 @@ func (r *reader) binding(now engine.Now) binding.Binding {
 	return b
 }
 
-// Entries implements [engine.Persistent].
+// Entries implements [engine.Persistent]. They come in the order in which the
+// nodes are configured.
 func (a *Agent) Entries() iter.Seq[forward.Entry] {
 	return func(yield func(forward.Entry) bool) {
-		var entries []forward.Entry
 		for _, n := range a.nodes {
-			if e, live := a.entry(n); live {
-				entries = append(entries, e)
-			}
-		}
-		slices.SortFunc(entries, func(x, y forward.Entry) int { return strings.Compare(string(x.Key), string(y.Key)) })
-		for _, e := range entries {
-			if !yield(e) {
+			if e, live := a.entry(n); live && !yield(e) {
 				return
 			}
 		}
