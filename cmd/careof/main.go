@@ -91,12 +91,14 @@ Start here:
 
 	root.AddCommand(
 		newBench(e),
+		newCapture(e),
 		newCheck(e),
 		newDecode(e),
 		newDoctor(e),
 		newExplain(e),
 		newKeygen(e),
 		newLab(e),
+		newLog(e),
 		newManual(e),
 		newMonitor(e),
 		newReload(e),

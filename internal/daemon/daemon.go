@@ -63,6 +63,7 @@ type daemon struct {
 	visiting  *visiting          // nil without a mobile node that may use foreign agents
 
 	live live // what changes while it runs
+	taps taps
 }
 
 // Run runs the daemon until ctx ends. It returns an error when it cannot
@@ -220,7 +221,7 @@ func (d *daemon) world() drive.World {
 	return drive.World{
 		Store:    d.store,
 		Plane:    d.plane,
-		Send:     d.sockets.Send,
+		Send:     d.sending(d.sockets.Send),
 		Announce: d.plane.Announce,
 		Resolve:  resolve,
 		Note:     d.hub.note,
@@ -360,6 +361,9 @@ func (d *daemon) listenNetworks(c *config.HomeAgent) {
 func (d *daemon) signal(p engine.Packet) {
 	if len(p.Data) == 0 {
 		return
+	}
+	if d.foreign == nil || !d.isVisitors(p) { // those are heard below IP too
+		d.taps.message(false, p.Link, p.Src, p.Dst, p.TTL, p.Data)
 	}
 	if d.foreignSignal(p) {
 		return

@@ -40,6 +40,7 @@ func (d *daemon) openDiscovery() (err error) {
 
 // discovered gives a solicitation to whoever advertises.
 func (d *daemon) discovered(ev engine.Discovery) {
+	d.taps.discovery(false, ev.Link, ev.Src, ev.Dst, ev.TTL, ev.Data)
 	if d.foreign != nil {
 		d.foreign.Discovery(ev)
 	} else if d.advertiser != nil {
@@ -108,6 +109,7 @@ func (d *daemon) sendForeign(m engine.Send) error {
 // link-layer source.
 func (d *daemon) visitorSignal(p engine.Packet) {
 	if d.isVisitors(p) {
+		d.taps.message(false, p.Link, p.Src, p.Dst, p.TTL, p.Data)
 		d.foreign.Packet(p)
 	}
 }
@@ -170,7 +172,7 @@ func (d *daemon) isVisitors(p engine.Packet) bool {
 		return false
 	}
 	to := p.Dst.Addr()
-	for _, n := range h.Networks {
+	for _, n := range d.live.config().HomeAgent.Networks {
 		if to == ha.DirectedBroadcast(n.Prefix) {
 			return false
 		}

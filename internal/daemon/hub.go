@@ -51,15 +51,6 @@ func newHub(log *slog.Logger, levels config.Log) *hub {
 // slogLevels translates a note's level.
 var slogLevels = [...]slog.Level{note.Debug: slog.LevelDebug, note.Info: slog.LevelInfo, note.Warn: slog.LevelWarn, note.Error: slog.LevelError}
 
-// subsystem says which log level of the configuration a note obeys.
-func subsystem(n note.Note) string {
-	switch n.Kind {
-	case note.LinkUp, note.LinkDown:
-		return "link"
-	}
-	return "registration"
-}
-
 func (h *hub) note(n note.Note) {
 	h.mu.Lock()
 	if n.Role == "" {

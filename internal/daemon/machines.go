@@ -32,7 +32,7 @@ func (d *daemon) machines() error {
 			list = append(list, m)
 		}
 		world := d.world()
-		world.SendAll = d.sockets.SendAll
+		world.SendAll = d.sendingAll
 		d.home = drive.New(roleHomeAgent, world, list, ha.Route(whole, shards))
 		if advertisement, ok := roles.Advertisement(c); ok && d.cfg.ForeignAgent == nil {
 			m, err := advertise.New(advertisement, luck())
@@ -40,7 +40,7 @@ func (d *daemon) machines() error {
 				return fmt.Errorf("home-agent: %w", err)
 			}
 			world := d.world()
-			world.Discover = d.discovery.SendDiscovery
+			world.Discover = d.discovering(d.discovery.SendDiscovery)
 			d.advertiser = drive.New(roleHomeAgent, world, []engine.Machine{m}, nil)
 		}
 	}
@@ -51,14 +51,14 @@ func (d *daemon) machines() error {
 			return fmt.Errorf("foreign-agent: %w", err)
 		}
 		world := d.world()
-		world.Send, world.Discover = d.sendForeign, d.discovery.SendDiscovery
+		world.Send, world.Discover = d.sending(d.sendForeign), d.discovering(d.discovery.SendDiscovery)
 		d.foreign = drive.New(roleForeignAgent, world, []engine.Machine{m}, nil)
 	}
 	if c := d.cfg.MobileNode; c != nil {
 		node, features := d.mobileConfig(c)
 		world := d.world()
 		if d.visiting != nil {
-			world.Send, world.Discover = d.sendMobile, d.visiting.set.SendDiscovery
+			world.Send, world.Discover = d.sending(d.sendMobile), d.discovering(d.visiting.set.SendDiscovery)
 		}
 		m, err := standard.MobileNode(node, standard.Features(features), luck())
 		if err != nil {

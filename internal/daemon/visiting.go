@@ -39,9 +39,13 @@ func (d *daemon) openVisiting() error {
 		links = append(links, u.Interface)
 	}
 	v.set, err = discovery.New(links, v.port, discovery.Receiver{
-		Discovery: func(ev engine.Discovery) { d.mobile.Discovery(ev) },
+		Discovery: func(ev engine.Discovery) {
+			d.taps.discovery(false, ev.Link, ev.Src, ev.Dst, ev.TTL, ev.Data)
+			d.mobile.Discovery(ev)
+		},
 		Signal: func(p engine.Packet) {
 			if len(p.Data) > 0 && mip4.MessageType(p.Data[0]) == mip4.TypeRegistrationReply {
+				d.taps.message(false, p.Link, p.Src, p.Dst, p.TTL, p.Data)
 				d.mobile.Packet(p)
 			}
 		},
