@@ -46,7 +46,7 @@ func (m *Message) Covered(e Ext) []byte {
 }
 
 // AuthorizationEnabling reports whether e is "an authentication that makes a (registration) message acceptable to the ultimate
-// recipient" (RFC 5944 section 1.6): 32 and 36/1; in regional registration 36/3 (RFC 4857 section 11), in fast handover 36/4
+// recipient" (RFC 5944 section 1.6): 32 and 36/1, and subtypes of 36 that are not assigned; in regional registration 36/3 (RFC 4857 section 11), in fast handover 36/4
 // (RFC 4988 section 8), whose recipients are the gateway and the previous access router.
 //
 //rfc:5944#1.6
@@ -61,7 +61,9 @@ func (m *Message) AuthorizationEnabling(e Ext) bool {
 		case TypeFastBindingUpdate, TypeFastBindingAck:
 			return e.Sub == AuthMobilePAR
 		}
-		return e.Sub == AuthMobileAAA
+		// A subtype that nobody has assigned yet may be one too: an agent on the way passes it on, or it "would not work in the
+		// specified model" (issue 21 of RFC 3344). Who is to be convinced by it claims it, or discards the message.
+		return e.Sub == AuthMobileAAA || rowOf(e.Type, e.Sub) == nil
 	}
 	return false
 }
