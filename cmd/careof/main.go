@@ -93,6 +93,7 @@ Start here:
 		newBench(e),
 		newCapture(e),
 		newCheck(e),
+		newDebug(e),
 		newDecode(e),
 		newDoctor(e),
 		newExplain(e),
