@@ -19,18 +19,20 @@ const askLimit = 15 * time.Second
 
 // shown says what each name of control.Names is, for help.
 var shown = map[string]string{
-	"status":        "the daemon at a glance",
-	"bindings":      "who is bound to where (home agent)",
-	"binding":       "one mobile node's bindings in full; needs its home address or NAI",
-	"registrations": "the latest registrations: asked for (mobile node), answered (home agent)",
-	"visitors":      "the mobile nodes at a foreign agent",
-	"uplinks":       "the interfaces of a mobile node, and why each is used or not",
-	"associations":  "security associations, without their keys",
-	"blocked":       "the mobile nodes that the home agent keeps out (careof revoke --block)",
-	"stages":        "how a message is processed, stage by stage, with the RFC's sections",
-	"counters":      "everything that is counted",
-	"plane":         "the data plane's entries and tunnels",
-	"config":        "the configuration in force, defaults filled in",
+	"status":         "the daemon at a glance",
+	"bindings":       "who is bound to where (home agent)",
+	"binding":        "one mobile node's bindings in full; needs its home address or NAI",
+	"registrations":  "the latest registrations: asked for (mobile node), answered (home agent)",
+	"visitors":       "the mobile nodes at a foreign agent",
+	"advertisements": "what the agents on this host say of themselves, link by link",
+	"agents":         "the mobility agents that a mobile node hears",
+	"uplinks":        "the interfaces of a mobile node, and why each is used or not",
+	"associations":   "security associations, without their keys",
+	"blocked":        "the mobile nodes that the home agent keeps out (careof revoke --block)",
+	"stages":         "how a message is processed, stage by stage, with the RFC's sections",
+	"counters":       "everything that is counted",
+	"plane":          "the data plane's entries and tunnels",
+	"config":         "the configuration in force, defaults filled in",
 }
 
 func newShow(e *env) *cobra.Command {

@@ -56,6 +56,8 @@ var showRoutes = []Route{
 	},
 	list("registrations", "The latest registrations: asked for, answered, relayed.", []Registration{}),
 	list("visitors", "The mobile nodes at a foreign agent.", []Visitor{}),
+	show("advertisements", "What the agents on this host say of themselves on each link.", []Advertisement{}),
+	show("agents", "The mobility agents that a mobile node hears.", []Agent{}),
 	show("uplinks", "The interfaces of a mobile node, and why each is used or not.", []Uplink{}),
 	show("associations", "Security associations, without their keys.", []Association{}),
 	show("blocked", "The mobile nodes that the home agent keeps out.", []Blocked{}),

@@ -35,7 +35,7 @@ type Backend interface {
 
 // Names lists what can be shown, in the order in which help lists it.
 var Names = []string{
-	"status", "bindings", "binding", "registrations", "visitors", "uplinks", "associations",
+	"status", "bindings", "binding", "registrations", "visitors", "advertisements", "agents", "uplinks", "associations",
 	"blocked", "stages", "counters", "plane", "config",
 }
 

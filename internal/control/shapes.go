@@ -87,17 +87,46 @@ type Visitor struct {
 	NAI              string           `json:"nai,omitempty"`
 	HomeAgent        netip.Addr       `json:"home_agent"`
 	CareOfAddress    netip.Addr       `json:"care_of_address"`
+	Source           netip.AddrPort   `json:"source"` // of its last request
+	Flags            string           `json:"flags"`  // letters of RFC 5944 section 3.3
 	Interface        string           `json:"interface"`
 	LinkLayerAddress string           `json:"link_layer_address"`
 	State            string           `json:"state"` // "accepted", "pending"
 	Encapsulation    string           `json:"encapsulation,omitempty"`
-	Delivery         string           `json:"delivery_style"` // "none": no reverse tunnel; "direct", "encapsulating"
+	GREKey           string           `json:"gre_key,omitempty"` // in and out, hexadecimal; one when they are equal
+	Delivery         string           `json:"delivery_style"`    // "none": no reverse tunnel; "direct", "encapsulating"
+	Requested        Seconds          `json:"requested"`
 	Granted          Seconds          `json:"granted"`
 	Remaining        Seconds          `json:"remaining"`
 	Since            time.Time        `json:"since"`
 	Identification   string           `json:"identification"`
 	Authenticated    bool             `json:"authenticated"` // to the foreign agent, by a key that they share
 	Counters         forward.Counters `json:"counters"`
+}
+
+// Advertisement is what an agent on this host says of itself on one link.
+type Advertisement struct {
+	Interface       string       `json:"interface"`
+	Active          bool         `json:"active"` // the link is up and has an address
+	Flags           string       `json:"flags"`  // letters of RFC 5944 section 2.1.1
+	CareOfAddresses []netip.Addr `json:"care_of_addresses"`
+	Sequence        uint16       `json:"sequence"` // of the next one
+	Interval        Seconds      `json:"interval"`
+	MaxLifetime     Seconds      `json:"max_lifetime"` // of registrations
+}
+
+// Agent is a mobility agent that a mobile node hears.
+type Agent struct {
+	Interface       string         `json:"interface"`
+	Address         netip.Addr     `json:"address"`
+	Flags           string         `json:"flags"`             // letters of RFC 5944 section 2.1.1
+	CareOfAddresses []netip.Addr   `json:"care_of_addresses"` // those that may be used
+	Prefixes        []netip.Prefix `json:"prefixes"`
+	MaxLifetime     Seconds        `json:"max_lifetime"` // of registrations
+	Heard           time.Time      `json:"heard"`
+	Expires         time.Time      `json:"expires"`
+	Shunned         time.Time      `json:"shunned,omitzero"` // it denied service; until then others are preferred
+	InUse           bool           `json:"in_use"`
 }
 
 // Uplink is one interface that a mobile node may use, and why it does or not.

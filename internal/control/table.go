@@ -37,6 +37,16 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		return []any{address(v.HomeAddress), dash(v.NAI), v.HomeAgent, v.Interface, v.LinkLayerAddress,
 			visitorTunnel(v), v.State, v.Remaining, size(v.Counters.SentBytes), size(v.Counters.ReceivedBytes)}
 	}),
+	"advertisements": rows("INTERFACE\tACTIVE\tFLAGS\tCARE-OF ADDRESSES\tINTERVAL\tMAX LIFETIME", "nothing is advertised", func(a Advertisement) []any {
+		return []any{a.Interface, yes(a.Active), dash(a.Flags), addresses(a.CareOfAddresses), a.Interval, a.MaxLifetime}
+	}),
+	"agents": rows("INTERFACE\tADDRESS\tFLAGS\tCARE-OF ADDRESSES\tMAX LIFETIME\tIN USE\tWHY NOT", "no agents", func(a Agent) []any {
+		why := "-"
+		if !a.Shunned.IsZero() {
+			why = "denied service, avoided until " + a.Shunned.Format(time.TimeOnly)
+		}
+		return []any{a.Interface, a.Address, dash(a.Flags), addresses(a.CareOfAddresses), a.MaxLifetime, yes(a.InUse), why}
+	}),
 	"uplinks": rows("INTERFACE\tPRIORITY\tUSABLE\tACTIVE\tCARE-OF ADDRESS\tGATEWAYS\tWHY", "no uplinks", func(u Uplink) []any {
 		why := u.Why
 		if u.Home {

@@ -276,13 +276,17 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server) error {
 			}
 		}()
 	}
+	// Machines have a last word when everything else has been told to end.
+	machines, silence := context.WithCancel(context.WithoutCancel(ctx))
+	defer silence()
 	for _, driver := range d.drivers() {
 		if driver != nil {
-			spawn("machines", func() error { driver.Run(ctx); return nil })
+			spawn("machines", func() error { driver.Run(machines); return nil })
 		}
 	}
 	if err := errors.Join(d.listen(), d.listenForeign()); err != nil {
 		stop(nil)
+		silence()
 		running.Wait()
 		return err
 	}
@@ -295,6 +299,7 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server) error {
 		agent, err := snmp.New(master, d, d.log)
 		if err != nil {
 			stop(nil)
+			silence()
 			running.Wait()
 			return err
 		}
@@ -310,6 +315,8 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server) error {
 	notify(d.log, "READY=1")
 	<-ctx.Done()
 	notify(d.log, "STOPPING=1")
+	d.withdraw()
+	silence()
 	var err error
 	for _, server := range servers {
 		err = errors.Join(err, server.Close())

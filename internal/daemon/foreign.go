@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"careof/internal/control"
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/internal/host/discovery"
+	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
 	"careof/wire/mip4"
@@ -36,6 +38,22 @@ func (d *daemon) openDiscovery() (err error) {
 	}
 	d.discovery, err = discovery.New(links, port, discovery.Receiver{Discovery: d.discovered, Signal: d.visitorSignal})
 	return err
+}
+
+// withdraw tells the visitors' links that the foreign agent ceases: visits do
+// not outlive it, and the sooner visitors look for another agent the better. A
+// home agent says nothing: its bindings stay, and it comes back to them.
+//
+//rfc:1256#4.3
+func (d *daemon) withdraw() {
+	if d.foreign == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := d.foreign.Command(ctx, advertise.Withdraw{Foreign: true}); err != nil {
+		d.log.Warn("the last advertisements could not be sent", "error", err)
+	}
 }
 
 // discovered gives a solicitation to whoever advertises.
@@ -186,6 +204,26 @@ func (d *daemon) isVisitors(p engine.Packet) bool {
 
 var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
+// advertisements shows what this agent says of itself, link by link.
+func (d *daemon) advertisements(ctx context.Context) (any, error) {
+	agent := d.foreign
+	if agent == nil {
+		agent = d.advertiser
+	}
+	list, err := ask[advertise.LinkStatus](ctx, agent, advertise.ListLinks{})
+	if err != nil {
+		return nil, err
+	}
+	out := []control.Advertisement{}
+	for _, l := range list {
+		out = append(out, control.Advertisement{
+			Interface: l.Link, Active: l.Active, Flags: l.Flags, CareOfAddresses: append([]netip.Addr{}, l.CareOfAddresses...),
+			Sequence: l.Sequence, Interval: control.Seconds(l.Interval), MaxLifetime: control.Seconds(time.Duration(l.Lifetime) * time.Second),
+		})
+	}
+	return out, nil
+}
+
 // visitors shows the foreign agent's visitor list.
 func (d *daemon) visitors(ctx context.Context) (any, error) {
 	list, err := ask[fa.VisitorInfo](ctx, d.foreign, fa.ListVisitors{})
@@ -197,6 +235,7 @@ func (d *daemon) visitors(ctx context.Context) (any, error) {
 		one := control.Visitor{
 			HomeAddress: v.HomeAddress, NAI: v.NAI, HomeAgent: v.HomeAgent, CareOfAddress: v.CareOfAddress,
 			Interface: v.Link, LinkLayerAddress: v.HW, State: v.State, Encapsulation: v.Encapsulation, Delivery: v.Delivery,
+			Source: v.Source, Flags: v.Flags, Requested: control.Seconds(v.Asked), GREKey: v.GREKey,
 			Granted: control.Seconds(v.Granted), Remaining: control.Seconds(v.Left), Since: v.Since,
 			Identification: v.Identification, Authenticated: v.Authenticated,
 		}

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -52,6 +53,7 @@ type foreignNet struct {
 	replies            *net.UDPConn
 	haControl, control *control.Client
 	homeAgent          netip.Addr
+	stop               func() // the last daemon, in an orderly way
 }
 
 var (
@@ -212,13 +214,14 @@ func (n *foreignNet) daemon(node *nstest.Node, name, text string) *control.Clien
 			n.t.Error(err)
 		}
 	})
-	n.t.Cleanup(func() {
+	n.stop = sync.OnceFunc(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		err := cmd.Wait()
 		if err != nil || n.t.Failed() {
 			n.t.Errorf("%s: %v\n%s", name, err, log.String())
 		}
 	})
+	n.t.Cleanup(n.stop)
 	client := control.NewClient(filepath.Join(n.dir, name+".sock"))
 	n.until(name+" answers", func() bool {
 		_, err := client.Raw(context.Background(), "status", "")
@@ -671,5 +674,92 @@ func TestAnUnreachableHomeAgentIsTold(t *testing.T) {
 	}
 	if r, err := m.Reply(); err != nil || r.Code != mip4.CodeFAHostUnreachable {
 		t.Errorf("code %v, %v, want %v", r.Code, err, mip4.CodeFAHostUnreachable)
+	}
+}
+
+// An orderly end is told at once: the last advertisement has an ICMP Lifetime
+// of 0. Until then the operator sees what is advertised.
+//
+//rfc:1256#4.3
+func TestAForeignAgentThatEndsSaysSo(t *testing.T) {
+	n := newForeignNet(t)
+	n.agent()
+	var shown struct{ Advertisements []control.Advertisement }
+	n.shown("advertisements", &shown)
+	if a := shown.Advertisements; len(a) != 1 || a[0].Interface != "lan0" || !a[0].Active || a[0].Sequence == 0 || a[0].CareOfAddresses[0] != visitorCoA {
+		t.Errorf("advertisements %+v", a)
+	}
+	n.stop()
+	for end := time.After(patience); ; {
+		select {
+		case ev := <-n.heard:
+			m, err := adv4.Parse(ev.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Lifetime == 0 {
+				return
+			}
+		case <-end:
+			t.Fatal("no advertisement with a lifetime of 0")
+		}
+	}
+}
+
+// shown asks for what the operator can see.
+func (n *foreignNet) shown(what string, into any) {
+	n.t.Helper()
+	text, err := n.control.Raw(context.Background(), what, "")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+const visitorText = `version = 1
+state-directory = "%[1]s/mn-state"
+[control]
+socket = "%[1]s/mn.sock"
+[mobile-node]
+home-address = "10.10.0.5"
+home-agent = "198.51.100.1"
+spi = 256
+key = "hex:00112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+[[mobile-node.uplink]]
+interface = "eth0"
+[[mobile-node.foreign-agent]]
+address = "203.0.113.1"
+spi = 301
+key = "hex:a0112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+`
+
+// A mobile node that shares a key with the foreign agent, both from their
+// configurations: the visit is authenticated, and the node shows the agent that
+// it uses.
+//
+//rfc:5944#3.5.3
+//rfc:5944#2.4
+func TestAMobileNodeWithAForeignAgentsKey(t *testing.T) {
+	n := newForeignNet(t)
+	if err := n.mn.H.AddrDel(n.mn.Link("eth0"), &netlink.Addr{IPNet: &net.IPNet{IP: visitorHome.AsSlice(), Mask: net.CIDRMask(32, 32)}}); err != nil {
+		t.Fatal(err)
+	}
+	foreign := n.control
+	node := n.daemon(n.mn, "mn", visitorText)
+	n.until("the visit is accepted", func() bool {
+		list := n.listed()
+		return len(list) == 1 && list[0].State == "accepted" && list[0].Authenticated
+	})
+	n.control = node
+	defer func() { n.control = foreign }()
+	var agents struct{ Agents []control.Agent }
+	n.shown("agents", &agents)
+	a := agents.Agents
+	if len(a) != 1 || a[0].Interface != "eth0" || a[0].Address != visitorFA || !a[0].InUse || a[0].CareOfAddresses[0] != visitorCoA || time.Duration(a[0].MaxLifetime) != 10*time.Minute {
+		t.Errorf("agents %+v", a)
 	}
 }

@@ -67,20 +67,22 @@ func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
 		return nil, errStarting
 	}
 	show, known := map[string]func(context.Context, string) (any, error){
-		"status":        func(ctx context.Context, _ string) (any, error) { return d.status(ctx) },
-		"bindings":      func(ctx context.Context, _ string) (any, error) { return d.bindings(ctx) },
-		"binding":       d.binding,
-		"registrations": func(ctx context.Context, _ string) (any, error) { return d.registrations(ctx) },
-		"visitors":      func(ctx context.Context, _ string) (any, error) { return d.visitors(ctx) },
-		"uplinks":       func(ctx context.Context, _ string) (any, error) { return d.uplinks(ctx) },
-		"associations":  func(ctx context.Context, _ string) (any, error) { return d.associations(ctx) },
-		"blocked":       func(ctx context.Context, _ string) (any, error) { return d.blocked(ctx) },
-		"stages":        func(ctx context.Context, _ string) (any, error) { return d.stages(ctx) },
-		"counters":      func(ctx context.Context, _ string) (any, error) { return d.counters(ctx) },
-		"plane":         func(ctx context.Context, _ string) (any, error) { return d.entries(ctx), nil },
-		"config":        func(context.Context, string) (any, error) { return settings(d.live.config().Values()), nil },
-		"topology":      func(ctx context.Context, _ string) (any, error) { return d.topology(ctx) },
-		"timeline":      func(_ context.Context, node string) (any, error) { return d.timeline(node) },
+		"status":         func(ctx context.Context, _ string) (any, error) { return d.status(ctx) },
+		"bindings":       func(ctx context.Context, _ string) (any, error) { return d.bindings(ctx) },
+		"binding":        d.binding,
+		"registrations":  func(ctx context.Context, _ string) (any, error) { return d.registrations(ctx) },
+		"visitors":       func(ctx context.Context, _ string) (any, error) { return d.visitors(ctx) },
+		"advertisements": func(ctx context.Context, _ string) (any, error) { return d.advertisements(ctx) },
+		"agents":         func(ctx context.Context, _ string) (any, error) { return d.agents(ctx) },
+		"uplinks":        func(ctx context.Context, _ string) (any, error) { return d.uplinks(ctx) },
+		"associations":   func(ctx context.Context, _ string) (any, error) { return d.associations(ctx) },
+		"blocked":        func(ctx context.Context, _ string) (any, error) { return d.blocked(ctx) },
+		"stages":         func(ctx context.Context, _ string) (any, error) { return d.stages(ctx) },
+		"counters":       func(ctx context.Context, _ string) (any, error) { return d.counters(ctx) },
+		"plane":          func(ctx context.Context, _ string) (any, error) { return d.entries(ctx), nil },
+		"config":         func(context.Context, string) (any, error) { return settings(d.live.config().Values()), nil },
+		"topology":       func(ctx context.Context, _ string) (any, error) { return d.topology(ctx) },
+		"timeline":       func(_ context.Context, node string) (any, error) { return d.timeline(node) },
 	}[what]
 	if !known {
 		return nil, fmt.Errorf("%w: there is no %q to show (%s)", control.ErrNotFound, what, strings.Join(control.Names, ", "))
@@ -237,6 +239,22 @@ func (d *daemon) associations(ctx context.Context) (any, error) {
 	for _, a := range mobile {
 		out = append(out, control.Association{Role: roleMobileNode, Peer: a.Peer, SPI: a.SPI, Algorithm: a.Algorithm,
 			Replay: a.Replay, Fingerprint: a.Fingerprint, Insecure: a.Insecure})
+	}
+	return out, nil
+}
+
+// agents shows the mobility agents that the mobile node hears.
+func (d *daemon) agents(ctx context.Context) (any, error) {
+	list, err := ask[mn.AgentInfo](ctx, d.mobile, mn.ListAgents{})
+	if err != nil {
+		return nil, err
+	}
+	out := []control.Agent{}
+	for _, a := range list {
+		out = append(out, control.Agent{
+			Interface: a.Link, Address: a.Address, Flags: a.Flags, CareOfAddresses: a.CareOfAddresses, Prefixes: a.Prefixes,
+			MaxLifetime: control.Seconds(a.Longest), Heard: a.Heard, Expires: a.Expires, Shunned: a.Shunned, InUse: a.InUse,
+		})
 	}
 	return out, nil
 }

@@ -16,8 +16,8 @@ type (
 	ListLinks struct{}
 	// Withdraw says on every link that the agent ceases: an advertisement
 	// with an ICMP Lifetime of 0 (RFC 1256 section 4.3). It is answered with
-	// the number of links. Nothing is sent afterwards.
-	Withdraw struct{}
+	// the number of links. Nothing is sent there afterwards.
+	Withdraw struct{ Foreign bool } // only where a foreign agent advertises
 )
 
 // LinkStatus is what is advertised on a link.
@@ -52,7 +52,7 @@ func (a *Advertiser) command(c engine.Command) {
 	case ListLinks:
 		r.Value = a.Status()
 	case Withdraw:
-		r.Value = a.withdraw()
+		r.Value = a.withdraw(v.Foreign)
 	case Reconfigure:
 		r.Err = a.Replace(v.Config)
 	default:
@@ -67,8 +67,11 @@ func (a *Advertiser) command(c engine.Command) {
 // (RFC 1256 section 4.3).
 //
 //rfc:1256#4.3
-func (a *Advertiser) withdraw() (n int) {
+func (a *Advertiser) withdraw(foreign bool) (n int) {
 	for _, p := range a.links {
+		if foreign && !p.cfg.Foreign {
+			continue
+		}
 		if p.active() {
 			a.send(p, Announcement{To: p.multicast(), Final: true})
 			n++

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/internal/proto/mip4/advertise"
 	"careof/wire/mip4"
@@ -49,10 +50,12 @@ type VisitorInfo struct {
 	State          string         `json:"state"` // "accepted" or "pending"
 	Flags          string         `json:"flags"`
 	Encapsulation  string         `json:"encapsulation,omitempty"`
+	GREKey         string         `json:"gre_key,omitempty"` // in and out, hexadecimal; one when they are equal
 	Delivery       string         `json:"delivery_style"`
 	Requested      string         `json:"requested_lifetime"`
 	Lifetime       string         `json:"lifetime,omitempty"`  // granted
 	Remaining      string         `json:"remaining,omitempty"` // "infinite" or a Go duration
+	Asked          time.Duration  `json:"-"`                   // Requested as a value
 	Granted        time.Duration  `json:"-"`                   // Lifetime as a value
 	Left           time.Duration  `json:"-"`                   // Remaining as a value
 	Since          time.Time      `json:"since"`
@@ -187,12 +190,12 @@ func (a *Agent) listVisitors() []VisitorInfo {
 			HomeAddress: v.HomeAddress, NAI: string(v.NAI), HomeAgent: v.HomeAgent, CareOfAddress: v.CareOf,
 			Link: v.Link, HW: v.HW.String(), Source: v.Source, State: "accepted", Flags: v.Flags.String(),
 			Delivery:  v.Style.String(),
-			Requested: lifetimeText(v.Requested), Lifetime: lifetimeText(v.Lifetime), Granted: v.Lifetime,
+			Requested: lifetimeText(v.Requested), Asked: v.Requested, Lifetime: lifetimeText(v.Lifetime), Granted: v.Lifetime,
 			Left: Infinite, Since: a.Now().WallOf(v.Since),
 			Identification: fmt.Sprintf("%016x", v.Identification), Authenticated: v.Association != nil,
 		}
 		if !v.CoLocated() {
-			i.Encapsulation, i.Key = v.Tunnel.Encap.String(), string(v.Key())
+			i.Encapsulation, i.Key, i.GREKey = v.Tunnel.Encap.String(), string(v.Key()), keyText(&v.Tunnel)
 		}
 		if !v.Until.IsZero() {
 			i.Left = max(0, v.Until.Sub(a.Now().Mono))
@@ -205,7 +208,7 @@ func (a *Agent) listVisitors() []VisitorInfo {
 			NAI: string(p.NAI), HomeAgent: p.Request.HomeAgent, CareOfAddress: p.Request.CareOfAddress,
 			Link: p.Link, HW: p.HW.String(), Source: p.Source, State: "pending", Flags: p.Request.Flags.String(),
 			Delivery:  p.Style.String(),
-			Requested: lifetimeText(lifetime(p.Request.Lifetime)), Left: max(0, p.Until.Sub(a.Now().Mono)),
+			Requested: lifetimeText(lifetime(p.Request.Lifetime)), Asked: lifetime(p.Request.Lifetime), Left: max(0, p.Until.Sub(a.Now().Mono)),
 			Since:          a.Now().WallOf(p.Since),
 			Identification: fmt.Sprintf("%016x", p.Request.Identification), Authenticated: p.Association != nil,
 		}
@@ -216,6 +219,17 @@ func (a *Agent) listVisitors() []VisitorInfo {
 		list = append(list, i)
 	}
 	return list
+}
+
+// keyText is the GRE key of a tunnel.
+func keyText(t *forward.Tunnel) string {
+	switch {
+	case !t.HasKey:
+		return ""
+	case t.KeyIn == 0:
+		return fmt.Sprintf("%08x", t.Key)
+	}
+	return fmt.Sprintf("%08x/%08x", t.KeyIn, t.Key)
 }
 
 // shownPending is how many pending requests are shown: a flood is not.

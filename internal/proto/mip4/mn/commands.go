@@ -95,6 +95,7 @@ type AgentInfo struct {
 	CareOfAddresses []netip.Addr   `json:"care_of_addresses"` // those that may be used
 	Prefixes        []netip.Prefix `json:"prefixes"`
 	MaxLifetime     string         `json:"max_lifetime"`
+	Longest         time.Duration  `json:"-"` // MaxLifetime as a value
 	Heard           time.Time      `json:"heard"`
 	Expires         time.Time      `json:"expires"`
 	Shunned         time.Time      `json:"shunned,omitzero"` // until then
@@ -380,7 +381,7 @@ func (n *Node) agentInfos() []AgentInfo {
 		list = append(list, AgentInfo{
 			Link: a.key.link, Address: a.key.address, Flags: a.flags.String(),
 			CareOfAddresses: append([]netip.Addr{}, a.careOf...), Prefixes: append([]netip.Prefix{}, a.prefixes...),
-			MaxLifetime: lifetimeText(a.lifetime), Heard: n.now.WallOf(a.heard), Expires: n.now.WallOf(a.expires),
+			MaxLifetime: lifetimeText(a.lifetime), Longest: a.lifetime, Heard: n.now.WallOf(a.heard), Expires: n.now.WallOf(a.expires),
 			Shunned: n.now.WallOf(a.shunned), InUse: n.inUse(a),
 		})
 	}
