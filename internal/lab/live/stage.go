@@ -150,6 +150,14 @@ func (s *Stage) Plug(node, iface, segment string) { s.sure(s.Lab.Plug(node, ifac
 // Unplug implements [scene.Lab].
 func (s *Stage) Unplug(node, iface string) { s.sure(s.Lab.Unplug(node, iface)) }
 
+// Shift implements [scene.Lab].
+func (s *Stage) Shift(node, iface, segment string) {
+	p, _, err := s.uplink(node, iface)
+	s.sure(err)
+	s.moved(node)
+	p.Move(s.segment(segment))
+}
+
 func (s *Stage) segment(name string) *netns.Segment {
 	g := s.Segment(name)
 	if g == nil {

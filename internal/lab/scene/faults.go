@@ -71,7 +71,7 @@ var mobileCrash = &Scene{
 		l.Reboot(mobile)
 		took := l.Until("the mobile node is registered", 10*time.Second, func() bool { return l.Binding(mobile).Registered })
 		l.Logf("registered %v after the reboot with a clock of 1970", took)
-		if limit := 2*pathRTT + 30*time.Millisecond; l.Can(Exact) && took > limit {
+		if limit := 2*PathRTT + 30*time.Millisecond; l.Can(Exact) && took > limit {
 			l.Fatalf("registering took %v, more than two round trips (%v)", took, limit)
 		}
 		if !l.Reaches(peer, mobile) || !l.Reaches(mobile, peer) {

@@ -19,9 +19,9 @@ const (
 	gate    = "gate"
 )
 
-// pathRTT is the round-trip time between the mobile node and its home agent,
+// PathRTT is the round-trip time between the mobile node and its home agent,
 // over either access network, ARP not counted.
-const pathRTT = 50*time.Millisecond + 400*time.Microsecond
+const PathRTT = 50*time.Millisecond + 400*time.Microsecond
 
 // arrive plugs an interface in and waits for the registration.
 func arrive(l Lab, iface, segment string) Binding {
@@ -74,7 +74,7 @@ var breakBeforeMake = &Scene{
 				if l.Can(Exact) {
 					// The flow's own 5 ms, the address and a local ARP exchange come
 					// on top of the round trip; 20 ms are allowed for all that.
-					if limit := pathRTT + 20*time.Millisecond; d.Gap > limit {
+					if limit := PathRTT + 20*time.Millisecond; d.Gap > limit {
 						l.Fatalf("to %s: the downlink gap is %v, more than %v", to.segment, d.Gap, limit)
 					}
 				}

@@ -68,6 +68,9 @@ type Lab interface {
 	// an address. Unplug takes it off.
 	Plug(node, iface, segment string)
 	Unplug(node, iface string)
+	// Shift takes a plugged interface to another segment without telling
+	// anybody: the link stays up, as behind a bridge.
+	Shift(node, iface, segment string)
 	// Shape changes how a segment treats frames.
 	Shape(segment string, change func(*topology.Segment))
 	// BlackHole makes a segment swallow everything without telling anybody.

@@ -339,6 +339,13 @@ func (s *Sim) Unplug(node, iface string) {
 	s.iface(node, iface).Unplug()
 }
 
+// Shift implements Lab.
+func (s *Sim) Shift(node, iface, segment string) {
+	s.World.Tracef("scene", "shift %s of %s to %s", iface, node, segment)
+	s.changed(node)
+	s.iface(node, iface).Shift(s.segment(segment))
+}
+
 // Shape implements Lab.
 func (s *Sim) Shape(segment string, change func(*topology.Segment)) {
 	g, t := s.segment(segment), *s.topology.Segment(segment)

@@ -100,9 +100,9 @@ func tour(form encap.Kind) *Scene {
 // registration time, not advertisement time. From home the way itself becomes
 // half a round trip longer.
 func outage(l Lab, segment string, down, up Report, fromHome bool) {
-	limit := pathRTT + 20*time.Millisecond
+	limit := PathRTT + 20*time.Millisecond
 	if fromHome {
-		limit += pathRTT / 2
+		limit += PathRTT / 2
 	}
 	l.Logf("to %s: downlink gap %v, uplink gap %v", segment, down.Gap, up.Gap)
 	if l.Can(Exact) && (down.Gap > limit || up.Gap > limit) {

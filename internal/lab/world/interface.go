@@ -80,6 +80,16 @@ func (i *Interface) Unplug() {
 	i.changed()
 }
 
+// Shift takes the interface to another segment behind its owner's back, as a
+// bridge or a radio does that keeps the link up: no event, the same addresses.
+func (i *Interface) Shift(s *Segment) {
+	if i.segment != nil {
+		i.segment.ports = slices.DeleteFunc(i.segment.ports, func(p *Interface) bool { return p == i })
+	}
+	i.segment = s
+	s.ports = append(s.ports, i)
+}
+
 // Carrier sets whether the link works, as its owner sees it. Addresses stay.
 func (i *Interface) Carrier(up bool) {
 	if i.segment == nil || i.up == up {

@@ -1,0 +1,132 @@
+// Package handover measures how long nothing arrives when a mobile node moves
+// between two foreign agents: with the link's own word that it has moved, and
+// without it. The same moves are made in the simulated world, where the figures
+// are exact, and on namespaces with real daemons.
+//
+// What must not go in here: moves (scene), and how a laboratory makes them.
+package handover
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"careof/internal/lab/live"
+	"careof/internal/lab/scene"
+	"careof/internal/lab/topology"
+)
+
+// Options of a measurement.
+type Options struct {
+	Moves   int  // of each kind
+	Virtual bool // only in the simulated world
+	Seed    uint64
+	// Command starts a daemon: see [live.Options].
+	Command func(config string) *exec.Cmd
+	Tell    io.Writer // what is going on
+}
+
+// An Outage says how long nothing arrived in one kind of move.
+type Outage struct {
+	Told    string          `json:"told"`  // how the node learns that it has moved
+	World   string          `json:"world"` // virtual or namespaces
+	Median  time.Duration   `json:"median"`
+	Longest time.Duration   `json:"longest"`
+	All     []time.Duration `json:"all"` // of each move, the worse direction
+}
+
+// A Report is a measurement.
+type Report struct {
+	RoundTrip time.Duration `json:"round-trip"` // between visited link and home agent
+	Interval  time.Duration `json:"advertise-interval"`
+	Outages   []Outage      `json:"outages"`
+}
+
+// ways are how a node learns that it has moved.
+var ways = []struct {
+	told      string
+	announced bool
+	prefixes  bool
+}{
+	{"the link goes down and up", true, false},
+	{"prefixes in advertisements", false, true},
+	{"silence of the old agent", false, false},
+}
+
+// Run measures. On namespaces it must be called inside netns.Enter.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	r := &Report{RoundTrip: scene.PathRTT, Interval: scene.AdvertiseInterval}
+	for _, way := range ways {
+		s := &scene.Scene{
+			Name: "handover", Topology: "home-link",
+			Edit: func(t *topology.Topology) {
+				scene.AddForeignAgents(t)
+				for i := range t.Nodes {
+					if n := &t.Nodes[i]; n.Kind == topology.ForeignAgent {
+						n.Config += fmt.Sprintf("prefix-lengths = %v\n", way.prefixes)
+					}
+				}
+			},
+		}
+		for _, world := range []string{"virtual", "namespaces"} {
+			if world != "virtual" && o.Virtual {
+				continue
+			}
+			var down, up []time.Duration
+			s.Play = func(l scene.Lab) { down, up = scene.Handovers(l, o.Moves, way.announced) }
+			fmt.Fprintf(o.Tell, "%s, %s\n", way.told, world)
+			var err error
+			if world == "virtual" {
+				err = simulate(s, o.Seed)
+			} else {
+				err = live.Play(ctx, s, live.Options{Seed: o.Seed, Command: o.Command}, func(string, ...any) {})
+			}
+			if err != nil {
+				return nil, fmt.Errorf("handover: %w", err)
+			}
+			r.Outages = append(r.Outages, outage(way.told, world, down, up))
+		}
+	}
+	return r, nil
+}
+
+func simulate(s *scene.Scene, seed uint64) error {
+	t, err := s.Build()
+	if err != nil {
+		return err
+	}
+	sim, err := scene.Simulate(t, scene.Options{Seed: seed})
+	if err != nil {
+		return err
+	}
+	if err := scene.Perform(s, sim); err != nil {
+		return err
+	}
+	return sim.Finish()
+}
+
+func outage(told, world string, down, up []time.Duration) Outage {
+	o := Outage{Told: told, World: world}
+	for i := range down {
+		o.All = append(o.All, max(down[i], up[i]))
+	}
+	sorted := slices.Sorted(slices.Values(o.All))
+	o.Median, o.Longest = sorted[len(sorted)/2], sorted[len(sorted)-1]
+	return o
+}
+
+// Write prints the report as a table.
+func (r *Report) Write(out io.Writer) error {
+	fmt.Fprintf(out, "moves between two foreign agents: round trip to the home agent %v, advertisements every %v at most\n\n", r.RoundTrip, r.Interval)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join([]string{"THE NODE IS TOLD BY", "WORLD", "MOVES", "OUTAGE, MEDIAN", "LONGEST"}, "\t"))
+	for _, o := range r.Outages {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%v\t%v\n", o.Told, o.World, len(o.All), o.Median.Round(time.Millisecond), o.Longest.Round(time.Millisecond))
+	}
+	return w.Flush()
+}
