@@ -107,6 +107,7 @@ Start here:
 		newRun(e),
 		newShow(e),
 		newUnblock(e),
+		newUI(e),
 		newVersion(e),
 	)
 	return root

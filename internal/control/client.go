@@ -12,25 +12,63 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 )
 
 // A Client asks a daemon.
 type Client struct {
-	path string
+	path string   // of the socket, or the URL as given
+	base *url.URL // where requests go
 	http *http.Client
 }
 
-// NewClient makes a client of the daemon that listens on path. Nothing is
-// sent yet.
+// TokenVariable names the variable of the environment with the name of the
+// file that has the token for a daemon over TCP.
+const TokenVariable = "CAREOF_TOKEN_FILE"
+
+// NewClient makes a client of the daemon that listens on path: a unix socket,
+// or the URL of a [control] listen, "https://ha.example:8434", for which the
+// token comes from the file that CAREOF_TOKEN_FILE names. Nothing is sent yet.
 func NewClient(path string) *Client {
-	return &Client{path: path, http: &http.Client{Transport: &http.Transport{
+	if strings.HasPrefix(path, "https://") || strings.HasPrefix(path, "http://") {
+		if base, err := url.Parse(path); err == nil {
+			return &Client{path: path, base: base, http: &http.Client{Transport: &bearing{next: http.DefaultTransport}}}
+		}
+	}
+	return &Client{path: path, base: &url.URL{Scheme: "http", Host: "careof"}, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", path)
 		},
 	}}}
+}
+
+// bearing adds the token to each request.
+type bearing struct{ next http.RoundTripper }
+
+// RoundTrip implements [http.RoundTripper].
+func (b *bearing) RoundTrip(r *http.Request) (*http.Response, error) {
+	file := os.Getenv(TokenVariable)
+	if file == "" {
+		return nil, fmt.Errorf("%w: set %s to the name of the file with the token", ErrUnauthenticated, TokenVariable)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(text)))
+	return b.next.RoundTrip(r)
+}
+
+// RoundTrip implements [http.RoundTripper]: it sends a request to the daemon,
+// whatever host the request names. So a proxy can stand before the API.
+func (c *Client) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.URL.Scheme, r.URL.Host, r.Host = c.base.Scheme, c.base.Host, c.base.Host
+	return c.http.Transport.RoundTrip(r)
 }
 
 // Raw asks for a name of [Names] and returns the whole answer as the daemon
@@ -180,7 +218,7 @@ func (c *Client) request(ctx context.Context, method, path string, body any) (*h
 		}
 		sent = bytes.NewReader(text)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://careof"+path, sent)
+	request, err := http.NewRequestWithContext(ctx, method, c.base.Scheme+"://"+c.base.Host+path, sent)
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +230,9 @@ func (c *Client) request(ctx context.Context, method, path string, body any) (*h
 		return nil, ErrTimeout
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EPERM):
 		return nil, fmt.Errorf("%w: %s is for root and the group that the configuration names", ErrDenied, c.path)
+	}
+	if errors.Is(err, ErrUnauthenticated) {
+		return nil, fmt.Errorf("%w: %w", ErrDenied, err)
 	}
 	return nil, fmt.Errorf("%w: nobody listens on %s (is `careof run` running, is --socket right?)", ErrUnreachable, c.path)
 }
