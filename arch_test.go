@@ -46,7 +46,7 @@ var layers = []layer{
 	{path: "internal/control", may: []string{"wire", "internal/core", "internal/config"}, libs: true},
 	{path: "internal/snmp", may: []string{"wire", "internal/core", "internal/control"}},
 	{path: "internal/metrics", may: []string{"internal/control"}, libs: true},
-	{path: "internal/ui", may: []string{"wire", "internal/control"}, tests: []string{"internal/core", "internal/lab", "internal/lab/netns"}, libs: true},
+	{path: "internal/ui", may: []string{"wire", "internal/control"}, tests: []string{"internal/core", "internal/config", "internal/daemon", "internal/lab"}, libs: true},
 	{path: "internal/decode", may: []string{"wire", "internal/capture"}, libs: true},
 	{path: "internal/host", may: []string{"wire", "internal/core", "internal/capture"}, tests: []string{"internal/lab/netns"}, libs: true},
 	{path: "internal/lab/nat", may: []string{"wire"}},

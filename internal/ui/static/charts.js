@@ -1,7 +1,7 @@
 // Rates over the last minutes, drawn by hand. They are measured here, from
 // counters that are asked for every two seconds.
 
-import { h, clock } from "./dom.js";
+import { h, clock, span } from "./dom.js";
 
 const room = 150; // samples: five minutes
 
@@ -46,12 +46,14 @@ export function chart(meter, title, lines, format) {
     const samples = meter.samples.slice(1);
     svg.setAttribute("viewBox", `0 0 ${wide} ${tall}`);
     const most = nice(Math.max(0, ...samples.flatMap((s) => lines.map(([name]) => s.rates[name] ?? 0))));
-    const x = (i) => wide - (samples.length - 1 - i) * wide / (room - 2);
+    // A minute at least, and then all there is.
+    const across = Math.max(30, samples.length - 1);
+    const x = (i) => wide - (samples.length - 1 - i) * wide / across;
     const y = (v) => base - v / most * (base - 8);
     const parts = [
       h("line", { class: "grid", x1: 0, x2: wide, y1: base, y2: base }), h("line", { class: "grid", x1: 0, x2: wide, y1: 8, y2: 8 }),
       h("text", { class: "axis", x: 0, y: 4 }, format(most)),
-      h("text", { class: "axis", x: 0, y: tall - 2 }, "5 min ago"), h("text", { class: "axis", x: wide, y: tall - 2, "text-anchor": "end" }, "now"),
+      h("text", { class: "axis", x: 0, y: tall - 2 }, span(across * 2) + " ago"), h("text", { class: "axis", x: wide, y: tall - 2, "text-anchor": "end" }, "now"),
     ];
     for (const [name, , kind] of lines) {
       if (samples.length < 2) continue;
@@ -60,13 +62,13 @@ export function chart(meter, title, lines, format) {
     }
     let shown = samples.length - 1, when = "";
     if (hover !== null && samples.length) {
-      shown = Math.max(0, Math.min(samples.length - 1, Math.round(samples.length - 1 - (wide - hover * wide) / (wide / (room - 2)))));
+      shown = Math.max(0, Math.min(samples.length - 1, Math.round(samples.length - 1 - (1 - hover) * across)));
       when = clock(samples[shown].time) + "  ";
       parts.push(h("line", { class: "cursor", x1: x(shown), x2: x(shown), y1: 4, y2: base }));
     }
     const text = lines.map(([name]) => format(samples[shown]?.rates[name] ?? 0)).join("  ·  ");
     value.textContent = when + text;
-    svg.setAttribute("aria-label", `${title}: now ${lines.map(([name, words]) => `${words} ${format(meter.rate(name))}`).join(", ")}; highest of the last five minutes ${format(most)}`);
+    svg.setAttribute("aria-label", `${title}: now ${lines.map(([name, words]) => `${words} ${format(meter.rate(name))}`).join(", ")}; highest in sight ${format(most)}`);
     svg.replaceChildren(...parts);
   };
   svg.addEventListener("pointermove", (e) => { hover = e.offsetX / svg.clientWidth; draw(); });

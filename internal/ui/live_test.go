@@ -1,0 +1,129 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"careof/internal/config"
+	"careof/internal/control"
+	"careof/internal/daemon"
+	"careof/internal/lab/live"
+	"careof/internal/lab/netns"
+	"careof/internal/lab/topology"
+)
+
+// The test program is also the daemon that the laboratory starts.
+const daemonVariable = "CAREOF_UI_TEST_DAEMON"
+
+func TestMain(m *testing.M) {
+	file := os.Getenv(daemonVariable)
+	if file == "" {
+		os.Exit(m.Run())
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	c, err := config.Load(file)
+	if err == nil {
+		err = daemon.Run(ctx, c, daemon.NewLogger(os.Stderr))
+	}
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// dashboardOf serves the dashboard of a daemon of the laboratory.
+func dashboardOf(t *testing.T, l *live.Lab, node string) *Server {
+	t.Helper()
+	s, err := Listen("127.0.0.1:0", control.NewClient(live.SocketIn(l.Directory, node)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// TestARealNodeThatMovesIsSeenMoving has real daemons in namespaces, a node
+// that changes from one access network to another one behind a NAT, and a
+// browser on each daemon's dashboard.
+func TestARealNodeThatMovesIsSeenMoving(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("the laboratory of this test needs root")
+	}
+	agentPage, nodePage := openBrowser(t, 1360, 900), openBrowser(t, 1360, 900)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	l, err := live.Build(ctx, topology.Default(), live.Options{Command: func(config string) *exec.Cmd {
+		cmd := netns.Self()
+		cmd.Env = append(os.Environ(), daemonVariable+"="+config)
+		return cmd
+	}})
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EPERM) {
+		t.Skip("no privilege for namespaces: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	agent, node := dashboardOf(t, l, "ha"), dashboardOf(t, l, "mn")
+	agentPage.open(agent.URL())
+	agentPage.sees(".tiles", "of 1 mobile nodes known")
+	nodePage.open(node.URL())
+	nodePage.sees(".tiles", "10.10.0.5")
+
+	if err := l.Plug("mn", "wlan0", "access1"); err != nil {
+		t.Fatal(err)
+	}
+	agentPage.sees(".feed li:first-child", "10.10.0.5 is bound at 203.0.113.5")
+	agentPage.sees(".map", "203.0.113.0/24")
+	nodePage.sees(".feed", "registered at 203.0.113.5")
+	nodePage.sees(".map", "wlan0")
+
+	// Make before break: the new link comes, then the old one goes.
+	if err := l.Plug("mn", "wwan0", "access2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Unplug("mn", "wlan0"); err != nil {
+		t.Fatal(err)
+	}
+	agentPage.sees(".feed", "10.10.0.5 moved to 192.168.8.10")
+	agentPage.sees(".moved text", "10.10.0.5")
+	agentPage.sees(".map", "NAT · 1 node")
+	nodePage.sees(".map", "192.168.8.10")
+	agentPage.until("the tile counts one binding", func() bool { return strings.HasPrefix(agentPage.text(".tile dd"), "1") })
+	keep(t, "dashboard-lab", nodePage.screenshot())
+
+	agentPage.click(`[data-id="node 10.10.0.5"]`)
+	agentPage.sees("h1", "10.10.0.5")
+	agentPage.sees(".timeline", "Moved to 192.168.8.10")
+	agentPage.sees(".timeline", "Is bound at 203.0.113.5")
+	agentPage.sees(".facts", "udp/ipip, through a NAT")
+	for _, b := range []*browser{agentPage, nodePage} {
+		for _, complaint := range b.complaints() {
+			t.Error("the browser complains:", complaint)
+		}
+	}
+}
