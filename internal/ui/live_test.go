@@ -114,6 +114,7 @@ func TestARealNodeThatMovesIsSeenMoving(t *testing.T) {
 	agentPage.sees(".map", "NAT · 1 node")
 	nodePage.sees(".map", "192.168.8.10")
 	agentPage.until("the tile counts one binding", func() bool { return strings.HasPrefix(agentPage.text(".tile dd"), "1") })
+	nodePage.sees(".tiles", "registered")
 	keep(t, "dashboard-lab", nodePage.screenshot())
 
 	agentPage.click(`[data-id="node 10.10.0.5"]`)

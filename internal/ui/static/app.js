@@ -100,7 +100,15 @@ addEventListener("keydown", (e) => {
 });
 document.querySelector(".skip").addEventListener("click", (e) => { e.preventDefault(); main.focus(); });
 
+let soon;
 hear((e) => {
+  soon ??= setTimeout(async () => {
+    soon = undefined;
+    try {
+      ({ status: state.status } = await ask("status"));
+      for (const ear of state.meter.ears) ear();
+    } catch { /* the next poll says so */ }
+  }, 400);
   state.events.push(e);
   if (state.events.length > 200) state.events.shift();
 });

@@ -67,9 +67,11 @@ export function overview(main, state) {
   const timer = setInterval(soon, 5000);
   redraw();
 
+  // A mobile node judges its links itself; then the host's word is one too many.
+  const news = (e) => !(e.event.startsWith("link-") && !e.role && state.status?.roles?.some((r) => r.role === "mobile-node"));
   const line = (e, fresh) => h("li", { class: fresh ? "fresh" : "" }, h("time", { datetime: e.time }, clock(e.time)),
-    h("span", {}, nodeLink(e), " ", !nameOf(e) && (e.link || e.role || ""), " ", sentence(e), " ", (tone(e.event) === "bad" || tone(e.event) === "amber") && e.why && h("span", { class: "soft" }, e.why)));
-  const fill = () => feed.replaceChildren(...state.events.slice(-100).reverse().map((e) => line(e)));
+    h("span", {}, e.event.startsWith("link-") ? e.link : nodeLink(e), " ", !nameOf(e) && !e.link && (e.role || ""), " ", sentence(e), " ", (tone(e.event) === "bad" || tone(e.event) === "amber") && e.why && h("span", { class: "soft" }, e.why)));
+  const fill = () => feed.replaceChildren(...state.events.filter(news).slice(-100).reverse().map((e) => line(e)));
   fill();
   let waiting = [];
   const show = () => {
@@ -78,8 +80,10 @@ export function overview(main, state) {
     while (feed.children.length > 100) feed.lastChild.remove();
   };
   const deaf = hear((e) => {
-    if (!waiting.length) requestAnimationFrame(show);
-    waiting.push(e);
+    if (news(e)) {
+      if (!waiting.length) requestAnimationFrame(show);
+      waiting.push(e);
+    }
     if (Date.now() - new Date(e.time) > 5000) return;
     if ((e.event === "moved" || e.event === "registered" || e.event === "bound") && e.home_address) picture.mark(e.home_address);
     if (e.event === "moved") say(`${nameOf(e)} ${sentence(e)}`);
