@@ -80,6 +80,27 @@ type Entry struct {
 	// Broadcast asks for the home network's broadcasts too (B bit).
 	Broadcast bool
 
+	// HomeNetwork is the home network of a mobile node's home address, so that
+	// its directed broadcast address is known (MobileNode); invalid when it is
+	// not.
+	HomeNetwork netip.Prefix
+
+	// Direct are the destinations that the home address reaches over the
+	// visited link itself, not through a tunnel (MobileNode): all of them
+	// without reverse tunnelling, or those of a selection (RFC 3024 section
+	// 5.4). The next hop is Deliver, or the router of the tunnel's link.
+	// Broadcasts and groups stay with a tunnel that sends.
+	Direct []netip.Prefix
+
+	// LocalGroups sends to multicast groups, and joins them, on the visited
+	// link when a program names no interface (MobileNode, co-located).
+	LocalGroups bool
+
+	// Plain takes a visitor's plain packets into the tunnel although it has a
+	// tunnel of its own (ForeignAgent): broadcasts and groups come in that one
+	// and unicast comes plain.
+	Plain bool
+
 	// Tunnels are the ends to send to (all of them: simultaneous bindings)
 	// and to receive from.
 	Tunnels []Tunnel
@@ -115,8 +136,13 @@ type Tunnel struct {
 	Key     uint32         // the GRE key: of what is sent, and of what comes unless KeyIn says another
 	KeyIn   uint32         // the GRE key of what comes, when it differs from Key; zero when it does not
 	Mode    Mode
-	MTU     int       // of the inner packet, 0 lets the plane work it out
-	Until   time.Time // monotonic; the plane itself stops using the tunnel then. Zero: no end
+	// Wrap makes a home agent put broadcasts and multicasts into an IP-in-IP
+	// packet from this address to the home address before they go into the
+	// tunnel: RFC 5944 section 4.3, for a foreign agent's care-of address. It
+	// is the home agent's own, as the mobile node knows it. Invalid: no wrapping.
+	Wrap  netip.Addr
+	MTU   int       // of the inner packet, 0 lets the plane work it out
+	Until time.Time // monotonic; the plane itself stops using the tunnel then. Zero: no end
 }
 
 // Takes says whether the GRE key of a packet from the network, or its absence,

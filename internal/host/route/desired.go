@@ -5,8 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-
-	"careof/internal/core/forward"
 )
 
 const (
@@ -45,7 +43,7 @@ type state struct {
 type home struct {
 	inner netip.Prefix
 	table int
-	entry *forward.Entry // nil while there is none
+	entry *led // nil while there is none
 }
 
 // desired computes what should be there.
@@ -108,6 +106,7 @@ func (k *Keeper) mobileState(s *state) {
 		if h.entry == nil || h.entry.HomeLink != "" {
 			continue
 		}
+		k.manyState(s, h)
 		for _, to := range h.entry.Routes {
 			captured = true
 			r := Rule{Priority: k.c.Base + ruleRoutes, To: to.Masked(), Table: h.table}
@@ -143,12 +142,11 @@ func (k *Keeper) tableOf(h home) []Route {
 	if h.inner.Bits() == 32 {
 		src = h.inner.Addr()
 	}
-	if h.entry != nil && h.entry.HomeLink == "" && h.entry.Deliver.Link != "" {
-		d := h.entry.Deliver
-		return []Route{{Table: h.table, Dst: all, Via: d.Via, Link: d.Link, Src: src}, nowhere}
-	}
-	if h.entry == nil || h.entry.HomeLink == "" {
+	if h.entry == nil {
 		return []Route{{Table: h.table, Dst: all, Link: k.c.Device, Src: src}, nowhere}
+	}
+	if h.entry.HomeLink == "" {
+		return append(k.away(h, src), nowhere)
 	}
 	out := []Route{nowhere}
 	if d := h.entry.Deliver; len(k.homeRoutes[h.entry.HomeLink]) == 0 && d.Via.IsValid() {
@@ -164,7 +162,7 @@ func (k *Keeper) tableOf(h home) []Route {
 // homes lists the configured home addresses and those of entries, with the
 // tables they have.
 func (k *Keeper) homes() []home {
-	byInner := make(map[netip.Prefix]*forward.Entry)
+	byInner := make(map[netip.Prefix]*led)
 	for _, a := range k.c.HomeAddresses {
 		byInner[netip.PrefixFrom(a, 32)] = nil
 	}
@@ -214,7 +212,7 @@ func comparePrefixes(a, b netip.Prefix) int {
 
 func compareRoutes(a, b Route) int {
 	return cmp.Or(cmp.Compare(a.Table, b.Table), comparePrefixes(a.Dst, b.Dst), cmp.Compare(a.Metric, b.Metric),
-		a.Via.Compare(b.Via), cmp.Compare(a.Link, b.Link), a.Src.Compare(b.Src), compareBools(a.Unreachable, b.Unreachable))
+		a.Via.Compare(b.Via), cmp.Compare(a.Link, b.Link), a.Src.Compare(b.Src), compareBools(a.Unreachable, b.Unreachable), compareBools(a.Broadcast, b.Broadcast))
 }
 
 func compareRules(a, b Rule) int {

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,8 +60,8 @@ type Keeper struct {
 	moved      bool // what is stale on the mobile side may
 	dirty      bool // the last repair failed
 	installed  state
-	agent      map[forward.Key]Route         // home agent: routes of entries outside of HomeNetworks
-	mobile     map[forward.Key]forward.Entry // mobile node
+	agent      map[forward.Key]Route // home agent: routes of entries outside of HomeNetworks
+	mobile     map[forward.Key]led   // mobile node
 	tables     map[netip.Prefix]int
 	uplinks    map[string]uplink
 	homeRoutes map[string][]Route
@@ -87,7 +88,7 @@ func New(c Config) (*Keeper, error) {
 	}
 	k := &Keeper{
 		c: c, kernel: c.Kernel,
-		agent: make(map[forward.Key]Route), mobile: make(map[forward.Key]forward.Entry),
+		agent: make(map[forward.Key]Route), mobile: make(map[forward.Key]led),
 		tables: make(map[netip.Prefix]int), uplinks: make(map[string]uplink), homeRoutes: make(map[string][]Route),
 		neighbors: make(map[neighborKey]forward.HardwareAddr),
 	}
@@ -159,27 +160,18 @@ func (k *Keeper) Put(e forward.Entry) error {
 		}
 		return nil
 	case forward.MobileNode:
-		e.Routes = slices.Clone(e.Routes)
-		if slices.ContainsFunc(e.Tunnels, func(t forward.Tunnel) bool { return t.Mode != forward.Receive }) {
-			e.Deliver = forward.Deliver{} // what is tunnelled goes to the device
-		}
-		e.Tunnels = nil
+		now := lead(e)
 		old, had := k.mobile[e.Key]
-		if had && !k.dirty && sameWay(old, e) {
+		if had && !k.dirty && sameWay(old, now) {
 			// A move from one care-of address to another: nothing to do
 			// here, and every millisecond counts.
 			return nil
 		}
-		k.mobile[e.Key] = e
+		k.mobile[e.Key] = now
 		k.moved = true
 		return k.refresh()
 	}
 	return nil
-}
-
-// sameWay reports whether two entries lead the same packets the same way.
-func sameWay(a, b forward.Entry) bool {
-	return a.Inner == b.Inner && a.HomeLink == b.HomeLink && a.Deliver == b.Deliver && slices.Equal(a.Routes, b.Routes)
 }
 
 // covered reports whether a home network's own route leads to the device.
@@ -319,7 +311,7 @@ func (k *Keeper) linkRoutes(link string) ([]Route, error) {
 func (k *Keeper) refresh() error {
 	clear(k.homeRoutes)
 	for _, key := range slices.Sorted(maps.Keys(k.mobile)) {
-		if l := k.mobile[key].HomeLink; l != "" {
+		if l := cmp.Or(k.mobile[key].HomeLink, k.mobile[key].link); l != "" {
 			routes, err := k.linkRoutes(l)
 			if err != nil {
 				return err
@@ -403,7 +395,7 @@ func (k *Keeper) read() (state, error) {
 	s.addresses = addresses
 	for _, r := range routes {
 		// Another daemon's are those of other tables and devices.
-		if k.ours(r.Table) || r.Table == mainTable && r.Link == k.c.Device {
+		if k.ours(r.Table) || (r.Table == mainTable || r.Broadcast) && r.Link == k.c.Device {
 			s.routes = append(s.routes, r)
 		}
 	}

@@ -30,6 +30,7 @@ type Route struct {
 	Src         netip.Addr // preferred source; invalid for none
 	Metric      int
 	Unreachable bool
+	Broadcast   bool // packets for Dst are for everybody on the link, and come in as such
 }
 
 // String writes the route as `ip route` would.
@@ -37,6 +38,9 @@ func (r Route) String() string {
 	var b strings.Builder
 	if r.Unreachable {
 		b.WriteString("unreachable ")
+	}
+	if r.Broadcast {
+		b.WriteString("broadcast ")
 	}
 	fmt.Fprint(&b, r.Dst)
 	if r.Via.IsValid() {
@@ -186,6 +190,7 @@ func routeFrom(r *netlink.Route, names map[int]string, family int) Route {
 		Link:        names[r.LinkIndex],
 		Metric:      r.Priority,
 		Unreachable: r.Type == unix.RTN_UNREACHABLE,
+		Broadcast:   r.Type == unix.RTN_BROADCAST,
 	}
 	out.Via = addrFrom(r.Gw)
 	out.Src = addrFrom(r.Src)
@@ -272,6 +277,9 @@ func (k *linux) route(r Route) (*netlink.Route, error) {
 		Priority: r.Metric,
 		Type:     unix.RTN_UNICAST,
 		Family:   familyOf(r.Dst),
+	}
+	if r.Broadcast {
+		nr.Type = unix.RTN_BROADCAST
 	}
 	if r.Unreachable {
 		nr.Type = unix.RTN_UNREACHABLE

@@ -103,6 +103,7 @@ func (n *Node) settle(x *Response, took time.Duration) {
 	before := n.active
 	fresh := !r.live || r.Tunnel != tunnel || r.Deliver != x.Deliver
 	r.Deliver = x.Deliver
+	r.Plain = x.Plain && tunnel.Peer.IsValid() && !r.CoLocated
 	r.Tunnel, r.Reverse = tunnel, x.Sent.Request.Flags.Has(mip4.FlagT)
 	r.Granted = x.Granted
 	r.accepted, r.acceptedAt = x.Sent.Identification, order{x.Sent.At, x.Sent.Identification}

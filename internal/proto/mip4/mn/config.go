@@ -54,6 +54,12 @@ type Config struct {
 	ReverseTunnel ReverseTunnel
 	// Broadcast asks for the home network's broadcasts too (B bit).
 	Broadcast bool
+	// Direct are destinations that are reached over the visited link and not
+	// through the reverse tunnel (RFC 3024 section 5.4).
+	Direct []netip.Prefix
+	// LocalGroups sends multicasts over the visited link where the node has an
+	// address of its own there, unless a program says otherwise.
+	LocalGroups bool
 	// Simultaneous is how many uplinks register at a time with the S bit, 1
 	// (also when 0) to 3. The home agent then sends every packet that often.
 	Simultaneous int

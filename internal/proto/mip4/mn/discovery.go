@@ -33,6 +33,10 @@ type ForeignAgents struct {
 	// 5.2: the node itself tunnels to the foreign agent what goes through the
 	// reverse tunnel. It needs the T bit, and is given up when refused.
 	EncapsulatingDelivery bool
+	// PlainUnicast goes with EncapsulatingDelivery: only broadcasts and
+	// multicasts are tunnelled to a foreign agent that takes unicast plain
+	// beside them.
+	PlainUnicast bool
 }
 
 // A ForeignAssociation is shared with one foreign agent.

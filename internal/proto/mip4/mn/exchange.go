@@ -124,6 +124,7 @@ type Response struct {
 	Encap, Inside encap.Kind      // of the tunnel
 	Peer          netip.AddrPort  // the tunnel's other end
 	Deliver       forward.Deliver // the foreign agent, when packets go plain to it
+	Plain         bool            // beside its tunnel the agent tunnels plain packets too
 	Granted       time.Duration   // lifetime, counted from Sent.At
 
 	// Retry, in the stage Denied, sends a new request at once: a hook has

@@ -81,9 +81,7 @@ func (n *Node) stands(r *Registration) bool {
 // address stays in the field and never becomes the destination.
 //
 // "The 'D' bit ... MUST NOT be set" with a foreign agent's care-of address. M
-// and G are for what "the foreign agent has advertised" (section 3.6.1.2), B
-// for who can take an encapsulated broadcast out of the plain packets that the
-// agent delivers, which the data plane cannot.
+// and G are for what "the foreign agent has advertised" (section 3.6.1.2).
 //
 //rfc:5944#3.6.1.1
 //rfc:5944#3.6.1.2
@@ -99,7 +97,7 @@ func requestAgent(x *Attempt) engine.Verdict {
 	}
 	q := &x.Request
 	if !r.CoLocated {
-		q.Flags &^= mip4.FlagD | mip4.FlagB
+		q.Flags &^= mip4.FlagD
 		if !a.flags.Has(adv4.FlagM) {
 			q.Flags &^= mip4.FlagM
 		}

@@ -118,7 +118,7 @@ func TestRequestThroughAForeignAgent(t *testing.T) {
 		"the agent grants less":     {func(*mn.Config) {}, []func(*advert){maxLifetime(120)}, mip4.FlagT, 255, 120, homeAddress},
 		"GRE, which is offered":     {func(c *mn.Config) { c.Encapsulation = encap.GRE }, nil, mip4.FlagT | mip4.FlagG, 255, 600, homeAddress},
 		"GRE, which is not offered": {func(c *mn.Config) { c.Encapsulation = encap.GRE }, []func(*advert){without(adv4.FlagG)}, mip4.FlagT, 255, 600, homeAddress},
-		"broadcasts":                {func(c *mn.Config) { c.Broadcast = true }, nil, mip4.FlagT, 255, 600, homeAddress},
+		"broadcasts":                {func(c *mn.Config) { c.Broadcast = true }, nil, mip4.FlagT | mip4.FlagB, 255, 600, homeAddress},
 		"no reverse tunnel there":   {func(c *mn.Config) { c.ReverseTunnel = mn.ReversePreferred }, []func(*advert){without(adv4.FlagT)}, 0, 0, 600, homeAddress},
 	} {
 		cfg := foreign(t)
@@ -146,7 +146,7 @@ func TestRequestThroughAForeignAgent(t *testing.T) {
 func TestPacketsGoPlainToTheForeignAgent(t *testing.T) {
 	r := visiting(t, foreign(t))
 	e := r.entry()
-	if want := (forward.Deliver{Link: "wlan0", HW: hwA, Via: agentA}); e.Deliver != want || len(e.Tunnels) != 0 {
+	if want := (forward.Deliver{Link: "wlan0", HW: hwA, Via: agentA}); e.Deliver != want || !onlyWrapped(e) {
 		t.Errorf("entry %+v", e)
 	}
 	if s := r.status(); s.CareOfAddress != careOfA || s.Encapsulation != "" || !s.ReverseTunnel || s.Registered[0].ForeignAgent != agentA {
@@ -173,7 +173,7 @@ func TestEncapsulatingDelivery(t *testing.T) {
 		t.Errorf("the last extension is %v", e.Type)
 	}
 	e := r.entry()
-	if len(e.Tunnels) != 1 || e.Tunnels[0].Local.Addr() != homeAddress || e.Tunnels[0].Peer.Addr() != agentA || e.Tunnels[0].Mode != forward.Both || e.Deliver.HW != hwA {
+	if len(e.Tunnels) != 2 || e.Tunnels[0].Local.Addr() != homeAddress || e.Tunnels[0].Peer.Addr() != agentA || e.Tunnels[0].Mode != forward.Both || e.Deliver.HW != hwA {
 		t.Errorf("entry %+v", e)
 	}
 	r = newRig(t, cfg)
@@ -186,7 +186,7 @@ func TestEncapsulatingDelivery(t *testing.T) {
 	r.bare("wlan0", 1)
 	r.step(advertA())
 	r.run(time.Second)
-	if s := r.status(); s.State != "registered" || len(r.requests) != 2 || len(r.entry().Tunnels) != 0 {
+	if s := r.status(); s.State != "registered" || len(r.requests) != 2 || !onlyWrapped(r.entry()) {
 		t.Errorf("%s after %d requests, %+v", s.State, len(r.requests), r.entry())
 	}
 }
@@ -859,4 +859,14 @@ func TestNoncesThroughAForeignAgent(t *testing.T) {
 		r.requests[1].HW != hwA || r.requests[1].Src != r.requests[0].Src || r.requests[1].TTL != r.requests[0].TTL {
 		t.Errorf("requests %+v", r.requests)
 	}
+}
+
+// onlyWrapped says that nothing is tunnelled but what the home agent wraps for
+// the home address: broadcasts and multicasts.
+//
+//rfc:5944#4.3
+//rfc:5944#4.4
+func onlyWrapped(e forward.Entry) bool {
+	return len(e.Tunnels) == 1 && e.Tunnels[0].Local.Addr() == homeAddress && e.Tunnels[0].Peer.Addr() == homeAgent &&
+		e.Tunnels[0].Encap == encap.IPIP && e.Tunnels[0].Mode == forward.Receive
 }

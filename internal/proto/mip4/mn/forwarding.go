@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"careof/internal/core/forward"
+	"careof/wire/encap"
 )
 
 // entry is what the data plane should do for the home address now; ok is
@@ -22,6 +23,8 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 		Routes:    n.cfg.Routes,
 		HomeLink:  n.homeLink(),
 		Broadcast: n.cfg.Broadcast,
+
+		HomeNetwork: n.cfg.HomeNetwork,
 	}
 	if e.HomeLink != "" {
 		e.Deliver = n.homeRouter(e.HomeLink)
@@ -53,6 +56,8 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 			t.Mode = forward.Receive // packets from the home address go their own way
 		}
 		add(t)
+		e.Direct = n.direct(n.active)
+		e.LocalGroups = n.cfg.LocalGroups && n.active.CoLocated
 	} else if moving {
 		// Break before make: data follow the request at once. The home agent
 		// takes them as soon as it has accepted it; waiting for its reply
@@ -68,6 +73,7 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 			t := r.Tunnel
 			t.Mode, t.Until = forward.Receive, r.expires
 			add(t)
+			add(n.wrapped(r))
 		}
 		if moving && r.try != nil && r.try.purpose == Register && r.try.anew {
 			// The first packet through the new tunnel may overtake the reply.
@@ -81,6 +87,37 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 		add(t)
 	}
 	return e, true
+}
+
+// direct is what the home address reaches over the visited link while packets
+// are sent as r agrees: a selection, what is not encapsulated in the mixed
+// delivery style, or everything without a reverse tunnel.
+//
+//rfc:3024#5.4
+func (n *Node) direct(r *Registration) []netip.Prefix {
+	if r.Plain || !r.Reverse {
+		return everywhere
+	}
+	return n.cfg.Direct
+}
+
+var everywhere = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+
+// wrapped is the tunnel by which a home agent's broadcasts and multicasts come
+// in through a foreign agent: in a packet from the home agent to the home
+// address, since "the mobile node MUST be capable of decapsulating packets sent
+// to its home address" (RFC 5944 section 4.4).
+//
+//rfc:5944#4.3
+//rfc:5944#4.4
+func (n *Node) wrapped(r *Registration) forward.Tunnel {
+	if r.CoLocated {
+		return forward.Tunnel{}
+	}
+	return forward.Tunnel{
+		Local: netip.AddrPortFrom(n.address, 0), Peer: netip.AddrPortFrom(r.Key.HomeAgent, 0), Link: r.Key.Link,
+		Encap: encap.IPIP, Mode: forward.Receive, Until: r.expires,
+	}
 }
 
 // earliest is the attempt whose tunnel may be used before it is accepted: that

@@ -63,6 +63,7 @@ type linkRecord struct {
 	AgentHW   []byte     `json:"foreign_agent_hw,omitempty"`
 	CoLocated bool       `json:"co_located,omitempty"`
 	Style     bool       `json:"encapsulating_delivery,omitempty"`
+	Plain     bool       `json:"plain_unicast,omitempty"`
 }
 
 // save makes a record true at the end of the step; a nil value deletes it.
@@ -107,6 +108,7 @@ func (n *Node) saveRegistration(r *Registration) {
 	}
 	if a := n.agentOf(r); a != nil {
 		v.AgentHW, v.CoLocated, v.Style = a.hw[:], r.CoLocated, r.Tunnel.Peer.IsValid() && !r.CoLocated
+		v.Plain = r.Plain
 	}
 	n.save(key, v)
 }
@@ -286,6 +288,7 @@ func (n *Node) restoreAgent(now engine.Now, r *Registration, v linkRecord) {
 	}
 	r.Deliver = forward.Deliver{Link: v.Link, HW: a.hw, Via: v.Agent}
 	if v.Style {
+		r.Plain = v.Plain
 		r.Tunnel.Local = netip.AddrPortFrom(n.address, 0)
 	}
 }

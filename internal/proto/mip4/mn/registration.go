@@ -40,6 +40,9 @@ type Registration struct {
 	// when packets go plain to a foreign agent, which is Deliver.
 	Tunnel  forward.Tunnel
 	Deliver forward.Deliver
+	// Plain says that the foreign agent tunnels back plain packets, too, when
+	// there is a tunnel to it.
+	Plain bool
 	// Reverse says that reverse tunnelling was agreed.
 	Reverse bool
 	// Granted is the lifetime that the home agent granted.

@@ -539,7 +539,8 @@ func TestDeliveryStyles(t *testing.T) {
 		j.visits(j.fa(1), encap.IPIP)
 		here, _ := j.node.only()
 		there, _ := j.fa(1).only()
-		if offered != (len(here.Tunnels) == 1) || offered != (len(there.Tunnels) == 2) {
+		// One tunnel is for what the home agent wraps (RFC 5944 section 4.3).
+		if offered != (len(here.Tunnels) == 2) || offered != (len(there.Tunnels) == 2) {
 			t.Fatalf("offered %v: %+v and %+v", offered, here.Tunnels, there.Tunnels)
 		}
 		if offered && (here.Tunnels[0].Local != there.Tunnels[1].Peer || here.Tunnels[0].Peer != there.Tunnels[1].Local || here.Tunnels[0].Encap != there.Tunnels[1].Encap) {
