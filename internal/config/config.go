@@ -86,6 +86,8 @@ type HomeAgent struct {
 	SimultaneousBindings int
 	GREKeys              Switch
 	Revocation           Revocation
+	Broadcasts           []BroadcastCategory
+	Multicast            Switch
 	FailureReplies       time.Duration // least time between two replies with code 131 to a node; 0: none
 	NodesFile            string        // as written; its nodes are in MobileNodes
 
@@ -176,6 +178,11 @@ type MobileNode struct {
 	Encapsulation Encapsulation
 	Profile       Profile
 	Revocation    Switch
+	ReverseTunnel Asking
+	Delivery      Delivery
+	Direct        []netip.Prefix // reached directly, not through the tunnel
+	Broadcasts    Switch
+	Multicast     MulticastPath
 	ForeignAgents ForeignAgents
 	Security
 

@@ -70,6 +70,15 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Default: "1",
 		Doc:     "How many care-of addresses one node may have at once by the S bit. Packets are duplicated to all of them.",
 	}),
+	Field("broadcasts", List(Enum[BroadcastCategory](broadcastWords...)), func(h *HomeAgent) *[]BroadcastCategory { return &h.Broadcasts }, Help{
+		Default: `["directed", "limited"]`,
+		Doc: "Which of the home network's broadcasts go to the nodes that ask for broadcasts, and from nodes to the home network:\n" +
+			"those to its own broadcast address, those to 255.255.255.255. Empty for none.",
+	}),
+	Field("multicast", switchKind, func(h *HomeAgent) *Switch { return &h.Multicast }, Help{
+		Default: `"on"`,
+		Doc:     "Whether nodes can join the home link's multicast groups through their tunnels, and send to them (RFC 5944 section 4.4).",
+	}),
 	Field("gre-keys", switchKind, func(h *HomeAgent) *Switch { return &h.GREKeys }, Help{
 		Default: `"on"`,
 		Doc:     "Whether foreign agents may ask for a GRE key for each visitor (RFC 6245). Off discards such requests, as RFC 5944 has it.",
@@ -290,6 +299,30 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 	Field("profile", Enum[Profile](profileWords...), func(m *MobileNode) *Profile { return &m.Profile }, Help{
 		Default: `"default"`,
 		Doc:     "How eagerly the links are watched: fast notices a dead path sooner, battery probes rarely.",
+	}),
+	Field("reverse-tunnel", Enum[Asking](askingWords...), func(m *MobileNode) *Asking { return &m.ReverseTunnel }, Help{
+		Default: `"required"`,
+		Doc: "Whether packets from the home address go through the tunnel too (RFC 3024): required, preferred (go without when it is\n" +
+			"refused), or off: they then leave directly, which networks with ingress filters do not let through.",
+	}),
+	Field("delivery", Enum[Delivery](deliveryWords...), func(m *MobileNode) *Delivery { return &m.Delivery }, Help{
+		Default: `"direct"`,
+		Doc: "How packets for the reverse tunnel reach a foreign agent (RFC 3024 section 5): direct, encapsulating (broadcasts and\n" +
+			"multicasts too), or mixed (only those, where the agent knows how; else as encapsulating).",
+	}),
+	Field("direct", List(Prefix), func(m *MobileNode) *[]netip.Prefix { return &m.Direct }, Help{
+		Example: `["203.0.113.0/24"]`,
+		Doc: "Destinations that are reached over the visited link and not through the tunnel (RFC 3024 section 5.4).\n" +
+			"Through a foreign agent this needs the encapsulating style.",
+	}),
+	Field("broadcasts", switchKind, func(m *MobileNode) *Switch { return &m.Broadcasts }, Help{
+		Default: `"off"`,
+		Doc:     "Whether to ask for the home network's broadcasts (B bit).",
+	}),
+	Field("multicast", Enum[MulticastPath](multicastWords...), func(m *MobileNode) *MulticastPath { return &m.Multicast }, Help{
+		Default: `"home"`,
+		Doc: "Where multicast goes when a program names no interface: home through the tunnel, or over the visited link with the\n" +
+			"care-of address. A program that names the interface has its way.",
 	}),
 	Field("foreign-agents", foreignAgentsKind, func(m *MobileNode) *ForeignAgents { return &m.ForeignAgents }, Help{
 		Default: `"any"`,

@@ -24,6 +24,7 @@ import (
 	"careof/internal/host/drive"
 	"careof/internal/host/link"
 	"careof/internal/host/plane"
+	"careof/internal/host/plane/tun"
 	"careof/internal/host/sock"
 	"careof/internal/host/store"
 	"careof/internal/proto/mip4/fa"
@@ -196,6 +197,11 @@ func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 				// 5944 section 3.8.3.2).
 				out.Identities = append(out.Identities, ha.DirectedBroadcast(n.Prefix))
 			}
+		}
+		out.Casts = &tun.Casts{
+			Directed:  slices.Contains(c.Broadcasts, config.BroadcastDirected),
+			Limited:   slices.Contains(c.Broadcasts, config.BroadcastLimited),
+			Multicast: c.Multicast == config.On,
 		}
 		if c.LocalAddress.IsValid() {
 			out.Identities = append(out.Identities, c.Addresses...)

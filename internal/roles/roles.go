@@ -160,6 +160,12 @@ var modes = map[config.NATTraversal]natt.Mode{
 	config.NATTraversalOff:   natt.Off,
 }
 
+var asking = map[config.Asking]mn.ReverseTunnel{
+	config.AskRequired:  mn.ReverseRequired,
+	config.AskPreferred: mn.ReversePreferred,
+	config.AskOff:       mn.ReverseOff,
+}
+
 // MobileNode translates the [mobile-node] section.
 func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 	out := mn.Config{
@@ -183,6 +189,11 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		out.HomeAgents = append(out.HomeAgents, mn.HomeAgent{Address: h.Addr, Name: h.Name})
 	}
 	out.ForeignAgents = mn.ForeignAgents{Any: c.ForeignAgents.Any, Allow: c.ForeignAgents.Allow}
+	out.ReverseTunnel = asking[c.ReverseTunnel]
+	out.ForeignAgents.EncapsulatingDelivery = c.Delivery != config.DeliveryDirect
+	out.ForeignAgents.PlainUnicast = c.Delivery == config.DeliveryMixed
+	out.Direct, out.Broadcast = c.Direct, c.Broadcasts == config.On
+	out.LocalGroups = c.Multicast == config.MulticastVisited
 	for _, f := range c.ForeignAgentPeers {
 		out.ForeignAgents.Associations = append(out.ForeignAgents.Associations, mn.ForeignAssociation{Address: f.Address, Association: f.Associations[0]})
 	}

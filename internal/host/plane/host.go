@@ -20,6 +20,7 @@ import (
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/host/arp"
+	"careof/internal/host/broadcast"
 	"careof/internal/host/firewall"
 	"careof/internal/host/plane/bpf"
 	"careof/internal/host/plane/tun"
@@ -84,6 +85,7 @@ type Config struct {
 	HomeNetworks []Network    // HomeAgent
 	Identities   []netip.Addr // HomeAgent: addresses behind a 1:1 NAT
 	Forward      bool         // agents and mobile routers
+	Casts        *tun.Casts   // HomeAgent: what is forwarded besides unicast; its Links are made here
 
 	HomeAddresses []netip.Addr // MobileNode
 	Uplinks       []string     // MobileNode
@@ -103,7 +105,8 @@ type Host struct {
 	announcer *arp.Announcer
 	neighbour *arp.Neighbours
 	firewall  *firewall.Firewall
-	visits    *visit.Keeper // nil without visitors
+	visits    *visit.Keeper  // nil without visitors
+	casts     *broadcast.Set // nil without a home agent
 
 	mu          sync.Mutex
 	intercepted map[forward.Key]interception
@@ -157,13 +160,23 @@ func Open(c Config) (h *Host, err error) {
 		return h, err
 	}
 	virtual, all, links := c.networks()
-	h.slow, err = tun.New(tun.Config{Device: dev, Settling: true, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Visitors: c.Visitors, Mark: c.Mark})
+	if c.Casts != nil {
+		if h.casts, err = broadcast.New(links, func(link string, packet []byte) { h.slow.Heard(link, packet) }); err != nil {
+			dev.Close()
+			return h, err
+		}
+		c.Casts.Links = h.casts
+	}
+	h.slow, err = tun.New(tun.Config{Device: dev, Settling: true, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Casts: c.Casts, Visitors: c.Visitors, Mark: c.Mark})
 	if err != nil {
 		dev.Close()
 		return h, err
 	}
 	h.packets = h.slow
 	if err = h.openFast(); err != nil {
+		return h, err
+	}
+	if err = h.setAside(c.Casts, all); err != nil {
 		return h, err
 	}
 	h.routes, err = route.New(route.Config{
@@ -176,6 +189,14 @@ func Open(c Config) (h *Host, err error) {
 	}
 	h.visits, err = visit.Open(visit.Config{Device: c.Device, Links: c.VisitorLinks, Base: c.Base, Heard: h.slow.FromVisitor})
 	return h, err
+}
+
+// setAside keeps the programs from what user space forwards.
+func (h *Host) setAside(c *tun.Casts, networks []netip.Prefix) error {
+	if h.fast == nil || c == nil {
+		return nil
+	}
+	return h.fast.SetAside(c.Destinations(networks))
 }
 
 // networks are the home networks without a link, all of them, and the links.
@@ -219,6 +240,13 @@ func (h *Host) Reconfigure(c Config) error {
 		}
 	}
 	h.slow.SetOwn(c.Identities, all)
+	h.slow.SetCasts(c.Casts)
+	if h.casts != nil {
+		h.casts.SetLinks(links)
+	}
+	if err := h.setAside(c.Casts, all); err != nil {
+		return err
+	}
 	h.c.HomeNetworks, h.c.Identities, h.c.Encapsulations, h.c.Uplinks = c.HomeNetworks, c.Identities, c.Encapsulations, c.Uplinks
 	return nil
 }
@@ -351,6 +379,9 @@ func (h *Host) put(ctx context.Context, c *forward.Change) error {
 			return err
 		}
 	}
+	if e.Role == forward.MobileNode {
+		h.slow.AskGroups(e.Key)
+	}
 	return h.intercept(e)
 }
 
@@ -471,6 +502,11 @@ func (h *Host) LinkChanged(l engine.Link) error {
 				return err
 			}
 			h.mtu = mtu
+		}
+	}
+	if h.casts != nil {
+		if err := h.casts.LinkChanged(l); err != nil {
+			return err
 		}
 	}
 	if h.visits != nil {
@@ -595,6 +631,9 @@ func (h *Host) Close() error {
 	}
 	h.closed = true
 	var errs []error
+	if h.casts != nil {
+		errs = append(errs, h.casts.Close())
+	}
 	if h.packets != nil {
 		errs = append(errs, h.packets.Close())
 	}

@@ -245,7 +245,7 @@ func (k *Keeper) Put(e forward.Entry) error {
 	}
 	// With a tunnel of its own, the visitor's plain packets "MUST NOT be
 	// reverse tunneled" (RFC 3024 section 5.2): they are routed.
-	s.direct = s.direct && !s.own
+	s.direct = s.direct && (!s.own || e.Plain)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.seats[s.home] == nil {

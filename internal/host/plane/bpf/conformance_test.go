@@ -2,6 +2,7 @@ package bpf_test
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 	"careof/internal/host/plane/bpf"
 	"careof/internal/host/plane/planetest"
 	"careof/internal/host/plane/tun"
@@ -23,6 +25,10 @@ type end struct {
 
 func (e end) Deliver(d []sock.Data) { e.slow.Deliver(d) }
 
+func (e end) Heard(link string, packet []byte) { e.slow.Heard(link, packet) }
+
+func (e end) Groups(k forward.Key) []netip.Addr { return e.slow.Groups(k) }
+
 func (e end) Strangers() uint64 {
 	t := e.slow.Totals()
 	return t.Strangers + t.Malformed
@@ -35,7 +41,7 @@ func opener(persistent bool, change func(*bpf.Config)) planetest.Open {
 		if err != nil {
 			return nil, err
 		}
-		slow, err := tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, HomeNetworks: c.HomeNetworks})
+		slow, err := tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, HomeNetworks: c.HomeNetworks, Casts: c.Casts})
 		if err != nil {
 			dev.Close()
 			return nil, err
@@ -51,6 +57,11 @@ func opener(persistent bool, change func(*bpf.Config)) planetest.Open {
 				t.Skip(err)
 			}
 			return nil, err
+		}
+		if c.Casts != nil {
+			if err := p.SetAside(c.Casts.Destinations(c.HomeNetworks)); err != nil {
+				return nil, errors.Join(err, p.Close())
+			}
 		}
 		for _, name := range c.Underlays {
 			if err := p.Link(engine.Link{Name: name, Up: true}); err != nil {

@@ -67,6 +67,7 @@ type Plane struct {
 	owners   map[place]forward.Key
 	shared   map[place]map[forward.Key]bool // places with several owners
 	left     map[place]*bindingValue        // pinned by an earlier process, wanted by nobody yet
+	asides   map[place]bool                 // see SetAside
 	settings settingsValue
 	counts   [4]int // of the tables, as settings tells programs
 	overflow bool   // a table is full
@@ -140,6 +141,7 @@ func Open(c Config) (p *Plane, err error) {
 		owners:  make(map[place]forward.Key),
 		shared:  make(map[place]map[forward.Key]bool),
 		left:    make(map[place]*bindingValue),
+		asides:  make(map[place]bool),
 		links:   make(map[string]underLink),
 		ingress: make(map[string]*attachment),
 	}

@@ -18,6 +18,7 @@ import (
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/host/plane/nstest"
+	"careof/internal/host/plane/tun"
 	"careof/internal/host/sock"
 	"careof/wire/encap"
 )
@@ -31,6 +32,7 @@ type Config struct {
 	HomeNetworks []netip.Prefix
 	Datagrams    *sock.Set
 	Underlays    []string
+	Casts        *tun.Casts // nil: nothing but unicast is forwarded
 }
 
 // A Plane is what a data plane brings besides entries.
@@ -38,6 +40,10 @@ type Plane interface {
 	forward.Plane
 	// Deliver takes what the UDP sockets receive.
 	Deliver([]sock.Data)
+	// Heard takes what a home link has for many.
+	Heard(link string, packet []byte)
+	// Groups lists the groups that are forwarded to a home agent's node.
+	Groups(forward.Key) []netip.Addr
 	// Strangers counts tunnel packets that were refused.
 	Strangers() uint64
 }
@@ -69,6 +75,7 @@ type Scene struct {
 	CN, HA, R, MN *nstest.Node
 	Agent, Mobile Plane
 	open          Open
+	listen        func() // to the home link
 	agentSet      *sock.Set
 	mobileSet     *sock.Set
 }
@@ -105,7 +112,7 @@ func NewScene(t testing.TB, open Open, mtu int) *Scene {
 			t.Cleanup(func() { c.Close() })
 		})
 	}
-	s.Agent, s.agentSet = s.NewEnd(t, s.HA, Config{MTU: mtu, HomeNetworks: []netip.Prefix{HomeNetwork}, Underlays: []string{"wan0"}})
+	s.Agent, s.agentSet = s.NewEnd(t, s.HA, Config{MTU: mtu, HomeNetworks: []netip.Prefix{HomeNetwork}, Underlays: []string{"wan0"}, Casts: s.homeLink(t)})
 	s.Mobile, s.mobileSet = s.NewEnd(t, s.MN, Config{MTU: mtu, Underlays: []string{"eth0"}})
 	s.HA.Route("10.10.0.0/24", "", Device, "")
 	s.HA.Route("10.20.0.0/24", "", Device, "")

@@ -44,6 +44,9 @@ var duties = []duty{
 	{"counters", testCounters},
 	{"list", testList},
 	{"two entries for one address", testShared},
+	{"broadcasts", testBroadcasts},
+	{"multicast", testMulticast},
+	{"multicast from the node", testCastsFromNode},
 	{"strangers", testStrangers},
 	{"strangers where nobody is bound", testNobodyBound},
 }

@@ -26,6 +26,7 @@ type stats struct {
 	sentPackets, sentBytes, receivedPackets, receivedBytes, dropped atomic.Uint64
 	sent, received                                                  atomic.Int64 // instants, 0: never
 	seen                                                            limiter      // EndpointSeen events
+	casts                                                           bucket       // what it sends to everybody, guarded by Plane.casts
 }
 
 // tunnel is a forward.Tunnel ready for use.

@@ -9,6 +9,7 @@ import (
 
 	"careof/internal/core/forward"
 	"careof/wire/encap"
+	"careof/wire/igmp"
 )
 
 // A foreign agent's visitors ("guests" here, since a visitor is also a
@@ -33,7 +34,7 @@ func (b *binding) own() *tunnel {
 // direct reports whether the visitor's plain packets go back through the
 // tunnel.
 func (b *binding) direct() bool {
-	if b.own() != nil {
+	if b.own() != nil && !b.entry.Plain {
 		return false
 	}
 	for _, t := range b.tunnels {
@@ -95,7 +96,7 @@ func (p *Plane) FromVisitor(link string, hw forward.HardwareAddr, own netip.Addr
 	}
 	b := p.guests.find(word(src))[at]
 	now := p.now()
-	if t := b.own(); t != nil {
+	if t := b.own(); t != nil && (!b.entry.Plain || isTunnel(packet) && word4(packet[16:20]) == t.t.Local.Addr()) {
 		p.fromOwn(b, t, link, packet, now)
 		return
 	}
@@ -131,7 +132,7 @@ func (p *Plane) fromOwn(b *binding, t *tunnel, link string, outer []byte, now in
 	if err != nil {
 		return // plain, or nothing that anybody understands
 	}
-	fragment := binary.BigEndian.Uint16(inner[6:])&0x3fff != 0
+	fragment := binary.BigEndian.Uint16(inner[6:])&0x3fff != 0 || inner[9] == igmp.Protocol // see unfold
 	if t.judge(&h, link, fragment, now) != welcome || word4(inner[12:16]) != b.entry.Inner.Addr() {
 		p.totals.strangers.Add(1)
 		return
@@ -189,7 +190,9 @@ func (p *Plane) matchGuest(h *encap.Header, link string, src, dst uint32, fragme
 func (p *Plane) visitor(b *binding, t *tunnel, inner []byte, now int64) {
 	s := p.takeOnward(now)
 	defer p.back.Unlock()
-	if !encap.DecrementTTL(inner) {
+	// Between the node and its home agent there is but one link for what goes
+	// to everybody there: the node's IGMP messages have a TTL of 1.
+	if !(t == b.own() && toMany(word4(inner[16:20]))) && !encap.DecrementTTL(inner) {
 		b.stats.dropped.Add(1)
 		s.answer(encap.ICMP{Type: encap.TimeExceeded}, inner)
 		return

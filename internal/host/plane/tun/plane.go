@@ -56,6 +56,9 @@ type Config struct {
 	// of them that nobody has bound is answered with host unreachable.
 	HomeNetworks []netip.Prefix
 
+	// Casts says what is forwarded besides unicast; nil without a home agent.
+	Casts *Casts
+
 	// Visitors delivers packets to a foreign agent's visitors; nil without
 	// that role.
 	Visitors Visitors
@@ -134,6 +137,9 @@ type Plane struct {
 	back   sync.Mutex // one visitor's packet at a time leaves a tunnel
 	onward *sender    // of those, guarded by back
 	peers  peers
+	casts  casts
+	policy atomic.Pointer[Casts]
+	done   chan struct{} // closed by Close
 
 	mu       sync.Mutex // of the control side
 	bindings map[forward.Key]*binding
@@ -155,13 +161,17 @@ func New(c Config) (*Plane, error) {
 		raw:      c.raw,
 		events:   make(chan forward.Event, eventRoom),
 		bindings: make(map[forward.Key]*binding),
+		done:     make(chan struct{}),
 	}
 	p.SetOwn(c.Identities, c.HomeNetworks)
+	p.casts.init()
+	p.SetCasts(c.Casts)
 	if p.clock == nil {
 		p.clock = clock.Mono
 	}
 	p.settled.Store(!c.Settling)
 	p.began = p.clock()
+	p.casts.asked = p.now()
 	p.scratch.New = func() any { return newBatch(0) }
 	if p.raw == nil {
 		raw, err := openRaw(c.Mark)
@@ -175,6 +185,7 @@ func New(c Config) (*Plane, error) {
 		p.start(func() { p.raw.receive(proto, p.rawPackets) })
 	}
 	p.start(func() { p.raw.receive(protoICMP, p.icmpPackets()) })
+	p.start(p.castsWatch)
 	return p, nil
 }
 
@@ -207,6 +218,7 @@ func (p *Plane) Apply(ctx context.Context, changes []forward.Change) error {
 			if old := p.bindings[c.Entry.Key]; old != nil {
 				p.uninstall(old)
 				delete(p.bindings, c.Entry.Key)
+				p.castsFollow(old, nil)
 			}
 		case forward.Extend:
 			if b := p.bindings[c.Entry.Key]; b != nil {
@@ -236,7 +248,7 @@ func (p *Plane) put(e forward.Entry) error {
 	if err := check(&e); err != nil {
 		return err
 	}
-	e.Routes = slices.Clone(e.Routes)
+	e.Routes, e.Direct = slices.Clone(e.Routes), slices.Clone(e.Direct)
 	tunnels := e.Tunnels
 	e.Tunnels = nil
 	b := &binding{entry: e, stats: new(stats)}
@@ -267,12 +279,14 @@ func (p *Plane) put(e forward.Entry) error {
 	if old != nil && old.entry.Role == e.Role && old.entry.Inner == e.Inner {
 		p.table(e.Role).replace(old, b)
 		p.forgetPeers(old)
+		p.castsFollow(old, b)
 		return nil
 	}
 	p.table(e.Role).add(b)
 	if old != nil {
 		p.uninstall(old)
 	}
+	p.castsFollow(old, b)
 	return nil
 }
 
@@ -428,6 +442,7 @@ func (p *Plane) Close() error {
 		return nil
 	}
 	p.closed = true
+	close(p.done)
 	p.mu.Unlock()
 	err := errors.Join(p.dev.Close(), p.raw.close())
 	p.readers.Wait()

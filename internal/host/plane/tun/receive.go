@@ -8,6 +8,7 @@ import (
 	"careof/internal/core/forward"
 	"careof/internal/host/sock"
 	"careof/wire/encap"
+	"careof/wire/igmp"
 )
 
 // seenInterval bounds EndpointSeen events of one entry: whoever knows a home
@@ -125,6 +126,9 @@ func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now i
 		p.visitor(of, t, inner, now)
 		return
 	}
+	if of.entry.Role == forward.HomeAgent && p.fromNode(of, inner, now) {
+		return
+	}
 	b.out.add(inner)
 }
 
@@ -163,13 +167,16 @@ func isFragment(pkt []byte) bool { return binary.BigEndian.Uint16(pkt[6:])&0x3ff
 // the source of the inner header".
 func (p *Plane) match(h *encap.Header, link string, inner []byte, now int64) (*binding, *tunnel) {
 	src, dst := binary.BigEndian.Uint32(inner[12:]), binary.BigEndian.Uint32(inner[16:])
-	fragment := isFragment(inner)
+	fragment := isFragment(inner) || inner[9] == igmp.Protocol // see unfold
 	for _, b := range p.mobile.find(dst) {
 		for _, t := range b.tunnels {
 			if t.judge(h, link, fragment, now) == welcome {
 				return b, t
 			}
 		}
+	}
+	if b, t := p.matchCast(h, link, word4(inner[16:20]), fragment, now); b != nil {
+		return b, t
 	}
 	if b, t := p.matchGuest(h, link, src, dst, fragment, now); b != nil {
 		return b, t

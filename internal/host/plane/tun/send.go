@@ -255,6 +255,7 @@ func (s *sender) tunnel(t *tunnel, buf []byte, n int) {
 // push encapsulates and queues.
 func (s *sender) push(t *tunnel, buf []byte, off, n int) {
 	h := t.header
+	t.unfold(&h, buf[off:])
 	h.ID = uint16(s.p.ident.Add(1))
 	tos := encap.EncapTOS(buf[off+1])
 	size := n

@@ -166,6 +166,23 @@ func (a *Agent) newBinding(x *Exchange) binding.Binding {
 			Mode: x.Mode, MTU: x.MTU,
 		},
 	}
+	b.Tunnel.Wrap = wrapper(b.Decapsulates, x.HomeAgent)
 	b.Grant(a.Now().Mono, x.Lifetime)
 	return b
+}
+
+// wrapper is the source of the packet that a broadcast or multicast datagram is
+// put into before it goes through the tunnel. "If the 'D' bit was set ..., the
+// home agent simply tunnels appropriate broadcast IP datagrams to the mobile
+// node's care-of address. Otherwise ..., the home agent first encapsulates the
+// broadcast datagram in a unicast datagram addressed to the mobile node's home
+// address" (RFC 5944 section 4.3).
+//
+//rfc:5944#4.3
+//rfc:5944#4.4
+func wrapper(decapsulates bool, agent netip.Addr) netip.Addr {
+	if decapsulates {
+		return netip.Addr{}
+	}
+	return agent
 }

@@ -240,6 +240,11 @@ func (a *Agent) restoreNode(now engine.Now, name string, value []byte) error {
 	}
 	var list binding.List
 	for _, b := range r.bindings {
+		agent := b.Tunnel.Local.Addr()
+		if a.cfg.LocalAddress.IsValid() {
+			agent = a.cfg.Addresses[0]
+		}
+		b.Tunnel.Wrap = wrapper(b.Decapsulates, agent)
 		list.Put(b, true, now.Mono)
 	}
 	n.list = list
