@@ -89,6 +89,8 @@ type HomeAgent struct {
 	Broadcasts           []BroadcastCategory
 	Multicast            Switch
 	FailureReplies       time.Duration // least time between two replies with code 131 to a node; 0: none
+	RequestsPerSource    int           // a second, from an address at which nobody is bound; 0: any number
+	RequestsPerNode      int           // a second, authentic and fresh; 0: any number
 	NodesFile            string        // as written; its nodes are in MobileNodes
 
 	Identity ident.NAI // its own name (RFC 3846); may be empty

@@ -93,6 +93,15 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Doc: "The least time between two replies with code 131 to one node, for requests that fail authentication and that no\n" +
 			"foreign agent vouches for. Left out, there are none: strangers get silence (RFC 5944 section 3.8.2.1 allows both).",
 	}),
+	Field("requests-per-source", Int[int](0, 1000000), func(h *HomeAgent) *int { return &h.RequestsPerSource }, Help{
+		Default: "1000",
+		Doc: "How many messages a second are taken from one IP address at which no node is bound, with a burst of 4 seconds' worth;\n" +
+			"0: any number. Renewals are not counted. Many nodes that come back at once behind one translator need more.",
+	}),
+	Field("requests-per-node", Int[int](0, 1000000), func(h *HomeAgent) *int { return &h.RequestsPerNode }, Help{
+		Default: "32",
+		Doc:     "How many authentic new requests of one node are taken in a second, with a burst of twice as many; 0: any number.",
+	}),
 	Field("nodes-file", String, func(h *HomeAgent) *string { return &h.NodesFile }, Help{
 		Example: `"nodes"`,
 		Doc: "For very many nodes: a file of mode 0600 with one line a node, `nai home-address spi algorithm key`.\n" +

@@ -34,6 +34,7 @@ func (d *daemon) machines() error {
 		world := d.world()
 		world.SendAll = d.sendingAll
 		d.home = drive.New(roleHomeAgent, world, list, ha.Route(whole, shards))
+		d.home.Limit(drive.Limits{PerSource: c.RequestsPerSource, Peers: len(c.MobileNodes)})
 		if advertisement, ok := roles.Advertisement(c); ok && d.cfg.ForeignAgent == nil {
 			m, err := advertise.New(advertisement, luck())
 			if err != nil {

@@ -294,6 +294,12 @@ func (d *daemon) counters(ctx context.Context) (any, error) {
 	for _, c := range home {
 		add(roleHomeAgent+"."+c.Name, c.Help, c.Value)
 	}
+	if d.home != nil {
+		a := d.home.Admission()
+		add(roleHomeAgent+".messages_dropped", "messages of known peers dropped because there was too much of them", a.Dropped)
+		add(roleHomeAgent+".messages_shed", "messages of addresses at which nobody is bound, dropped because there was too much", a.Shed)
+		add(roleHomeAgent+".messages_limited", "messages above the limit of one source address (requests-per-source)", a.Limited)
+	}
 	foreign, err := ask[fa.Counter](ctx, d.foreign, fa.ListCounters{})
 	if err != nil {
 		return nil, err

@@ -31,6 +31,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		ReverseTunnel:            policies[c.ReverseTunnel],
 		Encapsulations:           c.Encapsulations,
 		SimultaneousBindings:     c.SimultaneousBindings,
+		RequestsPerNode:          c.RequestsPerNode,
 		BadAuthenticatorInterval: c.FailureReplies,
 	}
 	for _, n := range c.Networks {

@@ -89,6 +89,11 @@ func (c *committer) make(group []commit) {
 	}
 	if err == nil {
 		for i := range group {
+			for _, a := range group[i].Then {
+				if m, ok := a.(engine.Send); ok {
+					c.driver.admission.committed(m.Dst)
+				}
+			}
 			c.driver.act(context.Background(), group[i].from, group[i].Then, &c.out)
 		}
 		c.driver.flush(&c.out)

@@ -46,6 +46,8 @@ type Driver struct {
 	route  atomic.Pointer[func(engine.Event) int]
 	writer *committer
 
+	admission *admission
+
 	// commands counts tickets for Command: all events of a driver's own making
 	// share it.
 	mu       sync.Mutex
@@ -66,6 +68,7 @@ func New(role string, world World, machines []engine.Machine, route func(engine.
 	d := &Driver{role: role, world: world, waiting: make(map[engine.Ticket]chan engine.Result)}
 	d.Reroute(route)
 	d.writer = newCommitter(d)
+	d.admission = newAdmission(Limits{})
 	for _, m := range machines {
 		d.shards = append(d.shards, &shard{driver: d, machine: m, box: newMailbox()})
 	}
@@ -196,15 +199,7 @@ func (d *Driver) shardOf(ev engine.Event) int {
 
 // Packet delivers a signalling message; its buffer is copied. When the
 // machine is behind by many messages it is dropped: the sender will repeat it.
-func (d *Driver) Packet(p engine.Packet) {
-	i := d.shardOf(p)
-	if i >= 0 && !d.shards[i].box.hasRoom() {
-		d.shards[i].box.dropped.Add(1)
-		return
-	}
-	p.Data = append([]byte(nil), p.Data...)
-	d.deliverTo(i, p, true)
-}
+func (d *Driver) Packet(p engine.Packet) { d.admit(p) }
 
 // Link delivers the state of an interface to all machines.
 func (d *Driver) Link(l engine.Link) { d.deliver(engine.LinkChanged{Link: l}, false) }
@@ -240,12 +235,10 @@ func (d *Driver) deliverTo(i int, ev engine.Event, droppable bool) {
 	}
 }
 
-// Dropped counts the packets that were dropped because a machine was behind.
-func (d *Driver) Dropped() (n uint64) {
-	for _, s := range d.shards {
-		n += s.box.dropped.Load()
-	}
-	return n
+// Dropped counts the messages that were dropped because a machine was behind.
+func (d *Driver) Dropped() uint64 {
+	a := d.Admission()
+	return a.Dropped + a.Shed
 }
 
 // Command puts an order or a question to the machine that route names, or to

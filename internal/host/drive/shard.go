@@ -2,6 +2,7 @@ package drive
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,6 +75,7 @@ type mailbox struct {
 	mu        sync.Mutex
 	events    []engine.Event
 	droppable int
+	strangers []engine.Event // wait until there is nothing else
 	closed    bool
 	spare     []engine.Event // taken and worked off
 }
@@ -84,6 +86,34 @@ func (b *mailbox) hasRoom() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.droppable < backlog
+}
+
+// strangersAtOnce is how many strangers' messages are worked off before it is
+// seen whether something better has come.
+const strangersAtOnce = 128
+
+func (b *mailbox) hasRoomForStrangers() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.strangers) < backlog
+}
+
+// putStranger adds a message of nobody known.
+func (b *mailbox) putStranger(ev engine.Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return
+	}
+	b.strangers = append(b.strangers, ev)
+	b.signal()
+}
+
+func (b *mailbox) signal() {
+	select {
+	case b.ready <- struct{}{}:
+	default:
+	}
 }
 
 // put adds an event and tells whether it will be delivered.
@@ -101,20 +131,30 @@ func (b *mailbox) put(ev engine.Event, droppable bool) bool {
 		b.droppable++
 	}
 	b.events = append(b.events, ev)
-	select {
-	case b.ready <- struct{}{}:
-	default:
-	}
+	b.signal()
 	return true
 }
 
-// take empties the mailbox. The events are valid until the next take.
+// take empties the mailbox but for the strangers' messages, of which it takes
+// some when there is nothing else. The events are valid until the next take.
 func (b *mailbox) take() []engine.Event {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	events := b.events
 	clear(b.spare)
+	if len(b.events) == 0 && len(b.strangers) > 0 {
+		n := min(len(b.strangers), strangersAtOnce)
+		b.spare = append(b.spare[:0], b.strangers[:n]...)
+		b.strangers = slices.Delete(b.strangers, 0, n)
+		if len(b.strangers) > 0 {
+			b.signal()
+		}
+		return b.spare
+	}
+	events := b.events
 	b.events, b.spare, b.droppable = b.spare[:0], events, 0
+	if len(b.strangers) > 0 {
+		b.signal()
+	}
 	return events
 }
 

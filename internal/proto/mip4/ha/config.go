@@ -97,6 +97,10 @@ type Config struct {
 	// ("MAY"); zero, the default, sends none: strangers get silence.
 	BadAuthenticatorInterval time.Duration
 
+	// RequestsPerNode is how many authentic new requests of one node are
+	// taken in a second, with a burst of twice as many; 0: any number.
+	RequestsPerNode int
+
 	// MaxParked bounds the exchanges that wait for an answer: 1024.
 	MaxParked int
 	// Recent is how many registrations are remembered to be shown: 64.

@@ -19,6 +19,7 @@ type counters struct {
 	suppressed uint64 // refusals with 133 that were not sent
 	// unauthentic counts requests for a known node with a wrong authenticator.
 	unauthentic uint64
+	excessive   uint64 // requests above a node's limit
 	overflowed  uint64 // parked exchanges that found no room
 	failed      uint64 // commits
 	denied      [256]uint64
@@ -41,6 +42,7 @@ func (c *counters) list() []Counter {
 		engine.Count("messages_ignored", c.ignored, "messages of strangers ignored"),
 		engine.Count("authenticators_wrong", c.unauthentic, "requests for a known node with a wrong authenticator: a wrong key at one end, or a forger"),
 		engine.Count("mismatches_suppressed", c.suppressed, "old Identifications that came too often to be refused one by one"),
+		engine.Count("requests_excessive", c.excessive, "authentic requests above the limit of one node (requests-per-node)"),
 		engine.Count("exchanges_overflowed", c.overflowed, "requests dropped because too many waited for an answer"),
 		engine.Count("commits_failed", c.failed, "changes that could not be made durable or forwarding"),
 	}

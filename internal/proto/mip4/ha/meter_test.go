@@ -51,3 +51,29 @@ func TestAFloodOfReplays(t *testing.T) {
 		t.Errorf("the node's own request: %+v", p)
 	}
 }
+
+// A node that registers without end is held to its limit, without an answer;
+// what was not taken is no replay later.
+func TestANodeThatRegistersWithoutEndIsHeldToItsLimit(t *testing.T) {
+	cfg := config(t)
+	cfg.RequestsPerNode = 4
+	d := newDriver(t, cfg)
+	accepted := 0
+	for range 1000 {
+		d.advance(time.Millisecond)
+		if p := d.send(d.req()); p != nil && p.Code == mip4.CodeAccepted {
+			accepted++
+		}
+	}
+	// 1 s: a burst of twice the limit, and then so many a second.
+	if accepted < 8 || accepted > 8+4+1 {
+		t.Errorf("%d of 1000 requests in a second were taken, want about 12", accepted)
+	}
+	if got := d.counter("requests_excessive"); int(got) != 1000-accepted {
+		t.Errorf("%d are counted, want %d", got, 1000-accepted)
+	}
+	d.advance(2 * time.Second)
+	if p := d.send(d.req()); p == nil || p.Code != mip4.CodeAccepted {
+		t.Errorf("after a pause: %+v", p)
+	}
+}

@@ -28,6 +28,7 @@ type Node struct {
 	// Refusals of old Identifications: anybody can send a captured request
 	// again, as often as they like.
 	mismatches, warnings meter
+	requests             meter // authentic and fresh ones
 	// removed says that the configuration does not have the node any more. It
 	// has no bindings then, and nobody finds it; its replay mark stays.
 	removed bool

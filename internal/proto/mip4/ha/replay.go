@@ -120,6 +120,12 @@ func (a *Agent) checkIdentification(x *Exchange) engine.Verdict {
 		}
 		return engine.Deny(uint8(mip4.CodeIdentificationMismatch), why)
 	}
+	if most := a.cfg.RequestsPerNode; most > 0 && !n.requests.allow(a.Now().Mono, rate{time.Second / time.Duration(most), 2 * most}) {
+		// A node that has gone wild must not keep the disk from the others.
+		// Nothing of it is remembered, so that the next one is not a replay.
+		a.counters.excessive++
+		return engine.Done()
+	}
 	// From here on the Identification is used up, whatever the answer will be.
 	// Under nonces the next one is drawn at once, so that no second request
 	// can use the old one while this one waits for its commit.

@@ -1,0 +1,155 @@
+package drive
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"careof/internal/core/engine"
+)
+
+var (
+	bound    = netip.MustParseAddrPort("192.0.2.7:434")
+	stranger = netip.MustParseAddrPort("203.0.113.9:1000")
+)
+
+// committing is a machine that commits for a peer whose message says "mine",
+// and only counts what others say.
+func committing(seen *[]string, mu *sync.Mutex) *toy {
+	return &toy{step: func(_ engine.Now, ev engine.Event) []engine.Action {
+		p, ok := ev.(engine.Packet)
+		if !ok {
+			return nil
+		}
+		mu.Lock()
+		*seen = append(*seen, string(p.Data))
+		mu.Unlock()
+		if string(p.Data) != "mine" {
+			return nil
+		}
+		return []engine.Action{engine.Commit{
+			Records: []engine.Record{{Key: []byte("k"), Value: []byte("v")}},
+			Then:    []engine.Action{engine.Send{Dst: p.Src, Data: []byte("reply")}},
+		}}
+	}}
+}
+
+// TestRenewalsAreHeardFirstAndWhenStrangersFillTheirRoom: what comes from a
+// peer that something was committed for is not shed for strangers' messages,
+// however many, and is worked off before theirs.
+func TestRenewalsAreHeardFirstAndWhenStrangersFillTheirRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var seen []string
+		d := newDriver(&stage{}, committing(&seen, &mu))
+		d.Limit(Limits{Peers: 1})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		d.Packet(engine.Packet{Src: bound, Data: []byte("mine")})
+		synctest.Wait()
+
+		// Nothing runs between these: the machine's goroutine waits for the
+		// lock of the log.
+		mu.Lock()
+		seen = seen[:0]
+		for i := range 3 * backlog {
+			src := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 9)
+			d.Packet(engine.Packet{Src: src, Data: []byte("garbage")})
+		}
+		d.Packet(engine.Packet{Src: bound, Data: []byte("renewal")})
+		mu.Unlock()
+		synctest.Wait()
+		stop()
+		<-ended
+
+		a := d.Admission()
+		if a.Shed == 0 || a.Dropped != 0 {
+			t.Errorf("%+v: strangers' messages are shed, the renewal is not dropped", a)
+		}
+		for i, what := range seen {
+			if what == "renewal" {
+				if i > 2*strangersAtOnce {
+					t.Errorf("the renewal came after %d of strangers' %d messages", i, len(seen)-1)
+				}
+				return
+			}
+		}
+		t.Errorf("the renewal was not heard among %d messages", len(seen))
+	})
+}
+
+// TestOneSourceCannotTakeAllRoom: a source that nobody is bound at has a
+// limit, which other sources and bound peers behind the same address do not
+// feel.
+func TestOneSourceCannotTakeAllRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var seen []string
+		d := newDriver(&stage{}, committing(&seen, &mu))
+		d.Limit(Limits{Peers: 1, PerSource: 100})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		neighbour := netip.AddrPortFrom(stranger.Addr(), 2000) // behind the same translator
+		d.Packet(engine.Packet{Src: neighbour, Data: []byte("mine")})
+		synctest.Wait()
+		count := func(what string) (n int) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, s := range seen {
+				if s == what {
+					n++
+				}
+			}
+			return n
+		}
+		for range 1000 {
+			d.Packet(engine.Packet{Src: stranger, Data: []byte("flood")})
+			synctest.Wait()
+		}
+		if n := count("flood"); n < 100 || n > 100*burst {
+			t.Errorf("%d messages of one source were taken at once, want at most %d", n, 100*burst)
+		}
+		if a := d.Admission(); a.Limited != uint64(1000-count("flood")) {
+			t.Errorf("%d were taken, and %d limited", count("flood"), a.Limited)
+		}
+		d.Packet(engine.Packet{Src: neighbour, Data: []byte("renewal")})
+		d.Packet(engine.Packet{Src: bound, Data: []byte("other")})
+		synctest.Wait()
+		if count("renewal") != 1 || count("other") != 1 {
+			t.Error("another source, or a bound node behind the same address, feels the limit")
+		}
+		before := count("flood")
+		time.Sleep(time.Second)
+		for range 1000 {
+			d.Packet(engine.Packet{Src: stranger, Data: []byte("flood")})
+			synctest.Wait()
+		}
+		if n := count("flood") - before; n < 90 || n > 110 {
+			t.Errorf("%d messages were taken after a second, want 100", n)
+		}
+		stop()
+		<-ended
+	})
+}
+
+// TestStrangersLeaveNoState: a million of them do not make a driver grow.
+func TestStrangersLeaveNoState(t *testing.T) {
+	a := newAdmission(Limits{PerSource: 10})
+	peers, meters := len(a.peers), len(a.meters)
+	for i := range 100000 {
+		src := netip.MustParseAddrPort(fmt.Sprintf("198.18.%d.%d:%d", i>>8&255, i&255, 1024+i>>16))
+		if a.knows(src) {
+			t.Fatalf("%v is known, who never was bound", src)
+		}
+		a.allows(src.Addr())
+	}
+	if len(a.peers) != peers || len(a.meters) != meters {
+		t.Error("the tables have grown")
+	}
+}
