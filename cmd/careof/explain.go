@@ -7,20 +7,24 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"careof/internal/control"
 	"careof/wire/mip4"
 )
 
 func newExplain(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "explain [CODE|TERM]",
-		Short: "Say what a reply code, message or extension means, and what to do",
+		Short: "Say what a reply code, message, extension, counter or event means, and what to do",
 		Long: `Explain looks a number or a name up among the reply codes, messages and
-extensions of Mobile IPv4, and says what it means, what to do about it, and
-where it is defined. Without one it lists the reply codes.`,
+extensions of Mobile IPv4, and among the daemon's counters and events, and says
+what it means, what to do about it, and where it is defined. Without one it
+lists the reply codes.`,
 		Example: `  careof explain 133
   careof explain "identification mismatch"
   careof explain 36/1                        # extension 36, subtype 1
-  careof explain nai`,
+  careof explain nai
+  careof explain home-agent.denied_133       # a counter
+  careof explain nat-mapping-lost            # an event`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -38,9 +42,12 @@ type explained struct {
 }
 
 func runExplain(e *env, term string) error {
-	entries := mip4.Explain(term)
+	entries := control.ExplainName(term)
 	if len(entries) == 0 {
-		return &exit{exitNotFound, fmt.Errorf("%q is no reply code, message or extension: give a number or a word of its name", term)}
+		entries = mip4.Explain(term)
+	}
+	if len(entries) == 0 {
+		return &exit{exitNotFound, fmt.Errorf("%q is no reply code, message, extension, counter or event: give a number or a word of its name", term)}
 	}
 	if e.output == outputJSON {
 		return e.printJSON(explained{1, entries})
@@ -49,7 +56,7 @@ func runExplain(e *env, term string) error {
 		if i > 0 {
 			fmt.Fprintln(e.stdout)
 		}
-		fmt.Fprintln(e.stdout, e.bold(fmt.Sprintf("%s %s: %s", entry.Kind, entry.Number, entry.Name)))
+		fmt.Fprintln(e.stdout, e.bold(strings.TrimSuffix(string(entry.Kind)+" "+entry.Number, " ")+": "+entry.Name))
 		for _, line := range []struct{ label, text string }{
 			{"", entry.Text}, {"Means: ", entry.Means}, {"Do:    ", entry.Do}, {"See:   ", entry.RFC},
 		} {

@@ -1,0 +1,144 @@
+package control
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"careof/wire/mip4"
+)
+
+// Registries of the daemon's own words, beside those of package mip4.
+const (
+	KindCounter mip4.EntryKind = "counter"
+	KindEvent   mip4.EntryKind = "event"
+)
+
+// An explained is a counter or an event, what it means, and what to do when
+// there are many.
+type explained struct{ name, means, do string }
+
+// asItShould is for what happens all the time.
+const asItShould = "Nothing: it counts what should happen."
+
+// counterTable explains every counter of `careof show counters`, but for those
+// that count events or codes by number.
+var counterTable = []explained{
+	{"home-agent.registrations_bound", "New bindings: a mobile node that had none registered.", asItShould},
+	{"home-agent.registrations_refreshed", "Bindings that were renewed in place.", asItShould},
+	{"home-agent.registrations_moved", "Bindings that moved to another care-of address, port or encapsulation.", "When it grows much faster than nodes really move, a NAT or an uplink flaps: careof monitor shows which node."},
+	{"home-agent.registrations_deregistered", "Deregistrations that were accepted: nodes came home or were stopped.", asItShould},
+	{"home-agent.registrations_repeated", "Exact repeats of an accepted request, answered with the stored reply.", "When it grows, replies are lost on their way to nodes, or somebody replays what they heard: it changes nothing, and costs a reply."},
+	{"home-agent.bindings_expired", "Bindings whose lifetime ran out: the node stopped renewing, without saying so.", "When there are many, nodes lose their uplinks, or max-lifetime is shorter than the outages they have."},
+	{"home-agent.messages_discarded", "Messages of known nodes that were discarded, by the RFC or for want of room.", "careof log level registration=debug says why, one by one."},
+	{"home-agent.messages_ignored", "Messages of strangers, which get no answer, no log line and no state.", "Nothing: port 434 is open to the world. Much more than before means that somebody looks for home agents."},
+	{"home-agent.authenticators_wrong", "Requests for a known node with a wrong authenticator.", "Compare the fingerprints of careof show associations at both ends; a steady rate for nodes that work is somebody who guesses."},
+	{"home-agent.mismatches_suppressed", "Requests with an old Identification that came too often to be refused one by one.", "Somebody replays captured requests, or a node's clock is stuck: careof doctor on the node."},
+	{"home-agent.exchanges_overflowed", "Requests dropped because too many already waited for an answer from elsewhere.", "Something that is asked answers too slowly (a resolver, an AAA server): look at it first."},
+	{"home-agent.commits_failed", "Changes that could not be made durable or forwarding. Their nodes were denied with 130.", "careof doctor: a full disk, or a tunnel device that somebody took away. The log names each."},
+
+	{"foreign-agent.requests_relayed", "Requests of visitors that were sent on to home agents.", asItShould},
+	{"foreign-agent.registrations_accepted", "Visits that began or were renewed.", asItShould},
+	{"foreign-agent.registrations_refused", "Replies in which a home agent refused.", "careof show registrations has the codes; careof explain CODE says what each means."},
+	{"foreign-agent.requests_timed_out", "Requests that no home agent answered.", "Is the home agent reachable from here by UDP port 434? A router on the way may drop it."},
+	{"foreign-agent.visitors_expired", "Visits whose lifetime ran out: visitors left without saying so.", asItShould},
+	{"foreign-agent.messages_ignored", "Messages of strangers or not understood, which leave no trace.", "Nothing, as long as visitors are served."},
+	{"foreign-agent.replies_discarded", "Replies to pending requests that were discarded.", "A wrong key between home agent and foreign agent, most likely: compare the fingerprints of careof show associations."},
+	{"foreign-agent.pending_displaced", "Pending requests of strangers that gave way to others.", "Somebody on the link sends very many requests, or the home agents answer too slowly."},
+	{"foreign-agent.denials_suppressed", "Denials that were not sent: one a second is the limit.", "Somebody on the link sends requests that are refused; careof capture shows who."},
+	{"foreign-agent.commits_failed", "Visits that could not be made forwarding.", "careof doctor: the device, or a setting of the visitors' link."},
+
+	{"plane.strangers", "Tunnel packets that no live binding allows. They are dropped without an answer.", "A few come after every move. A steady rate is a peer that lost its binding, or somebody who tries."},
+	{"plane.malformed", "Tunnel packets that are none.", "Nothing, unless they come from a peer of yours: careof capture --data shows them."},
+	{"plane.unbound", "Packets for or from an address without a binding.", "Somebody still talks to a node that is away and not registered."},
+	{"plane.loops", "Packets that would have gone in a circle, and were dropped.", "A care-of address is routed into the home network: look at the routes of both."},
+	{"plane.congested", "Packets dropped because congestion was marked on the outer header of a flow that cannot carry the mark (RFC 6040).", "The path is congested: that is how the sender is told."},
+	{"plane.errors_relayed", "ICMP errors about tunnels that were passed on to the original senders.", "Many say that an MTU on the way is small, or a path is down."},
+	{"plane.events_lost", "Events of the data plane that were not read in time.", "The host has too little time for the daemon: look at its load."},
+	{"plane.send_errors", "Packets that a socket or the device refused.", "Usually a link that is down. When it grows on a link that is up: careof doctor, and the kernel's log."},
+}
+
+// eventTable explains every event: of careof monitor, of the log's event=, and
+// of the counters that count them.
+var eventTable = []explained{
+	{"bound", "Home agent: a mobile node without a binding registered, and its packets go to its care-of address.", asItShould},
+	{"refreshed", "Home agent: the same binding was renewed.", asItShould},
+	{"moved", "Home agent: a binding goes to another care-of address, port or encapsulation now.", asItShould},
+	{"unbound", "Home agent: a binding was ended by the node, by an operator, or because the configuration does not have the node any more; why says which.", asItShould},
+	{"expired", "Home agent: a binding's lifetime ran out.", "The node stopped renewing: look at its uplinks."},
+	{"restored", "What outlived the last process came back at the start.", asItShould},
+	{"denied", "A request was refused with the code.", "careof explain CODE"},
+	{"discarded", "A message of a known peer was discarded; why says the reason.", "careof capture shows the message."},
+	{"ignored", "A stranger's message was discarded.", asItShould},
+	{"repeated", "An exact repeat got its stored reply again.", "Many mean that replies are lost on their way."},
+	{"failed", "Something could not be made durable, forwarding, or sent; why says what.", "careof doctor"},
+	{"insecure", "A mobile node is served without authentication: anybody in its source prefix can move it.", "Give it a key: careof keygen."},
+	{"requesting", "Mobile node: a registration request was sent.", "Many without an answer: is UDP port 434 of the home agent reachable? careof doctor"},
+	{"registered", "Mobile node: the home agent accepted.", asItShould},
+	{"refused", "Mobile node: the home agent or the foreign agent denied, with the code.", "careof explain CODE"},
+	{"resync", "Mobile node: the clock differs from the home agent's, and the Identification was corrected.", "Often means that one of the clocks is wrong: careof doctor at both ends."},
+	{"lost", "Mobile node: a registration ran out, or its path died, before another was there.", "Look at the uplinks: careof show uplinks."},
+	{"home", "Mobile node: it is attached to its home network, and deregistered.", asItShould},
+	{"deregistered", "Mobile node: a registration was ended.", asItShould},
+	{"link-up", "An interface can be used.", asItShould},
+	{"link-down", "An interface cannot be used.", "Nothing, unless it should be up."},
+	{"agent-heard", "Mobile node: a mobility agent advertises on a link.", asItShould},
+	{"agent-lost", "Mobile node: a mobility agent was not heard any more.", asItShould},
+	{"relayed", "Foreign agent: a visitor's request went to its home agent.", asItShould},
+	{"arrived", "Foreign agent: a visit began.", asItShould},
+	{"renewed", "Foreign agent: a visit was renewed.", asItShould},
+	{"departed", "Foreign agent: a visit ended; why says how.", asItShould},
+	{"keepalive", "A keepalive through a NAT was answered.", asItShould},
+	{"keepalive-bound", "Home agent: the first keepalive told the port of a node behind a NAT.", asItShould},
+	{"nat-mapping-lost", "Mobile node: a NAT forgot the tunnel, and it is registered anew.", "When it is frequent, lower home-agent.keepalive."},
+	{"revoking", "A revocation was sent (RFC 3543).", asItShould},
+	{"revoked", "The peer revoked a binding.", "Ask the one who runs the peer why."},
+	{"acknowledged", "The peer acknowledged a revocation.", asItShould},
+	{"unanswered", "The peer never acknowledged a revocation; it took effect here all the same.", "The peer may still believe in the binding until its lifetime ends."},
+	{"blocked", "An operator keeps a node out.", asItShould},
+	{"unblocked", "An operator lets a node in again.", asItShould},
+	{"identity", "A message carried another identity of the node.", asItShould},
+	{"message", "A message for people came with a registration.", "Read it: it is meant for you."},
+	{"extension", "An extension was received that a feature keeps for others.", asItShould},
+	{"gap", "Events before this one were lost: the reader was too slow, or asked for more than is remembered.", "Read faster, or go on from here."},
+}
+
+// ExplainName looks a counter or an event up: by its whole name, or by a
+// counter's name without the role.
+func ExplainName(term string) (list []mip4.Entry) {
+	for _, c := range counterTable {
+		_, short, _ := strings.Cut(c.name, ".")
+		if c.name == term || short == term {
+			list = append(list, c.entry(KindCounter))
+		}
+	}
+	role, rest, whole := strings.Cut(term, ".")
+	if !whole {
+		role, rest = "", term
+	}
+	for _, prefix := range []string{"denied_", "refused-"} {
+		number, ok := strings.CutPrefix(rest, prefix)
+		code, err := strconv.ParseUint(number, 10, 8)
+		if !ok || err != nil {
+			continue
+		}
+		row := mip4.ExplainCode(mip4.Code(code))
+		list = append(list, mip4.Entry{
+			Kind: KindCounter, Name: term, Text: row.Name, Do: row.Do, RFC: row.RFC,
+			Means: fmt.Sprintf("How often a registration was refused with code %d. %s", code, row.Means),
+		})
+	}
+	if i := slices.IndexFunc(eventTable, func(e explained) bool { return e.name == rest }); i >= 0 && (role == "" || role == "host" || role == "mobile-node") {
+		kind := KindEvent
+		if whole {
+			kind = KindCounter
+		}
+		list = append(list, eventTable[i].entry(kind))
+	}
+	return list
+}
+
+func (x explained) entry(kind mip4.EntryKind) mip4.Entry {
+	return mip4.Entry{Kind: kind, Name: x.name, Means: x.means, Do: x.do}
+}
