@@ -21,6 +21,10 @@
 // while the daemon is dead: until each tunnel's end, which the programs
 // enforce themselves on the boot-time clock.
 //
+// Where a tunnel's packets leave, and their next hop, is remembered for ten
+// milliseconds: between those the programs need no route look-up, and the
+// kernel's own way, which one packet takes each time, keeps neighbours fresh.
+//
 // Two differences from the user-space path: outer UDP checksums are sent as 0
 // and, when received, not verified (RFC 3519 section 4 asks for neither; the
 // inner packet has its own), and netfilter does not see outer packets.

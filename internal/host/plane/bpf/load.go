@@ -30,13 +30,14 @@ type objects struct {
 	Slots      *ebpf.Map `ebpf:"slots"`
 	Settings   *ebpf.Map `ebpf:"settings"`
 	Avoided    *ebpf.Map `ebpf:"avoided"`
+	Hops       *ebpf.Map `ebpf:"hops"`
 }
 
 func (o *objects) close() error {
 	var errs []error
 	for _, c := range []interface{ Close() error }{
 		o.Encapsulate, o.DecapsulateEther, o.DecapsulatePlain,
-		o.Agents, o.Mobiles, o.AgentNets, o.MobileNets, o.Slots, o.Settings, o.Avoided,
+		o.Agents, o.Mobiles, o.AgentNets, o.MobileNets, o.Slots, o.Settings, o.Avoided, o.Hops,
 	} {
 		errs = append(errs, c.Close())
 	}
@@ -78,7 +79,7 @@ func loadOnce(capacity int, pins string) (*objects, error) {
 		case "agent_nets", "mobile_nets":
 			m.MaxEntries = prefixCapacity
 		}
-		if pins != "" {
+		if pins != "" && name != "hops" { // which is a memory of milliseconds
 			m.Pinning = ebpf.PinByName
 		}
 	}

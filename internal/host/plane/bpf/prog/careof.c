@@ -147,6 +147,35 @@ struct {
 	__type(value, __u32);
 } avoided SEC(".maps");
 
+// A hop is where a tunnel's packets went a moment ago: the answer to a route
+// look-up and the neighbour's address. Each processor remembers its own.
+struct hop {
+	__u64 until; // boot time in ns
+	__be32 local, peer;
+	__be16 local_port, peer_port;
+	__u32 oif; // of the tunnel: its ifindex, or 0
+	__u32 ifindex;
+	__u16 mtu;
+	__u8 kind, tos;
+	__u8 dst[ETH_ALEN], src[ETH_ALEN];
+	__u8 reserved[4];
+};
+
+#define HOP_BITS 8
+
+// How long an answer counts. Routes and neighbours that change are noticed
+// after this time at the latest; and at least so often a packet of each tunnel
+// goes the kernel's own way, by which it knows that a neighbour is in use and
+// has to be asked whether it is there still.
+#define HOP_NS 10000000
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << HOP_BITS);
+	__type(key, __u32);
+	__type(value, struct hop);
+} hops SEC(".maps");
+
 static __always_inline int avoid(const struct settings *c, __u32 ifindex)
 {
 	return c->avoided && bpf_map_lookup_elem(&avoided, &ifindex);
@@ -222,7 +251,7 @@ static __always_inline void measure(struct __sk_buff *skb, struct iphdr *ip, voi
 //
 // RFC 2003 section 3.1 and 5.1: TTL as usual, DF always set, TOS copied, no
 // options.
-static __always_inline void put_outer(void *p, const struct tunnel *t, __u32 len, __u8 tos)
+static __always_inline void put_outer(void *p, const struct tunnel *t, __u32 len, __u8 tos, __u64 now)
 {
 	struct iphdr *ip = p;
 	__u8 *next = p + sizeof(*ip);
@@ -232,7 +261,9 @@ static __always_inline void put_outer(void *p, const struct tunnel *t, __u32 len
 	ip->ihl = 5;
 	ip->tos = tos;
 	ip->tot_len = bpf_htons(len + t->overhead);
-	ip->id = bpf_get_prandom_u32();
+	// RFC 6864 section 4.1: "Originating sources MAY set the IPv4 ID field of
+	// atomic datagrams to any value."
+	ip->id = now >> 10;
 	ip->frag_off = bpf_htons(0x4000);
 	ip->ttl = 64;
 	ip->protocol = t->kind;
@@ -270,7 +301,7 @@ static __always_inline void put_outer(void *p, const struct tunnel *t, __u32 len
 #define MAX_OVERHEAD (20 + 8 + 4 + 8)
 
 // Writes the outer headers behind the Ethernet header.
-static __always_inline int write_outer(struct __sk_buff *skb, const struct tunnel *t, __u32 len, __u8 tos)
+static __always_inline int write_outer(struct __sk_buff *skb, const struct tunnel *t, __u32 len, __u8 tos, __u64 now)
 {
 	void *data, *end;
 	// The inner header is behind them, so there is room for the longest.
@@ -278,7 +309,7 @@ static __always_inline int write_outer(struct __sk_buff *skb, const struct tunne
 	end = (void *)(long)skb->data_end;
 	if (data + ETH_HLEN + MAX_OVERHEAD > end)
 		return -1;
-	put_outer(data + ETH_HLEN, t, len, tos);
+	put_outer(data + ETH_HLEN, t, len, tos, now);
 	return 0;
 }
 
@@ -301,20 +332,30 @@ struct way {
 	__u8 dst[ETH_ALEN], src[ETH_ALEN];
 };
 
+static __always_inline long look_up(struct __sk_buff *skb, const struct tunnel *t, __u32 len, __u8 tos, __u32 flags, struct bpf_fib_lookup *f)
+{
+	__builtin_memset(f, 0, sizeof(*f));
+	f->family = FAMILY_INET;
+	f->tos = tos & ~ECN_MASK;
+	f->l4_protocol = t->kind;
+	f->sport = t->local_port;
+	f->dport = t->peer_port;
+	f->tot_len = len;
+	f->ipv4_src = t->local;
+	f->ipv4_dst = t->peer;
+	f->ifindex = skb->ifindex;
+	if (t->ifindex) {
+		f->ifindex = t->ifindex;
+		flags |= BPF_FIB_LOOKUP_OUTPUT;
+	}
+	return bpf_fib_lookup(skb, f, sizeof(*f), flags);
+}
+
 static __always_inline int find_way(struct __sk_buff *skb, const struct tunnel *t, __u32 len, __u8 tos, __u32 flags, struct way *way)
 {
-	struct bpf_fib_lookup f = {};
+	struct bpf_fib_lookup f;
 
-	f.family = FAMILY_INET;
-	f.tos = tos & ~ECN_MASK;
-	f.l4_protocol = t->kind;
-	f.sport = t->local_port;
-	f.dport = t->peer_port;
-	f.tot_len = len;
-	f.ipv4_src = t->local;
-	f.ipv4_dst = t->peer;
-	f.ifindex = skb->ifindex;
-	if (bpf_fib_lookup(skb, &f, sizeof(f), flags) != BPF_FIB_LKUP_RET_SUCCESS)
+	if (look_up(skb, t, len, tos, flags, &f) != BPF_FIB_LKUP_RET_SUCCESS)
 		return -1;
 	// A way back into the device is a circle; a gateway may be IPv6.
 	if (f.ifindex == skb->ifindex || f.family != FAMILY_INET)
@@ -322,6 +363,54 @@ static __always_inline int find_way(struct __sk_buff *skb, const struct tunnel *
 	way->ifindex = f.ifindex;
 	__builtin_memcpy(way->dst, f.dmac, ETH_ALEN);
 	__builtin_memcpy(way->src, f.smac, ETH_ALEN);
+	return 0;
+}
+
+static __always_inline struct hop *hop_of(const struct tunnel *t)
+{
+	__u32 i = (t->peer ^ t->ifindex ^ (__u32)t->peer_port << 16) * 2654435761u >> (32 - HOP_BITS);
+
+	return bpf_map_lookup_elem(&hops, &i);
+}
+
+static __always_inline int is_hop(const struct hop *h, const struct tunnel *t, __u32 len, __u8 tos, __u64 now)
+{
+	return now < h->until && h->peer == t->peer && h->local == t->local && h->oif == t->ifindex &&
+	       h->peer_port == t->peer_port && h->local_port == t->local_port && h->kind == t->kind &&
+	       h->tos == (tos & ~ECN_MASK) && len <= h->mtu;
+}
+
+// Finds the interface by which a packet leaves, and remembers the next hop if
+// it is known: the packets after this one need neither look-up. Routing by
+// mark is the kernel's alone.
+static __always_inline int learn_way(struct __sk_buff *skb, const struct settings *c, const struct tunnel *t, __u32 len, __u8 tos, __u64 now, struct hop *h, struct way *way)
+{
+	struct bpf_fib_lookup f;
+	long answer;
+
+	way->ifindex = t->ifindex;
+	if (c->mark)
+		return t->ifindex ? 0 : find_way(skb, t, len, tos, BPF_FIB_LOOKUP_SKIP_NEIGH, way);
+	answer = look_up(skb, t, len, tos, 0, &f);
+	if (answer == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return -1;
+	if (answer != BPF_FIB_LKUP_RET_SUCCESS)
+		return t->ifindex ? 0 : find_way(skb, t, len, tos, BPF_FIB_LOOKUP_SKIP_NEIGH, way);
+	if (f.ifindex == skb->ifindex || f.family != FAMILY_INET)
+		return t->ifindex ? 0 : -1;
+	way->ifindex = f.ifindex;
+	h->until = now + HOP_NS;
+	h->local = t->local;
+	h->peer = t->peer;
+	h->local_port = t->local_port;
+	h->peer_port = t->peer_port;
+	h->oif = t->ifindex;
+	h->ifindex = f.ifindex;
+	h->mtu = f.mtu_result;
+	h->kind = t->kind;
+	h->tos = tos & ~ECN_MASK;
+	__builtin_memcpy(h->dst, f.dmac, ETH_ALEN);
+	__builtin_memcpy(h->src, f.smac, ETH_ALEN);
 	return 0;
 }
 
@@ -364,7 +453,7 @@ static __always_inline int send_copies(struct __sk_buff *skb, struct settings *c
 
 		if (!(live & 1 << i))
 			continue;
-		if (write_outer(skb, &b->tunnels[i], len, tos))
+		if (write_outer(skb, &b->tunnels[i], len, tos, now))
 			return TC_ACT_SHOT;
 		eth = (void *)(long)skb->data;
 		if ((void *)(eth + 1) > (void *)(long)skb->data_end)
@@ -392,11 +481,13 @@ int encapsulate(struct __sk_buff *skb)
 	struct slot *s;
 	struct size size;
 	struct way way = {};
+	struct hop *h;
 	struct iphdr *ip;
 	__u32 zero = 0, len = skb->len, live = 0, first = 0, n = 0;
 	__be32 src, dst;
 	__u64 now;
 	__u8 tos;
+	int known;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP))
 		return PASS;
@@ -459,19 +550,35 @@ int encapsulate(struct __sk_buff *skb)
 	if (!n)
 		return PASS;
 	t = &b->tunnels[first & (MAX_TUNNELS - 1)];
-	way.ifindex = t->ifindex;
-	if (!t->ifindex && find_way(skb, t, size.longest + t->overhead, tos, BPF_FIB_LOOKUP_SKIP_NEIGH, &way))
+	h = hop_of(t);
+	if (!h)
+		return PASS;
+	known = is_hop(h, t, size.longest + t->overhead, tos, now);
+	if (known)
+		way.ifindex = h->ifindex;
+	else if (learn_way(skb, c, t, size.longest + t->overhead, tos, now, h, &way))
 		return PASS;
 	if (avoid(c, way.ifindex))
 		return PASS;
 	if (make_room(skb, t))
 		return PASS;
-	// The redirection takes an Ethernet header off, whatever the underlay is.
+	// Both redirections want an Ethernet header and take it off where the
+	// underlay has none.
 	if (bpf_skb_change_head(skb, ETH_HLEN, 0))
 		return TC_ACT_SHOT;
-	if (write_outer(skb, t, len, tos))
+	if (write_outer(skb, t, len, tos, now))
 		return TC_ACT_SHOT;
 	count_sent(s, &size, 1, now);
+	if (known) {
+		struct ethhdr *eth = (void *)(long)skb->data;
+
+		if ((void *)(eth + 1) > (void *)(long)skb->data_end)
+			return TC_ACT_SHOT;
+		__builtin_memcpy(eth->h_dest, h->dst, ETH_ALEN);
+		__builtin_memcpy(eth->h_source, h->src, ETH_ALEN);
+		eth->h_proto = bpf_htons(ETH_P_IP);
+		return bpf_redirect(way.ifindex, 0);
+	}
 	// Without a next hop the helper routes once more, and so replaces the
 	// route that the inner packet came with: while an address is resolved the
 	// kernel keeps the packet, and then asks that route for the neighbour.
