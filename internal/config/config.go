@@ -151,6 +151,7 @@ type ForeignAgent struct {
 	EncapsulatingDelivery Switch
 	GREKeys               GREKeys
 	Revocation            Revocation
+	AllowHomeAgents       []netip.Prefix // nil: all
 	MaxVisitors           int
 	MaxPending            int
 	MaxLifetime           time.Duration

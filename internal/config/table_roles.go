@@ -218,6 +218,10 @@ var foreignAgentTable = append(Table[ForeignAgent]{
 		Doc: "Whether home agents with an association may end visits at once, and hear of visits that end here (RFC 3543, the X bit\n" +
 			"of advertisements). required refuses visitors of others with code 65.",
 	}),
+	Field("allow-home-agents", List(Prefix), func(f *ForeignAgent) *[]netip.Prefix { return &f.AllowHomeAgents }, Help{
+		Example: `["198.51.100.0/24"]`,
+		Doc:     "The home agents to which requests are relayed. Left out, all; requests for others are denied with code 65.",
+	}),
 	Field("max-visitors", Int[int](1, 1<<20), func(f *ForeignAgent) *int { return &f.MaxVisitors }, Help{
 		Default: "4096",
 		Doc:     "How many visitors there may be. Then the agent says that it is busy, and denies further ones with code 66.",

@@ -69,6 +69,7 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 		Port:               c.Port,
 		DirectDeliveryOnly: c.EncapsulatingDelivery == config.Off,
 		Encapsulations:     c.Encapsulations,
+		AllowHomeAgents:    c.AllowHomeAgents,
 		MaxVisitors:        c.MaxVisitors,
 		MaxPending:         c.MaxPending,
 		Interval:           c.AdvertiseInterval,

@@ -92,6 +92,7 @@ encapsulating-delivery = "off"
 encapsulations = ["ipip", "minimal"]
 gre-keys = "always"
 max-visitors = 7
+allow-home-agents = ["198.51.100.0/24"]
 max-pending = 11
 [home-agent]
 address = "198.51.100.1"
@@ -104,7 +105,7 @@ prefix = "10.10.0.0/24"
 home-address = "10.10.0.5"
 `+key)
 	got, features := ForeignAgent(c.ForeignAgent, c.HomeAgent)
-	if len(got.CareOfAddresses) != 2 || got.Port != 4340 || !got.DirectDeliveryOnly || got.MaxVisitors != 7 || got.MaxPending != 11 ||
+	if len(got.CareOfAddresses) != 2 || got.Port != 4340 || !got.DirectDeliveryOnly || got.MaxVisitors != 7 || len(got.AllowHomeAgents) != 1 || got.MaxPending != 11 ||
 		len(got.Encapsulations) != 2 || got.Encapsulations[1] != encap.Minimal || features.GREKeys.Foreign != grekey.Always {
 		t.Errorf("the machine is told %+v, %+v", got, features)
 	}

@@ -84,6 +84,10 @@ type Config struct {
 	// request for one of them is not sent to a stranger of the same name.
 	OwnHomeAgents []netip.Addr
 
+	// AllowHomeAgents are the home agents to which requests are relayed: all
+	// when nil. Others are "administratively prohibited", code 65.
+	AllowHomeAgents []netip.Prefix
+
 	// StrictReservedBits denies requests with the r or x bit set (code 70)
 	// instead of ignoring the bits. RFC 5944 says both.
 	StrictReservedBits bool

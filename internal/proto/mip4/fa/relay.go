@@ -1,6 +1,7 @@
 package fa
 
 import (
+	"errors"
 	"net/netip"
 
 	"careof/internal/core/assoc"
@@ -43,6 +44,9 @@ func (a *Agent) settleSigner(x *Exchange) engine.Verdict {
 
 func newest(keys []*assoc.Association) *assoc.Association { return keys[len(keys)-1] }
 
+// maxDatagram is the longest payload of UDP over IPv4.
+const maxDatagram = 65535 - 20 - 8
+
 // relay sends the request on and remembers it.
 //
 // The agent "MUST NOT modify any of the fields beginning with the fixed portion
@@ -57,10 +61,11 @@ func (a *Agent) relay(x *Exchange) {
 		x.Draft.Authenticate(mip4.ExtForeignHome, x.Signer)
 	}
 	data, err := x.Draft.Seal()
+	if err == nil && len(data) > maxDatagram {
+		err = errors.New("too long to be relayed")
+	}
 	if err != nil {
-		n := x.note(note.Failed, note.Error)
-		n.Why = err.Error()
-		a.Tell(n)
+		a.denyRequest(x, mip4.CodeFAUnspecified, err.Error())
 		return
 	}
 	p := a.pend(x)

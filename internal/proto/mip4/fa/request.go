@@ -2,6 +2,7 @@ package fa
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"careof/internal/core/assoc"
@@ -173,6 +174,9 @@ func (a *Agent) checkHomeAgent(x *Exchange) engine.Verdict {
 	}
 	if !unicast(agent) || a.ours(agent) {
 		return engine.Deny(uint8(mip4.CodeFAInvalidHomeAgent), "the Home Agent field is no other host's address")
+	}
+	if allow := a.cfg.AllowHomeAgents; allow != nil && !slices.ContainsFunc(allow, func(p netip.Prefix) bool { return p.Contains(agent) }) {
+		return engine.Deny(uint8(mip4.CodeFAProhibited), "the home agent is not one of those allowed")
 	}
 	return engine.Next()
 }

@@ -3,6 +3,7 @@ package fa_test
 import (
 	"bytes"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -141,6 +142,10 @@ func TestDenials(t *testing.T) {
 		{"TTL is not 255 in a deregistration", 76, nil, func(r *request) { r.ttl, r.lifetime = 64, 0 }},
 		{"reverse tunnel unavailable", 74, func(c *fa.Config) { c.ReverseTunnel = fa.Refused }, func(*request) {}},
 		{"reverse tunnel mandatory", 75, func(c *fa.Config) { c.ReverseTunnel = fa.Required }, func(r *request) { r.flags = 0 }},
+		{"home agent not allowed", 65, func(c *fa.Config) { c.AllowHomeAgents = []netip.Prefix{netip.PrefixFrom(plainHA, 32)} }, func(*request) {}},
+		{"too long to relay", 64, nil, func(r *request) {
+			r.rawHead = tooLong
+		}},
 		{"too many visitors", 66, func(c *fa.Config) { c.MaxVisitors = 1 }, func(r *request) {
 			r.home, r.src = netip.MustParseAddr("10.10.0.7"), netip.MustParseAddrPort("10.10.0.7:40000")
 		}},
@@ -321,5 +326,74 @@ func TestAWrong33IsLoggedAsASecurityException(t *testing.T) {
 	}
 	if warned != 1 {
 		t.Errorf("%d security exceptions logged, want 1", warned)
+	}
+}
+
+// tooLong is an extension of the long format that leaves room for no other.
+var tooLong = append([]byte{48, 0, 0xff, 0xb0}, make([]byte, 0xffb0)...)
+
+// Every code from 64 to 88 that the registry gives a foreign agent of RFC 5944
+// and RFC 3024 is sent by a test of this package, but for 73, which is "reserved
+// and unavailable".
+//
+//rfc:5944#3.4
+//rfc:3024#3.4
+func TestEveryDenialCodeIsReachable(t *testing.T) {
+	sent := make(map[mip4.Code]bool)
+	reach := func(code mip4.Code, cfg fa.Config, edit func(*driver, *request), then func(*driver, engine.Send) []engine.Send) {
+		t.Helper()
+		d := newDriver(t, cfg)
+		r := d.req()
+		edit(d, r)
+		out := d.give(r.packet(t))
+		if then != nil && len(out) == 1 {
+			out = then(d, out[0])
+		}
+		d.wantDenial(code, out)
+		sent[code] = true
+	}
+	none := func(*driver, *request) {}
+	with := func(edit func(*request)) func(*driver, *request) { return func(_ *driver, r *request) { edit(r) } }
+	cfg := func(edit func(*fa.Config)) fa.Config { c := config(); edit(&c); return c }
+	answered := func(edit func(*answer)) func(*driver, engine.Send) []engine.Send {
+		return func(d *driver, s engine.Send) []engine.Send {
+			a := answerTo(t, s)
+			edit(a)
+			return d.give(a.packet(t))
+		}
+	}
+	icmp := func(code uint8) func(*driver, engine.Send) []engine.Send {
+		return func(d *driver, s engine.Send) []engine.Send {
+			d.step(engine.Bounced{From: homeAgent, Src: s.Src, Dst: s.Dst, Type: 3, Code: code, Data: s.Data})
+			return d.take()
+		}
+	}
+	reach(64, config(), with(func(r *request) { r.rawHead = tooLong }), nil)
+	reach(65, cfg(func(c *fa.Config) { c.AllowHomeAgents = []netip.Prefix{} }), none, nil)
+	reach(66, cfg(func(c *fa.Config) { c.MaxVisitors = 1 }), func(d *driver, r *request) {
+		d.visit(d.req())
+		r.home, r.src = keyedHome.Next(), netip.AddrPortFrom(keyedHome.Next(), 40000)
+	}, nil)
+	reach(67, config(), with(func(r *request) { r.home = keyedHome }), nil)
+	reach(68, config(), none, answered(func(a *answer) { a.foreign = nil }))
+	reach(69, config(), with(func(r *request) { r.lifetime = 601 }), nil)
+	reach(70, config(), with(func(r *request) { r.home = allAgents }), nil)
+	reach(71, config(), none, answered(func(a *answer) { a.agent = plainHA }))
+	reach(72, cfg(func(c *fa.Config) { c.Encapsulations = []encap.Kind{encap.IPIP} }), with(func(r *request) { r.flags |= mip4.FlagG }), nil)
+	reach(74, cfg(func(c *fa.Config) { c.ReverseTunnel = fa.Refused }), none, nil)
+	reach(75, cfg(func(c *fa.Config) { c.ReverseTunnel = fa.Required }), with(func(r *request) { r.flags = 0 }), nil)
+	reach(76, config(), with(func(r *request) { r.ttl = 254 }), nil)
+	reach(77, config(), with(func(r *request) { r.careOf = linkAddr }), nil)
+	reach(78, config(), none, func(d *driver, _ engine.Send) []engine.Send { d.advance(8 * time.Second); return d.take() })
+	reach(79, cfg(func(c *fa.Config) { c.DirectDeliveryOnly = true }), with(func(r *request) { r.after = []mip4.Payload{&mip4.EncapsulatingDelivery{}} }), nil)
+	reach(80, config(), none, icmp(0))
+	reach(81, config(), none, icmp(1))
+	reach(82, config(), none, icmp(3))
+	reach(88, config(), none, icmp(13))
+	for code := mip4.CodeFAUnspecified; code <= mip4.CodeFAUnreachable; code++ {
+		registered := !strings.HasPrefix(code.String(), "Code(") && code != mip4.CodeFAReserved73
+		if registered != sent[code] {
+			t.Errorf("code %d (%v): sent %v", code, code, sent[code])
+		}
 	}
 }
