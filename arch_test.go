@@ -44,6 +44,7 @@ var layers = []layer{
 	{path: "internal/config", may: []string{"wire", "internal/core"}, libs: true},
 	{path: "internal/capture", may: []string{"wire"}, libs: true},
 	{path: "internal/control", may: []string{"wire", "internal/core", "internal/config"}, libs: true},
+	{path: "internal/enrol", may: []string{"internal/core"}},
 	{path: "internal/snmp", may: []string{"wire", "internal/core", "internal/control"}},
 	{path: "internal/metrics", may: []string{"internal/control"}, libs: true},
 	{path: "internal/ui", may: []string{"wire", "internal/control"}, tests: []string{"internal/core", "internal/config", "internal/daemon", "internal/lab"}, libs: true},
@@ -52,12 +53,12 @@ var layers = []layer{
 	{path: "internal/lab/nat", may: []string{"wire"}},
 	{path: "internal/lab/world", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/lab/nat", "internal/capture"}},
 	{path: "internal/lab", may: []string{"*"}, libs: true},
-	{path: "internal/daemon", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/config", "internal/snmp", "internal/control", "internal/metrics", "internal/capture", "internal/decode", "internal/host", "internal/buildinfo", "internal/roles"}, tests: []string{"internal/lab", "internal/lab/netns"}, libs: true},
+	{path: "internal/daemon", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/config", "internal/enrol", "internal/snmp", "internal/control", "internal/metrics", "internal/capture", "internal/decode", "internal/host", "internal/buildinfo", "internal/roles"}, tests: []string{"internal/lab", "internal/lab/netns"}, libs: true},
 	{path: "internal/conformance"},
 	{path: "internal/manual", may: []string{"wire", "internal/config"}, libs: true},
 	{path: "internal/buildinfo"},
 	{path: "internal/roles", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/config"}},
-	{path: "cmd", may: []string{"wire", "internal/config", "internal/control", "internal/ui", "internal/decode", "internal/capture", "internal/daemon", "internal/lab", "internal/buildinfo", "internal/manual"}, libs: true},
+	{path: "cmd", may: []string{"wire", "internal/config", "internal/enrol", "internal/control", "internal/ui", "internal/decode", "internal/capture", "internal/daemon", "internal/lab", "internal/buildinfo", "internal/manual"}, libs: true},
 	// Only tests, of what is installed.
 	{path: "packaging", tests: []string{"internal/config", "internal/control", "internal/daemon", "internal/host"}},
 }

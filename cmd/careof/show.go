@@ -28,6 +28,7 @@ var shown = map[string]string{
 	"agents":         "the mobility agents that a mobile node hears",
 	"uplinks":        "the interfaces of a mobile node, and why each is used or not",
 	"associations":   "security associations, without their keys",
+	"enrolled":       "the mobile nodes that have joined with a token (careof enrol), and the invited ones",
 	"blocked":        "the mobile nodes that the home agent keeps out (careof revoke --block)",
 	"stages":         "how a message is processed, stage by stage, with the RFC's sections",
 	"counters":       "everything that is counted",

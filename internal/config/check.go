@@ -1,8 +1,10 @@
 package config
 
 import (
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/ident"
@@ -19,6 +21,9 @@ func (d *decoder) check(c *Config) {
 		d.problem("control.socket", "at most 107 characters", "the path is too long for a socket")
 	}
 	d.checkControl(&c.Control)
+	if e := c.Enrolment; e != nil {
+		d.checkEnrolment(e, c.HomeAgent)
+	}
 	if c.Plane.Kind == PlaneKernel {
 		d.problem("plane.kind", `leave it out, or "auto"`, "this version has the data planes bpf and tun, not kernel")
 	}
@@ -46,6 +51,28 @@ func (d *decoder) check(c *Config) {
 		d.checkMobileNode(m, c.Plane.Device)
 		d.checkExtensions("mobile-node.vendor-extension", m.VendorExtensions)
 		d.checkExtensions("mobile-node.experiment", m.Experiments)
+	}
+}
+
+// checkEnrolment looks at what joining nodes will be told.
+func (d *decoder) checkEnrolment(e *Enrolment, h *HomeAgent) {
+	if h == nil {
+		d.problem("enrolment", "add [home-agent], or remove this section", "only a home agent enrols nodes")
+		return
+	}
+	if e.Address != "" {
+		host, port, err := net.SplitHostPort(e.Address)
+		if n, bad := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bad != nil || n == 0 {
+			d.problem("enrolment.address", `write "vps.example:4434"`, "%q is not a host and a port", e.Address)
+		}
+	}
+	if e.HomeAgent != "" {
+		if _, err := HostKind.Parse(e.HomeAgent); err != nil {
+			d.problem("enrolment.home-agent", "write an address or a name", "%q is neither", e.HomeAgent)
+		}
+	}
+	if len(h.Networks) == 0 {
+		d.problem("enrolment", "add [[home-agent.network]]", "there is no home network to take addresses from")
 	}
 }
 

@@ -20,6 +20,8 @@ type Config struct {
 	Plane   Plane
 	SNMP    SNMP
 
+	Enrolment *Enrolment // nil: nobody joins
+
 	// The roles; nil when the file has no section for one.
 	HomeAgent    *HomeAgent
 	ForeignAgent *ForeignAgent
@@ -65,6 +67,13 @@ type Plane struct {
 	Kind   PlaneKind
 	Device string
 	BPFFS  string
+}
+
+// Enrolment is the [enrolment] section.
+type Enrolment struct {
+	Listen    netip.AddrPort // TCP
+	Address   string         // host:port that tokens lead to; empty: the home agent's address and Listen's port
+	HomeAgent string         // as nodes write it down; empty: its first address
 }
 
 // SNMP is the [snmp] section.

@@ -105,14 +105,16 @@ func NewPair(random io.Reader, r KeygenRequest) (*Pair, error) {
 }
 
 // fileName is the node's name as far as it may stand in a file's name.
-func fileName(node ident.Node) string {
-	name := strings.Map(func(c rune) rune {
+func fileName(node ident.Node) string { return safeName(node.String()) }
+
+func safeName(name string) string {
+	name = strings.Map(func(c rune) rune {
 		switch {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '.', c == '@':
 			return c
 		}
 		return '-'
-	}, node.String())
+	}, name)
 	if name = strings.TrimLeft(name, "."); name == "" {
 		return "node"
 	}
@@ -130,17 +132,31 @@ func (p *Pair) WriteKey(dir string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", fmt.Errorf("config: key folder: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("config: %s is there already: move it away, or choose another folder", path)
-	} else if err != nil {
-		return "", fmt.Errorf("config: key file: %w", err)
-	}
-	_, err = f.WriteString(p.Key.Reveal() + "\n")
-	if err = errors.Join(err, follow(f, filepath.Dir(path)), f.Close()); err != nil {
-		return "", fmt.Errorf("config: key file: %w", err)
+	if err := writeSecret(path, p.Key.Reveal()+"\n"); err != nil {
+		return "", err
 	}
 	return path, nil
+}
+
+// WriteSecret writes a file of mode 0600 for somebody into dir, and returns its
+// path: name as far as it may stand in a file's name. It never overwrites.
+func WriteSecret(dir, name, text string) (string, error) {
+	path := filepath.Join(dir, safeName(name))
+	return path, writeSecret(path, text)
+}
+
+func writeSecret(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("config: %s is there already: move it away, or choose another folder", path)
+	} else if err != nil {
+		return fmt.Errorf("config: key file: %w", err)
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, follow(f, filepath.Dir(path)), f.Close()); err != nil {
+		return fmt.Errorf("config: key file: %w", err)
+	}
+	return nil
 }
 
 // follow gives a file that root makes to the owner of its folder: packages

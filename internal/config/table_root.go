@@ -38,6 +38,9 @@ var rootTable = Table[Config]{
 	always("snmp", snmpTable, func(c *Config) *SNMP { return &c.SNMP }, Help{
 		Doc: "The Mobile IP MIB (RFC 2006), served through an SNMP agent of this host.",
 	}),
+	optional("enrolment", enrolmentTable, func(c *Config) **Enrolment { return &c.Enrolment }, Help{
+		Doc: "Where mobile nodes join with a token from careof enrol. Beside a home agent.",
+	}),
 	optional("home-agent", homeAgentTable, func(c *Config) **HomeAgent { return &c.HomeAgent }, Help{
 		Doc: "The home agent: keeps the nodes' addresses while they are away (RFC 5944 section 3.8).",
 	}),
@@ -94,6 +97,22 @@ var planeTable = Table[Plane]{
 	Field("bpffs", String, func(p *Plane) *string { return &p.BPFFS }, Help{
 		Default: `"/sys/fs/bpf/careof"`,
 		Doc:     "Where the eBPF plane pins its maps and programs.",
+	}),
+}
+
+var enrolmentTable = Table[Enrolment]{
+	Field("listen", addrPort, func(e *Enrolment) *netip.AddrPort { return &e.Listen }, Help{
+		Required: true, Example: `"0.0.0.0:4434"`,
+		Doc: "The TCP address where joining nodes are met, over TLS.",
+	}),
+	Field("address", String, func(e *Enrolment) *string { return &e.Address }, Help{
+		Example: `"vps.example:4434"`,
+		Doc: "Host and port that tokens lead to, as they are reached from outside. Left out: the home agent's address and the port\n" +
+			"of listen.",
+	}),
+	Field("home-agent", String, func(e *Enrolment) *string { return &e.HomeAgent }, Help{
+		Example: `"vps.example"`,
+		Doc:     "The home agent's name or address as joining nodes write it down. Left out: its first address.",
 	}),
 }
 

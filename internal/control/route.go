@@ -42,7 +42,7 @@ type api struct {
 
 // Routes lists the API in the order in which documents show it.
 func Routes() []Route {
-	return slices.Concat(showRoutes, pictureRoutes, eventRoutes, operateRoutes, observeRoutes, revokeRoutes)
+	return slices.Concat(showRoutes, pictureRoutes, eventRoutes, operateRoutes, observeRoutes, revokeRoutes, enrolRoutes)
 }
 
 // showRoutes are the routes that show something, one for each of [Names].
@@ -60,6 +60,7 @@ var showRoutes = []Route{
 	show("agents", "The mobility agents that a mobile node hears.", []Agent{}),
 	show("uplinks", "The interfaces of a mobile node, and why each is used or not.", []Uplink{}),
 	show("associations", "Security associations, without their keys.", []Association{}),
+	show("enrolled", "The mobile nodes that have joined with a token, and those that are invited to.", []Enrolled{}),
 	show("blocked", "The mobile nodes that the home agent keeps out.", []Blocked{}),
 	show("stages", "How a message is processed, stage by stage.", []Stage{}),
 	show("counters", "Everything that is counted.", []Counter{}),

@@ -61,6 +61,13 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		}
 		return []any{a.Role, a.Peer, a.SPI, a.Algorithm, a.Replay, key}
 	}),
+	"enrolled": rows("NODE\tHOME ADDRESS\tHOST\tSTATE\tSINCE\tUNTIL", "nobody has joined, nobody is invited", func(n Enrolled) []any {
+		until := "-"
+		if !n.Until.IsZero() {
+			until = n.Until.Local().Format(time.DateTime)
+		}
+		return []any{n.Node, address(n.HomeAddress), dash(n.Host), n.State, n.Since.Local().Format(time.DateTime), until}
+	}),
 	"blocked": rows("NODE\tSINCE", "nobody is kept out", func(b Blocked) []any {
 		return []any{b.Node, b.Since.Local().Format(time.DateTime)}
 	}),

@@ -20,6 +20,7 @@ import (
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
+	"careof/internal/enrol"
 	"careof/internal/host/discovery"
 	"careof/internal/host/drive"
 	"careof/internal/host/link"
@@ -65,6 +66,8 @@ type daemon struct {
 
 	live live // what changes while it runs
 	taps taps
+
+	ledger *enrol.Ledger // nil without a home agent
 }
 
 // Run runs the daemon until ctx ends. It returns an error when it cannot
@@ -100,6 +103,16 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer d.store.Close()
+	if err := d.openLedger(); err != nil {
+		return err
+	}
+	enrolment, err := d.meet()
+	if err != nil {
+		return err
+	}
+	if enrolment != nil {
+		defer enrolment.Close()
+	}
 	if err := d.open(); err != nil {
 		return err
 	}
@@ -110,7 +123,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := d.restore(ctx); err != nil {
 		return err
 	}
-	return d.run(ctx, servers)
+	return d.run(ctx, servers, enrolment)
 }
 
 // reachable refuses, before anything of the host is touched, addresses that
@@ -269,7 +282,7 @@ func (d *daemon) restore(ctx context.Context) error {
 }
 
 // run serves until ctx ends or something fails.
-func (d *daemon) run(ctx context.Context, servers []*control.Server) error {
+func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *enrol.Server) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var running sync.WaitGroup
@@ -301,6 +314,9 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server) error {
 		spawn("control", server.Serve)
 	}
 	spawn("plane", func() error { d.planeEvents(ctx); return nil })
+	if enrolment != nil {
+		spawn("enrolment", func() error { return enrolment.Serve(ctx) })
+	}
 	if master := d.cfg.SNMP.Master; master != "" {
 		agent, err := snmp.New(master, d, d.log)
 		if err != nil {

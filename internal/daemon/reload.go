@@ -34,6 +34,8 @@ type live struct {
 	links   map[string]engine.Link // as last told
 	waiting *waiting               // a reload that undoes itself; nil: none
 	undone  bool                   // the file is not what is in force
+
+	enrolled []config.MobileNodePeer // guarded by reloading
 }
 
 // waiting is a reload that has to be confirmed.
@@ -147,6 +149,7 @@ func (d *daemon) Reload(ctx context.Context, order control.ReloadOrder) (control
 	if err != nil {
 		return out, err
 	}
+	next = d.withEnrolled(next)
 	out.Warnings = append(out.Warnings, next.Warnings...)
 	now := d.live.config()
 	for _, c := range config.Diff(now, next) {

@@ -76,6 +76,7 @@ func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
 		"agents":         func(ctx context.Context, _ string) (any, error) { return d.agents(ctx) },
 		"uplinks":        func(ctx context.Context, _ string) (any, error) { return d.uplinks(ctx) },
 		"associations":   func(ctx context.Context, _ string) (any, error) { return d.associations(ctx) },
+		"enrolled":       func(context.Context, string) (any, error) { return d.enrolled(), nil },
 		"blocked":        func(ctx context.Context, _ string) (any, error) { return d.blocked(ctx) },
 		"stages":         func(ctx context.Context, _ string) (any, error) { return d.stages(ctx) },
 		"counters":       func(ctx context.Context, _ string) (any, error) { return d.counters(ctx) },

@@ -30,13 +30,12 @@ type Invitation struct {
 // A Node is a mobile node that has enrolled, or is invited to: then it has no
 // key yet.
 type Node struct {
-	HomeAddress netip.Addr   `json:"home_address,omitzero"`
-	NAI         string       `json:"nai,omitempty"`
-	Network     netip.Prefix `json:"network,omitzero"`
-	SPI         uint32       `json:"spi,omitempty"`
-	Key         []byte       `json:"key,omitempty"`
-	Host        string       `json:"host,omitempty"` // what the node calls itself
-	Enrolled    time.Time    `json:"enrolled,omitzero"`
+	HomeAddress netip.Addr `json:"home_address,omitzero"`
+	NAI         string     `json:"nai,omitempty"`
+	SPI         uint32     `json:"spi,omitempty"`
+	Key         []byte     `json:"key,omitempty"`
+	Host        string     `json:"host,omitempty"` // what the node calls itself
+	Enrolled    time.Time  `json:"enrolled,omitzero"`
 }
 
 // Name is the node's name: its NAI, else its home address.

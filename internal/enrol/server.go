@@ -125,7 +125,7 @@ func (l *Ledger) Listen(address string, complete func(*Grant)) (*Server, error) 
 			http.Error(w, "not now", http.StatusServiceUnavailable)
 			return
 		}
-		g := Grant{HomeAddress: n.HomeAddress, NAI: n.NAI, Network: n.Network, SPI: n.SPI, Algorithm: "hmac-sha256", Key: n.Key}
+		g := Grant{HomeAddress: n.HomeAddress, NAI: n.NAI, SPI: n.SPI, Algorithm: "hmac-sha256", Key: n.Key}
 		complete(&g)
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(g)

@@ -1,0 +1,284 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"careof/internal/config"
+	"careof/internal/control"
+	"careof/internal/core/assoc"
+	"careof/internal/core/ident"
+	"careof/internal/enrol"
+)
+
+var _ control.Enroller = (*daemon)(nil)
+
+// maxInvitation is how long a token may be good.
+const maxInvitation = 30 * 24 * time.Hour
+
+// openLedger reads who has joined, before the home agent is made: enrolled
+// nodes are configured like those of the file.
+func (d *daemon) openLedger() error {
+	if d.cfg.HomeAgent == nil {
+		return nil
+	}
+	var err error
+	if d.ledger, err = enrol.Open(d.store, rand.Reader, time.Now, d.admit); err != nil {
+		return err
+	}
+	for _, n := range d.ledger.Nodes() {
+		peer, err := peerOf(n)
+		if err != nil {
+			return err
+		}
+		d.live.enrolled = append(d.live.enrolled, peer)
+	}
+	d.cfg = d.withEnrolled(d.cfg)
+	d.live.inForce(d.cfg)
+	return nil
+}
+
+// meet opens the port at which nodes join.
+func (d *daemon) meet() (*enrol.Server, error) {
+	if d.cfg.Enrolment == nil {
+		return nil, nil
+	}
+	return d.ledger.Listen(d.cfg.Enrolment.Listen.String(), func(g *enrol.Grant) {
+		g.HomeAgent = d.cfg.Enrolment.HomeAgent
+		if g.HomeAgent == "" {
+			g.HomeAgent = d.cfg.HomeAgent.Addresses[0].String()
+		}
+		// On a virtual home network nobody is ever at home.
+		for _, n := range d.cfg.HomeAgent.Networks {
+			if len(d.cfg.HomeAgent.Interfaces) > 0 && n.Prefix.Contains(g.HomeAddress) {
+				g.Network = n.Prefix
+			}
+		}
+	})
+}
+
+// peerOf is an enrolled node as the file would have it.
+func peerOf(n enrol.Node) (config.MobileNodePeer, error) {
+	key, err := assoc.New(n.SPI, assoc.HMACSHA256, assoc.NewKey(n.Key), assoc.Timestamps)
+	if err != nil {
+		return config.MobileNodePeer{}, fmt.Errorf("enrolled node %s: %w", n.Name(), err)
+	}
+	return config.MobileNodePeer{
+		HomeAddress: n.HomeAddress, NAI: ident.NAI(n.NAI), Security: config.Security{Associations: []*assoc.Association{key}},
+	}, nil
+}
+
+// withEnrolled is the configuration with the enrolled nodes among the mobile
+// nodes. One that the file has too, or whose place it has given to another, is
+// the file's.
+func (d *daemon) withEnrolled(c *config.Config) *config.Config {
+	if c.HomeAgent == nil || len(d.live.enrolled) == 0 {
+		return c
+	}
+	all, home := *c, *c.HomeAgent
+	home.MobileNodes = slices.Clone(home.MobileNodes)
+	for _, n := range d.live.enrolled {
+		if slices.ContainsFunc(c.HomeAgent.MobileNodes, func(o config.MobileNodePeer) bool { return samePeer(o, n) }) {
+			d.log.Warn("an enrolled node is in the configuration too, or its place is: the configuration counts", "node", n.Identity())
+			continue
+		}
+		home.MobileNodes = append(home.MobileNodes, n)
+	}
+	all.HomeAgent = &home
+	return &all
+}
+
+// samePeer tells whether two nodes have one name or one address.
+func samePeer(a, b config.MobileNodePeer) bool {
+	return a.NAI != "" && a.NAI == b.NAI || a.HomeAddress.IsValid() && a.HomeAddress == b.HomeAddress
+}
+
+// admit makes the running home agent know a node that has just joined.
+func (d *daemon) admit(n enrol.Node) error {
+	peer, err := peerOf(n)
+	if err != nil {
+		return err
+	}
+	return d.change(func(now *config.Config) (*config.Config, error) {
+		if i := slices.IndexFunc(now.HomeAgent.MobileNodes, func(o config.MobileNodePeer) bool { return samePeer(o, peer) }); i >= 0 {
+			if !slices.ContainsFunc(d.live.enrolled, func(o config.MobileNodePeer) bool { return samePeer(o, peer) }) {
+				return nil, fmt.Errorf("the configuration has %v by now", peer.Identity())
+			}
+		}
+		next, home := *now, *now.HomeAgent
+		unlike := func(list []config.MobileNodePeer) []config.MobileNodePeer {
+			return append(slices.DeleteFunc(slices.Clone(list), func(o config.MobileNodePeer) bool { return samePeer(o, peer) }), peer)
+		}
+		home.MobileNodes = unlike(home.MobileNodes)
+		d.live.enrolled = unlike(d.live.enrolled)
+		next.HomeAgent = &home
+		d.log.Info("a mobile node joins", "node", peer.Identity(), "host", n.Host)
+		return &next, nil
+	})
+}
+
+// change puts another configuration into force, as a reload does.
+func (d *daemon) change(how func(now *config.Config) (*config.Config, error)) error {
+	d.live.reloading.Lock()
+	defer d.live.reloading.Unlock()
+	now := d.live.config()
+	next, err := how(now)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), applyLimit)
+	defer cancel()
+	var out control.Reload
+	return d.apply(ctx, now, next, &out)
+}
+
+// Enrol implements [control.Enroller].
+func (d *daemon) Enrol(_ context.Context, order control.EnrolOrder) (control.Invitation, error) {
+	if d.ledger == nil || d.cfg.Enrolment == nil {
+		return control.Invitation{}, fmt.Errorf(`%w: nobody can join here: the configuration has no [enrolment] section (hint: add it with listen = "0.0.0.0:4434", and restart)`, control.ErrInvalid)
+	}
+	good := time.Duration(order.For)
+	if good <= 0 || good > maxInvitation {
+		return control.Invitation{}, fmt.Errorf("%w: a token is good for at most %v", control.ErrInvalid, maxInvitation)
+	}
+	n := enrol.Node{HomeAddress: order.HomeAddress}
+	if order.NAI != "" {
+		nai, err := ident.ParseNAI(order.NAI)
+		if err != nil {
+			return control.Invitation{}, fmt.Errorf("%w: %q is no NAI: write van7@fleet.example", control.ErrInvalid, order.NAI)
+		}
+		n.NAI = string(nai)
+	}
+	home := d.live.config().HomeAgent
+	if slices.ContainsFunc(home.MobileNodes, func(o config.MobileNodePeer) bool {
+		return samePeer(o, config.MobileNodePeer{HomeAddress: n.HomeAddress, NAI: ident.NAI(n.NAI)})
+	}) {
+		return control.Invitation{}, fmt.Errorf("%w: there is a node with this name or address already", control.ErrInvalid)
+	}
+	if a := n.HomeAddress; a.IsValid() {
+		at := slices.IndexFunc(home.Networks, func(net config.Network) bool { return net.Prefix.Contains(a) })
+		if at < 0 {
+			return control.Invitation{}, fmt.Errorf("%w: %v is in no home network", control.ErrInvalid, a)
+		}
+		if reserved(home, home.Networks[at], a) {
+			return control.Invitation{}, fmt.Errorf("%w: %v is no address for a node: it is the network's, the agent's, or the pool's", control.ErrInvalid, a)
+		}
+	}
+	secret, i, err := d.ledger.Invite(n, good, func(invited func(netip.Addr) bool) (netip.Addr, error) { return free(home, invited) })
+	if errors.Is(err, enrol.ErrTaken) {
+		return control.Invitation{}, fmt.Errorf("%w: %w", control.ErrInvalid, err)
+	}
+	if err != nil {
+		return control.Invitation{}, err
+	}
+	_, pin, err := d.ledger.Certificate()
+	if err != nil {
+		return control.Invitation{}, err
+	}
+	d.log.Info("a mobile node is invited", "node", i.Node.Name(), "until", i.Until)
+	return control.Invitation{
+		Token: enrol.Token{Address: d.joinAddress(), Pin: pin, Secret: secret}.String(),
+		NAI:   i.Node.NAI, HomeAddress: i.Node.HomeAddress, Until: i.Until,
+	}, nil
+}
+
+// joinAddress is where tokens lead.
+func (d *daemon) joinAddress() string {
+	e := d.cfg.Enrolment
+	if e.Address != "" {
+		return e.Address
+	}
+	return net.JoinHostPort(d.cfg.HomeAgent.Addresses[0].String(), strconv.Itoa(int(e.Listen.Port())))
+}
+
+// free is the first home address that nobody has.
+func free(home *config.HomeAgent, invited func(netip.Addr) bool) (netip.Addr, error) {
+	used := make(map[netip.Addr]bool, len(home.MobileNodes))
+	for i := range home.MobileNodes {
+		used[home.MobileNodes[i].HomeAddress] = true
+	}
+	for _, n := range home.Networks {
+		// The first address is a router's by custom.
+		for a := n.Prefix.Masked().Addr().Next().Next(); n.Prefix.Contains(a); a = a.Next() {
+			if !used[a] && !reserved(home, n, a) && !invited(a) {
+				return a, nil
+			}
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("%w: no home address is free: widen a home network, or name an address", control.ErrInvalid)
+}
+
+// reserved tells whether an address of a home network is not for a node.
+func reserved(home *config.HomeAgent, n config.Network, a netip.Addr) bool {
+	return a == n.Prefix.Masked().Addr() || !n.Prefix.Contains(a.Next()) || slices.Contains(home.Addresses, a) || a == home.LocalAddress ||
+		slices.ContainsFunc(n.Pool, func(r config.Range) bool { return r.First.Compare(a) <= 0 && a.Compare(r.Last) <= 0 })
+}
+
+// Unenrol implements [control.Enroller].
+func (d *daemon) Unenrol(_ context.Context, order control.UnenrolOrder) (control.Enrolled, error) {
+	for _, one := range d.enrolled() {
+		if order.Node != one.Node && order.Node != one.HomeAddress.String() {
+			continue
+		}
+		if _, err := d.ledger.Remove(one.Node); err != nil {
+			return control.Enrolled{}, err
+		}
+		if one.State != "enrolled" {
+			return one, nil
+		}
+		gone := config.MobileNodePeer{HomeAddress: one.HomeAddress, NAI: ident.NAI(one.NAI)}
+		return one, d.change(func(now *config.Config) (*config.Config, error) {
+			next, home := *now, *now.HomeAgent
+			without := func(list []config.MobileNodePeer) []config.MobileNodePeer {
+				return slices.DeleteFunc(slices.Clone(list), func(o config.MobileNodePeer) bool { return samePeer(o, gone) })
+			}
+			home.MobileNodes = without(home.MobileNodes)
+			d.live.enrolled = without(d.live.enrolled)
+			next.HomeAgent = &home
+			return &next, nil
+		})
+	}
+	return control.Enrolled{}, fmt.Errorf("%w: %s has not joined and is not invited (careof show enrolled lists who is)", control.ErrNotFound, order.Node)
+}
+
+// enrolled lists who has joined and who is invited.
+func (d *daemon) enrolled() []control.Enrolled {
+	out := []control.Enrolled{}
+	if d.ledger == nil {
+		return out
+	}
+	for _, n := range d.ledger.Nodes() {
+		out = append(out, control.Enrolled{Node: n.Name(), NAI: n.NAI, HomeAddress: n.HomeAddress, Host: n.Host, State: "enrolled", Since: n.Enrolled})
+	}
+	for _, i := range d.ledger.Invitations() {
+		n := i.Node
+		out = append(out, control.Enrolled{Node: n.Name(), NAI: n.NAI, HomeAddress: n.HomeAddress, State: "invited", Since: i.Created, Until: i.Until})
+	}
+	return out
+}
+
+// ExportEnrolled implements [control.Enroller].
+func (d *daemon) ExportEnrolled(context.Context) (control.Export, error) {
+	var b strings.Builder
+	if d.ledger != nil {
+		for _, n := range d.ledger.Nodes() {
+			fmt.Fprintf(&b, "[[home-agent.mobile-node]]\n")
+			if n.HomeAddress.IsValid() {
+				fmt.Fprintf(&b, "home-address = %q\n", n.HomeAddress)
+			}
+			if n.NAI != "" {
+				fmt.Fprintf(&b, "nai = %q\n", n.NAI)
+			}
+			fmt.Fprintf(&b, "spi = %d\nkey = \"hex:%x\"\nalgorithm = \"hmac-sha256\"\n\n", n.SPI, n.Key)
+		}
+	}
+	return control.Export{TOML: b.String()}, nil
+}
