@@ -141,7 +141,7 @@ func TestTheSiteIsBuilt(t *testing.T) {
 // TestTheQuickStartIsTrue follows quickstart.md on machines made of
 // namespaces: with the files that it prints, once with a server that has its
 // public address and once with one behind a 1:1 NAT, and with a LAN behind the
-// node.
+// node; and join.md.
 func TestTheQuickStartIsTrue(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("setting up machines needs root")
@@ -156,9 +156,14 @@ func TestTheQuickStartIsTrue(t *testing.T) {
 	if len(files) != 3 || len(tables) != 2 {
 		t.Fatalf("%d configurations and %d tables", len(files), len(tables))
 	}
-	for _, c := range []struct{ name, server, private string }{
-		{"public address", files[0], ""},
-		{"cloud", files[1], "10.0.0.4"},
+	joining := fenced(guides(t)["docs/join.md"], "toml")
+	if len(joining) != 1 {
+		t.Fatalf("%d configurations in join.md", len(joining))
+	}
+	for _, c := range []struct{ name, server, private, join, address string }{
+		{"public address", files[0], "", "", ""},
+		{"cloud", files[1], "10.0.0.4", "", ""},
+		{"token", joining[0], "", "1", "10.10.0.2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -180,7 +185,7 @@ func TestTheQuickStartIsTrue(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "sh", "../../docs/testdata/quickstart.sh", careof, dir)
-			cmd.Env = append(os.Environ(), "CAREOF_SOCKET=", "PRIVATE="+c.private)
+			cmd.Env = append(os.Environ(), "CAREOF_SOCKET=", "PRIVATE="+c.private, "JOIN="+c.join, "HOME_ADDRESS="+c.address)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Setpgid: true}
 			cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 			if out, err := cmd.CombinedOutput(); err != nil {

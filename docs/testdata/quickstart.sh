@@ -88,7 +88,18 @@ await() {
 	echo "$what"
 }
 start server "$folder/server.toml"
-start node "$folder/node.toml"
+at_node=$folder/node.toml
+if [ -n "${JOIN:-}" ]; then
+	await 10 'the server answers' at "$server" show status
+	token=$(at "$server" enrol 2>/dev/null)
+	ip netns exec node "$careof" join --dir "$folder/joined" "$token"
+	if ip netns exec node "$careof" join --dir "$folder/thief" "$token" 2>"$folder/thief.txt"; then
+		echo "quickstart: a token was good twice" >&2
+		exit 1
+	fi
+	at_node=$folder/joined/careof.toml
+fi
+start node "$at_node"
 registered() { at "$node" show registrations | grep -q registered; }
 bound() { at "$server" show bindings | grep -q "$1"; }
 await 10 'the node is registered' registered
@@ -96,7 +107,7 @@ await 10 'the server knows where it is' bound 203.0.113.50
 reach() { ip netns exec "$1" ping -q -c 1 -W 1 "$2"; }
 await 10 'the node reaches the web' reach node 192.0.2.80
 await 10 'the LAN behind it does too' reach lan 192.0.2.80
-await 10 'the server reaches the node' reach server 10.10.0.5
+await 10 'the server reaches the node' reach server ${HOME_ADDRESS:-10.10.0.5}
 ip -n isp link set wifi down
 await 10 'Wi-Fi is gone, and the server knows it' bound 192.168.8.100
 await 10 'the node reaches the web' reach node 192.0.2.80
