@@ -60,7 +60,7 @@ func (a *Agent) denyPending(p *Pending, code mip4.Code, why string) {
 // refuse denies a request whose reply the agent cannot honour.
 func (a *Agent) refuse(p *Pending, reply *mip4.Message, code mip4.Code, why string) {
 	d := &Denial{Agent: a, Pending: p, Code: code, Home: p.Request.HomeAddress}
-	d.Reply = reply.Head()
+	d.Message, d.Reply = reply, reply.Head()
 	a.deny(d, why)
 }
 

@@ -176,9 +176,10 @@ type Denial struct {
 	Agent   *Agent
 	Pending *Pending
 	Code    mip4.Code
-	// Reply is what the home agent has authenticated of its reply, when that
-	// is what the agent cannot honour; else nil.
-	Reply []byte
+	// Message is the home agent's reply, when that is what the agent cannot
+	// honour, and Reply what the home agent has authenticated of it; else nil.
+	Message *mip4.Message
+	Reply   []byte
 	// Draft is the answer: a reply of the agent's own, about the home address
 	// Home. A hook may put another one in its place, or add to its zone foreign.
 	Draft *mip4.Draft

@@ -106,7 +106,7 @@ func TestCornerE03_NoncesAndRepeats(t *testing.T) {
 	if again.Identification != first.Identification {
 		t.Errorf("the repeat's reply has %016x, the first %016x", again.Identification, first.Identification)
 	}
-	d.want(mip4.CodeIdentificationMismatch, d.nonce(n, 4))
+	fresh(d.want(mip4.CodeIdentificationMismatch, d.nonce(n, 4)))
 }
 
 // With the S bit a second care-of address is added and not put in the first

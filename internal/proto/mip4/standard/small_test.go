@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/fa"
@@ -106,6 +107,74 @@ func TestForeignAgentDoesNotHonourTheReply(t *testing.T) {
 	}
 	if !explained {
 		t.Error("the foreign agent sent no reply with an FA Error")
+	}
+}
+
+// Where the agents share a key the foreign agent itself tells the home agent,
+// though nothing of the node gets through: not on the word of a reply that may
+// be anybody's, and not while an earlier visit goes on.
+//
+//rfc:4636#6
+func TestForeignAgentRevokesWhatItDoesNotHonour(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		wrong   bool // the foreign agent has another key for the home agent
+		renewal bool
+		revokes bool
+	}{
+		{"a first registration", false, false, true},
+		{"a reply that is not authentic", true, false, false},
+		{"a renewal", false, true, false},
+	} {
+		p := newPlan(t)
+		p.home.ForeignAgents = []ha.ForeignAgent{{Address: netip.MustParseAddr("203.0.113.1"), Keys: []*assoc.Association{association(t, assoc.Timestamps)}}}
+		p.foreign.HomeAgents = []fa.HomeAgent{{Address: agent, Keys: []*assoc.Association{association(t, assoc.Timestamps)}}}
+		p.atHome.Vendors = []opaque.Extension{vendorExtension(true, 7, opaque.ForeignAgent)}
+		j := newJourney(t, p)
+		honours, revocations, deregistrations := c.renewal, 0, 0
+		j.tap = func(from *post, data []byte) []byte {
+			m, err := mip4.Parse(data)
+			if err != nil {
+				return data
+			}
+			e, critical := m.Find(mip4.ExtCVSE)
+			q, _ := m.Request()
+			switch {
+			case m.Type == mip4.TypeRevocation:
+				revocations++
+			case m.Type == mip4.TypeRegistrationRequest && q.Lifetime == 0:
+				deregistrations++
+				return nil
+			case m.Type == mip4.TypeRegistrationReply && from == j.home && critical > 0 && (honours || c.wrong):
+				// What the foreign agent does not understand gets lost, and the
+				// authenticator is made for what is left, or not.
+				data = append(slices.Clone(data[:e.Off]), data[e.End:]...)
+				if m, err = mip4.Parse(data); err != nil {
+					t.Fatal(err)
+				}
+				if f, n := m.Find(mip4.ExtForeignHome); n == 1 && !c.wrong {
+					covered := m.Covered(f)
+					data = association(t, assoc.Timestamps).Sign(slices.Clone(covered), covered)
+				}
+			}
+			return data
+		}
+		j.attach(j.fa(1), netip.Addr{})
+		j.run(3 * time.Second)
+		if c.renewal {
+			if s := j.status(); s.State != "registered" {
+				t.Fatalf("%s: %s\n%s", c.name, s.State, j.trace())
+			}
+			honours = false
+			j.step(j.node, engineCommand(mn.Reregister{}))
+			j.run(3 * time.Second)
+		}
+		if (revocations > 0) != c.revokes || c.revokes && len(j.home.entries) != 0 {
+			t.Errorf("%s: %d revocations, %d bindings\n%s", c.name, revocations, len(j.home.entries), j.trace())
+		}
+		if !c.wrong && deregistrations == 0 {
+			t.Errorf("%s: the node did not deregister", c.name)
+		}
 	}
 }
 

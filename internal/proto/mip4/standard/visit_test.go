@@ -39,7 +39,7 @@ type journey struct {
 	queue []delivery
 	seq   int
 	log   []string
-	// tap sees every datagram when it is sent, and may change it.
+	// tap sees every datagram when it is sent, and may change it; nil loses it.
 	tap func(from *post, data []byte) []byte
 }
 
@@ -214,7 +214,9 @@ func (j *journey) send(from *post, s engine.Send) {
 	}
 	p := engine.Packet{Src: s.Src, Dst: s.Dst, TTL: ttl, Data: slices.Clone(s.Data)}
 	if j.tap != nil {
-		p.Data = j.tap(from, p.Data)
+		if p.Data = j.tap(from, p.Data); p.Data == nil {
+			return
+		}
 	}
 	j.log = append(j.log, fmt.Sprintf("%s %v>%v", from.name, s.Src.Addr(), s.Dst.Addr()))
 	switch {

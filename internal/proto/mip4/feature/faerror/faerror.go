@@ -7,9 +7,7 @@
 //	section 3      the extension                       wire/mip4
 //	section 4      when the foreign agent adds it      faerror.go deny
 //	section 4, 5   what the mobile node does           faerror.go accepted, mn/disown.go
-//
-// Left out: telling the home agent of it by a revocation (section 6 "SHOULD"),
-// which needs RFC 3543. The mobile node's deregistration does the same.
+//	section 6      a revocation to the home agent      feature/revoke
 //
 // Codes beyond the seven of section 4 are sent too, those of RFC 2794, 3115 and
 // 4721 for a reply that the foreign agent refuses: changing the Code of a reply

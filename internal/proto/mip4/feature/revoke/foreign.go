@@ -1,8 +1,10 @@
 package revoke
 
 import (
+	"net/netip"
 	"time"
 
+	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/advertise"
@@ -47,6 +49,7 @@ func addForeign(cfg Config, a *fa.Agent) error {
 	a.Request.Add(Name, "own", f.request)
 	a.Relay.Add(Name, "support", f.relay)
 	a.Reply.Add(Name, "support", f.reply)
+	a.Deny.Add(Name, "unhonoured", f.unhonoured)
 	a.OnDeparted(f.departed)
 	a.Handle(Name, mip4.TypeRevocation, f.revoked)
 	a.Handle(Name, mip4.TypeRevocationAck, f.courier.acknowledged)
@@ -115,21 +118,30 @@ func (f *foreign) reply(r *fa.Return) engine.Verdict {
 		return engine.Next()
 	}
 	v := f.visits.Of(r)
-	_, vouched := r.Message.Find(mip4.ExtForeignHome)
-	e, n := r.Message.Find(mip4.ExtRevocationSupport)
+	there, err := v.agree(r.Message, r.Now().Mono)
+	switch {
+	case err != nil:
+		r.Refusal, r.Why = mip4.CodeFAPoorlyFormedReply, "malformed Revocation Support extension"
+	case !there && f.cfg.Mode == Required && !r.Pending.Request.Flags.Has(mip4.FlagD):
+		r.Refusal, r.Why = mip4.CodeFAProhibited, "the home agent does not support registration revocation"
+	}
+	return engine.Next()
+}
+
+// agree reads the home agent's extension; false when there is none that counts,
+// or none was asked for.
+func (v *visit) agree(m *mip4.Message, mono time.Time) (bool, error) {
+	_, vouched := m.Find(mip4.ExtForeignHome)
+	e, n := m.Find(mip4.ExtRevocationSupport)
 	if v.said.IsZero() || n != 1 || vouched != 1 {
-		if f.cfg.Mode == Required && !r.Pending.Request.Flags.Has(mip4.FlagD) {
-			r.Refusal, r.Why = mip4.CodeFAProhibited, "the home agent does not support registration revocation"
-		}
-		return engine.Next()
+		return false, nil
 	}
 	answer, err := mip4.Decode[mip4.RevocationSupport](e)
 	if err != nil {
-		r.Refusal, r.Why = mip4.CodeFAPoorlyFormedReply, "malformed Revocation Support extension"
-		return engine.Next()
+		return true, err
 	}
-	v.agreed, v.peer, v.heard, v.inform = true, answer.Timestamp, r.Now().Mono, answer.Inform
-	return engine.Next()
+	v.agreed, v.peer, v.heard, v.inform = true, answer.Timestamp, mono, answer.Inform
+	return true, nil
 }
 
 // departed tells the home agent of a visit that the operator has ended (RFC
@@ -145,25 +157,76 @@ func (f *foreign) departed(v *fa.Visitor, why fa.Reason) {
 	if !s.inform && !f.cfg.Quiet {
 		f.inform(v, true)
 	}
+	f.revoke(&s.support, end{
+		home: v.HomeAddress, agent: v.HomeAgent, careOf: v.CareOf, nai: string(v.NAI), link: v.Link, until: v.Until,
+	}, keys, func(ack *mip4.RevocationAck) {
+		// Without an answer, the recommended default is to inform.
+		if s.inform && (ack == nil && !f.cfg.Quiet || ack != nil && ack.Inform) {
+			f.inform(v, true)
+		}
+	})
+}
+
+// An end is of a binding, as the home agent is told of it.
+type end struct {
+	home, agent, careOf netip.Addr
+	nai, link           string
+	until               time.Time // monotonic; zero: no end
+}
+
+// revoke tells the home agent that the foreign agent has ended a binding; done
+// hears of the answer, nil when there is none.
+//
+//rfc:3543#4.2.3.1
+func (f *foreign) revoke(s *support, e end, keys []*assoc.Association, done func(*mip4.RevocationAck)) {
 	f.courier.send(&parcel{
-		support: &s.support, home: v.HomeAddress, until: v.Until,
-		note: note.Note{HomeAddress: v.HomeAddress, NAI: string(v.NAI), HomeAgent: v.HomeAgent, CareOfAddress: v.CareOf, Link: v.Link},
+		support: s, home: e.home, until: e.until,
+		note: note.Note{HomeAddress: e.home, NAI: e.nai, HomeAgent: e.agent, CareOfAddress: e.careOf, Link: e.link},
 		make: func(id uint32, _ int) (engine.Send, error) {
 			data, err := seal(&mip4.Revocation{
 				// "Set to '1' to ask the home agent if the mobile node should
 				// be informed of the revocation."
-				Inform: s.inform, HomeAddress: v.HomeAddress, HomeDomainAddress: v.HomeAgent, ForeignDomainAddress: v.CareOf, Identifier: id,
+				Inform: s.inform, HomeAddress: e.home, HomeDomainAddress: e.agent, ForeignDomainAddress: e.careOf, Identifier: id,
 			}, mip4.ExtForeignHome, newest(keys))
-			return engine.Send{Src: at434(v.CareOf), Dst: at434(v.HomeAgent), Data: data}, err
+			return engine.Send{Src: at434(e.careOf), Dst: at434(e.agent), Data: data}, err
 		},
 		authentic: func(m *mip4.Message) bool { return signed(m, mip4.ExtForeignHome, keys) },
-		done: func(ack *mip4.RevocationAck) {
-			// Without an answer, the recommended default is to inform.
-			if s.inform && (ack == nil && !f.cfg.Quiet || ack != nil && ack.Inform) {
-				f.inform(v, true)
-			}
-		},
+		done:      done,
 	})
+}
+
+// unhonoured tells the home agent of a registration that it has accepted and
+// the foreign agent does not honour: "When denying a successful Registration
+// Reply, the Foreign Agent SHOULD send a Registration Revocation message to the
+// Home Agent if a mobility security association exists between them" (RFC 4636
+// section 6). A visit that was accepted before goes on, and so does its binding.
+//
+//rfc:4636#6
+func (f *foreign) unhonoured(d *fa.Denial) engine.Verdict {
+	if d.Message == nil || d.Code == mip4.CodeFAHomeAgentAuth {
+		return engine.Next() // nobody has accepted, or nobody knows who it was
+	}
+	reply, err := d.Message.Reply()
+	p := d.Pending
+	keys := f.agent.HomeAgentKeys(reply.HomeAgent)
+	if err != nil || !reply.Code.Accepted() || reply.Lifetime == 0 || p.Request.Lifetime == 0 || p.Request.Flags.Has(mip4.FlagD) || len(keys) == 0 {
+		return engine.Next()
+	}
+	for _, v := range f.agent.Visitors() {
+		if v.HomeAddress == reply.HomeAddress && v.HomeAgent == reply.HomeAgent {
+			return engine.Next()
+		}
+	}
+	v := f.visits.Of(p)
+	if _, err := v.agree(d.Message, f.agent.Now().Mono); err != nil || !v.agreed {
+		return engine.Next()
+	}
+	e := end{
+		home: reply.HomeAddress, agent: reply.HomeAgent, careOf: p.CareOf, nai: string(p.NAI), link: p.Link,
+		until: f.agent.Now().Mono.Add(time.Duration(reply.Lifetime) * time.Second),
+	}
+	f.revoke(&v.support, e, keys, nil)
+	return engine.Next()
 }
 
 // inform tells a visitor that it has no binding here any more: the foreign
