@@ -22,10 +22,11 @@ const (
 	NoReverseTunnel Style = iota // the T bit is not set
 	Direct                       // plain packets, RFC 3024 section 5.1
 	Encapsulating                // in a tunnel to the foreign agent, section 5.2
+	Mixed                        // broadcasts and multicasts like that, unicast plain (a feature's)
 	styles
 )
 
-var styleNames = [styles]string{"none", "direct", "encapsulating"}
+var styleNames = [styles]string{"none", "direct", "encapsulating", "mixed"}
 
 func (s Style) String() string { return styleNames[s] }
 

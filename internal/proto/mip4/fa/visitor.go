@@ -139,7 +139,8 @@ func (v *Visitor) entry() (forward.Entry, bool) {
 		Deliver: forward.Deliver{Link: v.Link, HW: v.HW},
 		Tunnels: []forward.Tunnel{t},
 	}
-	if v.Style == Encapsulating {
+	e.Plain = v.Style == Mixed
+	if v.Style == Encapsulating || v.Style == Mixed {
 		// The mobile node tunnels from its home address to the agent's own
 		// address, with the encapsulation of the forward tunnel.
 		inner := t.Encap

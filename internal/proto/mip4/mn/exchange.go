@@ -96,6 +96,10 @@ func (x *Attempt) Add(z mip4.Zone, p mip4.Payload) {
 	x.extensions = append(x.extensions, zoned{z, p})
 }
 
+// Encapsulating says whether the request asks a foreign agent for the
+// encapsulating delivery style of RFC 3024 section 5.2.
+func (x *Attempt) Encapsulating() bool { return x.encapsulating }
+
 // Limit lowers the lifetime that is asked for; it never raises it.
 func (x *Attempt) Limit(d time.Duration) {
 	if s := seconds(d); s < x.Request.Lifetime && x.Purpose == Register {

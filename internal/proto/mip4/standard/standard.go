@@ -10,6 +10,7 @@ import (
 	"careof/internal/core/ident"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/feature"
+	"careof/internal/proto/mip4/feature/delivery"
 	"careof/internal/proto/mip4/feature/experimental"
 	"careof/internal/proto/mip4/feature/faerror"
 	"careof/internal/proto/mip4/feature/grekey"
@@ -46,6 +47,7 @@ func Features(c Config) []feature.Feature {
 		faerror.New(),
 		message.New(c.Messages),
 		vendor.New(vendors, c.Vendors),
+		delivery.New(vendors),
 		experimental.New(c.Experiments),
 		naicarry.New(c.Identity),
 		regional.New(),

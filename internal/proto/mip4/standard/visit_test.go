@@ -17,6 +17,8 @@ import (
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/fa"
+	"careof/internal/proto/mip4/feature"
+	styles "careof/internal/proto/mip4/feature/delivery"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
@@ -76,6 +78,8 @@ type plan struct {
 	node    mn.Config
 
 	atHome, atForeign, atNode standard.Config // the features of each
+
+	without []string // names of features that the foreign agents do not have
 }
 
 func newPlan(t testing.TB) *plan {
@@ -104,7 +108,8 @@ func newJourney(t testing.TB, p *plan) *journey {
 		c := p.foreign
 		address, careOf := fmt.Sprintf("192.0.%d.1", 10+i), fmt.Sprintf("203.0.113.%d", 1+i)
 		c.CareOfAddresses = []netip.Addr{netip.MustParseAddr(careOf)}
-		f, err := standard.ForeignAgent(c, standard.Features(p.atForeign), rand.New(rand.NewPCG(2, uint64(i))))
+		features := slices.DeleteFunc(standard.Features(p.atForeign), func(f feature.Feature) bool { return slices.Contains(p.without, f.Name) })
+		f, err := standard.ForeignAgent(c, features, rand.New(rand.NewPCG(2, uint64(i))))
 		add(fmt.Sprintf("fa%d", i+1), address, careOf, f, err)
 	}
 	n, err := standard.MobileNode(p.node, standard.Features(p.atNode), rand.New(rand.NewPCG(3, 3)))
@@ -582,5 +587,41 @@ func TestHomeAgentThatIsTheForeignAgent(t *testing.T) {
 	s := j.status()
 	if s.State == "registered" || s.Problem == nil || mip4.Code(s.Problem.Code) != mip4.CodeFAInvalidHomeAgent || len(j.home.entries) != 0 {
 		t.Errorf("%s, problem %+v", s.State, s.Problem)
+	}
+}
+
+// Mixed delivery: where the foreign agent knows it, unicast goes plain and
+// broadcasts and multicasts in the tunnel to it, all of it on through the
+// reverse tunnel; where it does not, the encapsulating style of RFC 3024 is
+// obeyed, and one that knows neither gets everything plain (seed 000, item 9).
+//
+//rfc:3024#5.2
+//rfc:3115#2.2
+func TestMixedDelivery(t *testing.T) {
+	everything := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+	for _, c := range []struct {
+		name    string
+		foreign func(*plan)
+		plain   bool // the agent tunnels plain packets too
+		tunnel  bool // there is one from the node to the agent
+	}{
+		{"known", func(*plan) {}, true, true},
+		{"unknown", func(p *plan) { p.without = []string{styles.Name} }, false, true},
+		{"no encapsulating delivery at all", func(p *plan) { p.foreign.DirectDeliveryOnly = true }, false, false},
+	} {
+		p := newPlan(t)
+		p.node.ForeignAgents.EncapsulatingDelivery, p.node.ForeignAgents.PlainUnicast = true, true
+		c.foreign(p)
+		j := newJourney(t, p)
+		j.attach(j.fa(1), netip.Addr{})
+		j.run(10 * time.Second)
+		here, _ := j.node.only()
+		there, _ := j.fa(1).only()
+		if there.Plain != c.plain || slices.Equal(here.Direct, everything) != c.plain {
+			t.Errorf("%s: the agent tunnels plain packets: %v; the node sends plain %v", c.name, there.Plain, here.Direct)
+		}
+		if c.tunnel != (len(there.Tunnels) == 2) || c.tunnel != (len(here.Tunnels) == 2) {
+			t.Errorf("%s: %+v and %+v", c.name, here.Tunnels, there.Tunnels)
+		}
 	}
 }
