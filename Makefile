@@ -26,6 +26,7 @@ lab: ## the demonstration: a node moves, its connection stays
 
 gen: ## what is generated from the code
 	go run ./internal/conformance
+	go run ./internal/openapi/gen
 	CAREOF_SOCKET= go run ./cmd/careof manual docs
 
 package: ## .deb and .rpm for amd64 and arm64, into dist/

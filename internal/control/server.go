@@ -95,6 +95,9 @@ func Listen(path, group string, backend Backend) (*Server, error) {
 	return s, nil
 }
 
+// Addr is where the server listens.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
 // Serve answers until Close.
 func (s *Server) Serve() error {
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {

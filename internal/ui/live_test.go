@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -20,6 +22,7 @@ import (
 	"careof/internal/lab/live"
 	"careof/internal/lab/netns"
 	"careof/internal/lab/topology"
+	"careof/internal/openapi"
 )
 
 // The test program is also the daemon that the laboratory starts.
@@ -122,9 +125,46 @@ func TestARealNodeThatMovesIsSeenMoving(t *testing.T) {
 	agentPage.sees(".timeline", "Moved to 192.168.8.10")
 	agentPage.sees(".timeline", "Is bound at 203.0.113.5")
 	agentPage.sees(".facts", "udp/ipip, through a NAT")
+	everyAnswerIsAsDocumented(t, control.NewClient(live.SocketIn(l.Directory, "ha")))
+	everyAnswerIsAsDocumented(t, control.NewClient(live.SocketIn(l.Directory, "mn")))
 	for _, b := range []*browser{agentPage, nodePage} {
 		for _, complaint := range b.complaints() {
 			t.Error("the browser complains:", complaint)
+		}
+	}
+}
+
+// everyAnswerIsAsDocumented asks a real daemon everything that can be shown.
+func everyAnswerIsAsDocumented(t *testing.T, daemon *control.Client) {
+	t.Helper()
+	d, err := openapi.New("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range d.Routes {
+		if r.Method != http.MethodGet || r.Name == "" {
+			continue
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://careof"+strings.ReplaceAll(r.Path, "{node}", "10.10.0.5"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := daemon.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		switch {
+		case err != nil:
+			t.Error(err)
+		case response.StatusCode == http.StatusNotFound: // a node of the other daemon's
+		case response.StatusCode != http.StatusOK:
+			t.Errorf("%s: %s: %s", r.Path, response.Status, text)
+		default:
+			if err := d.Check(r, text); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
