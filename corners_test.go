@@ -50,6 +50,7 @@ var corners = []corner{
 	}},
 	{"E07", "broadcasts: no B bit, not nested for a foreign agent's care-of address, unwrapped twice", []string{
 		"internal/host/plane/tun.TestCornerE07_AForeignAgentUnwrapsOnce",
+		"internal/host/plane/planetest.TestUserSpace", // its duties about broadcasts and multicast
 	}},
 	{"E08", "ARP: none on return, in the wrong order, for nodes that are not bound, changed by a rejection", []string{
 		"internal/proto/mip4/ha.TestCornerE08_InterceptionFollowsTheBinding",
