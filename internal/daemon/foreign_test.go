@@ -53,7 +53,8 @@ type foreignNet struct {
 	replies            *net.UDPConn
 	haControl, control *control.Client
 	homeAgent          netip.Addr
-	stop               func() // the last daemon, in an orderly way
+	careOf, router     netip.Addr // of the foreign agent
+	stop               func()     // the last daemon, in an orderly way
 }
 
 var (
@@ -117,7 +118,7 @@ func newForeignNet(t *testing.T) *foreignNet {
 // wireForeignNet lays the network without daemons.
 func wireForeignNet(t *testing.T) *foreignNet {
 	t.Helper()
-	n := &foreignNet{t: t, dir: t.TempDir(), heard: make(chan engine.Discovery, 100)}
+	n := &foreignNet{t: t, dir: t.TempDir(), heard: make(chan engine.Discovery, 100), careOf: visitorCoA, router: visitorFA}
 	n.ha, n.r, n.fa, n.cn, n.mn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "fa"), nstest.New(t, "cn"), nstest.New(t, "mn")
 	nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
 	nstest.Join(t, n.fa, "wan0", n.r, "tofa", 1500)
@@ -256,7 +257,7 @@ func (n *foreignNet) agent() adv4.MobilityAgent {
 				n.t.Fatal(err)
 			}
 			a, err := m.ForMobileNode()
-			if err != nil || ev.TTL != 1 || ev.Src != visitorFA {
+			if err != nil || ev.TTL != 1 || ev.Src != n.router {
 				n.t.Fatalf("heard %+v, %v", ev, err)
 			}
 			n.agentHW = ev.HW
@@ -273,7 +274,7 @@ func (n *foreignNet) register(flags mip4.RequestFlags, lifetime uint16, more ...
 	n.t.Helper()
 	n.identification = max(n.identification+1, assoc.Timestamp(time.Now()))
 	d := mip4.NewRequest(mip4.RegistrationRequest{
-		Flags: flags, Lifetime: lifetime, HomeAddress: visitorHome, HomeAgent: n.homeAgent, CareOfAddress: visitorCoA, Identification: n.identification,
+		Flags: flags, Lifetime: lifetime, HomeAddress: visitorHome, HomeAgent: n.homeAgent, CareOfAddress: n.careOf, Identification: n.identification,
 	})
 	d.Authenticate(mip4.ExtMobileHome, n.homeKey)
 	for _, p := range more {
@@ -285,7 +286,7 @@ func (n *foreignNet) register(flags mip4.RequestFlags, lifetime uint16, more ...
 		n.t.Fatal(err)
 	}
 	err = n.onLink.SendTo(engine.Send{
-		Link: "eth0", Src: netip.AddrPortFrom(visitorHome, 40000), Dst: netip.AddrPortFrom(visitorFA, 434), TTL: 255, HW: n.agentHW, Data: data,
+		Link: "eth0", Src: netip.AddrPortFrom(visitorHome, 40000), Dst: netip.AddrPortFrom(n.router, 434), TTL: 255, HW: n.agentHW, Data: data,
 	})
 	if err != nil {
 		n.t.Fatal(err)
@@ -296,7 +297,7 @@ func (n *foreignNet) register(flags mip4.RequestFlags, lifetime uint16, more ...
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if from != netip.AddrPortFrom(visitorFA, 434) {
+	if from != netip.AddrPortFrom(n.router, 434) {
 		n.t.Errorf("the reply came from %v", from)
 	}
 	m, err := mip4.Parse(buf[:c])
@@ -350,10 +351,10 @@ func (n *foreignNet) listed() []control.Visitor {
 func (n *foreignNet) gateway() {
 	n.t.Helper()
 	index := n.mn.Link("eth0").Attrs().Index
-	if err := n.mn.H.NeighSet(&netlink.Neigh{LinkIndex: index, IP: visitorFA.AsSlice(), HardwareAddr: n.agentHW[:], State: netlink.NUD_PERMANENT}); err != nil {
+	if err := n.mn.H.NeighSet(&netlink.Neigh{LinkIndex: index, IP: n.router.AsSlice(), HardwareAddr: n.agentHW[:], State: netlink.NUD_PERMANENT}); err != nil {
 		n.t.Fatal(err)
 	}
-	err := n.mn.H.RouteReplace(&netlink.Route{LinkIndex: index, Gw: visitorFA.AsSlice(), Flags: int(netlink.FLAG_ONLINK), Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}})
+	err := n.mn.H.RouteReplace(&netlink.Route{LinkIndex: index, Gw: n.router.AsSlice(), Flags: int(netlink.FLAG_ONLINK), Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}})
 	if err != nil {
 		n.t.Fatal(err)
 	}

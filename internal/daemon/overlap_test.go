@@ -44,7 +44,7 @@ func newOverlap(t *testing.T, foreign string) (visitors [2]*foreignNet) {
 	r.Sysctl("net/ipv4/ip_forward", 1)
 	for i := range visitors {
 		name := func(s string) string { return fmt.Sprintf("%s%d", s, i+1) }
-		n := &foreignNet{t: t, dir: dir, heard: make(chan engine.Discovery, 100), fa: fa, r: r}
+		n := &foreignNet{t: t, dir: dir, heard: make(chan engine.Discovery, 100), fa: fa, r: r, careOf: visitorCoA, router: visitorFA}
 		n.ha, n.cn, n.mn = nstest.New(t, name("ha")), nstest.New(t, name("cn")), nstest.New(t, name("mn"))
 		nstest.Join(t, n.ha, "wan0", r, name("toha"), 1500)
 		nstest.Join(t, n.cn, "eth0", n.ha, "lan0", 1500)

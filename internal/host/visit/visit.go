@@ -39,7 +39,7 @@ import (
 type Config struct {
 	Device string   // the tunnel device; it is there already
 	Links  []string // that visitors attach to
-	Base   int      // as route.Config.Base: the tables are Base+100 and +101, the rules' priorities Base+50 and +51
+	Base   int      // as route.Config.Base: the tables are Base+100 and +101, the rules' priorities Base-2 and -1
 
 	// Heard takes the packets of visitors that share a home address, as they
 	// would be on a wire. own is this host's address on the link, or invalid.
@@ -49,12 +49,14 @@ type Config struct {
 	Heard func(link string, hw forward.HardwareAddr, own netip.Addr, packet []byte)
 }
 
-// Tables and rules, behind those of package route.
+// Tables behind those of package route, and rules before its: where this host
+// is a mobile node too, all that it forwards goes its way, but not a visitor's
+// packets (RFC 5944 section 4.5).
 const (
 	tableBack = 100 // back through the tunnel: to the device
 	tableOwn  = 101 // what this host itself says to visitors: to the link
-	ruleBack  = 50
-	ruleOwn   = 51
+	ruleBack  = -2
+	ruleOwn   = -1
 )
 
 // A Keeper leads visitors' packets. It is safe for concurrent use.
