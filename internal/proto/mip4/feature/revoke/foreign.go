@@ -22,9 +22,7 @@ type foreign struct {
 	agent   *fa.Agent
 	visits  *fa.Slot[visit]
 	courier courier
-	// gone are visits that the home agent has revoked, which may not have
-	// heard our acknowledgment.
-	gone map[gone]lately
+	gone    memory[visit]
 }
 
 // A visit is what was agreed with the home agent about one visitor.
@@ -33,14 +31,9 @@ type visit struct {
 	agreed bool
 }
 
-type lately struct {
-	visit visit
-	until time.Time // monotonic
-}
-
 // addForeign adds revocation to a foreign agent.
 func addForeign(cfg Config, a *fa.Agent) error {
-	f := &foreign{cfg: cfg, agent: a, visits: new(fa.Slot[visit]), gone: make(map[gone]lately)}
+	f := &foreign{cfg: cfg, agent: a, visits: new(fa.Slot[visit]), gone: make(memory[visit])}
 	f.courier = courier{now: a.Now, do: a.Do, tell: a.Tell}
 	a.Claims.Add(fa.Claim{
 		Feature: Name, Type: mip4.ExtRevocationSupport, InReply: true, From: "home agent", Max: 1, Section: "3543#3.2",
@@ -265,8 +258,8 @@ func (f *foreign) revoked(p engine.Packet, m *mip4.Message) {
 	told := func(s *visit) bool { return s.inform && r.Inform || !s.inform && !f.cfg.Quiet }
 	v := f.agent.VisitorOf(r.HomeAddress, r.HomeDomainAddress)
 	if v == nil || v.CareOf != r.ForeignDomainAddress || v.CoLocated() {
-		if old, known := f.gone[name]; known && mono.Before(old.until) && old.visit.acceptable(r.Identifier, mono) {
-			if ack, err := acknowledge(p, r, told(&old.visit), mip4.ExtForeignHome, newest(keys)); err == nil {
+		if old, known := f.gone.get(name, mono); known && old.acceptable(r.Identifier, mono) {
+			if ack, err := acknowledge(p, r, told(&old), mip4.ExtForeignHome, newest(keys)); err == nil {
 				f.agent.Do(ack)
 			}
 		}
@@ -280,7 +273,7 @@ func (f *foreign) revoked(p engine.Packet, m *mip4.Message) {
 	if err != nil {
 		return
 	}
-	f.remember(name, lately{*s, mono.Add(goneFor)})
+	f.gone.put(name, *s, mono)
 	f.agent.Tell(note.Note{
 		Kind: Revoked, Level: note.Info, HomeAddress: v.HomeAddress, NAI: string(v.NAI), HomeAgent: v.HomeAgent, CareOfAddress: v.CareOf, Link: v.Link,
 	})
@@ -288,19 +281,4 @@ func (f *foreign) revoked(p engine.Packet, m *mip4.Message) {
 	if told(s) {
 		f.inform(v, false)
 	}
-}
-
-func (f *foreign) remember(g gone, l lately) {
-	if len(f.gone) >= maxGone {
-		mono := f.agent.Now().Mono
-		for k, old := range f.gone {
-			if !mono.Before(old.until) {
-				delete(f.gone, k)
-			}
-		}
-		if len(f.gone) >= maxGone {
-			return
-		}
-	}
-	f.gone[g] = l
 }

@@ -23,9 +23,7 @@ type home struct {
 	courier courier
 
 	peers map[place]*agreement
-	// gone are bindings that a peer has revoked: it may not have heard our
-	// acknowledgment, and says it again.
-	gone map[gone]departed
+	gone  memory[agreement]
 
 	blocked map[string]time.Time // by a node's name: since when, wall clock
 	orders  []*order             // commands that wait for acknowledgments
@@ -52,25 +50,11 @@ type agreement struct {
 	from    netip.Addr // the source of the last request that ended the binding
 }
 
-// gone names a binding that a foreign agent has revoked.
-type gone struct{ home, careOf netip.Addr }
-
-type departed struct {
-	agreement agreement
-	until     time.Time // monotonic
-}
-
-// maxGone bounds the memory of revoked bindings, goneFor its length.
-const (
-	maxGone = 4096
-	goneFor = 2 * time.Minute
-)
-
 // addHome adds revocation to a home agent.
 func addHome(cfg Config, a *ha.Agent) error {
 	h := &home{
 		cfg: cfg, agent: a, asked: new(ha.Slot[asked]),
-		peers: make(map[place]*agreement), gone: make(map[gone]departed), blocked: make(map[string]time.Time),
+		peers: make(map[place]*agreement), gone: make(memory[agreement]), blocked: make(map[string]time.Time),
 	}
 	h.courier = courier{now: a.Now, do: a.Do, tell: a.Tell}
 	h.addBlocks()
@@ -289,29 +273,14 @@ func (h *home) revoked(p engine.Packet, m *mip4.Message) {
 		if b.CareOfAddress != r.ForeignDomainAddress || a == nil || !a.relayed || a.agent != r.HomeDomainAddress || !a.acceptable(r.Identifier, mono) {
 			continue
 		}
-		h.remember(gone{r.HomeAddress, b.CareOfAddress}, departed{*a, mono.Add(goneFor)})
+		h.gone.put(gone{r.HomeAddress, b.CareOfAddress}, *a, mono)
 		h.agent.Remove(n, b.ID, ByPeer, ack, h.agent.Telling(note.Note{
 			Kind: Revoked, Level: note.Info, HomeAddress: r.HomeAddress, NAI: string(n.Identity().NAI),
 			HomeAgent: r.HomeDomainAddress, CareOfAddress: b.CareOfAddress, Endpoint: p.Src,
 		}))
 		return
 	}
-	if d, known := h.gone[gone{r.HomeAddress, r.ForeignDomainAddress}]; known && mono.Before(d.until) && d.agreement.acceptable(r.Identifier, mono) {
+	if a, known := h.gone.get(gone{r.HomeAddress, r.ForeignDomainAddress}, mono); known && a.acceptable(r.Identifier, mono) {
 		h.agent.Do(ack)
 	}
-}
-
-func (h *home) remember(g gone, d departed) {
-	if len(h.gone) >= maxGone {
-		mono := h.agent.Now().Mono
-		for k, old := range h.gone {
-			if !mono.Before(old.until) {
-				delete(h.gone, k)
-			}
-		}
-		if len(h.gone) >= maxGone {
-			return // a repeat then goes without an answer
-		}
-	}
-	h.gone[g] = d
 }
