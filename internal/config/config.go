@@ -100,7 +100,9 @@ type HomeAgent struct {
 	FailureReplies       time.Duration // least time between two replies with code 131 to a node; 0: none
 	RequestsPerSource    int           // a second, from an address at which nobody is bound; 0: any number
 	RequestsPerNode      int           // a second, authentic and fresh; 0: any number
-	NodesFile            string        // as written; its nodes are in MobileNodes
+	Canary               time.Duration // how often the home agent tries itself; 0: never
+	CanaryAddress        netip.Addr
+	NodesFile            string // as written; its nodes are in MobileNodes
 
 	Identity ident.NAI // its own name (RFC 3846); may be empty
 

@@ -102,6 +102,15 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Default: "32",
 		Doc:     "How many authentic new requests of one node are taken in a second, with a burst of twice as many; 0: any number.",
 	}),
+	Field("canary", Duration(0, time.Hour), func(h *HomeAgent) *time.Duration { return &h.Canary }, Help{
+		Default: `"10s"`,
+		Doc: "How often the home agent tries itself: a message through its own socket that has to become durable, and a packet\n" +
+			"through a tunnel and back. What fails is logged, and the service manager's watchdog is not fed. 0s: never.",
+	}),
+	Field("canary-address", Address, func(h *HomeAgent) *netip.Addr { return &h.CanaryAddress }, Help{
+		Default: `"192.0.0.8"`,
+		Doc:     "The address that the canary's packet goes to; by default the dummy address (RFC 7600). Two daemons on one host need two.",
+	}),
 	Field("nodes-file", String, func(h *HomeAgent) *string { return &h.NodesFile }, Help{
 		Example: `"nodes"`,
 		Doc: "For very many nodes: a file of mode 0600 with one line a node, `nai home-address spi algorithm key`.\n" +

@@ -60,9 +60,11 @@ type daemon struct {
 	// process does it for both.
 	advertiser *drive.Driver
 
-	discovery *discovery.Set     // nil without links to advertise on
-	bouncer   *discovery.Bouncer // nil without a foreign agent
-	visiting  *visiting          // nil without a mobile node that may use foreign agents
+	discovery *discovery.Set // nil without links to advertise on
+	canary    *canary        // nil without a home agent, or switched off
+
+	bouncer  *discovery.Bouncer // nil without a foreign agent
+	visiting *visiting          // nil without a mobile node that may use foreign agents
 
 	live live // what changes while it runs
 	taps taps
@@ -285,6 +287,12 @@ func (d *daemon) restore(ctx context.Context) error {
 func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *enrol.Server) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	if c := d.cfg.HomeAgent; c != nil && c.Canary > 0 {
+		var err error
+		if d.canary, err = d.newCanary(); err != nil {
+			return err
+		}
+	}
 	var running sync.WaitGroup
 	spawn := func(what string, run func() error) {
 		running.Add(1)
@@ -327,6 +335,7 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 		}
 		spawn("snmp", func() error { agent.Run(ctx); return nil })
 	}
+	spawn("watchdog", func() error { d.watchdog(ctx); return nil })
 	spawn("upkeep", func() error { return d.upkeep(ctx) })
 	spawn("hangup", func() error { d.hangup(ctx); return nil })
 	defer d.live.stop()
@@ -388,7 +397,7 @@ func (d *daemon) listenNetworks(c *config.HomeAgent) {
 
 // signal gives a message to the role that it is for.
 func (d *daemon) signal(p engine.Packet) {
-	if len(p.Data) == 0 {
+	if len(p.Data) == 0 || d.canary.hears(p) {
 		return
 	}
 	if d.foreign == nil || !d.isVisitors(p) { // those are heard below IP too

@@ -37,6 +37,9 @@ const (
 	Lost         Kind = "lost"
 	Home         Kind = "home"
 	Deregistered Kind = "deregistered"
+	CanaryWell   Kind = "canary-well"
+	CanaryMissed Kind = "canary-missed"
+	CanaryBack   Kind = "canary-back"
 	LinkUp       Kind = "link-up"
 	LinkDown     Kind = "link-down"
 )
@@ -61,6 +64,9 @@ var meanings = map[Kind]string{
 	Lost:         "mobile node: a registration ran out or its path died",
 	Home:         "mobile node: at home, deregistered",
 	Deregistered: "mobile node: a registration was ended",
+	CanaryWell:   "the canary has registered and heard its echo",
+	CanaryMissed: "the canary's registration or its echo did not come back",
+	CanaryBack:   "the canary is well again",
 	LinkUp:       "an interface can be used",
 	LinkDown:     "an interface cannot be used",
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,6 +26,7 @@ type process struct {
 	ended chan struct{}
 	took  time.Duration // from its start until it said that it is ready
 	log   string
+	fed   atomic.Int64 // how often it has fed the watchdog
 }
 
 // startLimit bounds how long a daemon may take to be ready.
@@ -39,10 +41,10 @@ func start(ctx context.Context, command func(config string) *exec.Cmd, dir strin
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
-	defer ready.Close()
 	p := &process{ended: make(chan struct{}), log: filepath.Join(dir, "log")}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
+		ready.Close()
 		return nil, fmt.Errorf("load: %w", err)
 	}
 	defer log.Close()
@@ -54,12 +56,13 @@ func start(ctx context.Context, command func(config string) *exec.Cmd, dir strin
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	began := time.Now()
 	if err := p.cmd.Start(); err != nil {
+		ready.Close()
 		return nil, fmt.Errorf("load: %w", err)
 	}
 	go func() {
 		_ = p.cmd.Wait()
 		close(p.ended)
-		ready.SetReadDeadline(time.Unix(1, 0))
+		ready.SetReadDeadline(time.Unix(1, 0)) // whoever reads is told
 	}()
 	stop := context.AfterFunc(ctx, func() { ready.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -67,12 +70,32 @@ func start(ctx context.Context, command func(config string) *exec.Cmd, dir strin
 	for b := make([]byte, 4096); ; {
 		n, err := ready.Read(b)
 		if err != nil {
+			ready.Close()
 			p.kill()
 			return nil, fmt.Errorf("load: the daemon did not start: %w\n%s", errors.Join(ctx.Err(), err), p.tail())
 		}
 		if bytes.Contains(b[:n], []byte("READY=1")) {
 			p.took = time.Since(began)
+			ready.SetReadDeadline(time.Time{})
+			go p.listen(ready)
 			return p, nil
+		}
+	}
+}
+
+// listen counts what the daemon tells its service manager until it ends.
+func (p *process) listen(from *net.UnixConn) {
+	go func() {
+		<-p.ended
+		from.Close()
+	}()
+	for b := make([]byte, 4096); ; {
+		n, err := from.Read(b)
+		if err != nil {
+			return
+		}
+		if bytes.Contains(b[:n], []byte("WATCHDOG=1")) {
+			p.fed.Add(1)
 		}
 	}
 }

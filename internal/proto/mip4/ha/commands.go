@@ -116,6 +116,7 @@ func lifetimeText(d time.Duration) string {
 }
 
 func (a *Agent) baseCommands() {
+	a.AddOrder(a.canary)
 	engine.AddCommand(&a.Desk, func(ListBindings) (any, error) { return a.listBindings(), nil })
 	engine.AddCommand(&a.Desk, func(ListRegistrations) (any, error) { return a.listRegistrations(), nil })
 	engine.AddCommand(&a.Desk, func(ListAssociations) (any, error) { return a.listAssociations(), nil })
