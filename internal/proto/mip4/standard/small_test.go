@@ -430,6 +430,70 @@ func TestHomeAgentIdentity(t *testing.T) {
 	}
 }
 
+// Whatever stands in the extensions that features know, signed or not, nobody
+// panics, and what is over is over: with the right octets the node registers
+// again.
+func TestGarbageInKnownExtensions(t *testing.T) {
+	types := []byte{32, 33, 34, 36, 38, 44, 45, 46, 48, 127, 130, 131, 132, 134, 136, 137, 144, 145, 255}
+	rng := rand.New(rand.NewPCG(7, 7))
+	garbage := func() (b []byte) {
+		for range rng.IntN(4) {
+			e := make([]byte, 2+rng.IntN(30))
+			for i := range e {
+				e[i] = byte(rng.IntN(8))
+			}
+			e[0], e[1] = types[rng.IntN(len(types))], byte(len(e)-2)
+			if rng.IntN(5) == 0 {
+				e[1] = byte(rng.Uint32())
+			}
+			b = append(b, e...)
+		}
+		return b
+	}
+	p := newPlan(t)
+	p.home.ForeignAgents = []ha.ForeignAgent{{Address: netip.MustParseAddr("203.0.113.1"), Keys: []*assoc.Association{association(t, assoc.Timestamps)}}}
+	p.atHome.Identity, p.atHome.Messages = "ha1@home.example", message.Texts{0: "welcome"}
+	for _, c := range []*standard.Config{&p.atHome, &p.atForeign, &p.atNode} {
+		c.Vendors = []opaque.Extension{vendorExtension(false, 1, opaque.Nobody), vendorExtension(true, 2, opaque.Nobody)}
+		c.Experiments = []opaque.Extension{{Number: opaque.Number{Type: mip4.ExtExperimentalSkippable, Sub: 1}, Deny: true}}
+	}
+	j := newJourney(t, p)
+	spoil, key := true, association(t, assoc.Timestamps)
+	j.tap = func(from *post, data []byte) []byte {
+		m, err := mip4.Parse(data)
+		if err != nil || !spoil || rng.IntN(4) == 0 {
+			return data
+		}
+		var d *mip4.Draft
+		if q, err := m.Request(); err == nil {
+			d = mip4.NewRequest(q)
+		} else if r, err := m.Reply(); err == nil {
+			d = mip4.NewReply(r)
+		} else {
+			return data
+		}
+		d.AddRaw(mip4.ZoneHome, garbage()).Authenticate(mip4.ExtMobileHome, key).AddRaw(mip4.ZoneForeign, garbage())
+		if rng.IntN(2) == 0 && from != j.node {
+			d.Authenticate(mip4.ExtForeignHome, key)
+		}
+		if b, err := d.Seal(); err == nil {
+			return b
+		}
+		return data
+	}
+	for i := range 400 {
+		j.attach(j.fa(1+i%2), netip.Addr{})
+		j.step(j.node, engineCommand(mn.Reregister{}))
+		j.run(time.Second)
+	}
+	spoil = false
+	j.attach(j.fa(2), netip.Addr{})
+	j.run(10 * time.Minute) // agents that refused are avoided for a while
+	if s := j.status(); s.State != "registered" {
+		t.Errorf("in the end %s\n%s", s.State, j.trace())
+	}
+}
+
 // Printable text, whatever comes in.
 //
 //rfc:4917#3

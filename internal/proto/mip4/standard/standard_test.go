@@ -3,6 +3,7 @@ package standard_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 
 	"careof/internal/proto/mip4/feature"
@@ -43,6 +44,11 @@ func TestEverySubsetBuilds(t *testing.T) {
 		}
 		if _, err := standard.MobileNode(nodeConfig(t), set, rand.New(rand.NewPCG(1, 1))); err != nil {
 			t.Errorf("mobile node with %q: %v", names(set), err)
+		}
+		foreign := newPlan(t).foreign
+		foreign.CareOfAddresses = []netip.Addr{netip.MustParseAddr("203.0.113.1")}
+		if _, err := standard.ForeignAgent(foreign, set, rand.New(rand.NewPCG(1, 1))); err != nil {
+			t.Errorf("foreign agent with %q: %v", names(set), err)
 		}
 	}
 }
