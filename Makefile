@@ -1,6 +1,6 @@
 # Each target is what CI runs and what a developer types.
 
-LIVE = ./internal/lab/live ./internal/lab/demo
+LIVE = ./internal/lab/live ./internal/lab/demo ./internal/lab/flood
 
 check: vet ## everything below but fuzz and lab; CI runs this
 	go test -timeout 5m $$(go list ./... | grep -v -E '/internal/lab/(live|demo)$$')

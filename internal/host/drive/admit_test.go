@@ -153,3 +153,29 @@ func TestStrangersLeaveNoState(t *testing.T) {
 		t.Error("the tables have grown")
 	}
 }
+
+// Whose message leads to a commit is known, also when the answer goes to
+// somebody else: a foreign agent hears the home agents of its visitors while
+// strangers fill its mailbox.
+func TestWhoseMessageLeadsToACommitIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		homeAgent, visitor := netip.MustParseAddrPort("198.51.100.1:434"), netip.MustParseAddrPort("10.10.0.5:4000")
+		d := newDriver(&stage{}, &toy{step: func(_ engine.Now, ev engine.Event) []engine.Action {
+			if p, ok := ev.(engine.Packet); !ok || string(p.Data) != "reply" {
+				return nil
+			}
+			return []engine.Action{engine.Commit{Then: []engine.Action{engine.Send{Dst: visitor, Data: []byte("reply")}}}}
+		}})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		d.Packet(engine.Packet{Src: homeAgent, Data: []byte("reply")})
+		d.Packet(engine.Packet{Src: stranger, Data: []byte("nothing")})
+		synctest.Wait()
+		stop()
+		<-ended
+		if a := d.admission; !a.knows(homeAgent) || !a.knows(visitor) || a.knows(stranger) {
+			t.Errorf("home agent %v, visitor %v, stranger %v", a.knows(homeAgent), a.knows(visitor), a.knows(stranger))
+		}
+	})
+}

@@ -57,7 +57,18 @@ func (s *shard) arm(timer *time.Timer) {
 const sameInstant = 32
 
 func (s *shard) step(ctx context.Context, now engine.Now, ev engine.Event) {
-	s.driver.act(ctx, s, s.machine.Step(now, ev), &s.out)
+	actions := s.machine.Step(now, ev)
+	if p, ok := ev.(engine.Packet); ok && slices.ContainsFunc(actions, isCommit) {
+		// Whose message leads to a commit is known, too: to a foreign agent, the
+		// home agent, whose replies must not wait behind strangers' requests.
+		s.driver.admission.committed(p.Src)
+	}
+	s.driver.act(ctx, s, actions, &s.out)
+}
+
+func isCommit(a engine.Action) bool {
+	_, ok := a.(engine.Commit)
+	return ok
 }
 
 // backlog is how many messages of the network may wait for a machine. At a

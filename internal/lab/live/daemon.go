@@ -258,6 +258,24 @@ func (d *Daemon) Show(what, argument string, value any) error {
 	return d.client.Show(ctx, what, argument, value)
 }
 
+// Resident is the memory of the daemon's process in octets (VmRSS of proc(5));
+// 0 when there is none.
+func (d *Daemon) Resident() int64 {
+	if d == nil || !d.Running() {
+		return 0
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.process.Pid()))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), "VmRSS:")
+	var kilobytes int64
+	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
+		return 0
+	}
+	return kilobytes << 10
+}
+
 // LogTail is the end of the daemon's log.
 func (d *Daemon) LogTail(lines int) string {
 	b, err := os.ReadFile(d.Log)

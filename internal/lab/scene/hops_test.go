@@ -32,7 +32,7 @@ func TestHopsAreJudged(t *testing.T) {
 		}
 		return b
 	}
-	request := seal(mip4.NewRequest(mip4.RegistrationRequest{Lifetime: 600, HomeAddress: home, HomeAgent: agent, CareOfAddress: careOf1}).Authenticate(mip4.ExtMobileHome, key))
+	request := seal(mip4.NewRequest(mip4.RegistrationRequest{Lifetime: 600, HomeAddress: home, HomeAgent: agent, CareOfAddress: CareOf1}).Authenticate(mip4.ExtMobileHome, key))
 	relayed := func(change func(*mip4.Draft)) []byte {
 		d := mip4.RelayDraft(request)
 		change(d)
@@ -50,7 +50,7 @@ func TestHopsAreJudged(t *testing.T) {
 		return &sighting{segment, encap.IPv4{Src: from.Addr(), Dst: to.Addr(), TTL: ttl}, encap.UDPDatagram{Src: from, Dst: to, Payload: payload}, m}
 	}
 	node, toAgent := netip.AddrPortFrom(home, 5000), netip.AddrPortFrom(agent, encap.Port)
-	care := netip.AddrPortFrom(careOf1, encap.Port)
+	care := netip.AddrPortFrom(CareOf1, encap.Port)
 	near := at(visited1, node, netip.AddrPortFrom(lan, encap.Port), 255, request)
 	far := at("isp1", care, toAgent, 64, forHome)
 	for _, c := range []struct {

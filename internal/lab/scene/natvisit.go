@@ -22,7 +22,7 @@ var foreignBehindNAT = &Scene{
 		fa.Interfaces[0] = topology.Interface{
 			Name: "wan", Segment: access2, Address: netip.MustParsePrefix("192.168.8.11/24"), Gateway: netip.MustParseAddr("192.168.8.1"),
 		}
-		fa.Config = strings.Replace(fa.Config, careOf1.String(), "192.168.8.11", 1) + "keepalive = \"10s\"\n"
+		fa.Config = strings.Replace(fa.Config, CareOf1.String(), "192.168.8.11", 1) + "keepalive = \"10s\"\n"
 		t.Node("gate").NAT.Timeout = topology.Duration{Duration: 25 * time.Second}
 	},
 	//rfc:3519#4.5

@@ -14,9 +14,9 @@ func Handovers(l Lab, moves int, announced bool) (down, up []time.Duration) {
 	to, from := l.Flow(peer, mobile, 5*time.Millisecond), l.Flow(mobile, peer, 5*time.Millisecond)
 	l.Wait(2 * time.Second)
 	for i := range moves {
-		segment, careOf := visited2, careOf2
+		segment, careOf := visited2, CareOf2
 		if i%2 == 1 {
-			segment, careOf = visited1, careOf1
+			segment, careOf = visited1, CareOf1
 		}
 		began := l.Now()
 		if announced {

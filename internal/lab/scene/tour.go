@@ -28,7 +28,7 @@ func tour(form encap.Kind) *Scene {
 			edit(t, mobile, "home-agent = ", "encapsulation = \""+form.String()+"\"\nhome-agent = ")
 			// The first foreign agent and the home agent sign for each other.
 			key := "spi = 300\nkey = \"hex:99112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"\nalgorithm = \"hmac-sha256\"\n"
-			t.Node(agent).Config += "\n[[home-agent.foreign-agent]]\naddress = \"" + careOf1.String() + "\"\n" + key
+			t.Node(agent).Config += "\n[[home-agent.foreign-agent]]\naddress = \"" + CareOf1.String() + "\"\n" + key
 			t.Node(foreign1).Config += "\n[[foreign-agent.home-agent]]\naddress = \"10.10.0.1\"\n" + key
 		},
 		//rfc:5944#2.4.2
@@ -49,8 +49,8 @@ func tour(form encap.Kind) *Scene {
 				path    []string // of links, to the home agent
 			}{
 				{"home", netip.Addr{}, []string{"home"}},
-				{visited1, careOf1, []string{visited1, "isp1", "home"}},
-				{visited2, careOf2, []string{visited2, "isp1", "home"}},
+				{visited1, CareOf1, []string{visited1, "isp1", "home"}},
+				{visited2, CareOf2, []string{visited2, "isp1", "home"}},
 				{access2, netip.Addr{}, []string{access2, "isp2", "home"}},
 				{"home", netip.Addr{}, []string{"home"}},
 			} {

@@ -41,10 +41,10 @@ func AddForeignAgents(t *topology.Topology) {
 	}
 }
 
-// careOf1 and careOf2 are what the foreign agents lend.
+// CareOf1 and CareOf2 are what the foreign agents lend.
 var (
-	careOf1 = netip.MustParseAddr("100.65.0.11")
-	careOf2 = netip.MustParseAddr("100.65.0.12")
+	CareOf1 = netip.MustParseAddr("100.65.0.11")
+	CareOf2 = netip.MustParseAddr("100.65.0.12")
 )
 
 var foreignCrash = &Scene{
@@ -101,9 +101,9 @@ var visitorsOnly = &Scene{
 		cn, other := netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("10.10.0.99")
 		// From the home agent, for somebody who does not visit: a loop if it
 		// were routed.
-		l.Inject("isp1", wrap(wan, careOf1, probe(cn, other, "for a stranger")))
+		l.Inject("isp1", wrap(wan, CareOf1, probe(cn, other, "for a stranger")))
 		// For the visitor, but not from its home agent.
-		l.Inject("isp1", wrap(l.Intruder("isp1"), careOf1, probe(cn, home, "from a stranger")))
+		l.Inject("isp1", wrap(l.Intruder("isp1"), CareOf1, probe(cn, home, "from a stranger")))
 		// From the visited link, with the visitor's address, but not from it.
 		l.Inject(visited1, probe(home, cn, "in the visitor's name"))
 		l.Wait(time.Second)
@@ -116,10 +116,10 @@ var visitorsOnly = &Scene{
 			l.Fatalf("what came for a stranger was seen %d times: it was sent on", n)
 		}
 		for _, p := range far() {
-			if h, inner, err := encap.Pull(bytes.Clone(p)); err == nil && h.Src == careOf1 && bytes.Contains(inner, []byte("in the visitor's name")) {
+			if h, inner, err := encap.Pull(bytes.Clone(p)); err == nil && h.Src == CareOf1 && bytes.Contains(inner, []byte("in the visitor's name")) {
 				l.Fatalf("a neighbour's packet was tunnelled in the visitor's name")
 			}
-			if ip, err := encap.ParseIPv4(p); err == nil && ip.Protocol == 1 && ip.Src == careOf1 {
+			if ip, err := encap.ParseIPv4(p); err == nil && ip.Protocol == 1 && ip.Src == CareOf1 {
 				l.Fatalf("the foreign agent answered a tunnel packet")
 			}
 		}
@@ -174,9 +174,9 @@ var registrationRequired = &Scene{
 			}
 		}
 		core := t.Node("core")
-		core.Routes = append(core.Routes, topology.Route{Prefix: netip.MustParsePrefix("198.18.1.0/24"), Via: careOf1})
+		core.Routes = append(core.Routes, topology.Route{Prefix: netip.MustParsePrefix("198.18.1.0/24"), Via: CareOf1})
 		key := "spi = 300\nkey = \"hex:99112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"\nalgorithm = \"hmac-sha256\"\n"
-		t.Node(agent).Config += "\n[[home-agent.foreign-agent]]\naddress = \"" + careOf1.String() + "\"\n" + key
+		t.Node(agent).Config += "\n[[home-agent.foreign-agent]]\naddress = \"" + CareOf1.String() + "\"\n" + key
 		t.Node(foreign1).Config += "\n[[foreign-agent.home-agent]]\naddress = \"10.10.0.1\"\n" + key
 	},
 	Tune: func(t *Tuning) {
