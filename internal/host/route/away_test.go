@@ -53,6 +53,7 @@ func TestWhatGoesBesideTheTunnel(t *testing.T) {
 		}},
 	} {
 		k := newFake()
+		k.sysctls["net/ipv4/conf/wlan0/rp_filter"] = "1"
 		keeper := mobile(t, k)
 		e := away(all)
 		c.change(&e)
@@ -63,6 +64,14 @@ func TestWhatGoesBesideTheTunnel(t *testing.T) {
 		}
 		if n := k.neighbors[neighborKey{"wlan0", agent}]; (n != forward.HardwareAddr{}) != (e.Deliver.Link != "") {
 			t.Errorf("%s: neighbours %v", c.name, k.neighbors)
+		}
+		// Without an address on the link even a loose filter wants the way back
+		// to be over that link.
+		if e.Deliver.Link != "" {
+			loose := slices.Contains(e.Direct, all)
+			if f := k.sysctls["net/ipv4/conf/wlan0/rp_filter"]; (f == "2") != loose || (f == "0") == loose {
+				t.Errorf("%s: the reverse path filter is %q", c.name, f)
+			}
 		}
 		// And away from that again.
 		do(t, keeper.Put(away(all)))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -114,6 +115,12 @@ func (k *Keeper) warnings() []string {
 		}
 		if k.value("net/ipv4/conf/all/arp_ignore") == "0" && k.value("net/ipv4/conf/"+link+"/arp_ignore") == "0" && !k.atHome(link) && len(k.homeAddresses()) > 0 {
 			out = append(out, fmt.Sprintf("%s: arp_ignore is 0: the host answers for its home address there", link))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(k.mobile)) {
+		e := k.mobile[key]
+		if link := e.Deliver.Link; link != "" && e.HomeLink == "" && k.reverseFilter(e) == "0" && k.value("net/ipv4/conf/all/rp_filter") != "0" {
+			out = append(out, fmt.Sprintf("net.ipv4.conf.all.rp_filter is not 0: while %s has no address, what comes through the foreign agent is filtered in the encapsulating style", link))
 		}
 	}
 	if k.c.Forward && k.value("net/ipv4/ip_forward") != "1" {

@@ -34,7 +34,7 @@ func (k *Keeper) visit() error {
 		}
 		if d := e.Deliver; d.Link != "" && e.HomeLink == "" {
 			want[neighborKey{d.Link, d.Via}] = d.HW
-			k.set("net/ipv4/conf/"+d.Link+"/rp_filter", "2", false)
+			k.set("net/ipv4/conf/"+d.Link+"/rp_filter", k.reverseFilter(e), false)
 			k.set("net/ipv4/conf/"+d.Link+"/accept_redirects", "0", false)
 		}
 	}
@@ -61,4 +61,15 @@ func (k *Keeper) visit() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// reverseFilter is the reverse path filter of the link to a foreign agent. In
+// the encapsulating delivery style the way back is the device: where the link
+// has no address, the kernel takes that for a spoofed source even when the
+// filter is loose.
+func (k *Keeper) reverseFilter(e led) string {
+	if e.tunnelled && !slices.Contains(e.Direct, everything) {
+		return "0"
+	}
+	return "2"
 }

@@ -870,3 +870,35 @@ func onlyWrapped(e forward.Entry) bool {
 	return len(e.Tunnels) == 1 && e.Tunnels[0].Local.Addr() == homeAddress && e.Tunnels[0].Peer.Addr() == homeAgent &&
 		e.Tunnels[0].Encap == encap.IPIP && e.Tunnels[0].Mode == forward.Receive
 }
+
+// What leaves beside the tunnel: nothing, a selection, or everything when there
+// is no reverse tunnel.
+//
+//rfc:3024#5.4
+func TestWhatLeavesDirectly(t *testing.T) {
+	printer := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	everything := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+	for name, c := range map[string]struct {
+		change func(*mn.Config)
+		flags  mip4.RequestFlags
+		direct []netip.Prefix
+		mode   forward.Mode
+	}{
+		"as usual":                   {func(*mn.Config) {}, mip4.FlagT, nil, forward.Both},
+		"a selection":                {func(c *mn.Config) { c.Direct = printer }, mip4.FlagT, printer, forward.Both},
+		"no reverse tunnel is asked": {func(c *mn.Config) { c.ReverseTunnel = mn.ReverseOff }, 0, everything, forward.Receive},
+	} {
+		cfg := config(t)
+		c.change(&cfg)
+		r := newRig(t, cfg)
+		r.other = granting(-1)
+		r.up("wlan0", wifiAddress)
+		r.run(time.Second)
+		if f := r.last().request.Flags & mip4.FlagT; f != c.flags {
+			t.Errorf("%s: flags %v", name, r.last().request.Flags)
+		}
+		if e := r.entry(); !slices.Equal(e.Direct, c.direct) || len(e.Tunnels) != 1 || e.Tunnels[0].Mode != c.mode || e.LocalGroups {
+			t.Errorf("%s: %+v", name, e)
+		}
+	}
+}
