@@ -50,6 +50,7 @@ var layers = []layer{
 	{path: "client", may: []string{"internal/core", "internal/control"}, tests: []string{"internal/config"}},
 	{path: "internal/metrics", may: []string{"internal/control"}, libs: true},
 	{path: "internal/ui", may: []string{"wire", "internal/control"}, tests: []string{"internal/core", "internal/openapi", "internal/config", "internal/daemon", "internal/lab"}, libs: true},
+	{path: "internal/top", may: []string{"wire", "internal/core", "internal/control"}, libs: true},
 	{path: "internal/decode", may: []string{"wire", "internal/capture"}, libs: true},
 	{path: "internal/host", may: []string{"wire", "internal/core", "internal/capture"}, tests: []string{"internal/lab/netns"}, libs: true},
 	{path: "internal/lab/nat", may: []string{"wire"}},
@@ -60,7 +61,7 @@ var layers = []layer{
 	{path: "internal/manual", may: []string{"wire", "internal/config"}, libs: true},
 	{path: "internal/buildinfo"},
 	{path: "internal/roles", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/config"}},
-	{path: "cmd", may: []string{"wire", "internal/config", "internal/enrol", "internal/control", "internal/ui", "internal/decode", "internal/capture", "internal/daemon", "internal/lab", "internal/buildinfo", "internal/manual"}, libs: true},
+	{path: "cmd", may: []string{"wire", "internal/config", "internal/enrol", "internal/control", "internal/ui", "internal/decode", "internal/capture", "internal/daemon", "internal/lab", "internal/buildinfo", "internal/manual", "internal/top"}, tests: []string{"internal/core"}, libs: true},
 	// Only tests, of what is installed.
 	{path: "packaging", tests: []string{"internal/config", "internal/control", "internal/daemon", "internal/host"}},
 }

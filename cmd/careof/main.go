@@ -110,6 +110,7 @@ Start here:
 		newShow(e),
 		newUnblock(e),
 		newUI(e),
+		newTop(e),
 		newVersion(e),
 	)
 	return root
