@@ -21,6 +21,10 @@ FUZZTIME ?= 1m
 fuzz: ## every fuzz target for FUZZTIME
 	./scripts/fuzz $(FUZZTIME)
 
+CRASHES ?= 1000
+soak: ## the daemon killed a thousand times, with real processes: about half an hour (root, or user namespaces)
+	go test -count=1 -v -timeout 4h ./internal/lab/load -run Kill -crashes $(CRASHES)
+
 lab: ## the demonstration: a node moves, its connection stays
 	go run ./cmd/careof lab demo
 
@@ -35,4 +39,4 @@ package: ## .deb and .rpm for amd64 and arm64, into dist/
 site: ## the guides as a static site, into dist/site
 	go run -C docs/site . $(CURDIR)/dist/site
 
-.PHONY: check vet test netns fuzz lab gen package site
+.PHONY: check vet test netns fuzz soak lab gen package site
