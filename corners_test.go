@@ -82,6 +82,7 @@ var corners = []corner{
 		"wire/encap.TestTooBigTellsTheTunnelMTUMinusTheEncapsulation",
 		"internal/host/plane/tun.TestForgedTooBig",
 		"internal/host/plane/tun.TestSoftStateWithoutAnInnerHeader",
+		"internal/host/plane/planetest.TestUserSpace",
 	}},
 	{"E17", "advertisements: numbers roll over to 0, B or R without F, H everywhere", []string{
 		"internal/proto/mip4/advertise.TestCornerE17_Advertisements",

@@ -24,8 +24,11 @@ func (d *decoder) check(c *Config) {
 	if e := c.Enrolment; e != nil {
 		d.checkEnrolment(e, c.HomeAgent)
 	}
-	if c.Plane.Kind == PlaneKernel {
-		d.problem("plane.kind", `leave it out, or "auto"`, "this version has the data planes bpf and tun, not kernel")
+	if c.Plane.Kind == PlaneKernel && (c.ForeignAgent != nil || c.MobileNode != nil) {
+		d.problem("plane.kind", `leave it out, or "auto"`, "kernel tunnel devices are for a home agent alone")
+	}
+	if h := c.HomeAgent; c.Plane.Kind == PlaneKernel && h != nil && h.SimultaneousBindings > 1 {
+		d.problem("home-agent.simultaneous-bindings", `leave it out, or choose another plane.kind`, "kernel tunnel devices send no copies")
 	}
 	if h, f := c.HomeAgent, c.ForeignAgent; h != nil && f != nil {
 		for _, a := range f.CareOfAddresses {

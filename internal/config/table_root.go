@@ -88,7 +88,9 @@ var controlTable = Table[Control]{
 var planeTable = Table[Plane]{
 	Field("kind", Enum[PlaneKind](planeKindWords...), func(p *Plane) *PlaneKind { return &p.Kind }, Help{
 		Default: `"auto"`,
-		Doc:     "auto takes the best that this machine allows.",
+		Doc: "auto takes the best of bpf (eBPF programs, with user space behind them) and tun (user space)\n" +
+			"that this machine allows. kernel is for a home agent: its IP-in-IP and GRE tunnels become the\n" +
+			"kernel's own devices (modules ipip and ip_gre), without simultaneous bindings; all else is user space's.",
 	}),
 	Field("device", Interface, func(p *Plane) *string { return &p.Device }, Help{
 		Default: `"careof0"`,

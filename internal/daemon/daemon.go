@@ -182,7 +182,7 @@ func (d *daemon) open() error {
 
 // planeKinds are the data planes that this version has.
 var planeKinds = map[config.PlaneKind]plane.Kind{
-	config.PlaneAuto: plane.Auto, config.PlaneBPF: plane.BPF, config.PlaneTUN: plane.TUN,
+	config.PlaneAuto: plane.Auto, config.PlaneBPF: plane.BPF, config.PlaneTUN: plane.TUN, config.PlaneKernel: plane.Kernel,
 }
 
 // nodeCapacity is room for the entries of a node without a home agent's role.

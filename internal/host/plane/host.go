@@ -7,6 +7,7 @@
 package plane
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"careof/internal/host/broadcast"
 	"careof/internal/host/firewall"
 	"careof/internal/host/plane/bpf"
+	"careof/internal/host/plane/kernel"
 	"careof/internal/host/plane/tun"
 	"careof/internal/host/route"
 	"careof/internal/host/visit"
@@ -43,6 +45,9 @@ const (
 	// sends through user space, for the other end may be one that reads
 	// packets from sockets; see bpf.Config.AvoidVirtual.
 	Auto
+	// Kernel is the kernel's own tunnel devices, with user space for what
+	// these cannot; for home agents.
+	Kernel
 )
 
 func (k Kind) String() string {
@@ -52,7 +57,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
-var kindNames = [...]string{"tun", "bpf", "auto"}
+var kindNames = [...]string{"tun", "bpf", "auto", "kernel"}
 
 // A Network is a home network.
 type Network struct {
@@ -99,8 +104,9 @@ type Host struct {
 	c         Config
 	packets   forward.Plane // fast, or slow when there is none
 	slow      *tun.Plane
-	fast      *bpf.Plane // nil: user space alone
-	why       string     // there is no fast one, though it was asked for
+	fast      *bpf.Plane    // nil: user space alone
+	devices   *kernel.Plane // of kind kernel, else nil
+	why       string        // there is no fast one, though it was asked for
 	routes    *route.Keeper
 	announcer *arp.Announcer
 	neighbour *arp.Neighbours
@@ -167,7 +173,11 @@ func Open(c Config) (h *Host, err error) {
 		}
 		c.Casts.Links = h.casts
 	}
-	h.slow, err = tun.New(tun.Config{Device: dev, Settling: true, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Casts: c.Casts, Visitors: c.Visitors, Mark: c.Mark})
+	var elsewhere []encap.Kind
+	if c.Kind == Kernel {
+		elsewhere = kernel.Protocols
+	}
+	h.slow, err = tun.New(tun.Config{Device: dev, Elsewhere: elsewhere, Settling: true, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Casts: c.Casts, Visitors: c.Visitors, Mark: c.Mark})
 	if err != nil {
 		dev.Close()
 		return h, err
@@ -257,12 +267,19 @@ func (h *Host) openFast() error {
 	if h.c.Transient {
 		pins = ""
 	}
-	if h.c.Kind == TUN {
-		// An earlier daemon's programs would go on with what it wanted.
-		if pins == "" {
-			return nil
+	if h.c.Kind == Kernel {
+		if err := removePinned(pins, h.c.Device); err != nil {
+			return err
 		}
-		return bpf.Remove(pins, h.c.Device)
+		var err error
+		if h.devices, err = kernel.Open(kernel.Config{Slow: h.slow, Device: h.c.Device, Base: cmp.Or(h.c.Base, route.DefaultBase)}); err != nil {
+			return err
+		}
+		h.packets = h.devices
+		return nil
+	}
+	if h.c.Kind == TUN {
+		return removePinned(pins, h.c.Device)
 	}
 	err := bpf.Supported()
 	if err == nil {
@@ -282,6 +299,15 @@ func (h *Host) openFast() error {
 	}
 	h.packets = h.fast
 	return nil
+}
+
+// removePinned takes away an earlier daemon's programs, which would go on with
+// what it wanted.
+func removePinned(pins, device string) error {
+	if pins == "" {
+		return nil
+	}
+	return bpf.Remove(pins, device)
 }
 
 // Tunnels is the user-space packet side: its Deliver takes what the UDP
@@ -542,6 +568,9 @@ func (h *Host) Reconcile() error {
 	if h.fast != nil {
 		err = errors.Join(err, h.fast.Reconcile())
 	}
+	if h.devices != nil {
+		err = errors.Join(err, h.devices.Reconcile())
+	}
 	return errors.Join(err, h.routes.Reconcile(), h.reconcileProxies())
 }
 
@@ -578,14 +607,15 @@ func (h *Host) reconcileProxies() error {
 
 // Status is what `careof show` tells of the plane.
 type Status struct {
-	Kind   string       `json:"kind"`
-	Device string       `json:"device"`
-	Up     bool         `json:"up"` // false once somebody has deleted the device
-	MTU    int          `json:"mtu"`
-	Routes route.Status `json:"routes"`
-	Totals tun.Totals   `json:"totals"`
-	Fast   *bpf.Status  `json:"fast,omitempty"` // of kind bpf
-	Why    string       `json:"why,omitempty"`  // there are no programs, though there might have been
+	Kind    string       `json:"kind"`
+	Device  string       `json:"device"`
+	Up      bool         `json:"up"` // false once somebody has deleted the device
+	MTU     int          `json:"mtu"`
+	Routes  route.Status `json:"routes"`
+	Totals  tun.Totals   `json:"totals"`
+	Fast    *bpf.Status  `json:"fast,omitempty"`    // of kind bpf
+	Devices []string     `json:"devices,omitempty"` // of kind kernel: the tunnels' own
+	Why     string       `json:"why,omitempty"`     // there are no programs, though there might have been
 }
 
 // Status tells about the plane as a whole.
@@ -597,6 +627,9 @@ func (h *Host) Status() Status {
 	if h.fast != nil {
 		fast := h.fast.Status()
 		s.Kind, s.Fast = BPF.String(), &fast
+	}
+	if h.devices != nil {
+		s.Kind, s.Devices = Kernel.String(), h.devices.Devices()
 	}
 	return s
 }
@@ -618,6 +651,9 @@ func (h *Host) Withdraw() error {
 	}
 	if h.fast != nil {
 		errs = append(errs, h.fast.Withdraw())
+	}
+	if h.devices != nil {
+		errs = append(errs, h.devices.Withdraw())
 	}
 	return errors.Join(append(errs, h.routes.Withdraw(), h.firewall.Remove())...)
 }

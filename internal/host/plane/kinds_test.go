@@ -5,12 +5,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"careof/internal/host/plane"
 	"careof/internal/host/plane/bpf"
+	"careof/internal/host/plane/nstest"
 	"careof/wire/encap"
 )
 
@@ -101,4 +103,27 @@ func TestKinds(t *testing.T) {
 	if pinned() != 0 {
 		t.Error("the programs of the last daemon go on")
 	}
+}
+
+// A kernel without tunnel devices refuses to be what was asked for, and says
+// why; one that has them is.
+func TestKernelDevices(t *testing.T) {
+	n := nstest.New(t, "ha")
+	n.Do(func() {
+		c := agentConfig()
+		c.Kind, c.HomeNetworks, c.Transient = plane.Kernel, nil, true
+		h, err := plane.Open(c)
+		if err != nil {
+			if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "device") {
+				t.Errorf("error %v", err)
+			}
+			return
+		}
+		if got := h.Status().Kind; got != "kernel" {
+			t.Errorf("kind %q", got)
+		}
+		if err := errors.Join(h.Withdraw(), h.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -20,6 +20,8 @@ type Device interface {
 	read(in *intake) error
 	// write gives packets to the kernel, in order.
 	write(trains []train) error
+	// alive reports whether the device is there.
+	alive() bool
 	Close() error
 }
 
@@ -124,6 +126,18 @@ func (d *kernelDevice) receiveAll(fd uintptr) bool {
 		}
 	}
 	return true
+}
+
+// alive asks, for a reader does not always learn: the kernel wakes it before
+// the device is gone for good, and not again after that.
+func (d *kernelDevice) alive() bool {
+	d.closing.RLock()
+	defer d.closing.RUnlock()
+	if d.fd < 0 {
+		return false
+	}
+	ifr, err := unix.NewIfreq("")
+	return err == nil && !errors.Is(unix.IoctlIfreq(d.fd, unix.TUNGETIFF, ifr), unix.EBADFD)
 }
 
 func (d *kernelDevice) isClosed() bool {

@@ -60,6 +60,8 @@ func (d *fakeDevice) write(trains []train) error {
 	return nil
 }
 
+func (d *fakeDevice) alive() bool { return true }
+
 func (d *fakeDevice) Close() error { d.once.Do(func() { close(d.closed) }); return nil }
 
 // fakeRaw is raw sockets that the test holds.

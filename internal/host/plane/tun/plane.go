@@ -78,6 +78,10 @@ type Config struct {
 	// concerned.
 	CopyDF bool
 
+	// Elsewhere are the encapsulations whose packets from the network the
+	// kernel's own tunnel devices take. Ones over UDP cannot be among them.
+	Elsewhere []encap.Kind
+
 	// Clock is the monotonic clock of the machines; nil means clock.Mono.
 	Clock func() time.Time
 
@@ -174,7 +178,7 @@ func New(c Config) (*Plane, error) {
 	p.casts.asked = p.now()
 	p.scratch.New = func() any { return newBatch(0) }
 	if p.raw == nil {
-		raw, err := openRaw(c.Mark)
+		raw, err := openRaw(c.Mark, c.Elsewhere)
 		if err != nil {
 			return nil, err
 		}
@@ -182,6 +186,9 @@ func New(c Config) (*Plane, error) {
 	}
 	p.start(p.readDevice)
 	for _, proto := range tunnelProtocols {
+		if slices.Contains(c.Elsewhere, encap.Kind(proto)) {
+			continue
+		}
 		p.start(func() { p.raw.receive(proto, p.rawPackets) })
 	}
 	p.start(func() { p.raw.receive(protoICMP, p.icmpPackets()) })
@@ -431,7 +438,7 @@ func (p *Plane) Settle() { p.settled.Store(true) }
 
 // Alive reports whether the device is being read. It is not once somebody has
 // deleted it.
-func (p *Plane) Alive() bool { return !p.deaf.Load() }
+func (p *Plane) Alive() bool { return !p.deaf.Load() && p.dev.alive() }
 
 // Close implements [forward.Plane]: it closes the device and the raw sockets
 // and waits for their readers. A persistent device stays in the kernel.

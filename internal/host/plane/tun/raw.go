@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
+
+	"careof/wire/encap"
 )
 
 const protoICMP = 1
@@ -43,13 +46,16 @@ type kernelRaw struct {
 	once sync.Once
 }
 
-func openRaw(mark uint32) (*kernelRaw, error) {
+func openRaw(mark uint32, elsewhere []encap.Kind) (*kernelRaw, error) {
 	k := &kernelRaw{in: make(map[int]*ipv4.RawConn), ctl: -1}
 	fail := func(err error) (*kernelRaw, error) {
 		k.close()
 		return nil, err
 	}
 	for _, proto := range append([]int{protoICMP}, tunnelProtocols...) {
+		if slices.Contains(elsewhere, encap.Kind(proto)) {
+			continue
+		}
 		c, err := listenRaw(proto)
 		if err != nil {
 			return fail(err)
