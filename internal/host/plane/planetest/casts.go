@@ -212,7 +212,14 @@ func testMulticast(t *testing.T, open Open) {
 			if got, src := hear(to, 5*time.Second); got != shape.Name || src != neighbor {
 				t.Errorf("heard %q from %v", got, src)
 			}
+			// A member of a group has not asked for broadcasts, nor for other groups.
+			for p := wire(); p != nil; p = wire() {
+			}
 			say(t, from, group.Next(), "another group")
+			say(t, from, limited, "a broadcast")
+			if n := count(wire, tunnelled(shape.T)); n != 0 {
+				t.Errorf("%d packets that the node did not ask for", n)
+			}
 			member(t, to, s.MN, Device, unix.IP_DROP_MEMBERSHIP)
 			until(t, "end of the membership", func() bool { return len(s.Agent.Groups(AgentKey)) == 0 })
 			for p := wire(); p != nil; p = wire() {
