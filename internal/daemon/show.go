@@ -16,6 +16,7 @@ import (
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
 	"careof/internal/host/drive"
+	"careof/internal/host/plane/tun"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
@@ -315,16 +316,24 @@ func (d *daemon) counters(ctx context.Context) (any, error) {
 	for _, c := range mobile {
 		add(roleMobileNode+"."+c.Name, mobileMeaning(c.Name), c.Value)
 	}
-	t := d.plane.Status().Totals
-	add("plane.strangers", "tunnel packets that no live binding allows", t.Strangers)
-	add("plane.malformed", "tunnel packets that are none", t.Malformed)
-	add("plane.unbound", "packets for or from an address without a binding", t.Unbound)
-	add("plane.loops", "packets that would have gone in a circle", t.Loops)
-	add("plane.congested", "packets dropped because congestion could not be signalled (RFC 6040)", t.Congested)
-	add("plane.errors_relayed", "ICMP errors relayed to original senders", t.ErrorsRelayed)
-	add("plane.events_lost", "events that nobody read in time", t.EventsLost)
-	add("plane.send_errors", "packets refused by a socket or the device", t.SendErrors)
+	for _, c := range planeCounters(d.plane.Status().Totals) {
+		add(c.Name, c.Meaning, c.Value)
+	}
 	return append(out, d.hub.counters()...), nil
+}
+
+// planeCounters are what the data plane counts beside its entries.
+func planeCounters(t tun.Totals) []control.Counter {
+	return []control.Counter{
+		{Name: "plane.strangers", Meaning: "tunnel packets that no live binding allows", Value: t.Strangers},
+		{Name: "plane.malformed", Meaning: "tunnel packets that are none", Value: t.Malformed},
+		{Name: "plane.unbound", Meaning: "packets for or from an address without a binding", Value: t.Unbound},
+		{Name: "plane.loops", Meaning: "packets that would have gone in a circle", Value: t.Loops},
+		{Name: "plane.congested", Meaning: "packets dropped because congestion could not be signalled (RFC 6040)", Value: t.Congested},
+		{Name: "plane.errors_relayed", Meaning: "ICMP errors relayed to original senders", Value: t.ErrorsRelayed},
+		{Name: "plane.events_lost", Meaning: "events that nobody read in time", Value: t.EventsLost},
+		{Name: "plane.send_errors", Meaning: "packets refused by a socket or the device", Value: t.SendErrors},
+	}
 }
 
 // mobileMeaning says what a counter of the mobile node counts: notes by kind,

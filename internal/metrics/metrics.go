@@ -143,6 +143,15 @@ func (s *Snapshot) collectPlane(put *writer) {
 // that are told apart by a code or a kind of event share one, with a label.
 func (s *Snapshot) collectCounters(put *writer) {
 	list := slices.Clone(s.Counters)
+	if s.MobileNode != nil {
+		// A rate needs a zero to begin with.
+		for _, name := range []string{"requesting", "registered", "refused", "lost"} {
+			name = "mobile-node." + name
+			if !slices.ContainsFunc(list, func(c control.Counter) bool { return c.Name == name }) {
+				list = append(list, control.Counter{Name: name})
+			}
+		}
+	}
 	slices.SortStableFunc(list, func(a, b control.Counter) int { return cmp.Compare(a.Name, b.Name) })
 	for _, c := range list {
 		name, label, value := counterName(c.Name)
