@@ -32,7 +32,7 @@ On the unix socket the kernel says who asks: root and the daemon's own user may 
 Over TCP the API is served only where [control] has ` + "`listen`" + `, and only to callers that send ` + "`Authorization: Bearer TOKEN`" + ` with the token of
 ` + "`token-file`" + ` (may read) or ` + "`admin-token-file`" + ` (may change). Beyond this host it must be TLS. What a browser was made to send by
 another site is refused by its Host, Origin and Sec-Fetch-Site headers. ` + "`/healthz`" + ` and ` + "`/readyz`" + ` need no token, and tell a stranger no more than
-a word. ` + "`careof --socket https://ha.example:8434`" + ` with ` + "`CAREOF_TOKEN_FILE`" + ` uses it.
+a word. ` + "`careof --socket https://ha.example:8434 show status`" + ` with ` + "`CAREOF_TOKEN_FILE`" + ` uses it.
 
     [control]
     listen     = "127.0.0.1:8434"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/cookiejar"
 	"net/netip"
@@ -20,6 +21,7 @@ import (
 	"careof/internal/core/note"
 )
 
+// update writes what the documents show: go test ./internal/ui -update
 var update = flag.Bool("update", false, "write the screenshots of docs/images")
 
 // A fleet is a fake daemon with very many mobile nodes.
@@ -32,7 +34,6 @@ type fleet struct {
 	past     []control.Event
 	ears     map[chan control.Event]bool
 	counts   map[string]uint64
-	asked    int // for counters: each time some more
 }
 
 // nodeOf and careOf are the addresses of the i-th node.
@@ -124,7 +125,7 @@ func (f *fleet) Show(_ context.Context, what, argument string) (any, error) {
 		return control.Status{
 			Version: "1.0.0", Started: f.began, ConfigFile: "/etc/careof/careof.toml", StateDirectory: "/var/lib/careof", Plane: "bpf", Device: "careof0", MTU: 1420,
 			Roles:     []control.RoleStatus{{Role: "home-agent", State: "serving", Summary: fmt.Sprintf("%d mobile nodes known, %d bindings", len(f.bindings)+2500, len(f.bindings))}},
-			Forwarded: control.ForwardedStatus{Entries: len(f.bindings), Counters: forward.Counters{SentBytes: 9<<40 + wave(f.asked, 90<<20), ReceivedBytes: 4<<40 + wave(f.asked, 31<<20)}},
+			Forwarded: control.ForwardedStatus{Entries: len(f.bindings), Counters: forward.Counters{SentBytes: 8<<40 + f.grown(55<<20), ReceivedBytes: 3<<40 + f.grown(19<<20)}},
 		}, nil
 	case "bindings":
 		return append([]control.Binding(nil), f.bindings...), nil
@@ -153,11 +154,10 @@ func (f *fleet) Show(_ context.Context, what, argument string) (any, error) {
 		}
 		return list, nil
 	case "counters":
-		f.asked++
 		list := []control.Counter{
 			{Name: "home-agent.registrations_bound", Value: 100231, Meaning: "new bindings"},
-			{Name: "home-agent.registrations_refreshed", Value: 31_000_000 + wave(f.asked, 660), Meaning: "bindings renewed in place"},
-			{Name: "home-agent.registrations_moved", Value: 48211 + uint64(f.asked), Meaning: "bindings moved to another endpoint"},
+			{Name: "home-agent.registrations_refreshed", Value: f.grown(338), Meaning: "bindings renewed in place"},
+			{Name: "home-agent.registrations_moved", Value: f.grown(2.4), Meaning: "bindings moved to another endpoint"},
 			{Name: "plane.strangers", Value: 1733, Meaning: "tunnel packets that no live binding allows"},
 			{Name: "plane.loops", Value: 0, Meaning: "packets that would have gone in a circle"},
 		}
@@ -171,13 +171,10 @@ func (f *fleet) Show(_ context.Context, what, argument string) (any, error) {
 	return nil, fmt.Errorf("%w: %s", control.ErrNotFound, what)
 }
 
-// wave is a counter whose rate goes up and down.
-func wave(step int, unit uint64) uint64 {
-	total := uint64(0)
-	for i := range step {
-		total += unit * uint64(12+[]int{0, 1, 3, 4, 6, 5, 3, 2, 2, 4, 7, 5, 1, 0, 1, 2}[i%16]) / 12
-	}
-	return total
+// grown is a counter whose rate, some a second, goes up and down.
+func (f *fleet) grown(rate float64) uint64 {
+	t := time.Since(f.began).Seconds()
+	return uint64(rate * (t - 3.6*math.Cos(t/9) - 0.5*math.Cos(t/3.1)))
 }
 
 func (f *fleet) topology() control.Topology {
@@ -419,6 +416,10 @@ func TestADashboardOfAHundredThousandNodes(t *testing.T) {
 	b.sees(".map", "198.51.100.1")
 	light := b.background()
 	b.resize(1360, 1130)
+	if *update {
+		// A minute of rates makes a better picture than none.
+		b.until("a minute has been measured", func() bool { return strings.Contains(b.text(".chart .axis:nth-of-type(2)"), " s ago") })
+	}
 	keep(t, "dashboard", b.screenshot())
 	b.click("#theme")
 	if b.background() == light {

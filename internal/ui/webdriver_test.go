@@ -19,7 +19,7 @@ import (
 
 // patience bounds every wait for something that must come. Browsers are slow
 // to start on a busy machine.
-const patience = 40 * time.Second
+const patience = 90 * time.Second
 
 // A browser is Chromium, driven by the WebDriver protocol (W3C) through
 // chromedriver.

@@ -36,7 +36,7 @@ export class Map {
     this.data = data;
     const lanes = columns.map(([kinds]) => data.vertices.filter((v) => kinds.split(" ").includes(v.kind)));
     const used = lanes.map((l, i) => i).filter((i) => lanes[i].length);
-    const tall = Math.max(300, head + 14 + Math.max(0, ...used.map((i) => lanes[i].length * (i === 4 ? nodeRow : row))));
+    const tall = Math.max(396, head + 14 + Math.max(0, ...used.map((i) => lanes[i].length * (i === 4 ? nodeRow : row))));
     this.svg.setAttribute("viewBox", `0 0 ${this.width} ${tall}`);
     this.svg.setAttribute("height", tall);
     this.heads.replaceChildren();
