@@ -51,6 +51,9 @@ listened to too slowly loses packets from the file, which says so, and no time.`
 	flags.IntVar(&order.Snap, "snap", 0, "keep at most so many `octets` of a packet; 0 keeps all")
 	flags.DurationVar(&lasts, "for", 0, "end after this `time`")
 	must(cmd.MarkFlagFilename("write", "pcapng"))
+	must(cmd.RegisterFlagCompletionFunc("peer", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return completeShow(cmd.Context(), e, []string{"binding"}), cobra.ShellCompDirectiveNoFileComp
+	}))
 	return cmd
 }
 

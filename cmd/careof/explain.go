@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +29,12 @@ lists the reply codes.`,
   careof explain home-agent.denied_133       # a counter
   careof explain nat-mapping-lost            # an event`,
 		Args: cobra.ArbitraryArgs,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return completeExplain(cmd.Context(), e), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return listCodes(e)
@@ -91,4 +100,24 @@ func listCodes(e *env) error {
 		return e.printJSON(out)
 	}
 	return e.table(rows)
+}
+
+// completeExplain offers the codes, the events, and the counters that the
+// daemon counts now.
+func completeExplain(ctx context.Context, e *env) []string {
+	var words []string
+	for _, c := range mip4.Codes() {
+		words = append(words, strconv.Itoa(int(c.Code))+"\t"+c.Text)
+	}
+	words = append(words, control.Explained()...)
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var counters []control.Counter
+	if control.NewClient(e.socket).Show(ctx, "counters", "", &counters) == nil {
+		for _, c := range counters {
+			words = append(words, c.Name)
+		}
+	}
+	slices.Sort(words)
+	return slices.Compact(words)
 }

@@ -43,13 +43,14 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 type env struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	output         string // "table" or "json"
+	output         string // "table", "wide" or "json"
 	socket         string // of the daemon's control API
 }
 
 const (
 	outputTable = "table"
 	outputJSON  = "json"
+	outputWide  = "wide" // a table with every member; elsewhere than in show the same as table
 )
 
 const defaultSocket = "/run/careof/careof.sock"
@@ -72,8 +73,8 @@ Start here:
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if e.output != outputTable && e.output != outputJSON {
-				return usagef("-o %s is not known: table or json", e.output)
+			if e.output != outputTable && e.output != outputJSON && e.output != outputWide {
+				return usagef("-o %s is not known: table, wide or json", e.output)
 			}
 			return nil
 		},
@@ -83,11 +84,11 @@ Start here:
 		socket = defaultSocket
 	}
 	flags := root.PersistentFlags()
-	flags.StringVarP(&e.output, "output", "o", outputTable, "how to print: `table` or json")
+	flags.StringVarP(&e.output, "output", "o", outputTable, "how to print: `table`, wide (show with every column) or json")
 	flags.StringVar(&e.socket, "socket", socket, "the daemon's control socket; also from CAREOF_SOCKET")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
 	root.CompletionOptions.HiddenDefaultCmd = false
-	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputTable, outputJSON}, cobra.ShellCompDirectiveNoFileComp)))
+	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputTable, outputWide, outputJSON}, cobra.ShellCompDirectiveNoFileComp)))
 
 	root.AddCommand(
 		newBench(e),

@@ -48,6 +48,7 @@ func newShow(e *env) *cobra.Command {
 		Long:  strings.TrimRight(long.String(), "\n"),
 		Example: `  careof show bindings
   careof show binding 10.10.0.5
+  careof show bindings -o wide
   careof show status -o json`,
 		Args: usageArgs(cobra.RangeArgs(1, 2)),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -73,6 +74,9 @@ func newShow(e *env) *cobra.Command {
 			if e.output == outputJSON {
 				_, err = e.stdout.Write(answer)
 				return err
+			}
+			if e.output == outputWide {
+				return control.Wide(e.stdout, what, answer)
 			}
 			return control.Table(e.stdout, what, answer)
 		},

@@ -35,6 +35,7 @@ var counterTable = []explained{
 	{"home-agent.messages_ignored", "Messages of strangers, which get no answer, no log line and no state.", "Nothing: port 434 is open to the world. Much more than before means that somebody looks for home agents."},
 	{"home-agent.authenticators_wrong", "Requests for a known node with a wrong authenticator.", "Compare the fingerprints of careof show associations at both ends; a steady rate for nodes that work is somebody who guesses."},
 	{"home-agent.mismatches_suppressed", "Requests with an old Identification that came too often to be refused one by one.", "Somebody replays captured requests, or a node's clock is stuck: careof doctor on the node."},
+	{"home-agent.requests_excessive", "Authentic requests of one node above requests-per-node, which were dropped.", "The node flaps between links, or its key is in several machines: careof monitor shows which node."},
 	{"home-agent.exchanges_overflowed", "Requests dropped because too many already waited for an answer from elsewhere.", "Something that is asked answers too slowly (a resolver, an AAA server): look at it first."},
 	{"home-agent.commits_failed", "Changes that could not be made durable or forwarding. Their nodes were denied with 130.", "careof doctor: a full disk, or a tunnel device that somebody took away. The log names each."},
 
@@ -101,6 +102,9 @@ var eventTable = []explained{
 	{"identity", "A message carried another identity of the node.", asItShould},
 	{"message", "A message for people came with a registration.", "Read it: it is meant for you."},
 	{"extension", "An extension was received that a feature keeps for others.", asItShould},
+	{"canary-well", "Home agent: the canary has registered with the agent itself and heard its echo through a tunnel.", asItShould},
+	{"canary-missed", "Home agent: the canary's registration or its echo did not come back: nodes may fare no better.", "careof doctor; the log before it says what failed."},
+	{"canary-back", "Home agent: the canary is well again.", asItShould},
 	{"gap", "Events before this one were lost: the reader was too slow, or asked for more than is remembered.", "Read faster, or go on from here."},
 }
 
@@ -141,4 +145,15 @@ func ExplainName(term string) (list []mip4.Entry) {
 
 func (x explained) entry(kind mip4.EntryKind) mip4.Entry {
 	return mip4.Entry{Kind: kind, Name: x.name, Means: x.means, Do: x.do}
+}
+
+// Explained lists the names that [ExplainName] knows, but for those with a
+// code in them.
+func Explained() (names []string) {
+	for _, table := range [][]explained{counterTable, eventTable} {
+		for _, x := range table {
+			names = append(names, x.name)
+		}
+	}
+	return names
 }
