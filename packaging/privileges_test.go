@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -23,6 +24,7 @@ import (
 	"careof/internal/control"
 	"careof/internal/daemon"
 	"careof/internal/host/firewall"
+	"careof/internal/host/plane/bpf"
 	"careof/internal/host/route"
 )
 
@@ -30,6 +32,13 @@ import (
 const roleVariable = "CAREOF_PACKAGING_TEST"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(roleVariable) == "programs" {
+		if err := bpf.Supported(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if os.Getenv(roleVariable) == "daemon" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
@@ -102,6 +111,38 @@ interface = "up0"
 		t.Run(c.name, func(t *testing.T) { start(t, c.text, c.device) })
 	}
 	removal(t)
+}
+
+// The drop-in for eBPF gives what programs need, and the unit alone does not.
+func TestTheDropInIsEnoughForPrograms(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("starting a program as another user needs root")
+	}
+	if err := bpf.Supported(); err != nil {
+		t.Skip(err)
+	}
+	dropIn := read(t, "systemd/ebpf.conf")
+	for _, want := range []string{"AmbientCapabilities=CAP_BPF CAP_PERFMON\n", "CapabilityBoundingSet=CAP_BPF CAP_PERFMON\n", "SystemCallFilter=bpf\n"} {
+		if !strings.Contains(dropIn, want) {
+			t.Errorf("the drop-in does not say %q", want)
+		}
+	}
+	keep := slices.Collect(maps.Values(capabilities))
+	for _, c := range []struct {
+		name   string
+		keep   []uintptr
+		enough bool
+	}{{"unit", keep, false}, {"unit and drop-in", append(slices.Clone(keep), unix.CAP_BPF, unix.CAP_PERFMON), true}} {
+		d := launchAs(t, "programs", c.keep)
+		select {
+		case <-d.ended:
+		case <-time.After(limit):
+			t.Fatalf("%s: no answer", c.name)
+		}
+		if enough := d.err == nil; enough != c.enough {
+			t.Errorf("%s: enough for programs: %v, want %v\n%s", c.name, enough, c.enough, d.log)
+		}
+	}
 }
 
 // stage makes the namespaces a small machine with one network.
@@ -209,8 +250,14 @@ func launch(t *testing.T, file string) *running {
 		}
 		keep = append(keep, number)
 	}
-	d := &running{cmd: exec.Command("/proc/self/exe", file), log: &strings.Builder{}, ended: make(chan struct{})}
-	d.cmd.Env = append(os.Environ(), roleVariable+"=daemon")
+	return launchAs(t, "daemon", keep, file)
+}
+
+// launchAs starts this program in another part, with some capabilities and no
+// others to be had.
+func launchAs(t *testing.T, part string, keep []uintptr, arguments ...string) *running {
+	d := &running{cmd: exec.Command("/proc/self/exe", arguments...), log: &strings.Builder{}, ended: make(chan struct{})}
+	d.cmd.Env = append(os.Environ(), roleVariable+"="+part)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Credential:  &syscall.Credential{Uid: nobody, Gid: nobody},

@@ -98,7 +98,7 @@ func checkEBPF(p *patient) []control.Finding {
 		result = Fail
 	}
 	if err := p.EBPF(); err != nil {
-		return one(result, "packets go through user space: "+err.Error(), "give the daemon CAP_BPF and CAP_NET_ADMIN, or set plane.kind = \"tun\"")
+		return one(result, "packets go through user space: "+err.Error(), "give the daemon CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or set plane.kind = \"tun\"")
 	}
 	if p.c != nil {
 		if err := p.BPFFS(p.c.Plane.BPFFS); err != nil {
