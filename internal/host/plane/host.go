@@ -571,6 +571,9 @@ func (h *Host) Reconcile() error {
 	if h.devices != nil {
 		err = errors.Join(err, h.devices.Reconcile())
 	}
+	if h.visits != nil {
+		err = errors.Join(err, h.visits.Reconcile())
+	}
 	return errors.Join(err, h.routes.Reconcile(), h.reconcileProxies())
 }
 

@@ -3,6 +3,7 @@ package visit
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -213,6 +214,22 @@ func (g *guard) change(of, but arrangement, do func(*nftables.Conn, *nftables.Se
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// whole says whether the table is there.
+func (g *guard) whole() (is bool, err error) {
+	c, err := g.conn()
+	if err != nil {
+		return false, err
+	}
+	defer c.CloseLasting()
+	chains, err := c.ListChainsOfTableFamily(g.table.Family)
+	if err != nil {
+		return false, fmt.Errorf("visit: guard: %w", err)
+	}
+	return slices.ContainsFunc(chains, func(one *nftables.Chain) bool {
+		return one.Table.Name == g.table.Name && one.Name == "prerouting"
+	}), nil
 }
 
 func (g *guard) remove() error {

@@ -157,6 +157,50 @@ func TestEqualHomeAddresses(t *testing.T) {
 	}
 }
 
+// What somebody takes away comes back: the guard, rules, ways and neighbours.
+func TestWhatIsTakenAwayComesBack(t *testing.T) {
+	n, k := foreign(t)
+	defer k.Close()
+	alone, one, two := entry("lan0", nodeHW, forward.Both, false), entry("lan1", nodeHW, forward.Both, false), entry("lan1", forward.HardwareAddr{2, 6}, forward.Both, false)
+	alone.Key, alone.Inner = "fa/10.10.0.6/198.51.100.1", netip.PrefixFrom(home.Next(), 32)
+	two.Key = "fa/10.10.0.5/198.51.100.9"
+	for _, e := range []forward.Entry{alone, one, two} {
+		if err := k.Put(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := kept{1, 2, 2, 2, 3}
+	if got := count(t, n, k); got != want {
+		t.Fatalf("at first %+v, want %+v", got, want)
+	}
+	for name, take := range map[string]func() error{
+		"nothing":   func() error { return nil },
+		"the guard": func() error { return k.guard.remove() },
+		"the rest":  func() error { return k.clear() },
+	} {
+		if err := take(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := k.Reconcile(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := count(t, n, k); got != want {
+			t.Errorf("%s: %+v, want %+v", name, got, want)
+		}
+		n.Do(func() {
+			conn, err := k.guard.conn()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.CloseLasting()
+			if sorted, err := conn.GetSetElements(k.guard.sorted); err != nil || len(sorted) != 2 {
+				t.Errorf("%s: %d sorted below IP, %v", name, len(sorted), err)
+			}
+		})
+	}
+}
+
 // Visits do not outlive the process: what a killed one left is gone after the
 // next start, and everything after an orderly end.
 func TestWhatAnEarlierProcessLeftIsRemoved(t *testing.T) {

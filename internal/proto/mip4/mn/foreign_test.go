@@ -902,3 +902,26 @@ func TestWhatLeavesDirectly(t *testing.T) {
 		}
 	}
 }
+
+// A foreign agent on the home network, even one that requires registration, is
+// nobody for a node at home: it deregisters and needs no mobility services.
+//
+//rfc:5944#2.4.3
+//rfc:5944#1.6
+func TestForeignAgentOnTheHomeNetwork(t *testing.T) {
+	cfg := foreign(t)
+	cfg.HomeNetwork = homeNetwork
+	r := newRig(t, cfg)
+	r.other = granting(-1)
+	r.up("wlan0", netip.MustParseAddr("10.10.0.50"))
+	r.step(advertA(flags(adv4.FlagR), router(netip.MustParseAddr("10.10.0.2")), prefixes(24)))
+	r.run(time.Minute)
+	for _, q := range r.requests {
+		if q.request.Lifetime != 0 || q.Dst.Addr() != homeAgent {
+			t.Errorf("asks %v: %+v", q.Dst, q.request)
+		}
+	}
+	if s := r.status(); s.State != "home" || r.entry().HomeLink != "wlan0" {
+		t.Errorf("%s, home link %q", s.State, r.entry().HomeLink)
+	}
+}
