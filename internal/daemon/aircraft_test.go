@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
+	"careof/internal/control"
 	"careof/internal/core/engine"
 	"careof/internal/host/plane/nstest"
 	"careof/wire/mip4"
@@ -101,13 +103,16 @@ func TestALaptopInAnAircraft(t *testing.T) {
 	n.careOf, n.router = netip.MustParseAddr("10.20.0.5"), netip.MustParseAddr("192.168.7.1")
 	n.haControl = n.daemon(n.ha, "ha", homeAgentText)
 	n.daemon(airline, "airline", aircraftHomeText)
-	n.control = n.daemon(ground, "ground", groundText)
+	n.daemon(ground, "ground", groundText)
 	aircraft := n.daemon(n.fa, "aircraft", aircraftText)
-	n.until("the aircraft visits the ground", func() bool {
-		list := n.listed()
-		return len(list) == 1 && list[0].State == "accepted"
-	})
 	n.control = aircraft
+	n.until("the aircraft is registered, and forwards", func() bool {
+		var shown struct{ Status control.Status }
+		n.shown("status", &shown)
+		return slices.ContainsFunc(shown.Status.Roles, func(r control.RoleStatus) bool {
+			return r.Role == roleMobileNode && r.State == "registered"
+		})
+	})
 	n.agent()
 	n.gateway()
 	if r := n.register(mip4.FlagT, 300); r.Code != 0 {
