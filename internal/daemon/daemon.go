@@ -25,6 +25,7 @@ import (
 	"careof/internal/host/drive"
 	"careof/internal/host/link"
 	"careof/internal/host/plane"
+	"careof/internal/host/plane/bpf"
 	"careof/internal/host/plane/tun"
 	"careof/internal/host/sock"
 	"careof/internal/host/store"
@@ -188,6 +189,17 @@ var planeKinds = map[config.PlaneKind]plane.Kind{
 // nodeCapacity is room for the entries of a node without a home agent's role.
 const nodeCapacity = 256
 
+// agentCapacity is room for the entries of a home agent's nodes. It is a power
+// of two, so that some nodes more do not need other maps: pinned ones of
+// another size are not taken over.
+func agentCapacity(c *config.HomeAgent) int {
+	n := bpf.DefaultCapacity
+	for n < len(c.MobileNodes) {
+		n *= 2
+	}
+	return n
+}
+
 func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 	out := plane.Config{
 		Device: cfg.Plane.Device, Kind: planeKinds[cfg.Plane.Kind], Pins: cfg.Plane.BPFFS,
@@ -197,7 +209,7 @@ func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 		out.Capacity = nodeCapacity
 	}
 	if c := cfg.HomeAgent; c != nil {
-		out.Forward = true
+		out.Forward, out.Capacity = true, agentCapacity(c)
 		out.Encapsulations = c.Encapsulations
 		for _, n := range c.Networks {
 			// Which of several home links a network is on shows by the

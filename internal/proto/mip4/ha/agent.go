@@ -57,7 +57,7 @@ type Agent struct {
 	parked   map[engine.Ticket]*Exchange
 	parkedAt engine.Agenda[engine.Ticket]
 	message  mip4.Message // reused between steps
-	spare    *Exchange    // of a stranger, to be used again
+	spare    []*Exchange  // ended, to be used again
 	turns    []*turn      // nobody's at present
 	counters counters
 	recent   engine.Ring[answered]

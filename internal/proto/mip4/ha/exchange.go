@@ -15,7 +15,8 @@ import (
 
 // An Exchange is one Registration Request on its way through the stages. Each
 // field belongs to the stage named; hooks of other stages only read it. The
-// facts of Bind may be replaced by a feature there.
+// facts of Bind may be replaced by a feature there. Nobody keeps it: when the
+// request has been answered, or dropped, it serves the next one.
 type Exchange struct {
 	engine.Slots
 

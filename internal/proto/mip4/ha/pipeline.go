@@ -11,11 +11,12 @@ import (
 
 // request begins an exchange.
 func (a *Agent) request(p engine.Packet) {
-	x := a.spare
-	if x == nil {
+	var x *Exchange
+	if last := len(a.spare) - 1; last >= 0 {
+		x, a.spare = a.spare[last], a.spare[:last]
+	} else {
 		x = new(Exchange)
 	}
-	a.spare = nil
 	x.Agent, x.limit = a, binding.Infinite
 	if err := x.begin(p); err != nil {
 		a.ignore()
@@ -205,24 +206,28 @@ func (t *turn) holds(x *Exchange) bool {
 // leave takes a finished exchange off its node's turn and lets the next go on.
 func (a *Agent) leave(x *Exchange) {
 	n := x.Node
-	if n == nil {
-		// A stranger's takes no new memory, however many there are.
-		*x = Exchange{}
-		a.spare = x
-		return
-	}
-	if n.turn == nil {
-		return
-	}
-	t := n.turn
-	for i, y := range t.inFlight {
-		if y == x {
-			t.inFlight = slices.Delete(t.inFlight, i, i+1)
-			break
+	if n != nil && n.turn != nil {
+		t := n.turn
+		for i, y := range t.inFlight {
+			if y == x {
+				t.inFlight = slices.Delete(t.inFlight, i, i+1)
+				break
+			}
 		}
 	}
-	a.nextTurn(n)
+	// It serves another request: strangers take no new memory, however many
+	// there are, and a refresh leaves little to collect.
+	*x = Exchange{}
+	if len(a.spare) < maxSpare {
+		a.spare = append(a.spare, x)
+	}
+	if n != nil {
+		a.nextTurn(n)
+	}
 }
+
+// maxSpare is how many exchanges that nobody uses are kept.
+const maxSpare = 1024
 
 func (a *Agent) nextTurn(n *Node) {
 	t := n.turn
