@@ -16,10 +16,12 @@ import (
 	"strings"
 )
 
-// A section is a section of an RFC; Number is empty for the RFC as a whole.
+// A section is a section of an RFC, or one requirement in it; Number is empty
+// for the RFC as a whole, Item is 0 for the section as a whole.
 type section struct {
 	RFC    int
 	Number string // "3.7.2.2", or "A.1" in an appendix
+	Item   int    // counted from 1 in the order of the text
 }
 
 // compare orders sections as their RFC does.
@@ -39,25 +41,37 @@ func (s section) compare(o section) int {
 			return c
 		}
 	}
-	return cmp.Compare(len(a), len(b))
+	return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(s.Item, o.Item))
 }
 
 func (s section) String() string {
 	if s.Number == "" {
 		return fmt.Sprintf("RFC %d", s.RFC)
 	}
-	return fmt.Sprintf("RFC %d section %s", s.RFC, s.Number)
+	return fmt.Sprintf("RFC %d section %s", s.RFC, s.where())
 }
 
+// where is the section's number, with the requirement's behind it.
+func (s section) where() string {
+	if s.Item == 0 {
+		return s.Number
+	}
+	return fmt.Sprintf("%s-%d", s.Number, s.Item)
+}
+
+// whole is the section that a requirement stands in.
+func (s section) whole() section { return section{RFC: s.RFC, Number: s.Number} }
+
 // marker matches a comment that names a section; a note may follow it.
-var marker = regexp.MustCompile(`^//rfc:([0-9]+)(?:#([0-9A-Z]+(?:\.[0-9]+)*))?(?:\s.*)?$`)
+var marker = regexp.MustCompile(`^//rfc:([0-9]+)(?:#([0-9A-Z]+(?:\.[0-9]+)*)(?:-([0-9]+))?)?(?:\s.*)?$`)
 
 // name matches what follows the colon in a section's name.
 var name = regexp.MustCompile(`^([0-9]+)(?:#([0-9A-Z]+(?:\.[0-9]+)*))?$`)
 
-func parseSection(rfc, number string) section {
+func parseSection(rfc, number, item string) section {
 	n, _ := strconv.Atoi(rfc) // the expressions allow digits only
-	return section{n, number}
+	i, _ := strconv.Atoi(item)
+	return section{n, number, i}
 }
 
 // A place is a declaration: its package's folder and its name there.
@@ -102,6 +116,10 @@ func collect(tree fs.FS) (map[section][]place, error) {
 	return found, err
 }
 
+// suites are packages that tests of others call: what is marked in them is a
+// test.
+var suites = []string{"internal/host/plane/planetest", "internal/lab/check", "internal/lab/scene"}
+
 func collectFile(file string, source []byte, found map[section][]place) error {
 	fset := token.NewFileSet()
 	f, err := parser.ParseFile(fset, file, source, parser.ParseComments|parser.SkipObjectResolution)
@@ -117,11 +135,11 @@ func collectFile(file string, source []byte, found map[section][]place) error {
 			if m == nil {
 				return fmt.Errorf("%s: %q is not understood: write //rfc:5944#3.7.2.2", fset.Position(comment.Pos()), comment.Text)
 			}
-			s := parseSection(m[1], m[2])
+			s := parseSection(m[1], m[2], m[3])
 			found[s] = append(found[s], place{
 				Folder: path.Dir(file),
 				Name:   declarationAt(f, group),
-				Test:   strings.HasSuffix(file, "_test.go"),
+				Test:   strings.HasSuffix(file, "_test.go") || slices.Contains(suites, path.Dir(file)),
 			})
 		}
 	}
@@ -198,7 +216,7 @@ func readGaps(r io.Reader) ([]gap, error) {
 		if m == nil || strings.TrimSpace(why) == "" {
 			return nil, fmt.Errorf("gaps.txt:%d: write 5944#3.6.1.2 and what is missing", n)
 		}
-		gaps = append(gaps, gap{parseSection(m[1], m[2]), strings.TrimSpace(why)})
+		gaps = append(gaps, gap{parseSection(m[1], m[2], ""), strings.TrimSpace(why)})
 	}
 	slices.SortStableFunc(gaps, func(a, b gap) int { return a.section.compare(b.section) })
 	return gaps, lines.Err()

@@ -65,7 +65,7 @@ const (
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := write(&page, found, gaps); err != nil {
+	if err := write(&page, found, nil, gaps); err != nil {
 		t.Fatal(err)
 	}
 	_, tables, _ := strings.Cut(page.String(), "\n## ")

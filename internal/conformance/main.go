@@ -36,7 +36,11 @@ func generate(root string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	requirements, err := readRequirements(os.DirFS(root + "/internal/conformance/requirements"))
+	if err != nil {
+		return nil, err
+	}
 	var page bytes.Buffer
-	err = write(&page, found, gaps)
+	err = write(&page, found, requirements, gaps)
 	return page.Bytes(), err
 }
