@@ -30,6 +30,7 @@ type pairNet struct {
 	dir           string
 	ha, r, mn, cn *nstest.Node
 	home, mobile  *control.Client
+	process       map[string]*os.Process
 }
 
 const pairHomeText = `version = 1
@@ -64,7 +65,7 @@ priority = 100
 
 func newPairNet(t *testing.T) *pairNet {
 	t.Helper()
-	n := &pairNet{t: t, dir: t.TempDir()}
+	n := &pairNet{t: t, dir: t.TempDir(), process: make(map[string]*os.Process)}
 	n.ha, n.r, n.mn, n.cn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "mn"), nstest.New(t, "cn")
 	nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
 	nstest.Join(t, n.mn, "eth0", n.r, "tomn", 1500)
@@ -111,6 +112,7 @@ func (n *pairNet) daemon(node *nstest.Node, name, text string) *control.Client {
 			n.t.Error(err)
 		}
 	})
+	n.process[name] = cmd.Process
 	n.t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil || n.t.Failed() {
