@@ -11,6 +11,6 @@ func All() []*Scene {
 		homeLink, pool, discovery, simultaneous,
 		tour(encap.IPIP), tour(encap.GRE), tour(encap.Minimal),
 		foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating, foreignBehindNAT,
-		silentMove,
+		silentMove, bogus,
 	}
 }

@@ -581,7 +581,14 @@ func (s *Sim) router(segment string) netip.Addr {
 
 // Inject implements Lab.
 func (s *Sim) Inject(segment string, packet []byte) {
-	if err := s.intruder(segment).Inject("eth0", packet); err != nil {
+	n := s.intruder(segment)
+	inject := n.Inject
+	if to := netip.AddrFrom4([4]byte(packet[16:20])); to.IsMulticast() {
+		inject = func(link string, p []byte) error {
+			return n.InjectTo(link, forward.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, p) // all of a segment listen
+		}
+	}
+	if err := inject("eth0", packet); err != nil {
 		s.Fatalf("inject on %s: %v", segment, err)
 	}
 }

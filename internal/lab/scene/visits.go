@@ -57,9 +57,11 @@ var foreignCrash = &Scene{
 		arrive(l, wlan, visited1)
 		stream := l.Stream(mobile, peer, 100_000)
 		l.Wait(5 * time.Second)
-		for range 2 {
+		// The second time it is away for longer than its advertisements last: the
+		// node has forgotten it, and its sequence number.
+		for _, away := range []time.Duration{time.Second, 4 * AdvertiseInterval} {
 			l.Kill(foreign1)
-			l.Wait(time.Second)
+			l.Wait(away)
 			l.Start(foreign1)
 			took := l.Until("packets get through again", 10*time.Second, func() bool { return l.Reaches(peer, mobile) && l.Reaches(mobile, peer) })
 			l.Logf("packets get through %v after the foreign agent started again", took)

@@ -165,6 +165,7 @@ func (n *Node) hear(x *Advertisement) {
 		}
 		a = &mobilityAgent{key: k}
 		n.agents[k] = a
+		n.foundAgain(a)
 	}
 	rebooted := !fresh && !a.restored && adv4.Rebooted(a.sequence, x.Agent.Sequence)
 	before := *a

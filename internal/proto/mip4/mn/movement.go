@@ -31,6 +31,21 @@ func (n *Node) rebooted(a *mobilityAgent) {
 	}
 }
 
+// foundAgain: what the node knows of an agent ends when the agent is lost, its
+// sequence number too. One that is heard again may have started anew meanwhile
+// and not know the node, so a registration through it that has not ended is
+// made again before anything is sent through it for long.
+//
+//rfc:5944#2.4.2.1
+//rfc:5944#2.4.4
+func (n *Node) foundAgain(a *mobilityAgent) {
+	for key, r := range n.links {
+		if key.Link == a.key.link && key.Agent == a.key.address && r.live {
+			r.renewAt = n.now.Mono.Add(time.Millisecond) // when the choice has been made
+		}
+	}
+}
+
 // compare is the second algorithm of move detection: "If the prefixes differ,
 // the mobile node MAY assume that it has moved", but "a mobile node SHOULD NOT
 // use this method of move detection unless both the current agent and the new
