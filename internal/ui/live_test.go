@@ -67,7 +67,8 @@ func dashboardOf(t *testing.T, l *live.Lab, node string) *Server {
 
 // TestARealNodeThatMovesIsSeenMoving has real daemons in namespaces, a node
 // that changes from one access network to another one behind a NAT, and a
-// browser on each daemon's dashboard.
+// browser on each daemon's dashboard. The home agent is scraped over the
+// network meanwhile.
 func TestARealNodeThatMovesIsSeenMoving(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the laboratory of this test needs root")
@@ -75,7 +76,10 @@ func TestARealNodeThatMovesIsSeenMoving(t *testing.T) {
 	agentPage, nodePage := openBrowser(t, 1360, 900), openBrowser(t, 1360, 900)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	l, err := live.Build(ctx, topology.Default(), live.Options{Command: func(config string) *exec.Cmd {
+	network := topology.Default()
+	section, trusted := listenSection(t)
+	network.Node("ha").Config += section
+	l, err := live.Build(ctx, network, live.Options{Command: func(config string) *exec.Cmd {
 		cmd := netns.Self()
 		cmd.Env = append(os.Environ(), daemonVariable+"="+config)
 		return cmd
@@ -125,6 +129,7 @@ func TestARealNodeThatMovesIsSeenMoving(t *testing.T) {
 	agentPage.sees(".timeline", "Moved to 192.168.8.10")
 	agentPage.sees(".timeline", "Is bound at 203.0.113.5")
 	agentPage.sees(".facts", "udp/ipip, through a NAT")
+	scrape(t, l, trusted)
 	everyAnswerIsAsDocumented(t, control.NewClient(live.SocketIn(l.Directory, "ha")))
 	everyAnswerIsAsDocumented(t, control.NewClient(live.SocketIn(l.Directory, "mn")))
 	for _, b := range []*browser{agentPage, nodePage} {
