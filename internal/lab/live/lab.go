@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -66,6 +67,7 @@ type Lab struct {
 	captures []*Capture
 	whole    *Capture // of Options.Capture
 
+	held *os.File // the lock of Directory; nil for one that was asked for
 	ears sync.WaitGroup
 }
 
@@ -92,7 +94,7 @@ func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err er
 			l = nil
 		}
 	}()
-	if l.Directory, err = directory(o.Directory); err != nil {
+	if l.Directory, l.held, err = directory(o.Directory); err != nil {
 		return l, fmt.Errorf("live: %w", err)
 	}
 	if l.Network, err = netns.New(netns.Config{Seed: o.Seed}); err != nil {
@@ -137,17 +139,6 @@ func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err er
 		}
 	}
 	return l, nil
-}
-
-// directory makes the laboratory's folder.
-func directory(path string) (string, error) {
-	if path == "" {
-		return os.MkdirTemp("", "careof-lab-")
-	}
-	if err := os.RemoveAll(path); err != nil {
-		return "", err
-	}
-	return path, os.MkdirAll(path, 0o700)
 }
 
 // conditions translates what a topology says about a segment.
@@ -255,6 +246,13 @@ func (l *Lab) Close() error {
 	}
 	if l.Network != nil {
 		errs = append(errs, l.Network.Close())
+	}
+	if l.held != nil {
+		if l.options.Keep {
+			errs = append(errs, os.Remove(filepath.Join(l.Directory, heldFile)))
+		}
+		errs = append(errs, l.held.Close())
+		l.held = nil
 	}
 	if l.Directory != "" && !l.options.Keep {
 		errs = append(errs, os.RemoveAll(l.Directory))
