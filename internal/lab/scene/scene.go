@@ -36,7 +36,10 @@ type Scene struct {
 // An Ability is something that not every laboratory can do.
 type Ability string
 
-// The abilities.
+// The abilities. Namespaces have none of them: there is one clock for all, of
+// the whole machine, and a wrong one given to one process (by a preloaded
+// library) would not reach a program that asks the kernel itself; a data plane
+// that refuses, and a disk that does so by half, can only be made up.
 const (
 	Clocks Ability = "clocks" // daemons' wall clocks can be set
 	Exact  Ability = "exact"  // times are exact, so that a scene may assert them
