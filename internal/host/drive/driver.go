@@ -4,10 +4,10 @@
 package drive
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -116,7 +116,6 @@ func (d *Driver) repair(ctx context.Context, machines []engine.Persistent, mine 
 			have[e.Key] = e
 		}
 	}
-	var missing, stale []forward.Change
 	apply := func(changes []forward.Change) error {
 		if len(changes) == 0 {
 			return nil
@@ -126,37 +125,25 @@ func (d *Driver) repair(ctx context.Context, machines []engine.Persistent, mine 
 		}
 		return nil
 	}
-	if len(have) > 0 {
-		wanted := make(map[forward.Key]bool)
-		for _, p := range machines {
-			for e := range p.Entries() {
-				wanted[e.Key] = true
-			}
-		}
-		for key, e := range have {
-			if !wanted[key] {
-				stale = append(stale, forward.Change{Op: forward.Delete, Entry: e})
-			}
-		}
-		slices.SortFunc(stale, func(a, b forward.Change) int { return cmp.Compare(a.Entry.Key, b.Entry.Key) })
-	}
-	if err := apply(stale); err != nil {
-		return err
-	}
+	var changes []forward.Change
 	for _, p := range machines {
 		for e := range p.Entries() {
-			if old, there := have[e.Key]; there && old.Equal(e) {
+			old, there := have[e.Key]
+			if delete(have, e.Key); there && old.Equal(e) {
 				continue
 			}
-			if missing = append(missing, forward.Change{Op: forward.Put, Entry: e}); len(missing) == repairBatch {
-				if err := apply(missing); err != nil {
+			if changes = append(changes, forward.Change{Op: forward.Put, Entry: e}); len(changes) == repairBatch {
+				if err := apply(changes); err != nil {
 					return err
 				}
-				missing = missing[:0]
+				changes = changes[:0]
 			}
 		}
 	}
-	return apply(missing)
+	for _, key := range slices.Sorted(maps.Keys(have)) {
+		changes = append(changes, forward.Change{Op: forward.Delete, Entry: have[key]})
+	}
+	return apply(changes)
 }
 
 // Run drives the machines until ctx ends. Commits that were handed over by

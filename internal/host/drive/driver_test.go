@@ -332,7 +332,7 @@ func TestRestoreRepairsOnlyWhatDiffers(t *testing.T) {
 	if want := []string{"one", "two"}; !slices.Equal(m.restored, want) {
 		t.Errorf("restored records %q, want %q", m.restored, want)
 	}
-	want := []string{"plane 2 stale", "plane 1 missing", "plane 1 moved"}
+	want := []string{"plane 1 missing", "plane 1 moved", "plane 2 stale"}
 	if !slices.Equal(w.lines(), want) {
 		t.Errorf("repairs are %q, want %q", w.lines(), want)
 	}

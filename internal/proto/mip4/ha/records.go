@@ -249,9 +249,11 @@ func (a *Agent) restoreNode(now engine.Now, name string, value []byte) error {
 	}
 	n.list = list
 	a.reschedule(n)
-	for _, b := range list.All() {
-		for _, run := range a.restored {
-			run(n, b)
+	for _, b := range r.bindings {
+		if held := n.list.Get(b.ID); held != nil {
+			for _, run := range a.restored {
+				run(n, *held)
+			}
 		}
 	}
 	return nil
