@@ -105,10 +105,7 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		nt.Encapsulation = tunnelName(b.Tunnel)
 		nt.Endpoint = b.Tunnel.Peer
 	}
-	n.last = &lastReply{
-		identification: x.Request.Identification, careOf: x.Request.CareOfAddress, home: x.Request.HomeAddress,
-		from: x.Packet.Src, id: x.ID, lifetime: x.Lifetime, signer: x.Association, send: send,
-	}
+	n.last = newLastReply(x, send.Data)
 
 	then := make([]engine.Action, 0, 3+len(x.then))
 	then = append(append(then, send, a.Telling(nt)), x.then...)

@@ -12,21 +12,40 @@ import (
 	"careof/wire/mip4"
 )
 
-// lastReply is the reply to the last request that a node had accepted.
+// lastReply is the reply to the last request that a node had accepted. Where
+// it went is the binding's to know, while there is one: a million of these are
+// kept.
 type lastReply struct {
-	identification uint64 // of the request
-	careOf         netip.Addr
-	home           netip.Addr     // the request's field
-	from           netip.AddrPort // outer endpoint of the request
+	identification uint64
+	careOf, home   [4]byte // the request's fields
 	id             binding.ID
 	lifetime       time.Duration
 	signer         *assoc.Association
-	send           engine.Send
+	data           []byte
+	farewell       *farewell // of a deregistration
 }
 
-func (l *lastReply) matches(x *Exchange) bool {
-	return l.identification == x.Request.Identification && l.careOf == x.Request.CareOfAddress &&
-		l.home == x.Request.HomeAddress && l.from == x.Packet.Src
+// farewell is where the reply to a deregistration went, and where the request
+// came from.
+type farewell struct {
+	from netip.AddrPort
+	to   binding.ReplyTo
+}
+
+func (l *lastReply) answers(x *Exchange) bool {
+	return l.identification == x.Request.Identification && l.careOf == x.Request.CareOfAddress.As4() &&
+		l.home == x.Request.HomeAddress.As4()
+}
+
+func newLastReply(x *Exchange, data []byte) *lastReply {
+	l := &lastReply{
+		identification: x.Request.Identification, careOf: x.Request.CareOfAddress.As4(), home: x.Request.HomeAddress.As4(),
+		id: x.ID, lifetime: x.Lifetime, signer: x.Association, data: data,
+	}
+	if x.Lifetime == 0 {
+		l.farewell = &farewell{x.Packet.Src, x.ReplyTo}
+	}
+	return l
 }
 
 // repeatReply answers an exact repeat with the reply it already got.
@@ -52,19 +71,26 @@ func (a *Agent) repeatReply(x *Exchange) engine.Verdict {
 		}
 	}
 	l := n.last
-	if l == nil || !l.matches(x) {
+	if l == nil || !l.answers(x) {
 		return engine.Next()
 	}
-	// The stored one may still be on its way.
-	send := l.send
-	send.Data = append([]byte(nil), send.Data...)
-	if l.lifetime != 0 {
+	var from netip.AddrPort
+	var to binding.ReplyTo
+	data := append([]byte(nil), l.data...) // the stored one may still be on its way
+	if l.farewell != nil {
+		from, to = l.farewell.from, l.farewell.to
+	} else {
 		b := n.list.Get(l.id)
 		if b == nil || !b.Live(a.Now().Mono) {
 			return engine.Next() // no current registration any more
 		}
-		shorten(send.Data, b.Remaining(a.Now().Mono), l.signer)
+		from, to = b.Source, b.ReplyTo
+		shorten(data, b.Remaining(a.Now().Mono), l.signer)
 	}
+	if from != x.Packet.Src {
+		return engine.Next()
+	}
+	send := engine.Send{Link: to.Link, Src: to.Src, Dst: to.Dst, HW: to.HW, Data: data}
 	a.counters.repeated++
 	a.Tell(x.note(note.Repeated, note.Debug))
 	a.Do(send)
