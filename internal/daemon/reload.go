@@ -252,9 +252,6 @@ func (d *daemon) needsRestart(now, next *config.Config, changes []control.Reload
 		if _, err := standard.MobileNode(node, standard.Features(after), luck()); err != nil {
 			return "", fmt.Errorf("%s: mobile-node: %w", next.File, err)
 		}
-		if d.visiting != nil && !slices.Equal(uplinkNames(now.MobileNode), uplinkNames(next.MobileNode)) {
-			return "mobile-node.uplink cannot change while foreign agents are heard on the uplinks", nil
-		}
 	}
 	for _, role := range d.roles() {
 		if f := features[role]; !reflect.DeepEqual(f[0], f[1]) {
@@ -311,11 +308,15 @@ func (d *daemon) applyParts(ctx context.Context, next *config.Config, out *contr
 		if _, err := d.mobile.Command(ctx, mn.Reconfigure{Config: node}); err != nil {
 			return err
 		}
+		if d.visiting != nil {
+			d.visiting.set.SetLinks(uplinkNames(next.MobileNode))
+		}
 		// Uplinks that are new were never heard of.
 		for _, l := range d.live.linksOf(uplinkNames(next.MobileNode)) {
 			if err := d.plane.LinkChanged(l); err != nil {
 				return err
 			}
+			d.visitingLink(l)
 			d.mobile.Link(l)
 		}
 	}

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"careof/internal/control"
 	"careof/internal/host/plane/nstest"
 )
@@ -216,6 +218,7 @@ func (n *pairNet) flow() (stop func() (sent, back int)) {
 	}()
 	n.until("packets flow", func() bool { return back.Load() > 10 })
 	return func() (int, int) {
+		defer func() { far.Close(); near.Close() }()
 		close(done)
 		total := <-sent
 		for {
@@ -343,4 +346,48 @@ func TestARemovedNodeIsCutOffAtOnce(t *testing.T) {
 	if len(n.bindings()) != 0 {
 		t.Error("still bound")
 	}
+}
+
+func TestUplinksComeAndGoByAReload(t *testing.T) {
+	n := newPairNet(t)
+	nstest.Join(t, n.mn, "eth1", n.r, "tomn1", 1500)
+	n.mn.Address("eth1", "203.0.114.9/24")
+	n.r.Address("tomn1", "203.0.114.254/24")
+	second := &netlink.Route{LinkIndex: n.mn.Link("eth1").Attrs().Index, Gw: net.IPv4(203, 0, 114, 254), Priority: 100,
+		Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}}
+	if err := n.mn.H.RouteAdd(second); err != nil {
+		t.Fatal(err)
+	}
+	active := func() string {
+		var list []control.Uplink
+		if err := n.mobile.Show(t.Context(), "uplinks", "", &list); err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range list {
+			if u.Active {
+				return u.Interface
+			}
+		}
+		return ""
+	}
+	better := "[[mobile-node.uplink]]\ninterface = \"eth1\"\npriority = 200\n"
+	n.write("mn", pairMobileText+better)
+	if done := n.reload(n.mobile, control.ReloadOrder{}); !done.Applied {
+		t.Fatalf("it came to %+v", done)
+	}
+	n.until("the better uplink is used", func() bool { return active() == "eth1" })
+	// The handover itself is the scenes' to judge; an uplink that goes and is
+	// not used costs nothing.
+	stop := n.flow()
+	only := pairMobileText[:strings.Index(pairMobileText, "[[mobile-node.uplink]]")] + better
+	n.write("mn", only)
+	if done := n.reload(n.mobile, control.ReloadOrder{}); !done.Applied {
+		t.Fatalf("it came to %+v", done)
+	}
+	if sent, back := stop(); sent != back {
+		t.Errorf("%d of %d packets were lost", sent-back, sent)
+	}
+	n.write("mn", pairMobileText)
+	n.reload(n.mobile, control.ReloadOrder{})
+	n.until("the first uplink is used again", func() bool { return active() == "eth0" })
 }

@@ -54,13 +54,13 @@ func New(links []string, port uint16, receive Receiver) (*Set, error) {
 // LinkChanged opens a socket on a link of the set that has appeared, and closes
 // that of one that has gone. Other links may be told too.
 func (s *Set) LinkChanged(l engine.Link) error {
-	if !slices.Contains(s.links, l.Name) {
-		return nil
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return net.ErrClosed
+	}
+	if !slices.Contains(s.links, l.Name) {
+		return nil
 	}
 	old := s.sockets[l.Name]
 	if l.Gone {
@@ -95,6 +95,20 @@ func (s *Set) LinkChanged(l engine.Link) error {
 		sk.read(s.receive)
 	}()
 	return nil
+}
+
+// SetLinks makes it a set for other links. Those that are new have to be told
+// of by [Set.LinkChanged].
+func (s *Set) SetLinks(links []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.links = slices.Clone(links)
+	for name, sk := range s.sockets {
+		if !slices.Contains(links, name) {
+			sk.file.Close()
+			delete(s.sockets, name)
+		}
+	}
 }
 
 func (s *Set) socket(link string) (*socket, uint16, error) {
