@@ -333,6 +333,8 @@ func TestADashboardOfAHundredThousandNodes(t *testing.T) {
 	b.sees(".feed", "van7@fleet.example was denied: 133")
 	b.sees("#health", "up 1 d 2 h")
 
+	b.audited("the overview")
+
 	t.Log("a handover is seen happening")
 	var before, after float64
 	y := `return document.querySelector('[data-id="node 10.10.0.3"]').getBoundingClientRect().y`
@@ -352,6 +354,7 @@ func TestADashboardOfAHundredThousandNodes(t *testing.T) {
 	if rows < 5 || rows > 100 {
 		t.Errorf("%d rows are in the page", rows)
 	}
+	b.audited("bindings")
 	keep(t, "dashboard-bindings", b.screenshot())
 	b.eval("document.querySelector('.table .line').focus()", nil)
 	b.keys(keyEnd)
@@ -393,6 +396,7 @@ func TestADashboardOfAHundredThousandNodes(t *testing.T) {
 		b.eval("return document.querySelectorAll('.where rect').length", &stays)
 		return stays == 3
 	})
+	b.audited("a node")
 	keep(t, "dashboard-node", b.screenshot())
 
 	t.Log("denials explained")
@@ -400,6 +404,7 @@ func TestADashboardOfAHundredThousandNodes(t *testing.T) {
 	b.click(`details[data-code="133"] summary`)
 	b.sees("details[open] .why", "What to do:")
 	b.sees(".table .scroll", "registration Identification mismatch")
+	b.audited("registrations")
 	keep(t, "dashboard-registrations", b.screenshot())
 
 	t.Log("counters")
@@ -410,6 +415,7 @@ func TestADashboardOfAHundredThousandNodes(t *testing.T) {
 	}
 	b.click("#zero")
 	b.sees("tbody", "plane.loops")
+	b.audited("counters")
 
 	t.Log("dark and light")
 	b.click(`nav a[href="#/"]`)
@@ -427,6 +433,7 @@ func TestADashboardOfAHundredThousandNodes(t *testing.T) {
 	}
 	f.move(8, 0, time.Now())
 	b.sees(".moved text", "van8@fleet.example")
+	b.audited("the dark overview")
 	keep(t, "dashboard-dark", b.screenshot())
 	b.open("http://" + s.listener.Addr().String() + "/")
 	b.sees(".map", "198.51.100.1")
