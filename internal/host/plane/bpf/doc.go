@@ -22,8 +22,8 @@
 // enforce themselves on the boot-time clock.
 //
 // Where a tunnel's packets leave, and their next hop, is remembered for ten
-// milliseconds: between those the programs need no route look-up, and the
-// kernel's own way, which one packet takes each time, keeps neighbours fresh.
+// milliseconds: between those the programs need no route look-up. About as often
+// a packet to each neighbour goes the kernel's own way, which keeps it fresh.
 //
 // Two differences from the user-space path: outer UDP checksums are sent as 0
 // and, when received, not verified (RFC 3519 section 4 asks for neither; the

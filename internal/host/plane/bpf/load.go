@@ -31,13 +31,14 @@ type objects struct {
 	Settings   *ebpf.Map `ebpf:"settings"`
 	Avoided    *ebpf.Map `ebpf:"avoided"`
 	Hops       *ebpf.Map `ebpf:"hops"`
+	Neighbours *ebpf.Map `ebpf:"neighbours"`
 }
 
 func (o *objects) close() error {
 	var errs []error
 	for _, c := range []interface{ Close() error }{
 		o.Encapsulate, o.DecapsulateEther, o.DecapsulatePlain,
-		o.Agents, o.Mobiles, o.AgentNets, o.MobileNets, o.Slots, o.Settings, o.Avoided, o.Hops,
+		o.Agents, o.Mobiles, o.AgentNets, o.MobileNets, o.Slots, o.Settings, o.Avoided, o.Hops, o.Neighbours,
 	} {
 		errs = append(errs, c.Close())
 	}
@@ -79,7 +80,7 @@ func loadOnce(capacity int, pins string) (*objects, error) {
 		case "agent_nets", "mobile_nets":
 			m.MaxEntries = prefixCapacity
 		}
-		if pins != "" && name != "hops" { // which is a memory of milliseconds
+		if pins != "" && name != "hops" && name != "neighbours" { // memories of milliseconds
 			m.Pinning = ebpf.PinByName
 		}
 	}

@@ -161,12 +161,10 @@ struct hop {
 	__u8 reserved[4];
 };
 
-#define HOP_BITS 8
+#define HOP_BITS 10
 
-// How long an answer counts. Routes and neighbours that change are noticed
-// after this time at the latest; and at least so often a packet of each tunnel
-// goes the kernel's own way, by which it knows that a neighbour is in use and
-// has to be asked whether it is there still.
+// How long an answer counts. Routes that change are noticed after this time at
+// the latest.
 #define HOP_NS 10000000
 
 struct {
@@ -175,6 +173,24 @@ struct {
 	__type(key, __u32);
 	__type(value, struct hop);
 } hops SEC(".maps");
+
+// A neighbour that packets have gone to. About as often a packet to it goes the
+// kernel's own way, by which it knows that the neighbour is in use and has to
+// be asked whether it is there still.
+struct neighbour {
+	__u64 until; // boot time in ns
+	__be32 addr;
+	__u32 ifindex;
+};
+
+#define NEIGHBOUR_BITS 6
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << NEIGHBOUR_BITS);
+	__type(key, __u32);
+	__type(value, struct neighbour);
+} neighbours SEC(".maps");
 
 static __always_inline int avoid(const struct settings *c, __u32 ifindex)
 {
@@ -380,9 +396,27 @@ static __always_inline int is_hop(const struct hop *h, const struct tunnel *t, _
 	       h->tos == (tos & ~ECN_MASK) && len <= h->mtu;
 }
 
-// Finds the interface by which a packet leaves, and remembers the next hop if
-// it is known: the packets after this one need neither look-up. Routing by
-// mark is the kernel's alone.
+// Tells whether a packet went to this neighbour the kernel's way a moment ago.
+// If not, this one shall.
+static __always_inline int in_use(__be32 addr, __u32 ifindex, __u64 now)
+{
+	__u32 i = (addr ^ ifindex << 16) * 2654435761u >> (32 - NEIGHBOUR_BITS);
+	struct neighbour *n = bpf_map_lookup_elem(&neighbours, &i);
+
+	if (!n)
+		return 0;
+	if (n->addr == addr && n->ifindex == ifindex && now < n->until)
+		return 1;
+	n->addr = addr;
+	n->ifindex = ifindex;
+	n->until = now + HOP_NS;
+	return 0;
+}
+
+// Finds the interface by which a packet leaves. It returns 1 when h is the next
+// hop, which the packets after this one need not look for, 0 when the kernel
+// has to find it, and less when the packet is user space's. Routing by mark is
+// the kernel's alone.
 static __always_inline int learn_way(struct __sk_buff *skb, const struct settings *c, const struct tunnel *t, __u32 len, __u8 tos, __u64 now, struct hop *h, struct way *way)
 {
 	struct bpf_fib_lookup f;
@@ -411,7 +445,7 @@ static __always_inline int learn_way(struct __sk_buff *skb, const struct setting
 	h->tos = tos & ~ECN_MASK;
 	__builtin_memcpy(h->dst, f.dmac, ETH_ALEN);
 	__builtin_memcpy(h->src, f.smac, ETH_ALEN);
-	return 0;
+	return in_use(f.ipv4_dst, f.ifindex, now);
 }
 
 static __always_inline void count_sent(struct slot *s, const struct size *size, __u32 copies, __u64 now)
@@ -556,7 +590,7 @@ int encapsulate(struct __sk_buff *skb)
 	known = is_hop(h, t, size.longest + t->overhead, tos, now);
 	if (known)
 		way.ifindex = h->ifindex;
-	else if (learn_way(skb, c, t, size.longest + t->overhead, tos, now, h, &way))
+	else if ((known = learn_way(skb, c, t, size.longest + t->overhead, tos, now, h, &way)) < 0)
 		return PASS;
 	if (avoid(c, way.ifindex))
 		return PASS;
