@@ -139,8 +139,10 @@ func (s *Store) Apply(role string, records []engine.Record) error {
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
+	key := prefix(role)
+	own := len(key)
 	for _, r := range records {
-		key := append(prefix(role), r.Key...)
+		key = append(key[:own], r.Key...) // the batch copies it
 		var err error
 		if r.Value == nil {
 			err = b.Delete(key, nil)
