@@ -11,7 +11,8 @@ const tall = 38, heading = 42, chunk = 100;
 export function table({ what, label, columns, open, order, refresh = 5000 }) {
   let search = "", matched = 0, total = 0, focus = 0, sort = order, generation = 0;
   const pages = new Map(), loading = new Set();
-  const grid = columns.map((c) => c.wide || "1fr").join(" ");
+  // Tracks must not depend on what is in them, or rows would not line up.
+  const grid = columns.map((c) => c.wide.endsWith("fr") ? `minmax(0, ${c.wide})` : c.wide).join(" ");
   const space = h("div", { class: "space", role: "rowgroup" });
   const head = h("div", { class: "row head", role: "row", "aria-rowindex": 1 });
   head.style.gridTemplateColumns = grid;
@@ -113,7 +114,7 @@ export function table({ what, label, columns, open, order, refresh = 5000 }) {
     clearTimeout(wait);
     wait = setTimeout(() => { search = input.value.trim(); start(); load(0).then(() => say(`${number(matched)} found`)); }, 180);
   });
-  const fit = () => { scroll.style.height = Math.max(220, innerHeight - box.getBoundingClientRect().top - 110) + "px"; draw(); };
+  const fit = () => { scroll.style.height = Math.max(220, innerHeight - box.getBoundingClientRect().top - 76) + "px"; draw(); };
   addEventListener("resize", fit);
   const timer = setInterval(() => {
     const first = Math.floor(scroll.scrollTop / tall / chunk), last = Math.floor((scroll.scrollTop + scroll.clientHeight) / tall / chunk);

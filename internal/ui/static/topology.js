@@ -51,7 +51,7 @@ export class Map {
       const top = head + (tall - head - list.length * step) / 2 + step / 2;
       list.forEach((v, i) => {
         seen.add(v.id);
-        this.place(v, { x: lane === 4 ? wide * column + 22 : x, y: top + i * step, w: Math.min(168, wide - 26) });
+        this.place(v, { x: lane === 4 ? wide * column + 22 : x, y: top + i * step, w: Math.min(168, wide - 26), room: wide - 44 });
       });
     });
     for (const id of Object.keys(this.at)) {
@@ -73,9 +73,9 @@ export class Map {
 
   place(v, to) {
     let one = this.at[v.id];
-    const what = JSON.stringify([v.label, v.detail, v.state, v.nodes, v.self, Math.round(to.w)]);
+    const what = JSON.stringify([v.label, v.detail, v.state, v.nodes, v.self, Math.round(to.w), Math.round(to.room)]);
     if (!one || one.what !== what) {
-      const element = v.kind === "mobile-node" ? this.node(v) : this.box(v, to.w);
+      const element = v.kind === "mobile-node" ? this.node(v, Math.floor(to.room / 7.4)) : this.box(v, to.w);
       one?.element.remove();
       one = this.at[v.id] = { x: to.x, y: to.y, ...one, element, what };
       this.things.append(element);
@@ -112,7 +112,7 @@ export class Map {
       h("text", { class: "detail", y: 13 }, words(detail, w / 5.6)));
   }
 
-  node(v) {
+  node(v, most) {
     const who = v.id.slice(5);
     const open = () => { location.hash = "#/node/" + encodeURIComponent(who); };
     return h("g", {
@@ -121,7 +121,7 @@ export class Map {
     }, h("title", {}, v.detail || v.label),
       h("circle", { class: "halo", r: 6 }), h("circle", { class: "ring", r: 10 }),
       h("circle", { class: "mark " + ({ "half-bound": "amber", pending: "amber", registering: "amber", idle: "grey", deregistered: "grey" }[v.state] ?? ""), r: 5 }),
-      h("text", { x: 14, y: 4 }, v.label.length > 26 ? v.label.slice(0, 25) + "…" : v.label));
+      h("text", { x: 14, y: 4 }, v.label.length > most ? v.label.slice(0, most - 1) + "…" : v.label));
   }
 
   // glide moves everything to where it belongs, in half a second.
