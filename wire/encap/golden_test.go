@@ -59,6 +59,8 @@ var vectors = []struct {
 		"45b90038111140003f11d579c6336401c6336409" + "01b29c4000240000" + "04370000" + "1180f06ecb007105c000020a" + "0fa01388000c000061626364"},
 }
 
+//rfc:2784#2.6-1
+//rfc:2784#3-1
 func TestPushGivesTheGoldenPacket(t *testing.T) {
 	in := unhex(t, inner)
 	for _, v := range vectors {
@@ -82,6 +84,7 @@ func TestPushGivesTheGoldenPacket(t *testing.T) {
 	}
 }
 
+//rfc:2784#2.2-1
 func TestPullRestoresTheInnerPacket(t *testing.T) {
 	in := unhex(t, inner)
 	for _, v := range vectors {
@@ -146,6 +149,8 @@ func TestUDPSocketPayloads(t *testing.T) {
 // Every octet of a tunnel header and of the inner IP header is under some
 // check: no single bit of them may flip unnoticed, but for those that the RFCs
 // want ignored and those that the caller compares with the binding.
+//
+//rfc:2784#2.2-1
 func TestFlippedBitsAreRefused(t *testing.T) {
 	in := unhex(t, inner)
 	for _, v := range vectors {

@@ -93,6 +93,7 @@ func tunnelled(t testing.TB, m encap.ICMP, p []byte, q int) []byte {
 //rfc:2003#4.3
 //rfc:2003#4.4
 //rfc:2003#4.5
+//rfc:2003#5.2-2
 func TestICMPRelayFollowsRFC2003Section4(t *testing.T) {
 	orig := ip(t, encap.IPv4{TTL: 9, DF: true, Protocol: 17, Src: addr("203.0.113.5"), Dst: addr("192.0.2.10")}, make([]byte, 1400))
 	nothing := encap.ICMP{Type: 255}
@@ -171,6 +172,7 @@ func checkRelayed(t *testing.T, name string, b []byte, m encap.ICMP, orig []byte
 // of the tunnel minus the size of the encapsulating IP header".
 //
 //rfc:2003#5.1
+//rfc:2003#5.1-2
 func TestTooBigTellsTheTunnelMTUMinusTheEncapsulation(t *testing.T) {
 	orig := ip(t, encap.IPv4{TTL: 9, DF: true, Protocol: 17, Src: addr("203.0.113.5"), Dst: addr("192.0.2.10")}, make([]byte, 1400))
 	for _, tc := range []struct {

@@ -139,6 +139,8 @@ func pullTunnelData(h *Header, buf []byte, off, n, ipLen int) ([]byte, error) {
 // checkInner validates a decapsulated packet and cuts it to its length. RFC
 // 2003 section 3.1: "If, after decapsulation, the inner datagram has TTL = 0,
 // the decapsulator MUST discard the datagram."
+//
+//rfc:2003#3.1-4
 func checkInner(p []byte) ([]byte, error) {
 	ip, err := ParseIPv4(p)
 	if err != nil {
@@ -157,6 +159,7 @@ func checkInner(p []byte) ([]byte, error) {
 // be discarded."
 //
 //rfc:2784#3.1
+//rfc:2784#3.1-3
 func innerOfGRE(h *Header, p []byte) ([]byte, error) {
 	p, err := pullGRE(h, p)
 	if err != nil {
@@ -176,6 +179,11 @@ func innerOfGRE(h *Header, p []byte) ([]byte, error) {
 //
 //rfc:2784#2.3
 //rfc:2890#2
+//rfc:2784#2.2-1
+//rfc:2784#2.3-1
+//rfc:2784#2.3.1-1
+//rfc:2784#2.4-1
+//rfc:2784#5.2-1
 func pullGRE(h *Header, p []byte) ([]byte, error) {
 	if len(p) < greHeaderLen {
 		return nil, ErrShort

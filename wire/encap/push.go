@@ -142,6 +142,9 @@ func appendPushed(dst []byte, h *Header, inner []byte, push func(*Header, []byte
 }
 
 // pushable checks the packet that is to be encapsulated and the kind.
+//
+//rfc:2003#3.1-3
+//rfc:2004#3-1
 func pushable(h *Header, buf []byte, off, n int) (IPv4, error) {
 	if off < 0 || n < 0 || off > len(buf) || n > len(buf)-off {
 		return IPv4{}, ErrShort
@@ -247,6 +250,8 @@ func putTunnelData(b []byte, next Kind) {
 //
 //rfc:2784#2.1
 //rfc:2890#2
+//rfc:2784#2.6-1
+//rfc:2784#3-1
 func putGRE(h *Header, b []byte) {
 	var flags uint16
 	o := greHeaderLen

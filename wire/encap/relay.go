@@ -241,6 +241,8 @@ var relayRules = []struct {
 //rfc:2003#4.4
 //rfc:2003#4.5
 //rfc:2003#5.1
+//rfc:2003#5.1-2
+//rfc:2003#5.2-2
 func (e *TunnelError) Answer(onLink bool) (m ICMP, ok bool) {
 	for i := range relayRules {
 		r := &relayRules[i]

@@ -72,6 +72,7 @@ func SetECN(h *Header, inner []byte) error {
 // header, it MAY be set in the outer IP header". always is that MAY.
 //
 //rfc:2003#3.1
+//rfc:2003#3.1-1
 func OuterDF(inner, always bool) bool { return inner || always }
 
 // Loops reports whether a packet must not enter a tunnel. RFC 2003 section
@@ -102,23 +103,4 @@ func CameBack(packet []byte, careOf netip.Addr) bool {
 	}
 	_, dst, ok := innerAddrs(packet[:outer.TotalLen], &outer)
 	return ok && dst == outer.Dst
-}
-
-// Sequence is the receiver's side of GRE sequence numbers for one key, RFC
-// 2890 section 2.2. The zero value has received nothing yet: "Upon
-// establishment of the GRE tunnel, this value should be set to (2**32)-1", so
-// that 0 comes next.
-type Sequence struct{ next uint32 }
-
-// Accept reports whether a packet is to be delivered, and moves on. A number
-// from last-(2^31-1) to last is out of sequence and "SHOULD be silently
-// discarded". A gap is accepted at once: buffering (a MAY) is not done.
-//
-//rfc:2890#2.2
-func (s *Sequence) Accept(seq uint32) bool {
-	if seq-s.next >= 1<<31 {
-		return false
-	}
-	s.next = seq + 1
-	return true
 }

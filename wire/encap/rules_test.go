@@ -85,6 +85,7 @@ func TestCongestionMarkReachesTheInnerPacket(t *testing.T) {
 // RFC 2003 section 3.1 on DF, TTL, TOS of the outer header.
 //
 //rfc:2003#3.1
+//rfc:2003#3.1-1
 func TestOuterHeaderFollowsTheInner(t *testing.T) {
 	for _, kind := range []encap.Kind{encap.IPIP, encap.GRE, encap.UDP} {
 		for _, innerDF := range []bool{false, true} {
@@ -117,6 +118,8 @@ func TestOuterHeaderFollowsTheInner(t *testing.T) {
 // discard the datagram."
 //
 //rfc:2003#3.1
+//rfc:2003#3.1-3
+//rfc:2003#3.1-4
 func TestTTLZeroIsNeitherEncapsulatedNorDecapsulated(t *testing.T) {
 	dead := ip(t, encap.IPv4{TTL: 0, Protocol: 17, Src: addr("10.0.0.1"), Dst: addr("10.0.0.2")}, make([]byte, 8))
 	for _, kind := range encap.Kinds() {
@@ -204,36 +207,17 @@ func TestPacketThatCameBackFromTheCareOfAddress(t *testing.T) {
 	}
 }
 
-// RFC 2890 section 2.2.
-//
-//rfc:2890#2.2
-func TestGRESequenceNumbers(t *testing.T) {
-	for _, tc := range []struct {
-		name string
-		in   []uint32
-		want []bool
-	}{
-		{"first is 0", []uint32{0, 1, 2}, []bool{true, true, true}},
-		{"repeats and late ones are discarded", []uint32{0, 1, 1, 0, 2}, []bool{true, true, false, false, true}},
-		{"a gap is delivered, what it skipped is late", []uint32{0, 5, 3, 6}, []bool{true, true, false, true}},
-		{"modulo 2^32", []uint32{0x7fffffff, 0xfffffffe, 0xffffffff, 0, 0xffffffff}, []bool{true, true, true, true, false}},
-		{"last and the preceding 2^31-1 are late", []uint32{0x7fffffff, 0x7fffffff, 0, 0x80000000}, []bool{true, false, false, true}},
-	} {
-		var s encap.Sequence
-		for i, seq := range tc.in {
-			if got := s.Accept(seq); got != tc.want[i] {
-				t.Errorf("%s: Accept(%#x) = %v", tc.name, seq, got)
-			}
-		}
-	}
-}
-
 // gre makes an outer packet with the given GRE bytes.
 func gre(t testing.TB, b ...byte) []byte {
 	return ip(t, encap.IPv4{TTL: 64, Protocol: 47, Src: local, Dst: peer}, b)
 }
 
 //rfc:2784#2.3
+//rfc:2784#2.3-1
+//rfc:2784#2.3-2
+//rfc:2784#2.3.1-1
+//rfc:2784#2.4-1
+//rfc:2784#5.2-1
 func TestGREReservedBitsAndVersion(t *testing.T) {
 	in := unhex(t, inner)
 	for bit := range 16 {
@@ -268,6 +252,7 @@ func TestGREReservedBitsAndVersion(t *testing.T) {
 // RFC 2784 section 3.1: a payload for the encapsulator itself MUST be discarded.
 //
 //rfc:2784#3.1
+//rfc:2784#3.1-3
 func TestGREPayloadForItsEncapsulatorIsDiscarded(t *testing.T) {
 	p := ip(t, encap.IPv4{TTL: 9, Protocol: 17, Src: addr("10.0.0.1"), Dst: local}, nil)
 	b, err := encap.Append(nil, &encap.Header{Kind: encap.GRE, Src: local, Dst: peer}, p)
@@ -283,6 +268,7 @@ func TestGREPayloadForItsEncapsulatorIsDiscarded(t *testing.T) {
 // fragmented"; the other forms carry fragments.
 //
 //rfc:2004#3
+//rfc:2004#3-1
 func TestMinimalEncapsulationRefusesFragments(t *testing.T) {
 	for _, f := range []encap.IPv4{{MF: true}, {FragOffset: 8}, {MF: true, FragOffset: 16}} {
 		f.TTL, f.Protocol, f.Src, f.Dst = 9, 17, addr("10.0.0.1"), addr("10.0.0.2")
@@ -469,6 +455,8 @@ func TestTunnelDataOnAnotherPortIsTraffic(t *testing.T) {
 }
 
 // Minimal encapsulation has one TTL: when that is 0, the inner one is.
+//
+//rfc:2003#3.1-4
 func TestMinimalEncapsulationWithTTLZeroIsDiscarded(t *testing.T) {
 	b := unhex(t, vectors[5].outer)
 	b[8], b[10], b[11] = 0, 0, 0

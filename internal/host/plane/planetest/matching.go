@@ -265,6 +265,7 @@ func testKeepalives(t *testing.T, open Open) {
 //
 //rfc:2003#3.2
 //rfc:5944#4.2.3
+//rfc:2003#3.2-2
 func testLoops(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
 	for _, shape := range Shapes {

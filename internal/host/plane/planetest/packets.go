@@ -91,6 +91,8 @@ func testTunnelMTU(t *testing.T, open Open) {
 //
 //rfc:2003#4.1
 //rfc:2003#5.1
+//rfc:2003#4.1-6
+//rfc:2003#5.1-1
 func testPathMTU(t *testing.T, open Open) {
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
@@ -120,6 +122,8 @@ func testPathMTU(t *testing.T, open Open) {
 // that the host is unreachable, the machine gets a hint, and the tunnel stays.
 //
 //rfc:2003#4.1
+//rfc:2003#4.1-1
+//rfc:2003#4.1-3
 func testUnreachable(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
 	for _, shape := range Shapes {
@@ -180,6 +184,7 @@ func tunnelled(shape forward.Tunnel) func([]byte) bool {
 //rfc:2003#3.1
 //rfc:2003#5.1
 //rfc:6040#4.1
+//rfc:2003#5.1-3
 func testOuterHeader(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
 	for _, shape := range Shapes {
@@ -221,6 +226,7 @@ func testOuterHeader(t *testing.T, open Open) {
 // The inner TTL goes down by one for each router, and a tunnel is none.
 //
 //rfc:2003#3.1
+//rfc:2784#3.1-1
 func testTTL(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
 	for _, shape := range Shapes {

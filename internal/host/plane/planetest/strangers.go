@@ -15,6 +15,7 @@ import (
 // forges; it can spoof any address.
 //
 //rfc:3024#4.3.2
+//rfc:2003#6.2-1
 func testStrangers(t *testing.T, open Open) {
 	const each = 10000
 	s := NewScene(t, open, 1420)

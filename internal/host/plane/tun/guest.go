@@ -187,6 +187,7 @@ func (p *Plane) matchGuest(h *encap.Header, link string, src, dst uint32, fragme
 //rfc:5944#4.2.2
 //rfc:3024#5.2
 //rfc:2003#3.1
+//rfc:2003#3.1-2
 func (p *Plane) visitor(b *binding, t *tunnel, inner []byte, now int64) {
 	s := p.takeOnward(now)
 	defer p.back.Unlock()

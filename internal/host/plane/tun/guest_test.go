@@ -94,6 +94,8 @@ func TestOnlyVisitorsPacketsLeaveTheTunnel(t *testing.T) {
 // visit.
 //
 //rfc:5944#4.2.2
+//rfc:2003#3.1-2
+//rfc:2784#3.1-1
 func TestAVisitorsPacketIsDeliveredByItsLinkLayerAddress(t *testing.T) {
 	b, out := guests(t)
 	e := guest(forward.Receive, false)
@@ -277,6 +279,8 @@ func TestKeysTellVisitorsApart(t *testing.T) {
 }
 
 // Who shares a home address is answered by link-layer address.
+//
+//rfc:2003#3.1-2
 func TestAnErrorGoesToTheVisitorThatSent(t *testing.T) {
 	b, out := guests(t)
 	b.put(guest(forward.Both, false))

@@ -37,6 +37,8 @@ type softState struct {
 }
 
 // limit is the tunnel's MTU now.
+//
+//rfc:2003#5.1-1
 func (s *softState) limit(mtu int, now int64) int {
 	if now < s.mtuUntil.Load() {
 		return min(mtu, int(s.mtu.Load()))
@@ -90,6 +92,7 @@ func (p *Plane) icmpPackets() func(*batch) {
 //
 //rfc:2003#4
 //rfc:2003#5
+//rfc:2003#4.1-6
 func (p *Plane) tunnelError(e *encap.TunnelError, now int64, relay *bucket) {
 	told := false
 	var space [8]*tunnel

@@ -26,6 +26,7 @@ func (b *bench) icmp(packet []byte) {
 // no MTU below the floor, and what was believed ages.
 //
 //rfc:2003#5.1
+//rfc:2003#5.1-1
 func TestForgedTooBig(t *testing.T) {
 	b := newBench(t)
 	b.put(agentEntry(toCareOf(forward.Tunnel{Encap: encap.IPIP})))

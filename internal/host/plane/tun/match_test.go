@@ -30,6 +30,7 @@ var other = netip.MustParseAddr("203.0.113.66")
 //
 //rfc:3024#4.3.2
 //rfc:3519#4.3
+//rfc:2003#6.2-1
 func TestEveryPartOfATunnelMustMatch(t *testing.T) {
 	inner := udpPacket(homeAddr, cnAddr, 100)
 	for _, shape := range shapes {
@@ -496,6 +497,7 @@ func swap(p []byte) {
 // Outer DF is set whatever the inner packet has, unless it is to be copied.
 //
 //rfc:2003#3.1
+//rfc:2003#5.1-3
 func TestOuterDF(t *testing.T) {
 	b := newBench(t)
 	b.put(agentEntry(toCareOf(forward.Tunnel{Encap: encap.IPIP})))
@@ -513,6 +515,7 @@ func TestOuterDF(t *testing.T) {
 //
 //rfc:2003#3.2
 //rfc:5944#4.2.3
+//rfc:2003#3.2-2
 func TestLoopsAreRefused(t *testing.T) {
 	b := newBench(t)
 	tun := toCareOf(forward.Tunnel{Encap: encap.IPIP})

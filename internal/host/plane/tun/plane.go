@@ -318,7 +318,11 @@ func (p *Plane) table(r forward.Role) *table {
 	return &p.agent
 }
 
-// tunnel makes a tunnel ready for packets.
+// tunnel makes a tunnel ready for packets. DF is set as RFC 2003 section 5.1 has
+// it: "requiring it to send all datagrams into the tunnel with the "Don't
+// Fragment" bit set in the outer IP header".
+//
+//rfc:2003#5.1-3
 func (p *Plane) tunnel(b *binding, ft forward.Tunnel) (*tunnel, error) {
 	t := &tunnel{of: b, t: ft}
 	t.until.Store(p.until(ft.Until))

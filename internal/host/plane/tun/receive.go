@@ -89,6 +89,8 @@ func (p *Plane) rawPackets(b *batch) {
 }
 
 // take decides about one decapsulated packet and puts it into the outbox.
+//
+//rfc:2784#3.1-1
 func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now int64) {
 	of, t := b.last.of, b.last.t
 	if of == nil || !b.last.fits(h, inner) {
@@ -165,6 +167,8 @@ func isFragment(pkt []byte) bool { return binary.BigEndian.Uint16(pkt[6:])&0x3ff
 // addressed to itself; RFC 3024 section 4.3.2 asks for a binding "whose care-of
 // address is the source of the outer header, and whose mobile node address is
 // the source of the inner header".
+//
+//rfc:2003#6.2-1
 func (p *Plane) match(h *encap.Header, link string, inner []byte, now int64) (*binding, *tunnel) {
 	src, dst := binary.BigEndian.Uint32(inner[12:]), binary.BigEndian.Uint32(inner[16:])
 	fragment := isFragment(inner) || inner[9] == igmp.Protocol // see unfold

@@ -66,6 +66,7 @@ func (p *Plane) isClosed() bool {
 //
 //rfc:5944#4.1
 //rfc:5944#4.2.3
+//rfc:2003#3.2-2
 func (s *sender) packet(buf []byte, n int) {
 	pkt := buf[headroom : headroom+n]
 	if n < 20 || pkt[0]>>4 != 4 {
