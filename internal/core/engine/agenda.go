@@ -148,8 +148,16 @@ func (a *Agenda[K]) tidy() {
 	}
 }
 
+// ordered is what a heap can hold.
+type ordered[T any] interface{ before(T) bool }
+
+var (
+	_ ordered[second]            = second(0)
+	_ ordered[appointment[uint]] = appointment[uint]{}
+)
+
 // A heap is a slice whose first element comes before all others.
-type heap[T interface{ before(T) bool }] []T
+type heap[T ordered[T]] []T
 
 func (h *heap[T]) push(it T) {
 	*h = append(*h, it)
