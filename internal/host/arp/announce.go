@@ -76,6 +76,24 @@ func (a *Announcer) Announce(link string, addr netip.Addr, hw forward.HardwareAd
 	return nil
 }
 
+// Cease ends what is left of the repetitions about an address, on all links: a
+// mobile node that has left its home link "MUST NOT transmit any broadcast ARP
+// Request or ARP Reply messages" (RFC 5944 section 4.6) on the next one, which
+// may be the same interface; and what a home agent does not intercept any more
+// it must not draw to itself.
+//
+//rfc:5944#4.6
+func (a *Announcer) Cease(addr netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for at, t := range a.timers {
+		if at.addr == addr {
+			t.Stop()
+			delete(a.timers, at)
+		}
+	}
+}
+
 // repeat arms the next repetition.
 func (a *Announcer) repeat(at place, hw forward.HardwareAddr, rest []time.Duration) {
 	if len(rest) == 0 {

@@ -399,6 +399,8 @@ func (h *Host) put(ctx context.Context, c *forward.Change) error {
 	}
 	if e.Role == forward.MobileNode && e.HomeLink != "" {
 		steps = []func() error{lead, tunnel}
+	} else if e.Role == forward.MobileNode {
+		h.announcer.Cease(e.Inner.Addr())
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -444,6 +446,7 @@ func (h *Host) intercept(e *forward.Entry) error {
 }
 
 func (h *Host) release(key forward.Key, at interception) error {
+	h.announcer.Cease(at.addr)
 	if err := h.neighbour.Unproxy(at.link, at.addr); err != nil {
 		return err
 	}
