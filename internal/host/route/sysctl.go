@@ -42,8 +42,8 @@ func (k *Keeper) sysctls() error {
 		return err
 	}
 	// Two nodes that talk to each other through us are not to be redirected.
-	k.set(dev+"send_redirects", "0", false)
-	k.set(dev+"accept_redirects", "0", false)
+	k.without("send_redirects", k.c.Device)
+	k.without("accept_redirects", k.c.Device)
 	// No router solicitations and listener reports into an IPv4 tunnel.
 	k.set("net/ipv6/conf/"+k.c.Device+"/disable_ipv6", "1", false)
 	for _, link := range k.c.HomeLinks {
@@ -62,6 +62,14 @@ func (k *Keeper) sysctls() error {
 	}
 	k.forwarding = true
 	return nil
+}
+
+// without switches a setting off for one link. Of these settings the kernel
+// takes the one for "all" or the link's own, whichever is on. Other links have
+// their own, which stays as it is.
+func (k *Keeper) without(name, link string) {
+	k.set("net/ipv4/conf/all/"+name, "0", false)
+	k.set("net/ipv4/conf/"+link+"/"+name, "0", false)
 }
 
 // tune prepares an uplink for a move: with promote_secondaries, removing its

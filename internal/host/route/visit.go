@@ -35,7 +35,7 @@ func (k *Keeper) visit() error {
 		if d := e.Deliver; d.Link != "" && e.HomeLink == "" {
 			want[neighborKey{d.Link, d.Via}] = d.HW
 			k.set("net/ipv4/conf/"+d.Link+"/rp_filter", k.reverseFilter(e), false)
-			k.set("net/ipv4/conf/"+d.Link+"/accept_redirects", "0", false)
+			k.without("accept_redirects", d.Link)
 		}
 	}
 	var errs []error

@@ -166,14 +166,15 @@ func Open(c Config) (k *Keeper, err error) {
 
 // tune prepares a visitors' link. A visitor's source address does not belong
 // there: with a strict reverse path filter the kernel would drop its packets.
-// And no visitor is to be redirected (RFC 5944 section 4.2.1).
+// And no visitor is to be redirected (RFC 5944 section 4.2.1): for that the
+// kernel takes the setting for "all" or the link's own, whichever is on.
 func tune(link string) error {
-	dir := "/proc/sys/net/ipv4/conf/" + link + "/"
-	if err := os.WriteFile(dir+"rp_filter", []byte("2"), 0); err != nil {
-		return fmt.Errorf("sysctl rp_filter: %w", err)
-	}
-	if err := os.WriteFile(dir+"send_redirects", []byte("0"), 0); err != nil {
-		return fmt.Errorf("sysctl send_redirects: %w", err)
+	for _, set := range []struct{ name, value string }{
+		{link + "/rp_filter", "2"}, {link + "/send_redirects", "0"}, {"all/send_redirects", "0"},
+	} {
+		if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+set.name, []byte(set.value), 0); err != nil {
+			return fmt.Errorf("sysctl %s: %w", set.name, err)
+		}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package visit
 
 import (
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -231,4 +232,20 @@ func TestWhatAnEarlierProcessLeftIsRemoved(t *testing.T) {
 			t.Errorf("rule %v is left", r)
 		}
 	}
+}
+
+// Visitors are not redirected to other routers. The kernel does not do it only
+// where the setting for all links is off as well as the link's own.
+//
+//rfc:5944#4.2.1
+func TestVisitorsAreNotRedirected(t *testing.T) {
+	n, k := foreign(t)
+	defer k.Close()
+	n.Do(func() {
+		for _, link := range []string{"all", "lan0", "lan1"} {
+			if v, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + link + "/send_redirects"); err != nil || string(v) != "0\n" {
+				t.Errorf("%s: %q, %v", link, v, err)
+			}
+		}
+	})
 }
