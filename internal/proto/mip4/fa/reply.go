@@ -113,7 +113,7 @@ func (a *Agent) checkForeignHome(r *Return) engine.Verdict {
 	if h == nil {
 		return engine.Next()
 	}
-	if _, n := r.Message.Find(mip4.ExtForeignHome); n == 0 && r.Pending.Request.Lifetime == 0 {
+	if _, n := r.Message.Find(mip4.ExtForeignHome); n == 0 && r.Pending.Request.Lifetime == 0 && r.Reply.Lifetime == 0 {
 		return engine.Next()
 	}
 	if _, why := verify(r.Message, mip4.ExtForeignHome, h.Keys); why != "" {

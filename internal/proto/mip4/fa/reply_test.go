@@ -253,6 +253,7 @@ func TestTheForeignHomeAuthenticationOfReplies(t *testing.T) {
 		{"unknown SPI", 300, func(a *answer) { a.foreign = key(299, "foreign-foreign-") }, false},
 		{"missing in a denial", 300, func(a *answer) { a.code, a.foreign = 133, nil }, false},
 		{"missing in a deregistration", 0, func(a *answer) { a.foreign = nil }, true},
+		{"missing, and the reply to a deregistration names a lifetime", 0, func(a *answer) { a.foreign, a.lifetime = nil, 300 }, false},
 		{"wrong in a deregistration", 0, func(a *answer) { a.foreign = key(300, "wrong-wrong-wron") }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
