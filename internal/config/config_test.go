@@ -193,6 +193,8 @@ priority = 50
 }
 
 // TestMistakes holds one mistake a row, and the exact line that tells of it.
+//
+//rfc:3024#A.4-2
 func TestMistakes(t *testing.T) {
 	node := func(lines string) string { // a second node, beginning on line 13
 		return homeAgent + "[[home-agent.mobile-node]]\n" + lines

@@ -446,6 +446,7 @@ func (n *foreignNet) stream() {
 //rfc:5944#3.7
 //rfc:5944#4.2.2
 //rfc:3024#5.1
+//rfc:3024#5.1.1-2
 func TestAForeignAgentServesAVisitor(t *testing.T) {
 	n := newForeignNet(t)
 	n.echo()
@@ -511,6 +512,9 @@ func TestAForeignAgentServesAVisitor(t *testing.T) {
 // back is the same.
 //
 //rfc:3024#5.2
+//rfc:3024#5.2.1-1
+//rfc:3024#5.4-1
+//rfc:3024#5.4-2
 func TestEncapsulatingDelivery(t *testing.T) {
 	n := newForeignNet(t)
 	n.agent()

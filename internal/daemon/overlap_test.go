@@ -127,6 +127,7 @@ func both(visitors [2]*foreignNet, do func(*foreignNet)) {
 //rfc:3024#A.4
 //rfc:3024#A.3
 //rfc:6245#1
+//rfc:3024#A.4-8
 func TestVisitorsWithOneHomeAddress(t *testing.T) {
 	for name, flags := range map[string]mip4.RequestFlags{"without keys": mip4.FlagT, "with GRE keys": mip4.FlagT | mip4.FlagG} {
 		t.Run(name, func(t *testing.T) {

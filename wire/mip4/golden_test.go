@@ -203,6 +203,7 @@ func fresh(p any) any { return reflect.New(reflect.TypeOf(p).Elem()).Interface()
 //rfc:6521#5.5
 //rfc:7629#4.1
 //rfc:7629#4.2
+//rfc:4917#3-1
 func TestExtensionLayouts(t *testing.T) {
 	for _, g := range goldenExts {
 		number, sub := g.p.ExtNumber()

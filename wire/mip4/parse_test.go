@@ -105,6 +105,49 @@ func TestLayoutDecisions(t *testing.T) {
 	}
 }
 
+// What is "sent as zero, ignored on reception" may hold anything: it reads as
+// the same, and is written as zero again.
+//
+//rfc:3519#3.1-1
+//rfc:3519#3.1-2
+//rfc:3519#3.2-4
+//rfc:3519#3.3-1
+//rfc:3115#2.1-1
+func TestReservedFieldsAreIgnored(t *testing.T) {
+	for name, c := range map[string]struct {
+		p             interface{ ParseBody([]byte) error }
+		sent, dirtied string // the body
+	}{
+		"UDP Tunnel Request": {&UDPTunnelRequest{}, "00 c0 2f 0000", "ff ff 2f 0000"},
+		"UDP Tunnel Reply":   {&UDPTunnelReply{}, "40 80 00 006e", "40 ff ff 006e"},
+		"Tunnel Data":        {tunnelData{&TunnelData{}}, "04 2f 0000", "04 2f ffff"},
+		"NVSE":               {&NVSE{}, "0000 00000009 0001 aa", "ffff 00000009 0001 aa"},
+	} {
+		if err := c.p.ParseBody(unhex(t, c.dirtied)); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		again, err := c.p.(interface{ AppendBody([]byte) ([]byte, error) }).AppendBody(nil)
+		if err != nil || !bytes.Equal(again, unhex(t, c.sent)) {
+			t.Errorf("%s: read as if it were %x, want %s; %v", name, again, c.sent, err)
+		}
+	}
+	// The critical one's octet stands in the frame.
+	v, _, err := Get[CVSE](mustParse(t, request(t, "26 ff 0006 00000009 0001")))
+	if err != nil || v.Vendor != 9 || v.VendorType != 1 {
+		t.Errorf("CVSE: %+v, %v", v, err)
+	}
+	if b, err := AppendExt(nil, &v); err != nil || b[1] != 0 {
+		t.Errorf("CVSE: written as %x, %v", b, err)
+	}
+}
+
+// tunnelData is the header with an extension's names for reading and writing.
+type tunnelData struct{ *TunnelData }
+
+func (d tunnelData) ParseBody(b []byte) error            { return d.ParseFixed(b) }
+func (d tunnelData) AppendBody(b []byte) ([]byte, error) { return d.AppendFixed(b) }
+
 // What strangers send must be refused with its place and class, and never panic.
 func TestParseErrors(t *testing.T) {
 	long := bytes.Repeat([]byte{0}, MaxExtensions+1)

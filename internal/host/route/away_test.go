@@ -14,6 +14,7 @@ import (
 //rfc:3024#5.2
 //rfc:3024#5.4
 //rfc:5944#4.4
+//rfc:3024#5.2-1
 func TestWhatGoesBesideTheTunnel(t *testing.T) {
 	agent, router := netip.MustParseAddr("198.18.1.1"), netip.MustParseAddr("192.168.8.1")
 	printer := netip.MustParsePrefix("192.0.2.0/24")

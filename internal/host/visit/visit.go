@@ -240,6 +240,9 @@ func (k *Keeper) lead() error {
 //rfc:3024#5.1
 //rfc:3024#5.2
 //rfc:3024#A.4
+//rfc:3024#5.1.1-2
+//rfc:3024#5.2.1-1
+//rfc:3024#5.4-1
 func (k *Keeper) Put(e forward.Entry) error {
 	s := seat{node: node{place{e.Deliver.Link, e.Inner.Addr()}, e.Deliver.HW}}
 	for _, t := range e.Tunnels {

@@ -108,6 +108,8 @@ func count(t *testing.T, n *nstest.Node, k *Keeper) (c kept) {
 //rfc:3024#5.1
 //rfc:3024#5.2
 //rfc:5944#4.2.2
+//rfc:3024#5.1.1-2
+//rfc:3024#5.2.1-1
 func TestVisitsComeMoveAndGo(t *testing.T) {
 	n, k := foreign(t)
 	defer k.Close()

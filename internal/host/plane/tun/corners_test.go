@@ -56,6 +56,8 @@ func TestCornerE10_APacketForNoVisitorGoesNowhere(t *testing.T) {
 // in the form that was agreed on. All else is dropped and counted.
 //
 //rfc:3024#4.3.2
+//rfc:3024#4.3.2-2
+//rfc:3024#4.3.2-4
 func TestCornerE11_TheHomeAgentChecksInnerAndOuterSource(t *testing.T) {
 	tunnel := toCareOf(forward.Tunnel{Encap: encap.IPIP})
 	tunnel.Local, tunnel.Peer = netip.AddrPortFrom(haAddr, 0), netip.AddrPortFrom(careOf, 0)

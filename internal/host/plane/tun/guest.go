@@ -22,6 +22,8 @@ import (
 // that share a home address come by FromVisitor, with that address.
 
 // own is the visitor's own tunnel to this host, nil with direct delivery.
+//
+//rfc:3024#3.1-2
 func (b *binding) own() *tunnel {
 	for _, t := range b.tunnels {
 		if t.t.Peer.Addr() == b.entry.Inner.Addr() {
@@ -33,6 +35,8 @@ func (b *binding) own() *tunnel {
 
 // direct reports whether the visitor's plain packets go back through the
 // tunnel.
+//
+//rfc:3024#3.1-1
 func (b *binding) direct() bool {
 	if b.own() != nil && !b.entry.Plain {
 		return false
@@ -62,6 +66,7 @@ func (p *Plane) admit(b *binding) error {
 // several with one home address it is nobody's.
 //
 //rfc:3024#5.1
+//rfc:3024#5.1.1-2
 func (p *Plane) directGuest(src uint32) (found *binding) {
 	for _, b := range p.guests.find(src) {
 		if !b.direct() {
@@ -82,6 +87,8 @@ func (p *Plane) directGuest(src uint32) (found *binding) {
 //rfc:3024#A.4
 //rfc:3024#5.1
 //rfc:3024#5.2
+//rfc:3024#A.4-7
+//rfc:3024#A.4-8
 func (p *Plane) FromVisitor(link string, hw forward.HardwareAddr, own netip.Addr, packet []byte) {
 	if len(packet) < 20 || len(packet) > maxPacket {
 		return
@@ -125,6 +132,8 @@ func (p *Plane) FromVisitor(link string, hw forward.HardwareAddr, own netip.Addr
 var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // fromOwn takes a packet out of a visitor's own tunnel.
+//
+//rfc:3024#5.4-2
 func (p *Plane) fromOwn(b *binding, t *tunnel, link string, outer []byte, now int64) {
 	buf := make([]byte, headroom+len(outer))
 	outer = buf[headroom : headroom+copy(buf[headroom:], outer)]

@@ -153,6 +153,15 @@ func TestLongPacketsForAVisitor(t *testing.T) {
 //
 //rfc:3024#5.1
 //rfc:3024#5.2
+//rfc:3024#3.1-1
+//rfc:3024#3.1-2
+//rfc:3024#4.2.2-3
+//rfc:3024#5.1.1-2
+//rfc:3024#5.1.2-1
+//rfc:3024#5.2.1-1
+//rfc:3024#5.2.2-2
+//rfc:3024#5.4-1
+//rfc:3024#5.4-2
 func TestTheWayBack(t *testing.T) {
 	plain := udpPacket(homeAddr, cnAddr, 10)
 	for _, c := range []struct {
@@ -202,6 +211,7 @@ func TestTheWayBack(t *testing.T) {
 //
 //rfc:3024#A.4
 //rfc:3024#A.3
+//rfc:3024#A.4-7
 func TestEqualHomeAddressesAreToldApart(t *testing.T) {
 	for _, own := range []bool{false, true} {
 		b, out := guests(t)

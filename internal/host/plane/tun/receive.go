@@ -91,6 +91,7 @@ func (p *Plane) rawPackets(b *batch) {
 // take decides about one decapsulated packet and puts it into the outbox.
 //
 //rfc:2784#3.1-1
+//rfc:3024#4.3.2-4
 func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now int64) {
 	of, t := b.last.of, b.last.t
 	if of == nil || !b.last.fits(h, inner) {
@@ -169,6 +170,7 @@ func isFragment(pkt []byte) bool { return binary.BigEndian.Uint16(pkt[6:])&0x3ff
 // the source of the inner header".
 //
 //rfc:2003#6.2-1
+//rfc:3024#4.3.2-2
 func (p *Plane) match(h *encap.Header, link string, inner []byte, now int64) (*binding, *tunnel) {
 	src, dst := binary.BigEndian.Uint32(inner[12:]), binary.BigEndian.Uint32(inner[16:])
 	fragment := isFragment(inner) || inner[9] == igmp.Protocol // see unfold

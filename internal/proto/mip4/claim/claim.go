@@ -80,6 +80,10 @@ func (t *Table) Claimed(e mip4.Ext, reply bool) bool {
 // are those of them that are the role's to recognise.
 //
 //rfc:5944#1.8
+//rfc:3115#2-1
+//rfc:3115#2.3-3
+//rfc:4064#9-2
+//rfc:4064#9-3
 func (t *Table) Check(m *mip4.Message, exts []mip4.Ext) (why string, ok bool) {
 	// "When an Extension numbered in either of these sets within the range 0
 	// through 127 is encountered but not recognized, the message containing

@@ -236,6 +236,10 @@ func (a *Agent) Stages() []engine.StageInfo {
 
 // packet sorts what came in. A message that nobody handles leaves no trace
 // but a count.
+//
+//rfc:4064#6-1
+//rfc:4064#9-1
+//rfc:4064#8-2
 func (a *Agent) packet(p engine.Packet) {
 	m := &a.message
 	if err := m.Parse(p.Data); err != nil {

@@ -28,6 +28,9 @@ func (a *Agent) settleLifetime(r *Return) engine.Verdict {
 //
 //rfc:3024#4.2.2
 //rfc:5944#4.2.2
+//rfc:3024#4.2.2-3
+//rfc:3024#5.1.2-1
+//rfc:3024#5.2.2-2
 func (a *Agent) settleTunnel(r *Return) engine.Verdict {
 	p := r.Pending
 	r.Tunnel = forward.Tunnel{

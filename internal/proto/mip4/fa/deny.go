@@ -31,6 +31,7 @@ func place(n neighbour) uint16 {
 // allow says whether a denial may be sent to the node now, and counts it.
 //
 //rfc:5944#3.7.2
+//rfc:3024#4.2.1-5
 func (l *limiter) allow(now time.Time, n neighbour) bool { return once(&l.denied[place(n)], now) }
 
 // worth says whether the node's mistakes are worth a note now.

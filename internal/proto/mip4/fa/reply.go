@@ -60,6 +60,8 @@ func (a *Agent) reply(p engine.Packet, m *mip4.Message) {
 //
 //rfc:5944#3.7.3.1
 //rfc:3024#A.4
+//rfc:3024#A.4-7
+//rfc:2794#3-1
 func (a *Agent) match(r *Return) *Pending {
 	from := r.Packet.Src.Addr()
 	if p := a.matchWhere(r, func(p *Pending) bool { return p.Upstream.Addr() == from }); p != nil {
@@ -130,6 +132,7 @@ func (a *Agent) checkForeignHome(r *Return) engine.Verdict {
 // node asked for.
 //
 //rfc:2794#3
+//rfc:2794#3-6
 func (a *Agent) checkReply(r *Return) engine.Verdict {
 	p := r.Pending
 	refuse := func(code mip4.Code, why string) engine.Verdict {

@@ -90,6 +90,9 @@ func TestAddressesOfReplies(t *testing.T) {
 //
 //rfc:5944#4.2.2
 //rfc:3024#4.2.2
+//rfc:3024#3.3-4
+//rfc:3024#4.2.2-2
+//rfc:3024#A.4-5
 func TestAVisitForwards(t *testing.T) {
 	ends := func(local, peer netip.Addr) (netip.AddrPort, netip.AddrPort) {
 		return netip.AddrPortFrom(local, 0), netip.AddrPortFrom(peer, 0)
@@ -180,6 +183,7 @@ func TestRepliesThatMatchNothingAreDiscarded(t *testing.T) {
 //
 //rfc:5944#3.7.3.1
 //rfc:2794#3
+//rfc:2794#3-1
 func TestTheNAITellsRequestsApart(t *testing.T) {
 	for _, at := range []netip.Addr{home, zero} {
 		d := newDriver(t, config())
@@ -206,6 +210,7 @@ func TestTheNAITellsRequestsApart(t *testing.T) {
 //
 //rfc:2794#3
 //rfc:5944#3.4
+//rfc:2794#3-6
 func TestRepliesThatAreNotHonoured(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -239,6 +244,7 @@ func TestRepliesThatAreNotHonoured(t *testing.T) {
 //
 //rfc:5944#3.7.3.1
 //rfc:5944#3.7.1
+//rfc:3024#4-1
 func TestTheForeignHomeAuthenticationOfReplies(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -552,6 +558,7 @@ func TestRenewalsAndMovesOnTheLink(t *testing.T) {
 // RFC 3024 appendix A.4: overlapping private addresses of two home agents.
 //
 //rfc:3024#A.4
+//rfc:3024#A.4-7
 func TestEqualHomeAddressesOfTwoHomeAgents(t *testing.T) {
 	d := newDriver(t, config())
 	one, two := d.req(), d.req()

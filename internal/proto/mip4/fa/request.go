@@ -83,6 +83,7 @@ func (a *Agent) checkReservedBits(x *Exchange) engine.Verdict {
 //
 //rfc:5944#3.7.2.1
 //rfc:5944#3.5.3
+//rfc:3024#4-1
 func (a *Agent) checkMobileForeign(x *Exchange) engine.Verdict {
 	node := a.node(x)
 	if node == nil {
@@ -146,6 +147,7 @@ func verify(m *mip4.Message, t mip4.ExtType, keys []*assoc.Association) (sa *ass
 //
 //rfc:5944#3.7.1
 //rfc:2794#3
+//rfc:2794#3-2
 func (a *Agent) checkHomeAddress(x *Exchange) engine.Verdict {
 	home := x.Request.HomeAddress
 	switch {
@@ -239,6 +241,10 @@ func (a *Agent) settleEncapsulation(x *Exchange) engine.Verdict {
 //
 //rfc:3024#3.3
 //rfc:3024#4.2.1
+//rfc:3024#3.3-4
+//rfc:3024#3.4-4
+//rfc:3024#4.2.1-2
+//rfc:3024#A.4-5
 func (a *Agent) settleStyle(x *Exchange) engine.Verdict {
 	wanted := false
 	for _, e := range x.Message.Tail() {
@@ -266,6 +272,9 @@ func (a *Agent) settleStyle(x *Exchange) engine.Verdict {
 // a TTL of 1 (RFC 5944 section 3.6.1.1) and cannot have come from afar.
 //
 //rfc:3024#4.2.1
+//rfc:3024#4.2.1-3
+//rfc:3024#4.2.1-4
+//rfc:3024#4.2.1-6
 func (a *Agent) checkReverseTunnel(x *Exchange) engine.Verdict {
 	if x.CoLocated() {
 		return engine.Next() // its tunnel does not begin here
@@ -300,6 +309,8 @@ func (a *Agent) checkRoom(x *Exchange) engine.Verdict {
 }
 
 // judgeRequest has the stage's last word about what features may have offered.
+//
+//rfc:3024#4.2.1-1
 func (a *Agent) judgeRequest(x *Exchange) engine.Verdict {
 	if !x.Offered && !x.CoLocated() && !x.Deregisters() {
 		return engine.Deny(uint8(mip4.CodeFAEncapsulationUnavailable), "the requested encapsulation is not offered")

@@ -19,6 +19,7 @@ import (
 //
 //rfc:5944#3.7.2.2
 //rfc:5944#3.6.1.3
+//rfc:3024#4.2.2-1
 func TestARelayedRequestIsTheAuthenticatedPartAndThe34(t *testing.T) {
 	d := newDriver(t, config())
 	r := d.req()
@@ -74,6 +75,7 @@ func TestTheChallengeBefore36IsNotStripped(t *testing.T) {
 // RFC 5944 sections 3.5.4 and 3.7.2.2: when 34 is there, and when it must not be.
 //
 //rfc:5944#3.5.4
+//rfc:3024#4-1
 func TestWhenThe34IsAppended(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -113,6 +115,13 @@ func TestWhenThe34IsAppended(t *testing.T) {
 //rfc:5944#3.7.2
 //rfc:5944#3.7.2.3
 //rfc:3024#4.2.1
+//rfc:3024#3.4-3
+//rfc:3024#3.4-4
+//rfc:3024#4.2.1-1
+//rfc:3024#4.2.1-2
+//rfc:3024#4.2.1-4
+//rfc:3024#4.2.1-6
+//rfc:2794#3-2
 func TestDenials(t *testing.T) {
 	style := []mip4.Payload{&mip4.EncapsulatingDelivery{}}
 	for _, c := range []struct {
@@ -199,6 +208,7 @@ func TestDenials(t *testing.T) {
 //
 //rfc:5944#3.3
 //rfc:3024#4.2.1
+//rfc:3024#4.2.1-3
 func TestAcceptedRequests(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -288,6 +298,7 @@ func TestSilence(t *testing.T) {
 //
 //rfc:5944#3.7.2
 //rfc:3024#4.2.1
+//rfc:3024#4.2.1-5
 func TestOneDenialASecond(t *testing.T) {
 	d := newDriver(t, config())
 	bad := func() *request { r := d.req(); r.ttl = 64; return r }

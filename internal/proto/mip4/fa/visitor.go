@@ -164,6 +164,7 @@ func (v *Visitor) entry() (forward.Entry, bool) {
 //
 //rfc:5944#3.7.3.2
 //rfc:5944#3.7.1
+//rfc:3024#4.2.2-2
 func (a *Agent) visit(r *Return, send engine.Send) {
 	p := r.Pending
 	v := &Visitor{

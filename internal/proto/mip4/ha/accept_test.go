@@ -18,6 +18,8 @@ import (
 //rfc:5944#3.8.2.2
 //rfc:5944#3.8.3.1
 //rfc:5944#3.8.3.2
+//rfc:3024#3.2-1
+//rfc:3024#4.3.2-1
 func TestAcceptedRequestBindsAndIsAnswered(t *testing.T) {
 	d := newDriver(t, config(t))
 	r := d.req()
@@ -155,6 +157,7 @@ func TestMoveReplacesAndDrains(t *testing.T) {
 // Reverse tunnelling off means that the tunnel only sends; it then never drains.
 //
 //rfc:3024#4.3
+//rfc:3024#4.3.1-3
 func TestForwardTunnelOnlyWithoutT(t *testing.T) {
 	d := newDriver(t, config(t))
 	r := d.req()
@@ -327,6 +330,10 @@ func TestLifetimeIsCopiedOrReducedAndNeverGrows(t *testing.T) {
 //
 //rfc:3024#4.3
 //rfc:5944#3.3
+//rfc:3024#4.3.1-1
+//rfc:3024#4.3.1-3
+//rfc:3024#3.4-5
+//rfc:3024#A.4-10
 func TestEncapsulationIsTheOneAskedFor(t *testing.T) {
 	all := encap.Kinds()
 	for _, c := range []struct {

@@ -44,6 +44,8 @@ func (a *Agent) checkHomeAgent(x *Exchange) engine.Verdict {
 //
 //rfc:5944#3.8.3.2
 //rfc:2794#3
+//rfc:3024#A.4-10
+//rfc:2794#3-5
 func (a *Agent) checkHomeAddress(x *Exchange) engine.Verdict {
 	n, asked := x.Node, x.Request.HomeAddress
 	if x.Discovery || !x.HomeAgentAcceptable {

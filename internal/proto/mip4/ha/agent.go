@@ -249,6 +249,10 @@ func (a *Agent) Stages() []engine.StageInfo {
 
 // packet sorts what came in. A message that nobody handles leaves no trace
 // but a count.
+//
+//rfc:4064#6-1
+//rfc:4064#9-1
+//rfc:4064#8-2
 func (a *Agent) packet(p engine.Packet) {
 	// A reply could only go to one host: no reflection to broadcast, to
 	// ourselves, or to nowhere.
@@ -274,6 +278,8 @@ func (a *Agent) packet(p engine.Packet) {
 
 // ignore counts what was discarded from a stranger; there is nothing to say
 // about it.
+//
+//rfc:3115#1.1-1
 func (a *Agent) ignore() { a.counters.ignored++ }
 
 func (a *Agent) plane(ev forward.Event) {

@@ -113,6 +113,7 @@ func (a *Agent) checkForeignHome(x *Exchange) engine.Verdict {
 //
 //rfc:5944#3.8.2.1
 //rfc:5944#3.5.2
+//rfc:3024#4-2
 func (a *Agent) checkMobileHome(x *Exchange) engine.Verdict {
 	if open := x.Node.config.Keys[0]; !open.Authenticated() {
 		// algorithm none: the source prefix stands in for a key, and

@@ -62,6 +62,9 @@ func (a *Agent) settleEndpoint(x *Exchange) engine.Verdict {
 //rfc:5944#3.8.2.2
 //rfc:5944#3.8.2.3
 //rfc:3024#4.3.1
+//rfc:3024#3.2-1
+//rfc:3024#4.3.1-1
+//rfc:3024#4.3.1-2
 func (a *Agent) judgeBinding(x *Exchange) engine.Verdict {
 	x.Code = mip4.CodeAccepted
 	if x.Deregisters() {
@@ -141,6 +144,8 @@ func (a *Agent) judgeCareOf(c netip.Addr) engine.Verdict {
 }
 
 // newBinding is what an accepted request binds.
+//
+//rfc:3024#4.3.1-3
 func (a *Agent) newBinding(x *Exchange) binding.Binding {
 	r := &x.Request
 	local := netip.AddrPortFrom(a.local(x.HomeAgent), 0)

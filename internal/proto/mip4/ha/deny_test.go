@@ -21,6 +21,8 @@ import (
 // authorization-enabling extension".
 //
 //rfc:5944#3.8.2.1
+//rfc:3024#4-2
+//rfc:3115#1.1-1
 func TestStrangersGetSilence(t *testing.T) {
 	none := netip.AddrFrom4([4]byte{})
 	for _, c := range []struct {
@@ -66,6 +68,9 @@ func TestStrangersGetSilence(t *testing.T) {
 }
 
 // No message of any kind from anybody makes the agent speak or panic.
+//
+//rfc:4064#6-1
+//rfc:4064#9-1
 func TestOtherMessagesAreIgnored(t *testing.T) {
 	d := newDriver(t, config(t))
 	p := d.req().packet(t)
@@ -86,6 +91,8 @@ func TestOtherMessagesAreIgnored(t *testing.T) {
 
 // Every bit of a request is protected: flipped, it is never accepted, and
 // nothing is kept.
+//
+//rfc:3024#4-2
 func TestNoBitCanBeFlipped(t *testing.T) {
 	d := newDriver(t, config(t))
 	r := d.req()
@@ -225,6 +232,10 @@ func make34(spi uint32) []byte {
 //rfc:5944#3.8.2.3
 //rfc:5944#3.8.3.2
 //rfc:3024#3.4
+//rfc:3024#4.3.1-1
+//rfc:3024#4.3.1-2
+//rfc:3024#3.4-3
+//rfc:3024#3.4-5
 func TestDenials(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -362,6 +373,8 @@ func TestDiscoveryNamesTheAddressOnTheHomeNetwork(t *testing.T) {
 // skipped, wherever they stand.
 //
 //rfc:5944#1.8
+//rfc:3115#2-1
+//rfc:3115#2.3-3
 func TestUnknownExtensions(t *testing.T) {
 	known := map[byte]bool{0: true, 32: true, 33: true, 34: true, 131: true}
 	for typ := range 256 {

@@ -105,6 +105,7 @@ func (a *Agent) assign(x *Exchange, addr netip.Addr) bool {
 // it is asked for by name, and the name keeps it.
 //
 //rfc:2794#3
+//rfc:3024#A.4-11
 func (a *Agent) assignAny(x *Exchange) bool {
 	for _, p := range a.pools {
 		for len(p.free) > 0 {

@@ -23,6 +23,9 @@ func (d *driver) cab() *request { return d.named("cab@fleet", 259, "cab-cab-cab-
 //rfc:2794#2
 //rfc:2794#3
 //rfc:5944#3.8.1
+//rfc:3024#A.4-11
+//rfc:2794#3-3
+//rfc:2794#3-5
 func TestAddressByName(t *testing.T) {
 	d := newDriver(t, config(t))
 	p := d.want(mip4.CodeAccepted, d.van())

@@ -106,6 +106,7 @@ func (a *Agent) prepareReply(x *Exchange) {
 //
 //rfc:2794#3
 //rfc:5944#3.8.3.3
+//rfc:2794#3-3
 func (a *Agent) copyNAI(x *Exchange) engine.Verdict {
 	if x.NAI != "" {
 		x.Draft.Add(mip4.ZoneHome, &mip4.NAI{Value: string(x.NAI)})
@@ -140,6 +141,8 @@ func (a *Agent) seal(x *Exchange) ([]byte, error) {
 }
 
 // finish signs the reply and commits what it says.
+//
+//rfc:3024#4.3.2-1
 func (a *Agent) finish(x *Exchange) {
 	data, err := a.seal(x)
 	if err != nil {

@@ -234,6 +234,7 @@ func repairEncapsulation(x *Response) bool {
 // repairReverse goes without the reverse tunnel, when the configuration lets it.
 //
 //rfc:3024#3.4
+//rfc:3024#3.4-2
 func repairReverse(x *Response) bool {
 	return x.Node.cfg.ReverseTunnel == ReversePreferred && x.Registration.forgo(x.Sent.Request.Flags&mip4.FlagT)
 }

@@ -21,6 +21,8 @@ import (
 //rfc:4636#4
 //rfc:4636#5
 //rfc:3115#2.3
+//rfc:4636#4-1
+//rfc:4636#5-1
 func (n *Node) disown(x *Response, code mip4.Code, why string) {
 	r := x.Registration
 	n.complain(r, code, x.Authentic)

@@ -86,6 +86,7 @@ func (n *Node) stands(r *Registration) bool {
 //rfc:5944#3.6.1.1
 //rfc:5944#3.6.1.2
 //rfc:3024#4.1.1
+//rfc:3024#3.3-2
 func requestAgent(x *Attempt) engine.Verdict {
 	n, r := x.Node, x.Registration
 	if !r.Key.Agent.IsValid() {
@@ -138,6 +139,7 @@ func (n *Node) AgentFlags(r *Registration) adv4.Flags {
 // "MUST NOT be included if the 'T' bit is not set" (RFC 3024 section 3.3).
 //
 //rfc:3024#3.3
+//rfc:3024#3.3-3
 func (n *Node) delivers(r *Registration, f mip4.RequestFlags) bool {
 	return n.cfg.ForeignAgents.EncapsulatingDelivery && !r.CoLocated && !r.direct && r.Key.Agent.IsValid() &&
 		f.Has(mip4.FlagT) && n.address.IsValid()
@@ -185,6 +187,8 @@ func replyForeign(x *Response) engine.Verdict {
 //rfc:5944#4.2.1
 //rfc:3024#5.1
 //rfc:3024#5.2
+//rfc:3024#4.1.2-1
+//rfc:3024#5.1.1-1
 func acceptAgent(x *Response) engine.Verdict {
 	n, r := x.Node, x.Registration
 	a := n.agentOf(r)
@@ -207,6 +211,8 @@ func acceptAgent(x *Response) engine.Verdict {
 
 // tunnelOf is the tunnel that an accepted request leads to, none when packets
 // go plain to a foreign agent.
+//
+//rfc:3024#5.2.2-1
 func (x *Response) tunnelOf() forward.Tunnel {
 	r := x.Registration
 	if !x.Peer.IsValid() {

@@ -104,6 +104,7 @@ func visiting(t testing.TB, cfg mn.Config) *rig {
 //rfc:5944#3.6.1.1
 //rfc:5944#3.6.1.2
 //rfc:3024#4.1.1
+//rfc:3024#6.1-1
 func TestRequestThroughAForeignAgent(t *testing.T) {
 	for name, c := range map[string]struct {
 		config func(*mn.Config)
@@ -143,6 +144,7 @@ func TestRequestThroughAForeignAgent(t *testing.T) {
 // Accepted through a foreign agent, packets go plain to it and come plain.
 //
 //rfc:5944#4.2.1
+//rfc:3024#5.1.1-1
 func TestPacketsGoPlainToTheForeignAgent(t *testing.T) {
 	r := visiting(t, foreign(t))
 	e := r.entry()
@@ -164,6 +166,10 @@ func TestPacketsGoPlainToTheForeignAgent(t *testing.T) {
 //
 //rfc:3024#3.3
 //rfc:3024#5.2
+//rfc:3024#3.3-2
+//rfc:3024#3.3-3
+//rfc:3024#4.1.2-1
+//rfc:3024#5.2.2-1
 func TestEncapsulatingDelivery(t *testing.T) {
 	cfg := foreign(t)
 	cfg.ForeignAgents.EncapsulatingDelivery = true
@@ -175,6 +181,12 @@ func TestEncapsulatingDelivery(t *testing.T) {
 	e := r.entry()
 	if len(e.Tunnels) != 2 || e.Tunnels[0].Local.Addr() != homeAddress || e.Tunnels[0].Peer.Addr() != agentA || e.Tunnels[0].Mode != forward.Both || e.Deliver.HW != hwA {
 		t.Errorf("entry %+v", e)
+	}
+	// "MUST NOT be included if the 'T' bit is not set".
+	plain := cfg
+	plain.ReverseTunnel = mn.ReverseOff
+	if _, n := visiting(t, plain).last().m.Find(mip4.ExtEncapsulatingDelivery); n != 0 {
+		t.Error("asked for without the T bit")
 	}
 	r = newRig(t, cfg)
 	r.other = func(r *rig, s engine.Send) []engine.Packet {
@@ -654,6 +666,7 @@ func mobileForeign(t testing.TB) *assoc.Association {
 //rfc:5944#3.5.3
 //rfc:5944#3.6.1.3
 //rfc:5944#3.6.2.1
+//rfc:3024#4-1
 func TestMobileForeignAuthentication(t *testing.T) {
 	cfg := foreign(t)
 	cfg.ForeignAgents.Associations = []mn.ForeignAssociation{{Address: agentA, Association: mobileForeign(t)}}

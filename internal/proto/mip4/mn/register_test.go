@@ -23,6 +23,9 @@ import (
 //
 //rfc:5944#3.6.1
 //rfc:3024#4.1.1
+//rfc:3024#3.2-2
+//rfc:3024#A.4-1
+//rfc:2794#2-1
 func TestRequestFields(t *testing.T) {
 	cfg := config(t)
 	cfg.NAI = "van7@fleet.example"

@@ -203,6 +203,7 @@ func TestDenialKeepsTheOldRegistration(t *testing.T) {
 //
 //rfc:5944#3.6.2.3
 //rfc:3024#3.4
+//rfc:3024#3.4-2
 func TestRepairs(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -142,6 +142,7 @@ var purposeWords = [...]string{Register: "", DeregisterOne: "deregister this car
 //rfc:5944#3.6.1.1
 //rfc:5944#3.6.1.2
 //rfc:3024#4.1.1
+//rfc:3024#A.4-1
 func requestFields(x *Attempt) engine.Verdict {
 	n, r := x.Node, x.Registration
 	q := &x.Request
@@ -212,6 +213,9 @@ func (r *Registration) source() netip.AddrPort {
 // ttlOf: "In reverse tunnelling the mobile node MUST set the TTL field of the
 // IP header to 255" (RFC 3024 section 4.1.1), against the examples of RFC
 // 5944 appendix C, which show 1 and 64.
+//
+//rfc:3024#3.2-2
+//rfc:3024#6.1-1
 func ttlOf(f mip4.RequestFlags) uint8 {
 	if f.Has(mip4.FlagT) {
 		return 255
@@ -225,6 +229,7 @@ func ttlOf(f mip4.RequestFlags) uint8 {
 //
 //rfc:2794#2
 //rfc:2794#3
+//rfc:2794#2-1
 func requestIdentity(x *Attempt) engine.Verdict {
 	if nai := x.Node.cfg.NAI; nai != "" {
 		x.Add(mip4.ZoneHome, &mip4.NAI{Value: string(nai)})

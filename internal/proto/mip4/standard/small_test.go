@@ -75,6 +75,8 @@ func vendorExtension(critical bool, vendorType uint16, to opaque.Party) opaque.E
 //rfc:4636#4
 //rfc:4636#5
 //rfc:3115#2.3
+//rfc:4636#4-1
+//rfc:4636#5-1
 func TestForeignAgentDoesNotHonourTheReply(t *testing.T) {
 	p := newPlan(t)
 	p.atHome.Vendors = []opaque.Extension{vendorExtension(true, 7, opaque.ForeignAgent)}
@@ -115,6 +117,7 @@ func TestForeignAgentDoesNotHonourTheReply(t *testing.T) {
 // be anybody's, and not while an earlier visit goes on.
 //
 //rfc:4636#6
+//rfc:4636#6-1
 func TestForeignAgentRevokesWhatItDoesNotHonour(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -216,6 +219,10 @@ func TestForgedFAError(t *testing.T) {
 //
 //rfc:4917#4
 //rfc:4917#5
+//rfc:4917#3-2
+//rfc:4917#5-1
+//rfc:4917#5-2
+//rfc:4917#5-3
 func TestMessagesForTheUser(t *testing.T) {
 	p := newPlan(t)
 	p.atHome.Messages = message.Texts{mip4.CodeAccepted: "Welcome to the fleet \x1b[31m", mip4.CodeHAReverseTunnelUnavailable: "no tunnels today"}
@@ -265,6 +272,9 @@ func TestMessagesForTheUser(t *testing.T) {
 //
 //rfc:3115#2.3
 //rfc:3115#2.4
+//rfc:3115#2.3-1
+//rfc:3115#2.3-2
+//rfc:3115#2-1
 func TestVendorExtensions(t *testing.T) {
 	for _, c := range []struct {
 		name                string
@@ -320,6 +330,12 @@ func TestVendorExtensions(t *testing.T) {
 //rfc:4064#9
 //rfc:4064#5
 //rfc:4064#6
+//rfc:4064#6-1
+//rfc:4064#8-2
+//rfc:4064#9-1
+//rfc:4064#9-2
+//rfc:4064#9-3
+//rfc:4064#9-4
 func TestExperiments(t *testing.T) {
 	exp := func(critical bool, sub uint16, to opaque.Party) opaque.Extension {
 		e := opaque.Extension{Number: opaque.Number{Type: mip4.ExtExperimentalSkippable, Sub: sub}, To: to, Value: []byte("x")}
@@ -497,6 +513,7 @@ func TestGarbageInKnownExtensions(t *testing.T) {
 // Printable text, whatever comes in.
 //
 //rfc:4917#3
+//rfc:4917#3-3
 func TestPrintable(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain":                   "plain",

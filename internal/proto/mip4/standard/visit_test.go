@@ -597,6 +597,7 @@ func TestHomeAgentThatIsTheForeignAgent(t *testing.T) {
 //
 //rfc:3024#5.2
 //rfc:3115#2.2
+//rfc:3024#5.2-1
 func TestMixedDelivery(t *testing.T) {
 	everything := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
 	for _, c := range []struct {

@@ -46,6 +46,7 @@ func New(extensions []opaque.Extension) feature.Feature {
 //rfc:4064#9
 //rfc:4064#4.1
 //rfc:4064#4.3
+//rfc:4064#6-2
 func addHome(list []opaque.Extension, a *ha.Agent) error {
 	for _, e := range list {
 		a.Claims.Add(claim.Claim{Feature: Name, Type: e.Type, Sub: uint8(e.Sub), HasSub: true, From: "mobile node or foreign agent", Section: "4064#4"})
@@ -62,6 +63,7 @@ func addHome(list []opaque.Extension, a *ha.Agent) error {
 // addForeign does the same for what is meant for the foreign agent.
 //
 //rfc:4064#9
+//rfc:4064#6-2
 func addForeign(list []opaque.Extension, a *fa.Agent) error {
 	for _, e := range list {
 		for _, reply := range []bool{false, true} {
@@ -103,6 +105,7 @@ func denies(list []opaque.Extension) bool {
 //
 //rfc:4064#5
 //rfc:4064#9
+//rfc:4064#9-4
 func deny(list []opaque.Extension, exts []mip4.Ext, code mip4.Code) engine.Verdict {
 	for _, e := range exts {
 		n, _, ok, _ := opaque.Read(e)

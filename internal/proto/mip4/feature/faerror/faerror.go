@@ -99,6 +99,7 @@ func replied(x *mn.Response) engine.Verdict {
 //
 //rfc:4636#4
 //rfc:4636#5
+//rfc:4636#4-1
 func accepted(x *mn.Response) engine.Verdict {
 	status, there, err := read(x)
 	switch {

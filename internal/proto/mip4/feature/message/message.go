@@ -47,6 +47,8 @@ func (t Texts) with(c mip4.Code) (string, bool) {
 }
 
 // check finds the first mistake: "The message MUST be in UTF-8" (section 3).
+//
+//rfc:4917#3-3
 func (t Texts) check() error {
 	for code := range mip4.Code(255) {
 		if text, ok := t[code]; ok && (text == "" || len(text) > Longest || !utf8.ValidString(text)) {
@@ -88,6 +90,7 @@ func New(texts Texts) feature.Feature {
 //
 //rfc:4917#5
 //rfc:4917#4
+//rfc:4917#5-1
 func (t Texts) home(x *ha.Exchange) engine.Verdict {
 	if text, ok := t.with(x.Code); ok {
 		x.Draft.Add(mip4.ZoneHome, &mip4.MessageString{From: mip4.MessageFromHomeAgent, Text: text})
@@ -101,6 +104,8 @@ func (t Texts) home(x *ha.Exchange) engine.Verdict {
 //
 //rfc:4917#5
 //rfc:4917#4
+//rfc:4917#5-2
+//rfc:4917#5-3
 func (t Texts) deny(d *fa.Denial) engine.Verdict {
 	if text, ok := t.with(d.Code); ok {
 		d.Draft.Add(mip4.ZoneForeign, &mip4.MessageString{From: mip4.MessageFromForeignAgent, Text: text})
@@ -125,6 +130,7 @@ const Heard note.Kind = "message"
 //
 //rfc:4917#4
 //rfc:4917#5
+//rfc:4917#3-2
 func heard(x *mn.Response) engine.Verdict {
 	r := x.Registration
 	last, signed := x.Message.LastAuthorizing()
@@ -162,6 +168,7 @@ func heard(x *mn.Response) engine.Verdict {
 // become the replacement character; runs of space become one.
 //
 //rfc:4917#3
+//rfc:4917#3-3
 func Printable(text string) string {
 	clean := strings.Map(func(r rune) rune {
 		switch {

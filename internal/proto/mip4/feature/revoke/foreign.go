@@ -195,6 +195,7 @@ func (f *foreign) revoke(s *support, e end, keys []*assoc.Association, done func
 // section 6). A visit that was accepted before goes on, and so does its binding.
 //
 //rfc:4636#6
+//rfc:4636#6-1
 func (f *foreign) unhonoured(d *fa.Denial) engine.Verdict {
 	if d.Message == nil || d.Code == mip4.CodeFAHomeAgentAuth {
 		return engine.Next() // nobody has accepted, or nobody knows who it was

@@ -174,6 +174,7 @@ func New(g *Registry, extensions []opaque.Extension) feature.Feature {
 //
 //rfc:3115#2.3
 //rfc:3115#2.4
+//rfc:3115#2.3-1
 func (g *Registry) home(x *ha.Exchange) engine.Verdict {
 	e, why, found := g.unknown(x.Message.Exts, AtHomeAgent)
 	if !found {
@@ -190,6 +191,7 @@ func (g *Registry) home(x *ha.Exchange) engine.Verdict {
 //
 //rfc:3115#2.3
 //rfc:3115#2.4
+//rfc:3115#2.3-1
 func (g *Registry) request(x *fa.Exchange) engine.Verdict {
 	if _, why, found := g.unknown(x.Message.Tail(), AtForeignAgent); found {
 		return engine.Deny(uint8(mip4.CodeFAVendorFromMobileNode), why)
@@ -202,6 +204,7 @@ func (g *Registry) request(x *fa.Exchange) engine.Verdict {
 //
 //rfc:3115#2.3
 //rfc:3115#2.4
+//rfc:3115#2.3-2
 func (g *Registry) reply(r *fa.Return) engine.Verdict {
 	if r.Refusal != 0 {
 		return engine.Next() // refused already, with a graver reason
