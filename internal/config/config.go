@@ -95,6 +95,7 @@ type HomeAgent struct {
 	SimultaneousBindings int
 	GREKeys              Switch
 	Revocation           Revocation
+	StrictReservedBits   bool
 	Broadcasts           []BroadcastCategory
 	Multicast            Switch
 	FailureReplies       time.Duration // least time between two replies with code 131 to a node; 0: none
@@ -158,6 +159,7 @@ type ForeignAgent struct {
 	AdvertiseInterval     time.Duration
 	PrefixLengths         bool
 	RequireRegistration   bool
+	StrictReservedBits    bool
 	Encapsulations        []encap.Kind
 	EncapsulatingDelivery Switch
 	GREKeys               GREKeys

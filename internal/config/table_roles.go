@@ -54,6 +54,10 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Default: `"allowed"`,
 		Doc:     "Whether packets from the nodes come through the tunnel too (RFC 3024).",
 	}),
+	Field("strict-reserved-bits", Bool, func(h *HomeAgent) *bool { return &h.StrictReservedBits }, Help{
+		Example: "true",
+		Doc:     "Whether a request with a reserved bit set is denied (code 134, RFC 5944 section 3.8.2.3), or the bit ignored (section 3.3).",
+	}),
 	Field("nat-traversal", natTraversalKind, func(h *HomeAgent) *NATTraversal { return &h.NATTraversal }, Help{
 		Default: `"auto"`,
 		Doc:     "When to tunnel in UDP port 434 (RFC 3519): when a NAT is seen, always, or never.",
@@ -200,6 +204,10 @@ var foreignAgentTable = append(Table[ForeignAgent]{
 	Field("require-registration", Bool, func(f *ForeignAgent) *bool { return &f.RequireRegistration }, Help{
 		Example: "true",
 		Doc:     "Whether also nodes with an address of their own are asked to register here (the R bit, RFC 5944 section 2.1.1).",
+	}),
+	Field("strict-reserved-bits", Bool, func(f *ForeignAgent) *bool { return &f.StrictReservedBits }, Help{
+		Example: "true",
+		Doc:     "Whether a request with a reserved bit set is denied (code 70, RFC 5944 section 3.7.2.1), or the bit ignored (section 3.3).",
 	}),
 	Field("max-lifetime", lifetimeKind, func(f *ForeignAgent) *time.Duration { return &f.MaxLifetime }, Help{
 		Default: `"10m"`,

@@ -33,6 +33,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		SimultaneousBindings:     c.SimultaneousBindings,
 		RequestsPerNode:          c.RequestsPerNode,
 		BadAuthenticatorInterval: c.FailureReplies,
+		StrictReservedBits:       c.StrictReservedBits,
 	}
 	for _, n := range c.Networks {
 		network := ha.Network{Prefix: n.Prefix, Virtual: len(c.Interfaces) == 0}
@@ -51,7 +52,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		out.ForeignAgents = append(out.ForeignAgents, ha.ForeignAgent{Address: f.Address, Keys: f.Associations})
 	}
 	return out, standard.Config{
-		NATTraversal: natt.Config{Mode: modes[c.NATTraversal], Keepalive: c.Keepalive},
+		NATTraversal: natt.Config{Mode: modes[c.NATTraversal], Keepalive: c.Keepalive, StrictReserved: c.StrictReservedBits},
 		GREKeys:      grekey.Config{RefuseHome: c.GREKeys == config.Off},
 		Revocation:   revoke.Config{Mode: revocations[c.Revocation]},
 		Messages:     texts(c.Messages), Identity: c.Identity,
@@ -73,6 +74,7 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 		MaxVisitors:        c.MaxVisitors,
 		MaxPending:         c.MaxPending,
 		Interval:           c.AdvertiseInterval,
+		StrictReservedBits: c.StrictReservedBits,
 		MaxLifetime:        c.MaxLifetime,
 		ReverseTunnel:      foreignPolicies[c.ReverseTunnel],
 	}

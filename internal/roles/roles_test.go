@@ -64,17 +64,18 @@ reverse-tunnel = "required"
 nat-traversal = "force"
 keepalive = "30s"
 simultaneous-bindings = 2
+strict-reserved-bits = true
 [[home-agent.network]]
 prefix = "10.10.0.0/24"
 pool = ["10.10.0.100-10.10.0.199"]
 [[home-agent.mobile-node]]
 nai = "van7@fleet.example"
 `+key).HomeAgent)
-	if got.MaxLifetime != 5*time.Minute || got.ReverseTunnel != ha.Required || got.SimultaneousBindings != 2 ||
+	if got.MaxLifetime != 5*time.Minute || got.ReverseTunnel != ha.Required || got.SimultaneousBindings != 2 || !got.StrictReservedBits ||
 		got.Networks[0].Pool[0].To != netip.MustParseAddr("10.10.0.199") || got.Nodes[0].NAI != "van7@fleet.example" || got.Networks[0].Virtual {
 		t.Errorf("the machine is told %+v", got)
 	}
-	if n := features.NATTraversal; n.Mode != natt.Force || n.Keepalive != 30*time.Second {
+	if n := features.NATTraversal; n.Mode != natt.Force || n.Keepalive != 30*time.Second || !n.StrictReserved {
 		t.Errorf("NAT traversal is told %+v", n)
 	}
 }
@@ -88,6 +89,7 @@ port = 4340
 advertise = "broadcast"
 prefix-lengths = true
 require-registration = true
+strict-reserved-bits = true
 encapsulating-delivery = "off"
 encapsulations = ["ipip", "minimal"]
 gre-keys = "always"
@@ -105,7 +107,7 @@ prefix = "10.10.0.0/24"
 home-address = "10.10.0.5"
 `+key)
 	got, features := ForeignAgent(c.ForeignAgent, c.HomeAgent)
-	if len(got.CareOfAddresses) != 2 || got.Port != 4340 || !got.DirectDeliveryOnly || got.MaxVisitors != 7 || len(got.AllowHomeAgents) != 1 || got.MaxPending != 11 ||
+	if len(got.CareOfAddresses) != 2 || got.Port != 4340 || !got.DirectDeliveryOnly || !got.StrictReservedBits || got.MaxVisitors != 7 || len(got.AllowHomeAgents) != 1 || got.MaxPending != 11 ||
 		len(got.Encapsulations) != 2 || got.Encapsulations[1] != encap.Minimal || features.GREKeys.Foreign != grekey.Always {
 		t.Errorf("the machine is told %+v, %+v", got, features)
 	}
