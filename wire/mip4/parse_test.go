@@ -55,6 +55,8 @@ func TestUnknownExtensions(t *testing.T) {
 }
 
 // Where the texts disagree about a layout, the reading is fixed here.
+//
+//rfc:3519#3.1-3
 func TestLayoutDecisions(t *testing.T) {
 	for name, c := range map[string]struct {
 		exts string

@@ -30,6 +30,8 @@ func setDF(h *encap.IPv4) { h.DF = true }
 //
 //rfc:2003#5.1
 //rfc:3519#4.8
+//rfc:3519#4.8-1
+//rfc:3519#4.8-2
 func testDeviceMTU(t *testing.T, open Open) {
 	s := NewScene(t, open, 1400)
 	for _, shape := range Shapes {

@@ -82,6 +82,7 @@ const (
 //
 //rfc:3024#4.3.2
 //rfc:3519#4.3
+//rfc:3519#4.3-1
 func (t *tunnel) judge(h *encap.Header, link string, innerIsFragment bool, now int64) verdict {
 	if t.t.Mode == forward.Send || now >= t.until.Load() || h.Dst != t.t.Local.Addr() {
 		return stranger
@@ -120,6 +121,10 @@ func (t *tunnel) judge(h *encap.Header, link string, innerIsFragment bool, now i
 // form reports whether the packet came in the form that was agreed. Minimal
 // encapsulation cannot carry fragments (RFC 2004 section 3), so these come in
 // IP-in-IP.
+//
+//rfc:3519#3.3-2
+//rfc:3519#3.3-3
+//rfc:3519#4.7-2
 func (t *tunnel) form(h *encap.Header, fragment bool) bool {
 	kind, want := h.Kind, t.t.Encap
 	if want == encap.UDP {

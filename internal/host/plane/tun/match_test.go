@@ -31,6 +31,10 @@ var other = netip.MustParseAddr("203.0.113.66")
 //rfc:3024#4.3.2
 //rfc:3519#4.3
 //rfc:2003#6.2-1
+//rfc:3519#3.3-2
+//rfc:3519#3.3-3
+//rfc:3519#4.7-2
+//rfc:3519#4.3-1
 func TestEveryPartOfATunnelMustMatch(t *testing.T) {
 	inner := udpPacket(homeAddr, cnAddr, 100)
 	for _, shape := range shapes {
@@ -163,6 +167,8 @@ func TestUntilAndExtend(t *testing.T) {
 // address tells the port, one from another address nothing.
 //
 //rfc:3519#4.11
+//rfc:3519#4.6-7
+//rfc:3519#4.6-9
 func TestHalfBound(t *testing.T) {
 	b := newBench(t)
 	tun := toCareOf(forward.Tunnel{Encap: encap.UDP, AnyPort: true, Peer: netip.AddrPortFrom(careOf, 0)})

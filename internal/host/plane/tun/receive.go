@@ -20,6 +20,7 @@ const seenInterval = int64(100 * time.Millisecond)
 // [sock.Receiver]'s Data, it is where packets of UDP tunnels come in.
 //
 //rfc:3519#4.3
+//rfc:3519#4.7-1
 func (p *Plane) Deliver(data []sock.Data) {
 	b := p.scratch.Get().(*batch)
 	defer p.scratch.Put(b)
@@ -92,6 +93,7 @@ func (p *Plane) rawPackets(b *batch) {
 //
 //rfc:2784#3.1-1
 //rfc:3024#4.3.2-4
+//rfc:3519#3.3-4
 func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now int64) {
 	of, t := b.last.of, b.last.t
 	if of == nil || !b.last.fits(h, inner) {
@@ -213,6 +215,7 @@ func (p *Plane) match(h *encap.Header, link string, inner []byte, now int64) (*b
 // address to this end.
 //
 //rfc:3519#4.9
+//rfc:3519#4.6-9
 func (p *Plane) isKeepalive(h *encap.Header, inner []byte) bool {
 	e, err := encap.ParseEcho(inner)
 	if err != nil || e.Type != encap.EchoRequest {

@@ -219,6 +219,8 @@ const longerThanMinimal = 8
 //rfc:2003#5
 //rfc:2003#5.1
 //rfc:3519#4.8
+//rfc:3519#4.8-1
+//rfc:3519#4.8-2
 func (s *sender) tunnel(t *tunnel, buf []byte, n int) {
 	pkt := buf[headroom : headroom+n]
 	// RFC 2003 section 5: a packet that violates the tunnel's soft state is

@@ -20,6 +20,7 @@ import (
 //rfc:5944#3.7.2.2
 //rfc:5944#3.6.1.3
 //rfc:3024#4.2.2-1
+//rfc:3519#4.5-4
 func TestARelayedRequestIsTheAuthenticatedPartAndThe34(t *testing.T) {
 	d := newDriver(t, config())
 	r := d.req()

@@ -408,6 +408,8 @@ func TestNodeMoves(t *testing.T) {
 //
 //rfc:3519#4.4
 //rfc:3519#4.6
+//rfc:3519#4.7-1
+//rfc:3519#4.4-6
 func TestThroughNATAndBack(t *testing.T) {
 	p := newPair(t, agentConfig(t), nodeConfig(t), standard.Config{})
 	p.up("wlan0", wifi)
@@ -450,6 +452,8 @@ func TestForcedUDP(t *testing.T) {
 // Keepalives go out when nothing else was sent for K, and only then.
 //
 //rfc:3519#4.9
+//rfc:3519#3.2-2
+//rfc:3519#4.9-2
 func TestKeepalives(t *testing.T) {
 	c := standard.Config{NATTraversal: natt.Config{Keepalive: 20 * time.Second}}
 	p := newPair(t, agentConfig(t), nodeConfig(t), c)
@@ -478,6 +482,9 @@ func TestKeepalives(t *testing.T) {
 // home agent learns the new port, and the interval is halved, down to 10 s.
 //
 //rfc:3519#4.10
+//rfc:3519#4.9-4
+//rfc:3519#4.10-1
+//rfc:3519#4.10-3
 func TestLostMapping(t *testing.T) {
 	c := standard.Config{NATTraversal: natt.Config{Keepalive: 30 * time.Second}}
 	p := newPair(t, agentConfig(t), nodeConfig(t), c)

@@ -82,6 +82,9 @@ func addForeign(cfg Config, a *fa.Agent) error {
 // set with a reply code 75" (RFC 3519 section 4.5).
 //
 //rfc:3519#4.5
+//rfc:3519#4.5-5
+//rfc:3519#4.5-6
+//rfc:3519#3.1.5-2
 func (f *foreign) request(x *fa.Exchange) engine.Verdict {
 	if f.behind && !x.CoLocated() && !x.Deregisters() && !x.Request.Flags.Has(mip4.FlagT) && f.agent.Config().ReverseTunnel != fa.Refused {
 		return engine.Deny(uint8(mip4.CodeFAReverseTunnelMandatory), "plain packets would not pass the NAT with their addresses")
@@ -97,6 +100,10 @@ func (f *foreign) request(x *fa.Exchange) engine.Verdict {
 // address", which is what the home agent compares (RFC 3519 section 4.5).
 //
 //rfc:3519#4.5
+//rfc:3519#4.5-1
+//rfc:3519#4.5-2
+//rfc:3519#4.5-3
+//rfc:3519#4.5-4
 func (f *foreign) relay(x *fa.Exchange) engine.Verdict {
 	if x.CoLocated() || x.Deregisters() || x.CareOf != x.Request.CareOfAddress {
 		return engine.Next()
@@ -168,6 +175,8 @@ func (f *foreign) interval(r mip4.UDPTunnelReply) time.Duration {
 // (RFC 3519 section 3.4).
 //
 //rfc:3519#3.4
+//rfc:3519#3.4-1
+//rfc:3519#3.4-2
 func (f *foreign) advertise(x *advertise.Announcement) engine.Verdict {
 	if f.behind && x.Link.Foreign {
 		x.Draft.Agent.Flags |= adv4.FlagU
@@ -249,6 +258,9 @@ func (f *foreign) due() {
 // section 4.3.2.
 //
 //rfc:3519#4.9
+//rfc:3519#4.9-1
+//rfc:3519#4.9-2
+//rfc:3519#4.9-3
 func (f *foreign) echo(p *path) {
 	now := f.agent.Now().Mono
 	keys := make([]forward.Key, 0, len(p.visitors))

@@ -160,6 +160,9 @@ func (w *foreignWorld) grant(m *mip4.Message, forAgent ...mip4.Payload) (forward
 // address that is the mobile node's, not where nothing hides the agent.
 //
 //rfc:3519#4.5
+//rfc:3519#4.5-1
+//rfc:3519#4.5-2
+//rfc:3519#4.5-3
 func TestForeignAgentAsksForUDP(t *testing.T) {
 	const through = mip4.FlagT
 	for _, c := range []struct {
@@ -205,6 +208,10 @@ func TestForeignAgentAsksForUDP(t *testing.T) {
 //
 //rfc:3519#4.5
 //rfc:3519#3.2
+//rfc:3519#3.4-1
+//rfc:3519#3.4-2
+//rfc:3519#4.5-5
+//rfc:3519#4.5-6
 func TestForeignAgentTunnelsInUDPWhenTheHomeAgentSaysSo(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -265,6 +272,10 @@ func TestForeignAgentIgnoresAnUnaskedAnswer(t *testing.T) {
 //
 //rfc:3519#4.9
 //rfc:3519#4.10
+//rfc:3519#4.9-1
+//rfc:3519#4.9-2
+//rfc:3519#4.9-3
+//rfc:3519#4.9-4
 func TestForeignAgentKeepsTheMapping(t *testing.T) {
 	for _, c := range []struct {
 		own, said time.Duration

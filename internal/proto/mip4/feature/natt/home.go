@@ -82,6 +82,12 @@ type tunnelRequest struct {
 //rfc:3519#4.6
 //rfc:3519#4.6.1
 //rfc:3519#3.1
+//rfc:3519#3.1-3
+//rfc:3519#3.1.3-1
+//rfc:3519#4.6.1-3
+//rfc:3519#4.6.1-4
+//rfc:3519#4.6.1-5
+//rfc:3519#4.4-6
 func (h *home) bind(x *ha.Exchange) engine.Verdict {
 	e, n := x.Message.Find(mip4.ExtUDPTunnelRequest)
 	if n == 0 || x.Deregisters() {
@@ -117,6 +123,23 @@ func (h *home) bind(x *ha.Exchange) engine.Verdict {
 }
 
 // decide takes a well-formed UDP Tunnel Request.
+//
+//rfc:3519#3.1.1-1
+//rfc:3519#3.1.1-2
+//rfc:3519#4.1-1
+//rfc:3519#4.1-2
+//rfc:3519#4.1-3
+//rfc:3519#4.1-4
+//rfc:3519#4.6-2
+//rfc:3519#4.6-3
+//rfc:3519#4.6-4
+//rfc:3519#4.6-5
+//rfc:3519#4.6-6
+//rfc:3519#4.6-12
+//rfc:3519#4.6.1-1
+//rfc:3519#4.6.1-2
+//rfc:3519#4.6.1-6
+//rfc:3519#6-1
 func (h *home) decide(x *ha.Exchange, r *tunnelRequest, ask mip4.UDPTunnelRequest) engine.Verdict {
 	source := x.Packet.Src
 	mismatch := source.Addr() != x.Request.CareOfAddress
@@ -180,6 +203,7 @@ func (h *home) decide(x *ha.Exchange, r *tunnelRequest, ask mip4.UDPTunnelReques
 // merely renewed keeps the port that it has.
 //
 //rfc:3519#4.6
+//rfc:3519#4.6-7
 func (h *home) halfBound(x *ha.Exchange) {
 	for _, b := range x.Node.Bindings() {
 		t := b.Tunnel
@@ -202,6 +226,8 @@ func (h *home) halfBound(x *ha.Exchange) {
 //
 //rfc:3519#4.6
 //rfc:3519#3.2
+//rfc:3519#4.6-1
+//rfc:3519#4.10-4
 func (h *home) reply(x *ha.Exchange) engine.Verdict {
 	r := h.request.Of(x)
 	if !x.Accepted() || r.outcome == unasked {
@@ -277,6 +303,9 @@ const NoKeepalive ha.Reason = "no keepalive came"
 //
 //rfc:3519#4.6
 //rfc:3519#4.11
+//rfc:3519#4.6-8
+//rfc:3519#4.6-10
+//rfc:3519#6.1.2-1
 func (h *home) plane(n *ha.Node, ev forward.Event) {
 	seen, ok := ev.(forward.EndpointSeen)
 	if !ok || !seen.Echo || seen.From.Port() == 0 {

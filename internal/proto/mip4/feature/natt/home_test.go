@@ -204,6 +204,26 @@ func (w *homeWorld) tunnel() forward.Tunnel {
 //rfc:3519#4.6
 //rfc:3519#4.6.1
 //rfc:3519#3.1.4
+//rfc:3519#3.1-3
+//rfc:3519#3.1.3-1
+//rfc:3519#3.1.1-1
+//rfc:3519#3.1.1-2
+//rfc:3519#4.1-1
+//rfc:3519#4.1-2
+//rfc:3519#4.1-3
+//rfc:3519#4.1-4
+//rfc:3519#4.6-2
+//rfc:3519#4.6-3
+//rfc:3519#4.6-4
+//rfc:3519#4.6-5
+//rfc:3519#4.6-6
+//rfc:3519#4.6-12
+//rfc:3519#4.6.1-1
+//rfc:3519#4.6.1-2
+//rfc:3519#4.6.1-3
+//rfc:3519#4.6.1-4
+//rfc:3519#4.6.1-5
+//rfc:3519#4.6.1-6
 func TestUDPTunnelRequest(t *testing.T) {
 	const no44 = mip4.UDPTunnelCode(255)
 	direct := netip.AddrPortFrom(private, 40000)
@@ -302,6 +322,8 @@ func TestUDPTunnelRequest(t *testing.T) {
 // it off.
 //
 //rfc:3519#4.6
+//rfc:3519#4.6-1
+//rfc:3519#4.10-4
 func TestPlaceOfTheUDPTunnelReply(t *testing.T) {
 	w := newHome(t, homeConfig(t), natt.Config{Keepalive: 45 * time.Second})
 	p := w.register(behindNAT())
@@ -343,6 +365,7 @@ func TestDefaultKeepalive(t *testing.T) {
 //
 //rfc:3519#5.2
 //rfc:3519#6
+//rfc:3519#6-1
 func TestLifetimeBehindNAT(t *testing.T) {
 	w := newHome(t, homeConfig(t), natt.Config{NATLifetime: 60 * time.Second})
 	if p := w.register(behindNAT()); p.Lifetime != 60 {
@@ -375,6 +398,8 @@ func TestUDPTunnelsReceiveWithoutT(t *testing.T) {
 
 // A NAT that binds anew: the next registration moves the tunnel, and only it
 // does.
+//
+//rfc:3519#4.4-6
 func TestNewMapping(t *testing.T) {
 	w := newHome(t, homeConfig(t), natt.Config{})
 	w.register(behindNAT())
@@ -420,6 +445,9 @@ func (w *homeWorld) seen(from string, echo bool) {
 //
 //rfc:3519#4.6
 //rfc:3519#4.11
+//rfc:3519#4.6-8
+//rfc:3519#4.6-10
+//rfc:3519#6.1.2-1
 func TestHalfBound(t *testing.T) {
 	w := newHome(t, homeConfig(t), natt.Config{})
 	r := behindNAT()

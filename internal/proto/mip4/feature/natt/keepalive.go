@@ -66,6 +66,8 @@ func (m *mobile) due() {
 // mapping that the NAT has changed would otherwise not notice.
 //
 //rfc:3519#4.9
+//rfc:3519#3.2-2
+//rfc:3519#4.9-2
 func (m *mobile) ask(k *keepalive) {
 	k.next = time.Time{}
 	k.asking = true
@@ -105,6 +107,8 @@ func later(a, b time.Time) time.Time {
 // home agent", from the port of the registration.
 //
 //rfc:3519#4.9
+//rfc:3519#4.9-1
+//rfc:3519#4.9-3
 func (m *mobile) echo(k *keepalive) {
 	now, r := m.node.Now().Mono, k.registration
 	wait := max(keepaliveWait, 2*m.node.RoundTrip(r.Key.Link)) << k.tries
@@ -140,6 +144,8 @@ func (m *mobile) echo(k *keepalive) {
 // shortened.
 //
 //rfc:3519#4.10
+//rfc:3519#4.9-4
+//rfc:3519#4.10-1
 func (m *mobile) lose(k *keepalive) {
 	r := k.registration
 	k.next, k.awaiting, k.tries, k.lost = time.Time{}, false, 0, true

@@ -120,6 +120,13 @@ func (m *mobile) heard(x *mn.Hearing) engine.Verdict {
 //
 //rfc:3519#3.1
 //rfc:3519#4.4
+//rfc:3519#3.1.2-1
+//rfc:3519#3.1.5-1
+//rfc:3519#3.1.5-2
+//rfc:3519#4.4-1
+//rfc:3519#4.4-2
+//rfc:3519#4.4-8
+//rfc:3519#4.11-1
 func (m *mobile) request(x *mn.Attempt) engine.Verdict {
 	if !x.Request.Flags.Has(mip4.FlagD) {
 		return engine.Next()
@@ -189,6 +196,9 @@ func private(a netip.Addr) bool { return a.IsPrivate() || shared.Contains(a) }
 //
 //rfc:3519#3.2
 //rfc:3519#4.4
+//rfc:3519#3.1.1-3
+//rfc:3519#4.4-3
+//rfc:3519#4.6-13
 func (m *mobile) accepted(x *mn.Response) engine.Verdict {
 	key := x.Registration.Key
 	reply, count, err := mip4.Get[mip4.UDPTunnelReply](x.Message)
@@ -228,6 +238,11 @@ func (m *mobile) accepted(x *mn.Response) engine.Verdict {
 //
 //rfc:3519#4.9
 //rfc:3519#4.10
+//rfc:3519#3.2-1
+//rfc:3519#3.2-3
+//rfc:3519#4.4-7
+//rfc:3519#4.10-2
+//rfc:3519#4.10-3
 func (m *mobile) keep(x *mn.Response, reply mip4.UDPTunnelReply) {
 	key := x.Registration.Key
 	assigned := time.Duration(reply.Keepalive) * time.Second

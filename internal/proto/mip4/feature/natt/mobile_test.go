@@ -125,6 +125,9 @@ func (v *traveller) answer(code mip4.Code, zone mip4.Zone, ext mip4.Payload) {
 // Extension"; D=1 is a MUST, T a SHOULD.
 //
 //rfc:3519#4.4
+//rfc:3519#3.1.5-1
+//rfc:3519#3.1.5-2
+//rfc:3519#4.4-2
 func TestRequestAsksForUDP(t *testing.T) {
 	v := newTraveller(t, natt.Config{Mode: natt.Force, Encapsulation: 47})
 	v.attach("192.168.8.100/24")
@@ -147,6 +150,9 @@ func TestRequestAsksForUDP(t *testing.T) {
 //
 //rfc:3519#3.2.1
 //rfc:3519#4.4
+//rfc:3519#3.1.1-3
+//rfc:3519#4.4-3
+//rfc:3519#4.6-13
 func TestUDPTunnelReply(t *testing.T) {
 	for name, c := range map[string]struct {
 		zone mip4.Zone
@@ -222,6 +228,10 @@ func TestEncapsulationUnavailable(t *testing.T) {
 //
 //rfc:3519#4.9
 //rfc:3519#4.10
+//rfc:3519#3.2-1
+//rfc:3519#3.2-3
+//rfc:3519#4.9-1
+//rfc:3519#4.10-2
 func TestKeepaliveInterval(t *testing.T) {
 	for _, c := range []struct {
 		own   time.Duration
@@ -299,6 +309,10 @@ func TestSilenceUnderTrafficIsNoticedEarly(t *testing.T) {
 //
 //rfc:3519#4.4
 //rfc:3519#4.9
+//rfc:3519#3.1.2-1
+//rfc:3519#4.4-7
+//rfc:3519#4.4-8
+//rfc:3519#4.11-1
 func TestThroughAForeignAgent(t *testing.T) {
 	at := netip.MustParseAddr("192.168.8.1")
 	for _, flags := range []adv4.Flags{adv4.FlagF | adv4.FlagR, adv4.FlagF | adv4.FlagR | adv4.FlagU} {
