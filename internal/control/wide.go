@@ -74,14 +74,13 @@ func flatten(text []byte) (columns []string, cells map[string]string, err error)
 	cells = make(map[string]string)
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
-	var object func(prefix string) error
-	object = func(prefix string) error {
+	members := func() error {
 		for d.More() {
 			key, err := d.Token()
 			if err != nil {
 				return err
 			}
-			name := prefix + fmt.Sprint(key)
+			name := fmt.Sprint(key)
 			var value json.RawMessage
 			if err := d.Decode(&value); err != nil {
 				return err
@@ -109,7 +108,7 @@ func flatten(text []byte) (columns []string, cells map[string]string, err error)
 	if begin != json.Delim('{') {
 		return nil, nil, errors.New("control: answer: no object")
 	}
-	if err := object(""); err != nil {
+	if err := members(); err != nil {
 		return nil, nil, fmt.Errorf("control: answer: %w", err)
 	}
 	return columns, cells, nil

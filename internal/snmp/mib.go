@@ -17,15 +17,13 @@ var mipMIB = agentx.OID{1, 3, 6, 1, 2, 1, 44}
 
 // The groups below mipMIBObjects, by the numbers that RFC 2006 gives them.
 var (
-	mipSystem       = mipMIB.Append(1, 1)
-	mipSecurity     = mipMIB.Append(1, 2)
-	mnSystem        = mipMIB.Append(1, 3, 1)
-	mnDiscovery     = mipMIB.Append(1, 3, 2)
-	mnRegistration  = mipMIB.Append(1, 3, 3)
-	maAdvertisement = mipMIB.Append(1, 4, 2)
-	faSystem        = mipMIB.Append(1, 5, 1)
-	faRegistration  = mipMIB.Append(1, 5, 3)
-	haRegistration  = mipMIB.Append(1, 6, 3)
+	mipSystem      = mipMIB.Append(1, 1)
+	mipSecurity    = mipMIB.Append(1, 2)
+	mnSystem       = mipMIB.Append(1, 3, 1)
+	mnRegistration = mipMIB.Append(1, 3, 3)
+	faSystem       = mipMIB.Append(1, 5, 1)
+	faRegistration = mipMIB.Append(1, 5, 3)
+	haRegistration = mipMIB.Append(1, 6, 3)
 )
 
 // tables are the entries of the tables that are served, for telling a column

@@ -152,6 +152,11 @@ func (a *Agenda[K]) tidy() {
 type ordered[T any] interface{ before(T) bool }
 
 var (
+	_ ordered[appointment[int]] = appointment[int]{}
+	_ ordered[second]           = second(0)
+)
+
+var (
 	_ ordered[second]            = second(0)
 	_ ordered[appointment[uint]] = appointment[uint]{}
 )

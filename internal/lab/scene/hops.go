@@ -55,10 +55,6 @@ type sighting struct {
 // request tells whether the message goes to the home agent.
 func (s *sighting) request() bool { return s.message.Type == mip4.TypeRegistrationRequest }
 
-// tail is what follows the part that the mobile node or the home agent has
-// authenticated: extensions for the agents on the way.
-func (s *sighting) tail() []byte { return s.udp.Payload[len(s.message.Head()):] }
-
 // authentic is the part that nobody on the way may touch, and tells the message
 // from others.
 func (s *sighting) authentic() string { return string(s.message.Head()) }

@@ -101,11 +101,3 @@ func (a *arrival) parse(v []byte) bool {
 	a.head, a.size = f.head, size
 	return true
 }
-
-// count is how many packets the arrival is.
-func (a *arrival) count() int {
-	if a.size == 0 {
-		return 1
-	}
-	return max(1, (a.n-a.head+a.size-1)/a.size)
-}
