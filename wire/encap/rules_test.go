@@ -496,6 +496,30 @@ func TestUDPChecksumOfZeroIsSentAsOnes(t *testing.T) {
 	t.Error("no payload has the checksum 0xffff")
 }
 
+// "A zero UDP checksum SHOULD be accepted by the recipient"; one that is there
+// and wrong is refused.
+//
+//rfc:5944#3.1-5
+//rfc:5944#3.1-6
+//rfc:5944#3.6.2.1-1
+func TestUDPChecksumsOfRecipients(t *testing.T) {
+	b, err := encap.AppendUDP(nil, encap.IPv4{}, netip.AddrPortFrom(local, 434), netip.AddrPortFrom(peer, 434), []byte{1, 2, 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b[26] == 0 && b[27] == 0 {
+		t.Error("sent without a checksum")
+	}
+	b[27] ^= 1
+	if _, _, err := encap.ParseUDP(b); !errors.Is(err, encap.ErrChecksum) {
+		t.Errorf("a wrong checksum: %v", err)
+	}
+	b[26], b[27] = 0, 0
+	if _, d, err := encap.ParseUDP(b); err != nil || string(d.Payload) != "\x01\x02\x03" {
+		t.Errorf("no checksum: %+v, %v", d, err)
+	}
+}
+
 // A fragment shows no whole inner packet, so it cannot be said to have come back.
 func TestFragmentDidNotComeBack(t *testing.T) {
 	mn, coa := addr("192.0.2.10"), addr("198.51.100.77")

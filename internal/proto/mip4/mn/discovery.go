@@ -77,6 +77,8 @@ type mobilityAgent struct {
 	refused int       // care-of addresses that it has refused, from the first one on
 	shunned time.Time // not to be used until then, if there is another way; zero: may be used
 	shuns   int       // in a row
+
+	compared bool // its prefixes have led to a request already
 }
 
 // An agentKey names an agent: its advertisements' source address on a link.
@@ -173,6 +175,10 @@ func (n *Node) hear(x *Advertisement) {
 	a.lifetime = lifetimeOf(x.Agent.Lifetime)
 	a.careOf = n.cfg.ForeignAgents.usable(x.Src, x.Agent.CareOfAddresses)
 	a.prefixes = x.Message.Prefixes()
+	a.compared = a.compared && slices.Equal(a.prefixes, before.prefixes)
+	if u := n.uplinks[x.Link]; u.left == x.Src && u.leftUntil.After(n.now.Mono) {
+		u.mixed = true
+	}
 	a.routers = nil
 	for _, r := range x.Message.Routers {
 		a.routers = append(a.routers, r.Addr)
@@ -312,6 +318,9 @@ func (n *Node) agentsDue() {
 	for _, a := range n.agentsOn("") {
 		if !a.expires.After(n.now.Mono) {
 			n.loseAgent(a, "it was not heard any more")
+			if u := n.uplinks[a.key.link]; u != nil {
+				u.left, u.mixed = netip.Addr{}, false // one network is left, or none
+			}
 		}
 		if !a.shunned.IsZero() && !a.shunned.After(n.now.Mono) {
 			a.shunned = time.Time{}

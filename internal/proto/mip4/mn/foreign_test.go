@@ -437,6 +437,72 @@ func TestPrefixesTellOfAMove(t *testing.T) {
 	}
 }
 
+// Two networks on one link, with an agent each: the node does not go to and
+// fro, since it hears the one that it is registered with all the time.
+//
+//rfc:5944#3.6-5
+//rfc:5944#2.4.2.2
+func TestTwoNetworksOnOneLink(t *testing.T) {
+	other := netip.MustParseAddr("198.18.7.1")
+	a, b := advertA(prefixes(24)), advertB(prefixes(24), router(other))
+	r := visiting(t, foreign(t))
+	n := len(r.requests)
+	for range 30 {
+		r.step(a)
+		r.run(5 * time.Second)
+		r.step(b)
+		r.run(5 * time.Second)
+	}
+	if got := len(r.requests) - n; got > 1 {
+		t.Errorf("%d requests in five minutes", got)
+	}
+	// When its agent falls silent the node moves, and prefixes count again.
+	for range 5 {
+		r.step(a)
+		r.run(10 * time.Second)
+	}
+	if s := r.status(); s.State != "registered" || s.ForeignAgent != agentA {
+		t.Errorf("%s through %v", s.State, s.ForeignAgent)
+	}
+	r.step(b)
+	r.run(time.Second)
+	if s := r.status(); s.ForeignAgent != agentB {
+		t.Errorf("after a move it is registered through %v", s.ForeignAgent)
+	}
+}
+
+// With an address of its own on the link the node compares that one's network,
+// and asks its home agent once whether it still holds.
+//
+//rfc:5944#2.4.2.2-2
+func TestPrefixesAndAnOwnAddress(t *testing.T) {
+	other := router(netip.MustParseAddr("198.18.7.1"))
+	for name, c := range map[string]struct {
+		advert []func(*advert)
+		want   int // requests
+	}{
+		"another network":  {[]func(*advert){prefixes(24), other}, 1},
+		"the same network": {[]func(*advert){prefixes(24)}, 0},
+		"no prefixes":      {[]func(*advert){other}, 0},
+	} {
+		r := newRig(t, foreign(t))
+		r.other = granting(-1)
+		r.up("wlan0", wifiAddress)
+		r.run(10 * time.Second)
+		n := len(r.requests)
+		for range 20 {
+			r.step(advertA(c.advert...))
+			r.run(10 * time.Second)
+		}
+		if got := len(r.requests) - n; got != c.want {
+			t.Errorf("%s: %d requests, want %d", name, got, c.want)
+		}
+		if s := r.status(); s.State != "registered" || s.CareOfAddress != wifiAddress {
+			t.Errorf("%s: %s with %v", name, s.State, s.CareOfAddress)
+		}
+	}
+}
+
 // A foreign agent that starts again has lost its visitors: the sequence number
 // tells, and rolls over to 256.
 //
@@ -681,6 +747,7 @@ func TestMobileForeignAuthentication(t *testing.T) {
 	}{
 		"right":             {[]*assoc.Association{mobileForeign(t)}, 0, true},
 		"missing":           {nil, 0, false},
+		"twice":             {[]*assoc.Association{mobileForeign(t), mobileForeign(t)}, 0, false},
 		"wrong":             {[]*assoc.Association{wrong}, 0, false},
 		"denial, right":     {[]*assoc.Association{mobileForeign(t)}, mip4.CodeFAProhibited, true},
 		"denial, missing":   {nil, mip4.CodeFAProhibited, false},
@@ -701,12 +768,16 @@ func TestMobileForeignAuthentication(t *testing.T) {
 		if c.code == 0 {
 			d.Authenticate(mip4.ExtMobileHome, association(t, assoc.Timestamps))
 		}
-		for _, s := range c.signers {
-			d.Authenticate(mip4.ExtMobileForeign, s)
+		if len(c.signers) > 0 {
+			d.Authenticate(mip4.ExtMobileForeign, c.signers[0])
 		}
 		octets, err := d.Seal()
 		if err != nil {
 			t.Fatal(err)
+		}
+		if len(c.signers) > 1 { // which no draft lays out
+			octets = append(octets, 33, byte(4+c.signers[1].Size()), 0, 0, 1, 44)
+			octets = c.signers[1].Sign(octets, octets)
 		}
 		r.step(engine.Packet{Link: "wlan0", Src: q.Dst, Dst: netip.AddrPortFrom(homeAddress, 40000), TTL: 64, HW: hwA, Data: octets})
 		if got := r.count(note.Registered)+r.count(note.Refused) == 1; got != c.taken || (r.count(note.Discarded) == 1) == c.taken {

@@ -20,6 +20,12 @@ type uplink struct {
 	search        search
 	solicitations bucket
 	distrusted    time.Time // own gives way to a foreign agent until then; zero: it does not
+
+	// The agent that another one's prefixes made the node leave, and until
+	// when it should be heard; mixed says that it was.
+	left      netip.Addr
+	leftUntil time.Time
+	mixed     bool // prefixes tell of no move on this link
 }
 
 // A bucket is leave to send, which comes back with time.
@@ -112,6 +118,7 @@ func (n *Node) heard(link engine.Link) {
 			}
 		}
 		u.search = search{}
+		u.left, u.mixed = netip.Addr{}, false
 	}
 	if x.Attached {
 		// The round-trip time and the NAT belonged to the network before.

@@ -54,32 +54,39 @@ func (n *Node) foundAgain(a *mobilityAgent) {
 // Agent Advertisement and the mobile node knows the network prefix of its
 // current co-located care-of address" (RFC 5944 section 2.4.2.2).
 //
-// An agent that the node has left behind so is forgotten. A co-located
-// care-of address is only tried: it goes when nobody answers.
+// An agent that the node has left behind so is forgotten. When it is heard
+// again nevertheless, the link carries both networks, and prefixes tell
+// nothing there: "Agent Advertisements from new agents SHOULD NOT cause a
+// mobile node to attempt a new registration, if ... it is still also receiving
+// Agent Advertisements from the foreign agent with which it is currently
+// registered" (section 3.6). A co-located care-of address is only tried, once
+// for each agent: it goes when nobody answers.
 //
 //rfc:5944#2.4.2.2
+//rfc:5944#3.6-5
 func (n *Node) compare(a *mobilityAgent) {
 	r := n.active
 	if r == nil || !r.live || r.Key.Link != a.key.link || len(a.prefixes) == 0 {
 		return
 	}
+	u := n.uplinks[r.Key.Link]
+	if u == nil {
+		return
+	}
 	if r.CoLocated {
-		u := n.uplinks[r.Key.Link]
-		if u == nil {
-			return
-		}
 		for _, p := range u.link.Addresses {
-			if p.Addr() == r.Key.CareOf && p.Bits() < 32 && !slices.Contains(a.prefixes, p.Masked()) {
-				n.hint(r)
+			if !a.compared && p.Addr() == r.Key.CareOf && p.Bits() < 32 && !slices.Contains(a.prefixes, p.Masked()) {
+				a.compared = n.hint(r)
 			}
 		}
 		return
 	}
 	old := n.agentOf(r)
-	if old == nil || old == a || len(old.prefixes) == 0 {
+	if old == nil || old == a || len(old.prefixes) == 0 || u.mixed {
 		return
 	}
 	if !slices.ContainsFunc(old.prefixes, func(p netip.Prefix) bool { return slices.Contains(a.prefixes, p) }) {
+		u.left, u.leftUntil = old.key.address, old.expires
 		n.loseAgent(old, "the node has moved: another network is advertised")
 	}
 }

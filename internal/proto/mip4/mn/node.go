@@ -243,11 +243,12 @@ const hintAge = 5 * time.Second
 
 // hint registers again over a path that may be dead. Anybody can forge the
 // message that led here, so it costs at most one request in a while and ends
-// nothing.
-func (n *Node) hint(r *Registration) {
+// nothing. It says whether a request is on its way.
+func (n *Node) hint(r *Registration) bool {
 	if r.try == nil && n.now.Mono.Sub(r.lastSent) >= hintAge {
 		n.begin(r, Register)
 	}
+	return r.try != nil
 }
 
 // Deadline implements [engine.Machine].
