@@ -55,8 +55,9 @@ func (n *Node) foundAgain(a *mobilityAgent) {
 // current co-located care-of address" (RFC 5944 section 2.4.2.2).
 //
 // An agent that the node has left behind so is forgotten. When it is heard
-// again nevertheless, the link carries both networks, and prefixes tell
-// nothing there: "Agent Advertisements from new agents SHOULD NOT cause a
+// again within half its Lifetime, which is at least three intervals long, it
+// has missed no advertisement: the link carries both networks, and prefixes
+// tell nothing there: "Agent Advertisements from new agents SHOULD NOT cause a
 // mobile node to attempt a new registration, if ... it is still also receiving
 // Agent Advertisements from the foreign agent with which it is currently
 // registered" (section 3.6). A co-located care-of address is only tried, once
@@ -86,7 +87,7 @@ func (n *Node) compare(a *mobilityAgent) {
 		return
 	}
 	if !slices.ContainsFunc(old.prefixes, func(p netip.Prefix) bool { return slices.Contains(a.prefixes, p) }) {
-		u.left, u.leftUntil = old.key.address, old.expires
+		u.left, u.leftUntil = old.key.address, old.heard.Add(old.expires.Sub(old.heard)/2)
 		n.loseAgent(old, "the node has moved: another network is advertised")
 	}
 }
