@@ -70,6 +70,8 @@ type shown struct {
 }
 
 // message tells of a signalling message.
+//
+//rfc:5944#1.7-1
 func (t *taps) message(out bool, link string, src, dst netip.AddrPort, ttl uint8, payload []byte) {
 	list := t.list.Load()
 	if list == nil {

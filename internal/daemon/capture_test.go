@@ -78,6 +78,7 @@ func (n *pairNet) reregister(minutes int) {
 	}
 }
 
+//rfc:5944#1.7-1
 func TestACaptureTellsWhatTheDaemonMadeOfEachMessage(t *testing.T) {
 	n := newPairNet(t)
 	home, stopHome := n.capture(n.home, control.CaptureOrder{})

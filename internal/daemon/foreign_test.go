@@ -607,6 +607,7 @@ algorithm = "hmac-sha256"
 // to the hosts there as a router.
 //
 //rfc:5944#2.3
+//rfc:5944#2.3-6
 func TestAHomeAgentAdvertisesOnItsHomeLink(t *testing.T) {
 	n := &foreignNet{t: t, dir: t.TempDir(), heard: make(chan engine.Discovery, 100)}
 	n.ha, n.mn = nstest.New(t, "ha"), nstest.New(t, "mn")

@@ -127,6 +127,9 @@ func Advertisement(c *config.HomeAgent) (out advertise.Config, ok bool) {
 
 // homeLinks are a home agent's. It does not offer itself as a router to the
 // hosts there.
+//
+//rfc:5944#2.3-6
+//rfc:5944#2.3-7
 func homeLinks(c *config.HomeAgent) (list []advertise.Link) {
 	for _, l := range c.Interfaces {
 		list = append(list, advertise.Link{Name: l, Home: true, Preference: adv4.NotDefault})

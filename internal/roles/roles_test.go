@@ -81,6 +81,8 @@ nai = "van7@fleet.example"
 }
 
 // Every key of [foreign-agent] reaches the machine, the advertiser or a feature.
+//
+//rfc:5944#2.3-7
 func TestWhatAForeignAgentOffers(t *testing.T) {
 	c := parse(t, `[foreign-agent]
 interfaces = ["eth1", "eth2"]

@@ -219,6 +219,8 @@ func TestDraftRefusesWhatAnAgentMustNotSend(t *testing.T) {
 //rfc:1256#4.2
 //rfc:1256#5.2
 //rfc:5944#2.1
+//rfc:5944#2.4-14
+//rfc:5944#2.4-15
 func TestReceiversAccept(t *testing.T) {
 	h := adv4.Draft{Lifetime: 3, Routers: fullDraft.Routers, Agent: adv4.MobilityAgent{Flags: adv4.FlagH}}
 	agent := func(code uint8, routers int) []byte {

@@ -152,6 +152,8 @@ func (m *Message) ForHost() error {
 //
 //rfc:5944#2.1
 //rfc:5944#2.4
+//rfc:5944#2.4-14
+//rfc:5944#2.4-15
 func (m *Message) ForMobileNode() (MobilityAgent, error) {
 	var none MobilityAgent
 	if m.Type != TypeAdvertisement {

@@ -188,6 +188,9 @@ type UDPDatagram struct {
 // other protocols ErrProtocol.
 //
 //rfc:5944#3.1
+//rfc:5944#3.1-5
+//rfc:5944#3.1-6
+//rfc:5944#3.6.2.1-1
 func ParseUDP(packet []byte) (IPv4, UDPDatagram, error) {
 	h, err := ParseIPv4(packet)
 	if err != nil {

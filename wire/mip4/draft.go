@@ -209,6 +209,9 @@ func (d *Draft) Err() error { return d.err }
 func (d *Draft) Seal() ([]byte, error) { return d.Append(nil) }
 
 // Append is Seal into the memory of b: the message follows b.
+//
+//rfc:5944#3.2-3
+//rfc:5944#3.3-3
 func (d *Draft) Append(b []byte) ([]byte, error) {
 	if d.err != nil {
 		return b, d.err

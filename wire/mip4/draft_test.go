@@ -80,6 +80,8 @@ func verify(t *testing.T, m *Message, et ExtType, sub uint8, a association) {
 //
 //rfc:5944#3.6.1.3
 //rfc:4721#6
+//rfc:5944#3.2-3
+//rfc:5944#3.3-3
 func TestRequestOrder(t *testing.T) {
 	d := NewRequest(RegistrationRequest{Flags: FlagD | FlagT, HomeAddress: ip("10.0.0.5"), HomeAgent: ip("198.51.100.1"), CareOfAddress: ip("203.0.113.9")})
 	d.Authenticate(ExtMobileForeign, foreign)

@@ -124,6 +124,8 @@ func AppendExt(b []byte, p Payload) ([]byte, error) {
 }
 
 // putLength fills the length field of an extension of n octets in all.
+//
+//rfc:5944#1.11
 func putLength(ext []byte, format Format, n int) bool {
 	switch format {
 	case FormatLong, FormatEither, FormatVendor:

@@ -33,6 +33,9 @@ func association(t testing.TB, a Algorithm, digits string) *Association {
 // The vectors are test case 2 of RFC 2202 (HMAC-MD5, HMAC-SHA1) and of RFC
 // 4231 (HMAC-SHA-256); the keyed MD5 value was computed from the definition
 // in RFC 2002 section 3.5.1 with another MD5 implementation.
+//
+//rfc:5944#3.5.1-3
+//rfc:5944#3.5.1-4
 func TestAuthenticatorsMatchPublishedVectors(t *testing.T) {
 	const jefe = "4a656665"
 	for _, c := range []struct {
@@ -125,6 +128,7 @@ func TestAKeyNeverPrintsItself(t *testing.T) {
 	}
 }
 
+//rfc:5944#1.6-2
 func TestNewRefuses(t *testing.T) {
 	k := key(t, "00112233445566778899aabbccddeeff")
 	for name, make := range map[string]func() (*Association, error){

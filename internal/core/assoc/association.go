@@ -65,6 +65,9 @@ type Association struct {
 }
 
 // New makes an association. None takes no key; every other algorithm needs one.
+//
+//rfc:5944#1.6-2
+//rfc:5944#3.5.1-3
 func New(spi uint32, algorithm Algorithm, key Key, replay Style) (*Association, error) {
 	switch {
 	case algorithm == 0 || int(algorithm) >= len(algorithms):
@@ -105,6 +108,7 @@ func (a *Association) Size() int { return algorithms[a.algorithm].size }
 //
 //rfc:5944#3.5.1
 //rfc:5944#5.1
+//rfc:5944#3.5.1-4
 func (a *Association) Sign(dst, covered []byte) []byte {
 	var space [signedOnStack]byte
 	switch {

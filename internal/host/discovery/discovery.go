@@ -139,6 +139,8 @@ func hardware(dst netip.Addr, hw engine.HardwareAddr) (engine.HardwareAddr, erro
 //
 //rfc:5944#2.1
 //rfc:5944#2.2
+//rfc:5944#2-1
+//rfc:5944#2.1-2
 func (s *Set) SendDiscovery(m engine.SendDiscovery) error {
 	sk, id, err := s.socket(m.Link)
 	if err != nil {
@@ -166,6 +168,7 @@ func (s *Set) SendDiscovery(m engine.SendDiscovery) error {
 // registration message to a visitor, whom nobody may ask for by ARP.
 //
 //rfc:5944#3.7.2.3
+//rfc:5944#1.7-3
 func (s *Set) SendTo(m engine.Send) error {
 	sk, id, err := s.socket(m.Link)
 	if err != nil {

@@ -88,6 +88,9 @@ var (
 //rfc:5944#2.1
 //rfc:5944#2.2
 //rfc:5944#2.3
+//rfc:5944#2-1
+//rfc:5944#2.1-2
+//rfc:5944#2.3-3
 func TestDiscoveryMessages(t *testing.T) {
 	agent, node, atAgent, atNode, agentHears, nodeHears := pair(t)
 	solicitation := adv4.AppendSolicitation(nil)
@@ -134,6 +137,8 @@ func TestDiscoveryMessages(t *testing.T) {
 //
 //rfc:5944#3.7.1
 //rfc:5944#4.2.2
+//rfc:5944#1.7-3
+//rfc:5944#2.3-3
 func TestRegistrationMessagesOfVisitors(t *testing.T) {
 	agent, node, atAgent, _, agentHears, _ := pair(t)
 	agent.Sysctl("net/ipv4/conf/all/rp_filter", 1)

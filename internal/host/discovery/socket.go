@@ -98,6 +98,7 @@ func open(link string, port uint16) (*socket, error) {
 	return s, nil
 }
 
+//rfc:5944#2.3-3
 func prepare(fd, index int, port uint16) error {
 	program, err := filter(port)
 	if err != nil {

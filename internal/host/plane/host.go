@@ -416,6 +416,7 @@ func (h *Host) put(ctx context.Context, c *forward.Change) error {
 // intercept answers ARP for an entry's address, or stops it.
 //
 //rfc:5944#4.6
+//rfc:5944#1.7-2
 func (h *Host) intercept(e *forward.Entry) error {
 	old, was := h.intercepted[e.Key]
 	if e.Role != forward.HomeAgent || e.Intercept == "" || e.Inner.Bits() != 32 {

@@ -246,6 +246,7 @@ func from(next func() []byte, a netip.Addr) (n int) {
 //
 //rfc:5944#4.1
 //rfc:5944#4.6
+//rfc:5944#1.7-2
 func TestAwayFromHome(t *testing.T) {
 	for filter, name := range []string{"off", "strict", "loose"} {
 		t.Run("rp_filter "+name, func(t *testing.T) { awayFromHome(t, filter) })

@@ -26,6 +26,7 @@ type neighborKey struct {
 //
 //rfc:5944#4.2.1
 //rfc:5944#4.6
+//rfc:5944#3.6-7
 func (k *Keeper) visit() error {
 	want := make(map[neighborKey]forward.HardwareAddr)
 	for _, e := range k.mobile {

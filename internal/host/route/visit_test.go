@@ -14,6 +14,8 @@ import (
 //
 //rfc:5944#4.2.1
 //rfc:5944#4.6
+//rfc:5944#3.6-7
+//rfc:5944#3.6.2.2-1
 func TestRegisteredThroughAForeignAgent(t *testing.T) {
 	k := newFake()
 	k.sysctls["net/ipv4/conf/wlan0/rp_filter"], k.sysctls["net/ipv4/conf/wlan0/accept_redirects"] = "1", "1"

@@ -135,6 +135,9 @@ func listening(tunnels ...forward.Tunnel) forward.Entry {
 // takes off.
 //
 //rfc:5944#4.3
+//rfc:5944#3.6.1.2-3
+//rfc:5944#3.6.1.2-4
+//rfc:5944#3.6.1.2-6
 func testBroadcasts(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
 	s.listen()

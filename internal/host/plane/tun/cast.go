@@ -316,6 +316,8 @@ func (p *Plane) flood(packet []byte, src, dst netip.Addr, here func(*forward.Ent
 //
 //rfc:5944#4.3
 //rfc:5944#4.4
+//rfc:5944#3.6.1.2-3
+//rfc:5944#3.6.1.2-4
 func (p *Plane) cast(b *binding, packet []byte, now int64) {
 	for _, t := range b.tunnels {
 		if !t.sends(now) {

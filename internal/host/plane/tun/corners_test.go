@@ -16,6 +16,7 @@ import (
 // of one and hands it on in the other, to that visitor alone.
 //
 //rfc:5944#4.3
+//rfc:5944#3.6.1.2-5
 func TestCornerE07_AForeignAgentUnwrapsOnce(t *testing.T) {
 	b, out := guests(t)
 	b.put(guest(forward.Both, false))

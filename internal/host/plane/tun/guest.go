@@ -197,6 +197,9 @@ func (p *Plane) matchGuest(h *encap.Header, link string, src, dst uint32, fragme
 //rfc:3024#5.2
 //rfc:2003#3.1
 //rfc:2003#3.1-2
+//rfc:5944#2.1-5
+//rfc:5944#2.3.1-2
+//rfc:5944#3.6.1.2-5
 func (p *Plane) visitor(b *binding, t *tunnel, inner []byte, now int64) {
 	s := p.takeOnward(now)
 	defer p.back.Unlock()

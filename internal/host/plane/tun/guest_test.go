@@ -162,6 +162,8 @@ func TestLongPacketsForAVisitor(t *testing.T) {
 //rfc:3024#5.2.2-2
 //rfc:3024#5.4-1
 //rfc:3024#5.4-2
+//rfc:5944#2.1-5
+//rfc:5944#2.3.1-2
 func TestTheWayBack(t *testing.T) {
 	plain := udpPacket(homeAddr, cnAddr, 10)
 	for _, c := range []struct {

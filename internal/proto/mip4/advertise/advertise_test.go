@@ -138,6 +138,8 @@ func TestAnAdvertisement(t *testing.T) {
 //
 //rfc:5944#2.3
 //rfc:5944#2.1.2
+//rfc:5944#2.1-3
+//rfc:5944#2.3-8
 func TestSettingsOfALink(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -208,6 +210,9 @@ func TestSequenceNumbersRollOverTo256(t *testing.T) {
 //
 //rfc:5944#2.1
 //rfc:1256#4.3
+//rfc:5944#2.1-7
+//rfc:5944#2.3-1
+//rfc:5944#2.3-2
 func TestWhenAdvertisementsAreSent(t *testing.T) {
 	cfg := config()
 	cfg.Interval = 100 * time.Second
@@ -237,6 +242,9 @@ func TestWhenAdvertisementsAreSent(t *testing.T) {
 //
 //rfc:5944#2.3
 //rfc:5944#2.1
+//rfc:5944#2.1-1
+//rfc:5944#2.1-4
+//rfc:5944#2.3-4
 func TestSolicitationsAreAnsweredByUnicast(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -280,6 +288,7 @@ func TestSolicitationsAreAnsweredByUnicast(t *testing.T) {
 //
 //rfc:5944#2.3
 //rfc:1256#4.3
+//rfc:5944#2.3-5
 func TestAFloodOfSolicitationsIsAnsweredByAFewAdvertisements(t *testing.T) {
 	d := newDriver(t, config(), 1)
 	d.up()

@@ -163,6 +163,8 @@ func (p *place) active() bool { return p.ready && !p.withdrawn }
 
 // hurry has the next multicast advertisement sent at the given time or before,
 // but not sooner than the rate limit allows.
+//
+//rfc:5944#2.3-5
 func (p *place) hurry(at time.Time) {
 	if earliest := p.last.Add(leastGap); !p.last.IsZero() && at.Before(earliest) {
 		at = earliest
@@ -207,6 +209,9 @@ func (a *Advertiser) luck(most time.Duration) time.Duration {
 // MAX_INITIAL_ADVERT_INTERVAL instead" (RFC 1256 section 4.3).
 //
 //rfc:1256#4.3
+//rfc:5944#2.1-7
+//rfc:5944#2.3-1
+//rfc:5944#2.3-2
 func (a *Advertiser) unsolicited(p *place) {
 	p.next = time.Time{}
 	if !p.active() {
@@ -230,6 +235,7 @@ func (a *Advertiser) unsolicited(p *place) {
 // (255.255.255.255)" (RFC 5944 section 2.1).
 //
 //rfc:5944#2.1
+//rfc:5944#2.1-3
 func (p *place) multicast() netip.Addr {
 	if p.cfg.Broadcast {
 		return limitedBroadcast
@@ -248,6 +254,9 @@ func (p *place) multicast() netip.Addr {
 //rfc:5944#2.3
 //rfc:1256#4.2
 //rfc:1256#4.3
+//rfc:5944#2.1-1
+//rfc:5944#2.1-4
+//rfc:5944#2.3-4
 func (a *Advertiser) discovery(ev engine.Discovery) {
 	p := a.place(ev.Link)
 	if p == nil || !p.active() || ev.HW == p.link.HW && ev.HW != (engine.HardwareAddr{}) {
@@ -324,6 +333,9 @@ func (a *Advertiser) send(p *place, x Announcement) {
 //rfc:5944#2.1
 //rfc:5944#2.3
 //rfc:5944#2.3.1
+//rfc:5944#2.1-6
+//rfc:5944#2.1.1-3
+//rfc:5944#2.3-8
 func (a *Advertiser) complete(p *place, x *Announcement) {
 	x.Link, x.State, x.Now = p.cfg, p.link, a.now
 	d := &x.Draft

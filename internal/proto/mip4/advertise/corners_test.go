@@ -18,6 +18,8 @@ import (
 //rfc:5944#2.1.1
 //rfc:5944#2.3
 //rfc:5944#2.3.2
+//rfc:5944#2.1-6
+//rfc:5944#2.1.1-3
 func TestCornerE17_Advertisements(t *testing.T) {
 	cfg := config()
 	cfg.Interval = time.Second

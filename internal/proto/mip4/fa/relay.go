@@ -36,6 +36,9 @@ func (a *Agent) settleUpstream(x *Exchange) engine.Verdict {
 //rfc:5944#3.7.2.2
 //rfc:5944#3.5.4
 //rfc:3024#4-1
+//rfc:5944#3.5.4-1
+//rfc:5944#3.5.4-3
+//rfc:5944#3.5.4-4
 func (a *Agent) settleSigner(x *Exchange) engine.Verdict {
 	if h := a.agents[x.Request.HomeAgent]; h != nil && !x.Deregisters() && a.offers(x.Request.CareOfAddress) {
 		x.Signer = newest(h.Keys)
@@ -59,6 +62,7 @@ const maxDatagram = 65535 - 20 - 8
 //rfc:5944#3.7.2.2
 //rfc:3024#3.3-1
 //rfc:3024#4.2.2-1
+//rfc:5944#3.4-1
 func (a *Agent) relay(x *Exchange) {
 	if x.Signer != nil {
 		x.Draft.Authenticate(mip4.ExtForeignHome, x.Signer)

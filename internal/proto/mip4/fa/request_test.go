@@ -21,6 +21,7 @@ import (
 //rfc:5944#3.6.1.3
 //rfc:3024#4.2.2-1
 //rfc:3519#4.5-4
+//rfc:5944#3.4-1
 func TestARelayedRequestIsTheAuthenticatedPartAndThe34(t *testing.T) {
 	d := newDriver(t, config())
 	r := d.req()
@@ -77,6 +78,9 @@ func TestTheChallengeBefore36IsNotStripped(t *testing.T) {
 //
 //rfc:5944#3.5.4
 //rfc:3024#4-1
+//rfc:5944#3.5.4-1
+//rfc:5944#3.5.4-3
+//rfc:5944#3.5.4-4
 func TestWhenThe34IsAppended(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -20,6 +20,7 @@ import (
 //rfc:5944#3.8.3.2
 //rfc:3024#3.2-1
 //rfc:3024#4.3.2-1
+//rfc:5944#3.4-6
 func TestAcceptedRequestBindsAndIsAnswered(t *testing.T) {
 	d := newDriver(t, config(t))
 	r := d.req()
@@ -275,6 +276,7 @@ func TestCode1WhenSimultaneousBindingsAreUnsupported(t *testing.T) {
 // The Lifetime rules of RFC 5944 sections 3.8.2.2 and 3.8.3.2.
 //
 //rfc:5944#3.8.3.2
+//rfc:5944#3.4-2
 func TestLifetimeIsCopiedOrReducedAndNeverGrows(t *testing.T) {
 	for _, c := range []struct {
 		name      string

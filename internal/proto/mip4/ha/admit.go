@@ -96,6 +96,7 @@ func (a *Agent) checkReverseTunnel(x *Exchange) engine.Verdict {
 // Registration Reply with a Code of 136" (RFC 5944 section 3.8.2.1).
 //
 //rfc:5944#3.8.2.1
+//rfc:5944#3.6.1.2-13
 func (a *Agent) judgeAdmission(x *Exchange) engine.Verdict {
 	switch {
 	case x.Discovery:

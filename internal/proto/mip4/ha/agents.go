@@ -22,6 +22,7 @@ import (
 //rfc:5944#3.8.2.1
 //rfc:5944#3.8.1
 //rfc:5944#3.5.4
+//rfc:5944#3.5.4-5
 func (a *Agent) judgeForeignHome(x *Exchange) engine.Verdict {
 	shared := x.ForeignAgent != nil && len(x.ForeignAgent.keys) > 0
 	switch x.ForeignCheck {

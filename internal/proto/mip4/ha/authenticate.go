@@ -17,6 +17,8 @@ type Relay struct {
 }
 
 // association finds the relay's association with this SPI.
+//
+//rfc:5944#3.2-1
 func (r *Relay) association(spi uint32) *assoc.Association {
 	for _, k := range r.keys {
 		if k.SPI() == spi {
@@ -114,6 +116,10 @@ func (a *Agent) checkForeignHome(x *Exchange) engine.Verdict {
 //rfc:5944#3.8.2.1
 //rfc:5944#3.5.2
 //rfc:3024#4-2
+//rfc:5944#3.2-1
+//rfc:5944#3.2-2
+//rfc:5944#3.5.1-2
+//rfc:5944#3.5.2-1
 func (a *Agent) checkMobileHome(x *Exchange) engine.Verdict {
 	if open := x.Node.config.Keys[0]; !open.Authenticated() {
 		// algorithm none: the source prefix stands in for a key, and

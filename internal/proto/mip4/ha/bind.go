@@ -20,6 +20,7 @@ import (
 //
 //rfc:5944#3.8.3.2
 //rfc:5944#3.3
+//rfc:5944#3.4-2
 func (a *Agent) settleLifetime(x *Exchange) engine.Verdict {
 	if asked := x.Request.Lifetime; asked != mip4.LifetimeInfinite {
 		x.Limit(lifetime(asked))

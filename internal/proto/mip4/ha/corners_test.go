@@ -34,6 +34,7 @@ func (d *driver) relayed(signed bool) *request {
 //rfc:5944#3.5.4
 //rfc:5944#3.8.2.1
 //rfc:5944#3.8.3.3
+//rfc:5944#3.5.4-5
 func TestCornerE01_ForeignHomeAuthentication(t *testing.T) {
 	d := newDriver(t, config(t))
 	key := mustAssoc(t, 300, "foreign-foreign-", assoc.Timestamps)
@@ -228,6 +229,7 @@ func TestCornerE09_Lifetimes(t *testing.T) {
 //
 //rfc:5944#3.8.3.1
 //rfc:5944#3.8.2.1
+//rfc:5944#3.5.4-2
 func TestCornerE13_WhereRepliesComeFromAndGo(t *testing.T) {
 	second := netip.MustParseAddr("198.51.100.2")
 	cfg := config(t)

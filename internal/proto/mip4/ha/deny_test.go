@@ -23,6 +23,8 @@ import (
 //rfc:5944#3.8.2.1
 //rfc:3024#4-2
 //rfc:3115#1.1-1
+//rfc:5944#3.2-2
+//rfc:5944#3.5.2-1
 func TestStrangersGetSilence(t *testing.T) {
 	none := netip.AddrFrom4([4]byte{})
 	for _, c := range []struct {
@@ -145,6 +147,9 @@ func TestCode131WhereConfigured(t *testing.T) {
 }
 
 // Several keys of a node: both work while they are rotated.
+//
+//rfc:5944#3.2-1
+//rfc:5944#3.5.1-2
 func TestKeyRotation(t *testing.T) {
 	cfg := config(t)
 	next := mustAssoc(t, 1256, "next-next-next-n", assoc.Timestamps)
@@ -236,6 +241,7 @@ func make34(spi uint32) []byte {
 //rfc:3024#4.3.1-2
 //rfc:3024#3.4-3
 //rfc:3024#3.4-5
+//rfc:5944#3.4-6
 func TestDenials(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -317,6 +323,7 @@ func itoa(c mip4.Code) string {
 //
 //rfc:5944#3.8.2.1
 //rfc:5944#3.8.3.1
+//rfc:5944#3.6.1.2-13
 func TestHomeAgentDiscovery(t *testing.T) {
 	for _, dst := range []string{"10.10.0.255", "255.255.255.255", "224.0.0.11"} {
 		for _, field := range []string{"10.10.0.255", "255.255.255.255", "198.51.100.1"} {

@@ -27,6 +27,7 @@ func lifetime(field uint16) time.Duration {
 // section 3.8.3.1).
 //
 //rfc:5944#3.8.3.1
+//rfc:5944#3.5.4-2
 func (a *Agent) replyPath(x *Exchange) binding.ReplyTo {
 	to := binding.ReplyTo{Src: x.Packet.Dst, Dst: x.Packet.Src}
 	if a.isBroadcast(to.Src.Addr()) {
@@ -126,6 +127,8 @@ const replySize = 96
 //
 //rfc:5944#3.8.3.3
 //rfc:5944#3.8.1
+//rfc:5944#3.4-6
+//rfc:5944#3.5.2-1
 func (a *Agent) seal(x *Exchange) ([]byte, error) {
 	if x.Association.Authenticated() {
 		x.Draft.Authenticate(mip4.ExtMobileHome, x.Association)

@@ -70,6 +70,8 @@ func (o order) later(s Sent) bool {
 }
 
 // settle runs the stage Accepted and makes the registration live.
+//
+//rfc:5944#3.6-2
 func (n *Node) settle(x *Response, took time.Duration) {
 	r := x.Registration
 	v := engine.Pipeline[*Response]{&n.Accepted}.Run(x, new(engine.Position))
@@ -164,6 +166,9 @@ func (n *Node) preferred(r *Registration) *Registration {
 // do not renew together, with time left for several retransmissions.
 //
 //rfc:5944#3.6.2.2
+//rfc:5944#3.6-4
+//rfc:5944#3.6.2.2-3
+//rfc:5944#3.6.2.2-5
 func (r *Registration) schedule(sent time.Time, spread float64) {
 	if r.Granted >= Infinite {
 		r.expires, r.renewAt = time.Time{}, time.Time{}
@@ -178,6 +183,8 @@ func (r *Registration) schedule(sent time.Time, spread float64) {
 // section 3.4).
 //
 //rfc:5944#3.4
+//rfc:5944#3.4-3
+//rfc:5944#3.4-4
 func acceptLifetime(x *Response) engine.Verdict {
 	x.Granted = lifetimeOf(min(x.Reply.Lifetime, x.Sent.Request.Lifetime))
 	return engine.Next()

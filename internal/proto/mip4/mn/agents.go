@@ -36,6 +36,8 @@ func (r *roster) init(cfg *Config) {
 }
 
 // list is every home agent known now, in the order to try.
+//
+//rfc:5944#3.6.1.2-12
 func (r *roster) list() []candidateAgent {
 	list := slices.Clone(r.found)
 	add := func(a candidateAgent) {

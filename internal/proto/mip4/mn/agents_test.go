@@ -22,6 +22,8 @@ var secondAgent = netip.MustParseAddr("198.51.100.2")
 //
 //rfc:5944#3.6.1.2
 //rfc:5944#3.6.2.3
+//rfc:5944#3.6.1.2-12
+//rfc:5944#3.6.2.3-4
 func TestDiscovery(t *testing.T) {
 	for _, wrongClock := range []bool{false, true} {
 		cfg := config(t)
@@ -135,6 +137,7 @@ func TestHomeAgentByName(t *testing.T) {
 // unregistered until Reregister.
 //
 //rfc:5944#3.6.1.2
+//rfc:5944#3.6.1.2-15
 func TestDeregister(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		r := registered(t)

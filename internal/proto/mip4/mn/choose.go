@@ -188,6 +188,8 @@ func (n *Node) uplinksByName() []*uplink {
 
 // chooseAddress finds the co-located care-of address of each link: the
 // address in use, else the first that another host can answer to.
+//
+//rfc:5944#1.7-4
 func chooseAddress(x *Choice) engine.Verdict {
 	for i := range x.Candidates {
 		c := &x.Candidates[i]

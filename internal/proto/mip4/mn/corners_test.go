@@ -97,6 +97,8 @@ func TestCornerE05_UnknownExtensionsInReplies(t *testing.T) {
 // so to everybody, then it deregisters.
 //
 //rfc:5944#4.6
+//rfc:5944#2.4.3-3
+//rfc:5944#3.6.2.2-2
 func TestCornerE08_OrderOfReturning(t *testing.T) {
 	r := newRig(t, homeConfig(t))
 	r.other = granting(-1)
@@ -137,6 +139,7 @@ func TestCornerE08_OrderOfReturning(t *testing.T) {
 // The lifetime runs from when the request was sent, however late the reply is.
 //
 //rfc:5944#3.6.2.2
+//rfc:5944#3.6.2.2-4
 func TestCornerE09_ALateReplyGivesLess(t *testing.T) {
 	r := newRig(t, config(t))
 	r.delay = 450 * time.Millisecond

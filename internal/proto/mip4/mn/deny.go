@@ -16,6 +16,9 @@ import (
 // stays what it is.
 //
 //rfc:5944#3.6.2.3
+//rfc:5944#3.4-5
+//rfc:5944#3.6.2.1-10
+//rfc:5944#3.6.2.3-1
 func (n *Node) deny(x *Response) {
 	r := x.Registration
 	level := note.Warn
@@ -102,6 +105,7 @@ func (n *Node) pause(r *Registration) {
 //rfc:5944#3.6.2.3
 //rfc:5944#5.7.1
 //rfc:5944#5.7.2
+//rfc:5944#3.6.2.3-3
 func (n *Node) mismatch(x *Response) {
 	r := x.Registration
 	seq := n.clock(r.Key.HomeAgent)
@@ -174,6 +178,7 @@ func denyRepair(x *Response) engine.Verdict {
 // parameters it uses to compute the Identification field".
 //
 //rfc:5944#3.6.2.3
+//rfc:5944#3.6.2.3-4
 func repairHomeAgent(x *Response) bool {
 	n, r := x.Node, x.Registration
 	named := x.Reply.HomeAgent
@@ -216,6 +221,8 @@ func repairHomeAddress(x *Response) bool {
 // repairLifetime: "The mobile node MAY attempt to register with this same
 // agent, using a Lifetime in the Registration Request that MUST be less than
 // or equal to the value specified in the Reply" (code 69).
+//
+//rfc:5944#3.6.2.3-2
 func repairLifetime(x *Response) bool {
 	if x.Reply.Lifetime == 0 || x.Reply.Lifetime >= x.Sent.Request.Lifetime {
 		return false

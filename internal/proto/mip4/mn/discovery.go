@@ -209,6 +209,8 @@ func (f *ForeignAgents) usable(agent netip.Addr, list []netip.Addr) []netip.Addr
 }
 
 // with is the association that is shared with an agent, nil when there is none.
+//
+//rfc:5944#3.2-1
 func (f *ForeignAgents) with(agent, careOf netip.Addr) *assoc.Association {
 	for _, a := range f.Associations {
 		if a.Address == agent || a.Address == careOf {

@@ -21,6 +21,8 @@ import (
 //
 //rfc:5944#2.4
 //rfc:5944#3.1
+//rfc:5944#2.4.1
+//rfc:5944#3.1-2
 func chooseAgent(x *Choice) engine.Verdict {
 	n := x.Node
 	for i := range x.Candidates {
@@ -87,6 +89,15 @@ func (n *Node) stands(r *Registration) bool {
 //rfc:5944#3.6.1.2
 //rfc:3024#4.1.1
 //rfc:3024#3.3-2
+//rfc:5944#3.1-1
+//rfc:5944#3.6.1.1-2
+//rfc:5944#3.6.1.1-3
+//rfc:5944#3.6.1.1-6
+//rfc:5944#3.6.1.1-7
+//rfc:5944#3.6.1.1-9
+//rfc:5944#3.6.1.2-2
+//rfc:5944#3.6.1.2-7
+//rfc:5944#3.6.1.2-8
 func requestAgent(x *Attempt) engine.Verdict {
 	n, r := x.Node, x.Registration
 	if !r.Key.Agent.IsValid() {
@@ -153,6 +164,8 @@ func (n *Node) delivers(r *Registration, f mip4.RequestFlags) bool {
 //
 //rfc:5944#3.6.2.1
 //rfc:5944#3.5.3
+//rfc:5944#3.6.2.1-6
+//rfc:5944#3.6.2.1-7
 func replyForeign(x *Response) engine.Verdict {
 	n, r := x.Node, x.Registration
 	if !r.Key.Agent.IsValid() {
@@ -189,6 +202,7 @@ func replyForeign(x *Response) engine.Verdict {
 //rfc:3024#5.2
 //rfc:3024#4.1.2-1
 //rfc:3024#5.1.1-1
+//rfc:5944#3.6.2.2-1
 func acceptAgent(x *Response) engine.Verdict {
 	n, r := x.Node, x.Registration
 	a := n.agentOf(r)

@@ -105,6 +105,13 @@ func visiting(t testing.TB, cfg mn.Config) *rig {
 //rfc:5944#3.6.1.2
 //rfc:3024#4.1.1
 //rfc:3024#6.1-1
+//rfc:5944#3.1-1
+//rfc:5944#3.6.1.1-2
+//rfc:5944#3.6.1.1-3
+//rfc:5944#3.6.1.1-6
+//rfc:5944#3.6.1.1-7
+//rfc:5944#3.6.1.2-7
+//rfc:5944#3.6.1.2-8
 func TestRequestThroughAForeignAgent(t *testing.T) {
 	for name, c := range map[string]struct {
 		config func(*mn.Config)
@@ -145,6 +152,7 @@ func TestRequestThroughAForeignAgent(t *testing.T) {
 //
 //rfc:5944#4.2.1
 //rfc:3024#5.1.1-1
+//rfc:5944#3.6.2.2-1
 func TestPacketsGoPlainToTheForeignAgent(t *testing.T) {
 	r := visiting(t, foreign(t))
 	e := r.entry()
@@ -316,6 +324,8 @@ func TestInventedAgentsAreBounded(t *testing.T) {
 //
 //rfc:5944#2.4
 //rfc:5944#2.2
+//rfc:5944#2.4-2
+//rfc:5944#2.4.2.1-3
 func TestSolicitation(t *testing.T) {
 	r := newRig(t, foreign(t))
 	r.bare("wlan0", 1)
@@ -370,6 +380,7 @@ func TestSolicitation(t *testing.T) {
 // leaves with the link event, and the request with the agent's answer.
 //
 //rfc:5944#2.4.2
+//rfc:5944#2.4.2-1
 func TestAnnouncedMoveBetweenAgents(t *testing.T) {
 	r := visiting(t, foreign(t))
 	r.near = time.Millisecond
@@ -392,6 +403,7 @@ func TestAnnouncedMoveBetweenAgents(t *testing.T) {
 //
 //rfc:5944#2.4.2.1
 //rfc:5944#3.6
+//rfc:5944#3.6-5
 func TestUnannouncedMove(t *testing.T) {
 	r := visiting(t, foreign(t))
 	n := len(r.requests)
@@ -409,6 +421,22 @@ func TestUnannouncedMove(t *testing.T) {
 	r.run(2 * time.Second)
 	if s := r.status(); s.State != "registered" || s.ForeignAgent != agentB {
 		t.Errorf("%s through %v", s.State, s.ForeignAgent)
+	}
+}
+
+// "The Agent Advertisement on which the new registration is based MUST NOT have
+// expired": an agent that was heard once, and not for as long as it said, is no
+// way out when another one falls silent.
+//
+//rfc:5944#2.4.2.2-3
+func TestAnExpiredAdvertisementIsNoBasis(t *testing.T) {
+	r := visiting(t, foreign(t))
+	r.step(advertB(lasting(5)))
+	r.run(time.Minute)
+	for _, q := range r.requests {
+		if q.Dst.Addr() == agentB {
+			t.Fatalf("asks %v after %v", agentB, q.at.Sub(start.Mono))
+		}
 	}
 }
 
@@ -507,6 +535,7 @@ func TestPrefixesAndAnOwnAddress(t *testing.T) {
 // tells, and rolls over to 256.
 //
 //rfc:5944#2.4.4
+//rfc:5944#3.6-4
 func TestForeignAgentReboots(t *testing.T) {
 	for name, c := range map[string]struct {
 		first, second uint16
@@ -552,6 +581,8 @@ func TestForeignAgentReboots(t *testing.T) {
 //
 //rfc:5944#2.1.1
 //rfc:5944#3.1
+//rfc:5944#2.4.1
+//rfc:5944#3.1-2
 func TestOwnAddressAndForeignAgent(t *testing.T) {
 	r := newRig(t, foreign(t))
 	r.other = granting(-1)
@@ -649,6 +680,7 @@ func TestOwnAddressWithoutAnswerGivesWay(t *testing.T) {
 //
 //rfc:5944#3.6.2.3
 //rfc:5944#2.4
+//rfc:5944#2.4-13
 func TestForeignAgentRefuses(t *testing.T) {
 	for code, want := range map[mip4.Code]string{
 		mip4.CodeFAUnspecified:   "A B",
@@ -733,6 +765,9 @@ func mobileForeign(t testing.TB) *assoc.Association {
 //rfc:5944#3.6.1.3
 //rfc:5944#3.6.2.1
 //rfc:3024#4-1
+//rfc:5944#3.6.1.3-3
+//rfc:5944#3.6.2.1-6
+//rfc:5944#3.6.2.1-7
 func TestMobileForeignAuthentication(t *testing.T) {
 	cfg := foreign(t)
 	cfg.ForeignAgents.Associations = []mn.ForeignAssociation{{Address: agentA, Association: mobileForeign(t)}}
@@ -815,6 +850,7 @@ func TestHomeAddressThroughAForeignAgent(t *testing.T) {
 // Deregistration through the agent: all, by the operator's order.
 //
 //rfc:5944#3.6.1.2
+//rfc:5944#3.6.1.2-2
 func TestDeregisterThroughAForeignAgent(t *testing.T) {
 	r := visiting(t, foreign(t))
 	r.step(engine.Command{Ticket: 5, Value: mn.Deregister{}})
@@ -918,6 +954,7 @@ func TestRestartWithAForeignAgent(t *testing.T) {
 // address stays in the field.
 //
 //rfc:5944#3.6.1.2
+//rfc:5944#3.6.1.1-9
 func TestDiscoveryThroughAForeignAgent(t *testing.T) {
 	cfg := foreign(t)
 	cfg.HomeNetwork, cfg.HomeAgents = homeNetwork, nil
@@ -992,6 +1029,7 @@ func TestWhatLeavesDirectly(t *testing.T) {
 //
 //rfc:5944#2.4.3
 //rfc:5944#1.6
+//rfc:5944#3.1-4
 func TestForeignAgentOnTheHomeNetwork(t *testing.T) {
 	cfg := foreign(t)
 	cfg.HomeNetwork = homeNetwork

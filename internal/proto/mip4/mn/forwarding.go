@@ -110,6 +110,7 @@ var everywhere = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
 //
 //rfc:5944#4.3
 //rfc:5944#4.4
+//rfc:5944#3.6.1.2-6
 func (n *Node) wrapped(r *Registration) forward.Tunnel {
 	if r.CoLocated {
 		return forward.Tunnel{}

@@ -41,6 +41,11 @@ func chooseHome(x *Choice) engine.Verdict {
 // forwarding entry to name the home link.
 //
 //rfc:5944#4.6
+//rfc:5944#2.4.3-1
+//rfc:5944#2.4.3-2
+//rfc:5944#2.4.3-3
+//rfc:5944#3.1-4
+//rfc:5944#3.6.2.2-2
 func (n *Node) returnHome(c Candidate) {
 	u := n.uplinks[c.Link.Name]
 	agent, ok := n.roster.current()

@@ -28,6 +28,11 @@ func homeConfig(t testing.TB) mn.Config {
 //
 //rfc:5944#4.6
 //rfc:5944#3.6.1.2
+//rfc:5944#2.4.3-1
+//rfc:5944#2.4.3-2
+//rfc:5944#3.1-4
+//rfc:5944#3.6.1.1-3
+//rfc:5944#3.6.1.2-2
 func TestReturningHome(t *testing.T) {
 	r := newRig(t, homeConfig(t))
 	r.other = granting(-1)

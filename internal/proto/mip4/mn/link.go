@@ -47,6 +47,8 @@ const (
 // take takes leave to send one message now; otherwise it says when to ask again.
 //
 //rfc:5944#3.6
+//rfc:5944#2.4.2-2
+//rfc:5944#3.6-6
 func (b *bucket) take(mono time.Time) (again time.Time, ok bool) {
 	if b.filled.IsZero() {
 		b.tokens, b.filled = burst, mono
@@ -80,6 +82,8 @@ func (u *uplink) measure(took time.Duration) {
 // less than 1 second".
 //
 //rfc:5944#3.6.3
+//rfc:5944#3.6.3-2
+//rfc:5944#3.6.3-3
 func (u *uplink) firstTimeout() time.Duration {
 	return max(minimumInterval, 2*u.rtt+processing)
 }
@@ -152,6 +156,9 @@ func (n *Node) priority(name string) int {
 
 // heardAttachment: a link that came up, or whose addresses or gateway
 // changed, is attached anew.
+//
+//rfc:5944#3.6-3
+//rfc:5944#2.4.2-1
 func heardAttachment(x *Hearing) engine.Verdict {
 	if !x.New.Up || x.New.Gone {
 		return engine.Next()

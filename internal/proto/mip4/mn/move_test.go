@@ -75,6 +75,8 @@ func TestBreakBeforeMake(t *testing.T) {
 }
 
 // The care-of address of the only uplink changes.
+//
+//rfc:5944#3.6-3
 func TestAddressChanges(t *testing.T) {
 	r := registered(t)
 	other := netip.MustParseAddr("192.0.2.99")
@@ -192,6 +194,8 @@ func TestSilentUplinkIsLeft(t *testing.T) {
 // on average, however a link flaps.
 //
 //rfc:5944#3.6
+//rfc:5944#2.4.2-2
+//rfc:5944#3.6-6
 func TestFlappingLink(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 11))
 	r := newRig(t, config(t))
@@ -228,6 +232,8 @@ func TestFlappingLink(t *testing.T) {
 }
 
 // What can be an uplink.
+//
+//rfc:5944#1.7-4
 func TestUsableUplinks(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*engine.Link)

@@ -19,6 +19,7 @@ import (
 // one, so it costs one request at a time and ends nothing.
 //
 //rfc:5944#2.4.4
+//rfc:5944#3.6-4
 func (n *Node) rebooted(a *mobilityAgent) {
 	r := n.active
 	if r == nil || !r.live || n.agentOf(r) != a || r.try != nil || n.now.Mono.Sub(r.lastSent) < minimumInterval {
@@ -65,6 +66,7 @@ func (n *Node) foundAgain(a *mobilityAgent) {
 //
 //rfc:5944#2.4.2.2
 //rfc:5944#3.6-5
+//rfc:5944#2.4.2.2-2
 func (n *Node) compare(a *mobilityAgent) {
 	r := n.active
 	if r == nil || !r.live || r.Key.Link != a.key.link || len(a.prefixes) == 0 {
@@ -99,6 +101,7 @@ func (n *Node) compare(a *mobilityAgent) {
 // comes last.
 //
 //rfc:5944#2.4.2
+//rfc:5944#3.6-5
 func (n *Node) bestAgent(link string, coLocated bool) *mobilityAgent {
 	var best *mobilityAgent
 	for _, a := range n.agentsOn(link) {
@@ -138,6 +141,7 @@ func (n *Node) inUse(a *mobilityAgent) bool {
 //
 //rfc:5944#2.1.1
 //rfc:3024#3.1
+//rfc:5944#2.4.2.2-3
 func (n *Node) serves(a *mobilityAgent, coLocated bool) bool {
 	switch {
 	case !a.flags.Has(adv4.FlagF) || len(a.careOf) == 0 || a.lifetime == 0:
@@ -155,6 +159,7 @@ func (n *Node) serves(a *mobilityAgent, coLocated bool) bool {
 // tried when that is refused (RFC 5944 section 2.4).
 //
 //rfc:5944#2.4
+//rfc:5944#2.4-13
 func (a *mobilityAgent) offer() netip.Addr {
 	if len(a.careOf) == 0 {
 		return netip.Addr{}

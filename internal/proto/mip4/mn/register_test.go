@@ -26,6 +26,16 @@ import (
 //rfc:3024#3.2-2
 //rfc:3024#A.4-1
 //rfc:2794#2-1
+//rfc:5944#3.1-3
+//rfc:5944#3.3-1
+//rfc:5944#3.3-2
+//rfc:5944#3.6.1.1-1
+//rfc:5944#3.6.1.1-8
+//rfc:5944#3.6.1.2-1
+//rfc:5944#3.6.1.2-9
+//rfc:5944#3.6.1.2-11
+//rfc:5944#3.6.1.2-14
+//rfc:5944#3.6.1.3-2
 func TestRequestFields(t *testing.T) {
 	cfg := config(t)
 	cfg.NAI = "van7@fleet.example"
@@ -100,6 +110,8 @@ func TestEntryStaysWithoutRegistration(t *testing.T) {
 // twice the previous period".
 //
 //rfc:5944#3.6.3
+//rfc:5944#3.6.3-3
+//rfc:5944#3.6.3-4
 func TestRetransmission(t *testing.T) {
 	for _, c := range []struct {
 		style     assoc.Style
@@ -140,6 +152,7 @@ func TestRetransmission(t *testing.T) {
 // greater than the requested Lifetime of the Registration Request."
 //
 //rfc:5944#3.6.3
+//rfc:5944#3.6.3-1
 func TestRetransmissionIsCappedByTheLifetime(t *testing.T) {
 	cfg := config(t)
 	cfg.Lifetime = 5 * time.Second
@@ -156,6 +169,7 @@ func TestRetransmissionIsCappedByTheLifetime(t *testing.T) {
 // "twice the round-trip time ... and at least an additional 100 milliseconds".
 //
 //rfc:5944#3.6.3
+//rfc:5944#3.6.3-2
 func TestFirstTimeoutFollowsTheRoundTrip(t *testing.T) {
 	cfg := config(t)
 	cfg.Lifetime = 20 * time.Second
@@ -181,6 +195,8 @@ func TestFirstTimeoutFollowsTheRoundTrip(t *testing.T) {
 // granted Lifetime at the time it sent the Registration Request".
 //
 //rfc:5944#3.6.2.2
+//rfc:5944#3.4-4
+//rfc:5944#3.6.2.2-5
 func TestLifetimeCountsFromTheRequest(t *testing.T) {
 	r := newRig(t, config(t))
 	r.delay = 400 * time.Millisecond
@@ -205,6 +221,7 @@ func TestLifetimeCountsFromTheRequest(t *testing.T) {
 // Request, the Lifetime from the Request is used"; 0xffff does not expire.
 //
 //rfc:5944#3.4
+//rfc:5944#3.4-3
 func TestGrantedLifetime(t *testing.T) {
 	for _, c := range []struct {
 		asked   time.Duration
@@ -232,6 +249,8 @@ func TestGrantedLifetime(t *testing.T) {
 // "it SHOULD re-register before the expiration of the Lifetime".
 //
 //rfc:5944#3.6.2.2
+//rfc:5944#3.6-4
+//rfc:5944#3.6.2.2-3
 func TestRenewalExtendsTheTunnel(t *testing.T) {
 	r := registered(t)
 	puts := 0
@@ -268,6 +287,8 @@ func TestRenewalExtendsTheTunnel(t *testing.T) {
 //
 //rfc:5944#3.6
 //rfc:2794#3
+//rfc:5944#3.6.1.2-10
+//rfc:5944#3.6-2
 func TestHomeAddressFromTheReply(t *testing.T) {
 	cfg := config(t)
 	cfg.HomeAddress, cfg.NAI = netip.Addr{}, ident.NAI("van7@fleet.example")

@@ -103,6 +103,8 @@ type Sent struct {
 }
 
 // life is how long after its first transmission a request may be answered.
+//
+//rfc:5944#3.6.2.2-4
 func (s *Sent) life() time.Duration {
 	if l := lifetimeOf(s.Request.Lifetime); s.Purpose == Register && l < pendingFor {
 		return l

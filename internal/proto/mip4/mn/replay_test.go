@@ -16,6 +16,7 @@ import (
 // Identification field": a clock that is wrong costs one round trip.
 //
 //rfc:5944#5.7.1
+//rfc:5944#3.6.2.3-3
 func TestResynchronisation(t *testing.T) {
 	for _, ahead := range []time.Duration{-time.Hour, -8 * time.Second, 8 * time.Second, time.Hour, 20 * 365 * 24 * time.Hour} {
 		r := newRig(t, config(t))

@@ -43,6 +43,7 @@ func (n *Node) ignore(p engine.Packet, why string) {
 // is longer than the retransmission timeout, no other would ever come.
 //
 //rfc:5944#3.6.2.1
+//rfc:5944#3.6.2.1-3
 func (n *Node) receiveReply(p engine.Packet, m *mip4.Message) {
 	reply, err := m.Reply()
 	if err != nil {
@@ -123,6 +124,10 @@ func agentCode(c mip4.Code) bool {
 // registration.
 //
 //rfc:5944#3.6.2.1
+//rfc:5944#3.6.2.1-4
+//rfc:5944#3.6.2.1-5
+//rfc:5944#3.6.2.1-8
+//rfc:5944#3.6.2.1-9
 func replyAuthenticate(x *Response) engine.Verdict {
 	a := x.Registration.association
 	agent := agentCode(x.Reply.Code)

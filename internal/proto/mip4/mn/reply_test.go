@@ -35,6 +35,12 @@ func (u *unknown) ParseBody([]byte) error              { return nil }
 // fails one changes nothing: the true reply is taken after it.
 //
 //rfc:5944#3.6.2.1
+//rfc:5944#3.5.1-2
+//rfc:5944#3.6.2.1-3
+//rfc:5944#3.6.2.1-4
+//rfc:5944#3.6.2.1-5
+//rfc:5944#3.6.2.1-8
+//rfc:5944#3.6.2.1-9
 func TestReplyValidity(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -77,6 +83,7 @@ func TestReplyValidity(t *testing.T) {
 // "exactly one": two Mobile-Home Authentication Extensions, both good.
 //
 //rfc:5944#3.6.2.1
+//rfc:5944#3.6.2.1-8
 func TestTwoAuthenticators(t *testing.T) {
 	r := newRig(t, config(t))
 	r.other = func(r *rig, s engine.Send) []engine.Packet {
@@ -175,6 +182,9 @@ func TestForeignAgentDenialEndsNothing(t *testing.T) {
 // registration stays; it is tried again, slowly; the operator sees what to do.
 //
 //rfc:5944#3.6.2.3
+//rfc:5944#3.4-5
+//rfc:5944#3.6.2.1-10
+//rfc:5944#3.6.2.3-1
 func TestDenialKeepsTheOldRegistration(t *testing.T) {
 	for _, code := range []mip4.Code{128, 129, 130, 131, 135} {
 		r := registered(t)
@@ -184,6 +194,9 @@ func TestDenialKeepsTheOldRegistration(t *testing.T) {
 		s := r.status()
 		if s.State != "registered" || r.tunnels() != "wlan0 ipip both" {
 			t.Errorf("%v: state %s, tunnels %s", code, s.State, r.tunnels())
+		}
+		if r.count(note.Refused) == 0 {
+			t.Errorf("%v: the denial is not told", code)
 		}
 		if s.Problem == nil || s.Problem.Code != uint8(code) || !s.Problem.Verified || s.Problem.Advice == "" {
 			t.Errorf("%v: problem %+v", code, s.Problem)
@@ -204,6 +217,7 @@ func TestDenialKeepsTheOldRegistration(t *testing.T) {
 //rfc:5944#3.6.2.3
 //rfc:3024#3.4
 //rfc:3024#3.4-2
+//rfc:5944#3.6.2.3-2
 func TestRepairs(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -60,6 +60,11 @@ func (n *Node) prepare(x *Attempt, t *try) {
 }
 
 // send gives the request its Identification, seals it and sends it.
+//
+//rfc:5944#3.2-2
+//rfc:5944#3.3-2
+//rfc:5944#3.6.1.3-2
+//rfc:5944#3.6.1.3-3
 func (n *Node) send(x *Attempt, t *try) {
 	r := x.Registration
 	// "When timestamps are used, a new registration Identification is chosen
@@ -117,6 +122,8 @@ func (n *Node) put(r *Registration, octets []byte, sent Sent) {
 // that is less than the maximum" (RFC 5944 section 3.6.3).
 //
 //rfc:5944#3.6.3
+//rfc:5944#3.6.3-1
+//rfc:5944#3.6.3-4
 func (n *Node) sent(r *Registration, s Sent) {
 	t := r.try
 	t.transmissions++
@@ -143,6 +150,17 @@ var purposeWords = [...]string{Register: "", DeregisterOne: "deregister this car
 //rfc:5944#3.6.1.2
 //rfc:3024#4.1.1
 //rfc:3024#A.4-1
+//rfc:5944#3.1-3
+//rfc:5944#3.3-1
+//rfc:5944#3.6.1
+//rfc:5944#3.6.1.1-1
+//rfc:5944#3.6.1.1-8
+//rfc:5944#3.6.1.2-1
+//rfc:5944#3.6.1.2-9
+//rfc:5944#3.6.1.2-10
+//rfc:5944#3.6.1.2-11
+//rfc:5944#3.6.1.2-14
+//rfc:5944#3.6.1.2-15
 func requestFields(x *Attempt) engine.Verdict {
 	n, r := x.Node, x.Registration
 	q := &x.Request

@@ -75,6 +75,9 @@ func (n *Node) solicit() {
 }
 
 // seeks says whether an agent is looked for on a link.
+//
+//rfc:5944#2.4-2
+//rfc:5944#2.4.2.1-3
 func (n *Node) seeks(u *uplink) bool {
 	if !n.cfg.ForeignAgents.on() || n.stopped || !u.link.Up || u.link.Gone || n.homeLink() == u.link.Name {
 		return false

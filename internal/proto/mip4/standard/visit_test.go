@@ -451,6 +451,7 @@ func TestForeignAgentStartsAgain(t *testing.T) {
 //
 //rfc:5944#3.5.3
 //rfc:5944#3.5.4
+//rfc:5944#3.2-1
 func TestAllAuthenticated(t *testing.T) {
 	key := func(spi uint32, secret string) *assoc.Association {
 		a, err := assoc.New(spi, assoc.HMACSHA256, assoc.NewKey([]byte(secret)), assoc.Timestamps)
