@@ -94,6 +94,7 @@ func tunnelled(t testing.TB, m encap.ICMP, p []byte, q int) []byte {
 //rfc:2003#4.4
 //rfc:2003#4.5
 //rfc:2003#5.2-2
+//rfc:5944#4.2.3-5
 func TestICMPRelayFollowsRFC2003Section4(t *testing.T) {
 	orig := ip(t, encap.IPv4{TTL: 9, DF: true, Protocol: 17, Src: addr("203.0.113.5"), Dst: addr("192.0.2.10")}, make([]byte, 1400))
 	nothing := encap.ICMP{Type: 255}

@@ -35,6 +35,7 @@ type TunnelError struct {
 // tunnel packet. It gives ErrProtocol for any other ICMP message.
 //
 //rfc:2003#4
+//rfc:5944#4.2.3-5
 func ParseTunnelError(packet []byte) (TunnelError, error) {
 	var e TunnelError
 	ip, err := ParseIPv4(packet)

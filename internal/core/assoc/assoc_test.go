@@ -36,6 +36,7 @@ func association(t testing.TB, a Algorithm, digits string) *Association {
 //
 //rfc:5944#3.5.1-3
 //rfc:5944#3.5.1-4
+//rfc:5944#5.1
 func TestAuthenticatorsMatchPublishedVectors(t *testing.T) {
 	const jefe = "4a656665"
 	for _, c := range []struct {
@@ -62,6 +63,7 @@ func TestAuthenticatorsMatchPublishedVectors(t *testing.T) {
 }
 
 //rfc:5944#3.5.1
+//rfc:5944#5.1-3
 func TestAnyChangedBitFailsVerification(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		algorithm := rapid.SampledFrom([]Algorithm{HMACMD5, HMACSHA1, HMACSHA256, KeyedMD5}).Draw(t, "algorithm")
@@ -129,6 +131,7 @@ func TestAKeyNeverPrintsItself(t *testing.T) {
 }
 
 //rfc:5944#1.6-2
+//rfc:5944#5.7-2
 func TestNewRefuses(t *testing.T) {
 	k := key(t, "00112233445566778899aabbccddeeff")
 	for name, make := range map[string]func() (*Association, error){
@@ -146,6 +149,7 @@ func TestNewRefuses(t *testing.T) {
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 250_000_000, time.UTC)
 
+//rfc:5944#5.7.1-2
 func TestTimestampIsNTPTime(t *testing.T) {
 	// 2036-02-07 06:28:16 UTC is where the 32-bit seconds start again.
 	roll := time.Date(2036, 2, 7, 6, 28, 16, 0, time.UTC)
@@ -166,6 +170,8 @@ func TestTimestampIsNTPTime(t *testing.T) {
 }
 
 //rfc:5944#5.7.1
+//rfc:5944#5.7-1
+//rfc:5944#5.7.1-1
 func TestATimestampIsFreshOnlyInsideTheWindowAndAboveTheMark(t *testing.T) {
 	mark := Mark{Highest: Timestamp(noon.Add(-2 * time.Second))}
 	for _, c := range []struct {
@@ -231,6 +237,7 @@ func TestANonceServesOnce(t *testing.T) {
 }
 
 //rfc:5944#5.7.1
+//rfc:5944#5.7-3
 func TestAReplyToABadTimestampTellsTheHomeAgentsTime(t *testing.T) {
 	request := Timestamp(noon.Add(-time.Hour))
 	id, _ := Mark{}.ReplyIdentification(Timestamps, request, false, noon, nil)

@@ -68,6 +68,7 @@ type Association struct {
 //
 //rfc:5944#1.6-2
 //rfc:5944#3.5.1-3
+//rfc:5944#5.7-2
 func New(spi uint32, algorithm Algorithm, key Key, replay Style) (*Association, error) {
 	switch {
 	case algorithm == 0 || int(algorithm) >= len(algorithms):

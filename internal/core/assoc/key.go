@@ -13,6 +13,8 @@ import (
 type Key struct{ octets []byte }
 
 // NewKey makes a key of a copy of octets.
+//
+//rfc:5944#5.1-3
 func NewKey(octets []byte) Key { return Key{append([]byte(nil), octets...)} }
 
 // ParseKey reads hexadecimal digits, with an optional "hex:" in front; space

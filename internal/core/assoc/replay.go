@@ -38,6 +38,8 @@ func (s Style) String() string {
 
 // DefaultWindow is how far a timestamp may be from the home agent's clock:
 // "The default value is 7 seconds" (RFC 5944 section 5.7.1).
+//
+//rfc:5944#5.7.1-1
 const DefaultWindow = 7 * time.Second
 
 // ntpEpoch is 1 January 1900, from which NTP counts, before the Unix epoch.
@@ -45,6 +47,8 @@ const ntpEpoch = 2208988800
 
 // Timestamp is the 64-bit NTP timestamp of wall: seconds since 1900 in the
 // high 32 bits, the fraction in the low 32 bits.
+//
+//rfc:5944#5.7.1-2
 func Timestamp(wall time.Time) uint64 {
 	seconds := uint64(wall.Unix() + ntpEpoch)
 	fraction := uint64(wall.Nanosecond()) << 32 / 1_000_000_000
@@ -99,6 +103,7 @@ func ParseMark(b []byte) (Mark, error) {
 //
 //rfc:5944#5.7.1
 //rfc:5944#5.7.2
+//rfc:5944#5.7-1
 func (m Mark) Fresh(style Style, identification uint64, wall time.Time, window time.Duration) (bool, string) {
 	if style == Nonces {
 		// "the mobile node must send a Registration Request with the

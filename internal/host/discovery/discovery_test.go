@@ -192,6 +192,7 @@ func TestRegistrationMessagesOfVisitors(t *testing.T) {
 // has left to the network card, is heard; one that is wrong on the wire is not.
 //
 //rfc:5944#3.1
+//rfc:5944#3.7.2.1-1
 func TestChecksums(t *testing.T) {
 	agent, node, _, atNode, agentHears, _ := pair(t)
 	node.Address("eth0", "192.168.1.5/24")

@@ -228,6 +228,8 @@ func (s *socket) read(to Receiver) {
 }
 
 // sort hands one packet to whom it concerns.
+//
+//rfc:5944#3.7.2.1-1
 func (s *socket) sort(to Receiver, packet []byte, a arrived) {
 	ip, err := encap.ParseIPv4(packet)
 	if err != nil {

@@ -417,6 +417,9 @@ func (h *Host) put(ctx context.Context, c *forward.Change) error {
 //
 //rfc:5944#4.6
 //rfc:5944#1.7-2
+//rfc:5944#3.8.2.2-9
+//rfc:5944#3.8.2.2-10
+//rfc:5944#4.2.3-1
 func (h *Host) intercept(e *forward.Entry) error {
 	old, was := h.intercepted[e.Key]
 	if e.Role != forward.HomeAgent || e.Intercept == "" || e.Inner.Bits() != 32 {
@@ -446,6 +449,7 @@ func (h *Host) intercept(e *forward.Entry) error {
 	return nil
 }
 
+//rfc:5944#4.2.3-2
 func (h *Host) release(key forward.Key, at interception) error {
 	h.announcer.Cease(at.addr)
 	if err := h.neighbour.Unproxy(at.link, at.addr); err != nil {
@@ -460,6 +464,7 @@ func (h *Host) release(key forward.Key, at interception) error {
 // mobile node's packets have nowhere to go from the first step on.
 //
 //rfc:5944#4.6
+//rfc:5944#4.2.3-3
 func (h *Host) delete(ctx context.Context, c *forward.Change) error {
 	e := &c.Entry
 	at, was := h.intercepted[e.Key]

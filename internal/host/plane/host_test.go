@@ -247,6 +247,8 @@ func from(next func() []byte, a netip.Addr) (n int) {
 //rfc:5944#4.1
 //rfc:5944#4.6
 //rfc:5944#1.7-2
+//rfc:5944#4.1-2
+//rfc:5944#4.2.3-1
 func TestAwayFromHome(t *testing.T) {
 	for filter, name := range []string{"off", "strict", "loose"} {
 		t.Run("rp_filter "+name, func(t *testing.T) { awayFromHome(t, filter) })
@@ -457,6 +459,7 @@ func TestIPv6DoesNotLeak(t *testing.T) {
 // everybody where it is.
 //
 //rfc:5944#4.6
+//rfc:5944#4.2.3-2
 func TestReturningHome(t *testing.T) {
 	s := newScene(t)
 	s.register(t, 0, encap.UDP)

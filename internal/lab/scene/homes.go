@@ -8,6 +8,8 @@ import (
 	"careof/internal/lab/topology"
 )
 
+//rfc:5944#3.8.2.2-10
+//rfc:5944#4.2.3-3
 var homeLink = &Scene{
 	Name:     "home-link",
 	Doc:      "The node leaves its home link and comes back; the neighbour's ARP table follows, in the order that RFC 5944 section 4.6 gives.",

@@ -126,6 +126,7 @@ func testPathMTU(t *testing.T, open Open) {
 //rfc:2003#4.1
 //rfc:2003#4.1-1
 //rfc:2003#4.1-3
+//rfc:5944#4.2.3-5
 func testUnreachable(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
 	for _, shape := range Shapes {

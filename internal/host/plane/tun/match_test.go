@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -555,6 +556,12 @@ func TestLoopsAreRefused(t *testing.T) {
 	// Somebody else's tunnel to the node is the node's business.
 	b.fromKernel(outer(encap.Header{Kind: encap.IPIP, Src: other, Dst: homeAddr}, plain))
 	one(b, "nested packet of another", b.raw.out)
+	// And so is one that goes on from the node to somebody else.
+	onward := outer(encap.Header{Kind: encap.IPIP, Src: other, Dst: homeAddr}, udpPacket(cnAddr, other.Next(), 10))
+	b.fromKernel(onward)
+	if h, inner, err := encap.PullIP(one(b, "nested packet for another", b.raw.out)); err != nil || h.Dst != careOf || !bytes.Equal(inner, onward) {
+		t.Errorf("tunnelled to %v: % x, %v", h.Dst, inner, err)
+	}
 }
 
 // An address of the home network that nobody has bound is unreachable, at a

@@ -112,6 +112,7 @@ func solicitation() engine.Discovery {
 //rfc:5944#2.1
 //rfc:5944#2.1.1
 //rfc:5944#2.3.1
+//rfc:5944#D-1
 func TestAnAdvertisement(t *testing.T) {
 	d := newDriver(t, config(), 1)
 	d.up()
@@ -213,6 +214,7 @@ func TestSequenceNumbersRollOverTo256(t *testing.T) {
 //rfc:5944#2.1-7
 //rfc:5944#2.3-1
 //rfc:5944#2.3-2
+//rfc:5944#3.7-1
 func TestWhenAdvertisementsAreSent(t *testing.T) {
 	cfg := config()
 	cfg.Interval = 100 * time.Second

@@ -212,6 +212,7 @@ func (a *Advertiser) luck(most time.Duration) time.Duration {
 //rfc:5944#2.1-7
 //rfc:5944#2.3-1
 //rfc:5944#2.3-2
+//rfc:5944#3.7-1
 func (a *Advertiser) unsolicited(p *place) {
 	p.next = time.Time{}
 	if !p.active() {
@@ -336,6 +337,7 @@ func (a *Advertiser) send(p *place, x Announcement) {
 //rfc:5944#2.1-6
 //rfc:5944#2.1.1-3
 //rfc:5944#2.3-8
+//rfc:5944#D-1
 func (a *Advertiser) complete(p *place, x *Announcement) {
 	x.Link, x.State, x.Now = p.cfg, p.link, a.now
 	d := &x.Draft

@@ -145,6 +145,8 @@ func (c Config) withDefaults() Config {
 }
 
 // check finds the first mistake.
+//
+//rfc:5944#3.7.1-1
 func (c *Config) check() error {
 	switch {
 	case len(c.Links) == 0:

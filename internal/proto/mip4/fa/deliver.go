@@ -91,6 +91,7 @@ func (a *Agent) deliver(r *Return) {
 // Association with the mobile node" (RFC 5944 section 3.7.3.2).
 //
 //rfc:5944#3.7.3.2
+//rfc:5944#3.7.1-9
 func (a *Agent) seal(r *Return) ([]byte, error) {
 	if sa := r.Pending.Association; sa != nil {
 		r.Draft.Authenticate(mip4.ExtMobileForeign, sa)

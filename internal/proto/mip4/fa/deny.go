@@ -65,6 +65,9 @@ func (a *Agent) refuse(p *Pending, reply *mip4.Message, code mip4.Code, why stri
 	a.deny(d, why)
 }
 
+//rfc:5944#3.7-3
+//rfc:5944#3.7.2-2
+//rfc:5944#3.7.2.3-1
 func (a *Agent) deny(d *Denial, why string) {
 	p := d.Pending
 	a.counters.denied[d.Code]++

@@ -84,6 +84,9 @@ func (x *Exchange) note(kind note.Kind, level note.Level) note.Note {
 
 // A Pending is a request that was relayed and is not answered yet: what RFC
 // 5944 section 3.7.1 asks to be remembered. It is apart from the visitor list.
+//
+//rfc:5944#3.7.1-2
+//rfc:5944#3.7.1-3
 type Pending struct {
 	engine.Slots
 

@@ -39,6 +39,8 @@ func (a *Agent) settleUpstream(x *Exchange) engine.Verdict {
 //rfc:5944#3.5.4-1
 //rfc:5944#3.5.4-3
 //rfc:5944#3.5.4-4
+//rfc:5944#3.7.1-7
+//rfc:5944#3.8.2.2-4
 func (a *Agent) settleSigner(x *Exchange) engine.Verdict {
 	if h := a.agents[x.Request.HomeAgent]; h != nil && !x.Deregisters() && a.offers(x.Request.CareOfAddress) {
 		x.Signer = newest(h.Keys)
@@ -63,6 +65,9 @@ const maxDatagram = 65535 - 20 - 8
 //rfc:3024#3.3-1
 //rfc:3024#4.2.2-1
 //rfc:5944#3.4-1
+//rfc:5944#3.7-2
+//rfc:5944#3.7-5
+//rfc:5944#3.7.2-1
 func (a *Agent) relay(x *Exchange) {
 	if x.Signer != nil {
 		x.Draft.Authenticate(mip4.ExtForeignHome, x.Signer)
@@ -88,6 +93,10 @@ func (a *Agent) relay(x *Exchange) {
 }
 
 // pend makes the exchange a pending request; nil when there is no room.
+//
+//rfc:5944#3.7.2-5
+//rfc:5944#3.7.2.2-5
+//rfc:5944#3.7.2.2-6
 func (a *Agent) pend(x *Exchange) *Pending {
 	if old := a.pending.same(x); old != nil {
 		a.pending.remove(old) // sent again

@@ -8,6 +8,8 @@ import (
 )
 
 // reply takes a Registration Reply from a home agent.
+//
+//rfc:5944#3.7.3.1-4
 func (a *Agent) reply(p engine.Packet, m *mip4.Message) {
 	fixed, err := m.Reply()
 	if err != nil {

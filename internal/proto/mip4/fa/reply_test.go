@@ -21,6 +21,7 @@ import (
 //
 //rfc:5944#3.7.3.2
 //rfc:5944#3.7.2.3
+//rfc:5944#3.7.1-9
 func TestADeliveredReplyIsTheAuthenticatedPartAndThe33(t *testing.T) {
 	for _, keyed := range []bool{false, true} {
 		d := newDriver(t, config())
@@ -93,6 +94,7 @@ func TestAddressesOfReplies(t *testing.T) {
 //rfc:3024#3.3-4
 //rfc:3024#4.2.2-2
 //rfc:3024#A.4-5
+//rfc:5944#4.2.2-9
 func TestAVisitForwards(t *testing.T) {
 	ends := func(local, peer netip.Addr) (netip.AddrPort, netip.AddrPort) {
 		return netip.AddrPortFrom(local, 0), netip.AddrPortFrom(peer, 0)
@@ -149,6 +151,7 @@ func TestAVisitForwards(t *testing.T) {
 // Request", and if there is no pending request with the home address.
 //
 //rfc:5944#3.7.3.1
+//rfc:5944#3.7-3
 func TestRepliesThatMatchNothingAreDiscarded(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -306,6 +309,8 @@ func TestADeniedRenewalKeepsTheService(t *testing.T) {
 }
 
 //rfc:5944#3.7.3.2
+//rfc:5944#3.7.2-6
+//rfc:5944#3.7-5
 func TestDeregistration(t *testing.T) {
 	other := netip.MustParseAddr("192.0.2.200")
 	for _, c := range []struct {
@@ -641,6 +646,9 @@ func TestICMPErrorsOnTheWayToTheHomeAgent(t *testing.T) {
 }
 
 // Commands of the operator.
+//
+//rfc:5944#3.7.1-2
+//rfc:5944#3.7.1-3
 func TestTheOperatorSeesAndClearsVisitors(t *testing.T) {
 	d := newDriver(t, config())
 	r := d.req()

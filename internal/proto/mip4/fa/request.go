@@ -84,6 +84,7 @@ func (a *Agent) checkReservedBits(x *Exchange) engine.Verdict {
 //rfc:5944#3.7.2.1
 //rfc:5944#3.5.3
 //rfc:3024#4-1
+//rfc:5944#3.7.1-9
 func (a *Agent) checkMobileForeign(x *Exchange) engine.Verdict {
 	node := a.node(x)
 	if node == nil {
@@ -275,6 +276,7 @@ func (a *Agent) settleStyle(x *Exchange) engine.Verdict {
 //rfc:3024#4.2.1-3
 //rfc:3024#4.2.1-4
 //rfc:3024#4.2.1-6
+//rfc:5944#4.2.2-9
 func (a *Agent) checkReverseTunnel(x *Exchange) engine.Verdict {
 	if x.CoLocated() {
 		return engine.Next() // its tunnel does not begin here

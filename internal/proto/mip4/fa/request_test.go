@@ -22,6 +22,7 @@ import (
 //rfc:3024#4.2.2-1
 //rfc:3519#4.5-4
 //rfc:5944#3.4-1
+//rfc:5944#3.7.2-1
 func TestARelayedRequestIsTheAuthenticatedPartAndThe34(t *testing.T) {
 	d := newDriver(t, config())
 	r := d.req()
@@ -81,6 +82,9 @@ func TestTheChallengeBefore36IsNotStripped(t *testing.T) {
 //rfc:5944#3.5.4-1
 //rfc:5944#3.5.4-3
 //rfc:5944#3.5.4-4
+//rfc:5944#3.7.1-7
+//rfc:5944#3.7.2.2-3
+//rfc:5944#3.8.2.2-4
 func TestWhenThe34IsAppended(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -127,6 +131,7 @@ func TestWhenThe34IsAppended(t *testing.T) {
 //rfc:3024#4.2.1-4
 //rfc:3024#4.2.1-6
 //rfc:2794#3-2
+//rfc:5944#3.7.1-4
 func TestDenials(t *testing.T) {
 	style := []mip4.Payload{&mip4.EncapsulatingDelivery{}}
 	for _, c := range []struct {
@@ -214,6 +219,7 @@ func TestDenials(t *testing.T) {
 //rfc:5944#3.3
 //rfc:3024#4.2.1
 //rfc:3024#4.2.1-3
+//rfc:5944#3.7-5
 func TestAcceptedRequests(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -251,6 +257,8 @@ func TestAcceptedRequests(t *testing.T) {
 // RFC 5944 section 1.8, and packets from strangers: no state, no note, no answer.
 //
 //rfc:5944#1.8
+//rfc:5944#3.7-2
+//rfc:5944#3.7-3
 func TestSilence(t *testing.T) {
 	for _, c := range []struct {
 		name string

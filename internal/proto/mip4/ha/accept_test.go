@@ -21,6 +21,10 @@ import (
 //rfc:3024#3.2-1
 //rfc:3024#4.3.2-1
 //rfc:5944#3.4-6
+//rfc:5944#3.8.1-3
+//rfc:5944#3.8.2-1
+//rfc:5944#3.8.3-1
+//rfc:5944#3.8.3-3
 func TestAcceptedRequestBindsAndIsAnswered(t *testing.T) {
 	d := newDriver(t, config(t))
 	r := d.req()
@@ -227,6 +231,8 @@ func TestSimultaneousBindings(t *testing.T) {
 }
 
 // Each simultaneous binding has its own lifetime.
+//
+//rfc:5944#4.2.3-8
 func TestSimultaneousBindingsExpireAlone(t *testing.T) {
 	d := newDriver(t, config(t))
 	a := d.req()
@@ -277,6 +283,10 @@ func TestCode1WhenSimultaneousBindingsAreUnsupported(t *testing.T) {
 //
 //rfc:5944#3.8.3.2
 //rfc:5944#3.4-2
+//rfc:5944#3.8-2
+//rfc:5944#3.8.2.2-5
+//rfc:5944#3.8.2.2-7
+//rfc:5944#4.2.3-7
 func TestLifetimeIsCopiedOrReducedAndNeverGrows(t *testing.T) {
 	for _, c := range []struct {
 		name      string

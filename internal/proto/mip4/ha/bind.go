@@ -147,6 +147,8 @@ func (a *Agent) judgeCareOf(c netip.Addr) engine.Verdict {
 // newBinding is what an accepted request binds.
 //
 //rfc:3024#4.3.1-3
+//rfc:5944#3.8.1-3
+//rfc:5944#4.2.3-4
 func (a *Agent) newBinding(x *Exchange) binding.Binding {
 	r := &x.Request
 	local := netip.AddrPortFrom(a.local(x.HomeAgent), 0)

@@ -15,6 +15,11 @@ const nonces = assoc.Nonces
 
 // deny sends a denial. When the replay mark has moved it is made durable
 // first, so that the Identification stays used up across a restart.
+//
+//rfc:5944#3.8.2-2
+//rfc:5944#3.8.2.1-14
+//rfc:5944#3.8.2.1-18
+//rfc:5944#3.8.3-2
 func (a *Agent) deny(x *Exchange, send engine.Send) {
 	a.counters.denied[x.Code]++
 	n := x.note(note.Denied, note.Info)
@@ -47,6 +52,8 @@ func (a *Agent) deny(x *Exchange, send engine.Send) {
 // accept makes an accepted request true and answers it.
 //
 //rfc:5944#3.8.2.2
+//rfc:5944#3.8.2-1
+//rfc:5944#3.8.3-1
 func (a *Agent) accept(x *Exchange, send engine.Send) {
 	n := x.Node
 	before := n.list.Len()

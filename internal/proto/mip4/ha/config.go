@@ -243,6 +243,8 @@ func (c *Config) check() error {
 	return nil
 }
 
+//rfc:5944#3.8.1-1
+//rfc:5944#3.8.1-2
 func (c *Config) checkNode(n *MobileNode) error {
 	if n.NAI == "" && !n.HomeAddress.IsValid() {
 		return fmt.Errorf("ha: a mobile node has neither home address nor NAI")

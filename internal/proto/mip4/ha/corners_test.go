@@ -158,6 +158,10 @@ func TestCornerE06_SimultaneousBindings(t *testing.T) {
 // gratuitous ARP that names it before the reply; a rejection changes nothing.
 //
 //rfc:5944#4.6
+//rfc:5944#3.8.2.2-9
+//rfc:5944#4.2.3-1
+//rfc:5944#4.2.3-2
+//rfc:5944#4.6-18
 func TestCornerE08_InterceptionFollowsTheBinding(t *testing.T) {
 	d := newDriver(t, config(t))
 	refused := d.req()

@@ -73,6 +73,7 @@ func TestStrangersGetSilence(t *testing.T) {
 //
 //rfc:4064#6-1
 //rfc:4064#9-1
+//rfc:5944#3.8-1
 func TestOtherMessagesAreIgnored(t *testing.T) {
 	d := newDriver(t, config(t))
 	p := d.req().packet(t)
@@ -167,6 +168,8 @@ func TestKeyRotation(t *testing.T) {
 // The Foreign-Home rules of RFC 5944 section 3.8.2.1 a, c, d.
 //
 //rfc:5944#3.8.2.1
+//rfc:5944#3.8.2.1-18
+//rfc:5944#3.8.2.1-19
 //rfc:5944#3.5.4
 //rfc:5944#3.8.1
 func TestForeignHomeAuthentication(t *testing.T) {
@@ -207,6 +210,13 @@ func TestForeignHomeAuthentication(t *testing.T) {
 			r.careOf, r.src = foreignAddr, netip.AddrPortFrom(foreignAddr, 434)
 			c.change(r)
 			p := d.send(r)
+			// "SHOULD log the error as a security exception": where a key has
+			// vouched for the request, and not what anybody can send.
+			authentic := r.key != badMN || r.foreign == right
+			logged := slices.ContainsFunc(d.notes, func(n note.Note) bool { return n.Level == note.Warn })
+			if want := c.code != 0 && authentic; logged != want {
+				t.Errorf("logged %v, want %v", logged, want)
+			}
 			if c.code == silence {
 				if p != nil {
 					t.Fatalf("code %d, want silence", p.Code)
@@ -242,6 +252,8 @@ func make34(spi uint32) []byte {
 //rfc:3024#3.4-3
 //rfc:3024#3.4-5
 //rfc:5944#3.4-6
+//rfc:5944#3.8.2-2
+//rfc:5944#3.8.3-2
 func TestDenials(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -9,6 +9,8 @@ package ha
 //
 //rfc:5944#3.8.2.2
 //rfc:5944#3.8
+//rfc:5944#4.2.3-7
+//rfc:5944#4.2.3-8
 func (a *Agent) expire() {
 	for {
 		i, due := a.expiry.Due(a.Now().Mono)

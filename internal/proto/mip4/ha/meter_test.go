@@ -11,6 +11,8 @@ import (
 
 // A captured request that is sent again and again is refused, but fills no log
 // and serves nobody as a reflector; the node itself is not hindered.
+//
+//rfc:5944#3.8.2.1-14
 func TestAFloodOfReplays(t *testing.T) {
 	d := newDriver(t, config(t))
 	r := d.req()

@@ -26,6 +26,8 @@ func (d *driver) cab() *request { return d.named("cab@fleet", 259, "cab-cab-cab-
 //rfc:3024#A.4-11
 //rfc:2794#3-3
 //rfc:2794#3-5
+//rfc:5944#3.8.1-4
+//rfc:5944#3.8.3.2-7
 func TestAddressByName(t *testing.T) {
 	d := newDriver(t, config(t))
 	p := d.want(mip4.CodeAccepted, d.van())
@@ -139,6 +141,9 @@ func TestNodeWithNameAndAddress(t *testing.T) {
 }
 
 // Mistakes in the configuration are found at construction.
+//
+//rfc:5944#3.8.1-1
+//rfc:5944#3.8.1-2
 func TestConfigurationIsChecked(t *testing.T) {
 	for _, c := range []struct {
 		name   string

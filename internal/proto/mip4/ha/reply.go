@@ -56,6 +56,7 @@ func (a *Agent) homewards(x *Exchange) {
 // prepareReply fills in what every reply has, and starts its draft.
 //
 //rfc:5944#3.8.3.2
+//rfc:5944#3.8.1-4
 func (a *Agent) prepareReply(x *Exchange) {
 	n, r := x.Node, &x.Request
 	x.Home = n.home
@@ -146,6 +147,8 @@ func (a *Agent) seal(x *Exchange) ([]byte, error) {
 // finish signs the reply and commits what it says.
 //
 //rfc:3024#4.3.2-1
+//rfc:5944#3.8-1
+//rfc:5944#3.8.3-3
 func (a *Agent) finish(x *Exchange) {
 	data, err := a.seal(x)
 	if err != nil {

@@ -169,6 +169,7 @@ func (n *Node) preferred(r *Registration) *Registration {
 //rfc:5944#3.6-4
 //rfc:5944#3.6.2.2-3
 //rfc:5944#3.6.2.2-5
+//rfc:5944#3.8.2.2-6
 func (r *Registration) schedule(sent time.Time, spread float64) {
 	if r.Granted >= Infinite {
 		r.expires, r.renewAt = time.Time{}, time.Time{}

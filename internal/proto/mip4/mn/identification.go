@@ -52,6 +52,8 @@ func (s *sequence) time(now engine.Now) time.Time {
 //
 //rfc:5944#5.7.1
 //rfc:5944#5.7.2
+//rfc:5944#5.7-5
+//rfc:5944#5.7.1-3
 func (s *sequence) next(style assoc.Style, now engine.Now, rng *rand.Rand, taken func(uint32) bool) uint64 {
 	var id uint64
 	if style == assoc.Nonces {
@@ -153,6 +155,8 @@ func (n *Node) taken(low uint32) bool {
 }
 
 // match finds the pending request that a reply with this low half answers.
+//
+//rfc:5944#5.7-4
 func (n *Node) match(low uint32) (*Registration, int, bool) {
 	for _, r := range n.registrations() {
 		for i, s := range r.pending {

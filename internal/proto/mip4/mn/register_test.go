@@ -251,6 +251,7 @@ func TestGrantedLifetime(t *testing.T) {
 //rfc:5944#3.6.2.2
 //rfc:5944#3.6-4
 //rfc:5944#3.6.2.2-3
+//rfc:5944#3.8.2.2-6
 func TestRenewalExtendsTheTunnel(t *testing.T) {
 	r := registered(t)
 	puts := 0

@@ -2,6 +2,7 @@ package mn_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -92,6 +93,7 @@ func TestOvertaken133(t *testing.T) {
 // clock does.
 //
 //rfc:5944#5.7.1
+//rfc:5944#5.7-5
 func TestRestartKeepsIdentificationsGrowing(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	r := newRig(t, config(t))
@@ -116,6 +118,29 @@ func TestRestartKeepsIdentificationsGrowing(t *testing.T) {
 			}
 			highest = s.request.Identification
 		}
+	}
+}
+
+// The bits of a timestamp that a clock does not have "SHOULD be generated from a
+// good source of randomness": at one time two nodes choose differently, and no
+// more than a quarter of a millisecond apart.
+//
+//rfc:5944#5.7.1-3
+func TestTheEndOfATimestampIsRandom(t *testing.T) {
+	var chosen []uint64
+	for seq := range 8 {
+		r := newRig(t, config(t))
+		r.seq = seq
+		r.boot(config(t))
+		r.up("wlan0", wifiAddress)
+		id := r.last().request.Identification
+		if slices.Contains(chosen, id) {
+			t.Errorf("%x was chosen before", id)
+		}
+		if len(chosen) > 0 && (id^chosen[0])>>20 != 0 {
+			t.Errorf("%x is too far from %x", id, chosen[0])
+		}
+		chosen = append(chosen, id)
 	}
 }
 

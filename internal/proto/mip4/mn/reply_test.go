@@ -41,6 +41,7 @@ func (u *unknown) ParseBody([]byte) error              { return nil }
 //rfc:5944#3.6.2.1-5
 //rfc:5944#3.6.2.1-8
 //rfc:5944#3.6.2.1-9
+//rfc:5944#5.7-4
 func TestReplyValidity(t *testing.T) {
 	for _, c := range []struct {
 		name   string
