@@ -90,6 +90,8 @@ type HomeAgent struct {
 	MaxLifetime          time.Duration
 	ReverseTunnel        ReverseTunnel
 	NATTraversal         NATTraversal
+	ForcedUDP            Switch
+	NATLifetime          time.Duration // zero: MaxLifetime
 	Keepalive            time.Duration
 	Encapsulations       []encap.Kind
 	SimultaneousBindings int

@@ -62,6 +62,15 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Default: `"auto"`,
 		Doc:     "When to tunnel in UDP port 434 (RFC 3519): when a NAT is seen, always, or never.",
 	}),
+	Field("forced-udp", switchKind, func(h *HomeAgent) *Switch { return &h.ForcedUDP }, Help{
+		Default: `"on"`,
+		Doc:     "Whether a node may have UDP without a NAT (the F flag, RFC 3519 section 3.1.1); otherwise it is denied with code 129.",
+	}),
+	Field("nat-lifetime", lifetimeKind, func(h *HomeAgent) *time.Duration { return &h.NATLifetime }, Help{
+		Example: `"60s"`,
+		Doc: "The longest lifetime that is granted to nodes in UDP tunnels, if less than max-lifetime: so long can somebody on the way\n" +
+			"keep what he has redirected (RFC 3519 section 6).",
+	}),
 	Field("keepalive", Duration(minKeepalive, math.MaxUint16*time.Second), func(h *HomeAgent) *time.Duration { return &h.Keepalive }, Help{
 		Default: `"110s"`,
 		Doc:     "How often a node behind a NAT keeps its mapping alive (RFC 3519 section 4.9).",

@@ -271,6 +271,9 @@ func resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 
 // luck is a generator for one machine, seeded by the operating system: nonces
 // must not be guessed.
+//
+//rfc:1256#4.3-1
+//rfc:1256#5.3-7
 func luck() *rand.Rand {
 	var seed [32]byte
 	// crypto/rand.Read never returns an error.

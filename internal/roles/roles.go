@@ -52,10 +52,13 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		out.ForeignAgents = append(out.ForeignAgents, ha.ForeignAgent{Address: f.Address, Keys: f.Associations})
 	}
 	return out, standard.Config{
-		NATTraversal: natt.Config{Mode: modes[c.NATTraversal], Keepalive: c.Keepalive, StrictReserved: c.StrictReservedBits},
-		GREKeys:      grekey.Config{RefuseHome: c.GREKeys == config.Off},
-		Revocation:   revoke.Config{Mode: revocations[c.Revocation]},
-		Messages:     texts(c.Messages), Identity: c.Identity,
+		NATTraversal: natt.Config{
+			Mode: modes[c.NATTraversal], Keepalive: c.Keepalive, StrictReserved: c.StrictReservedBits,
+			RefuseForce: c.ForcedUDP == config.Off, NATLifetime: c.NATLifetime,
+		},
+		GREKeys:    grekey.Config{RefuseHome: c.GREKeys == config.Off},
+		Revocation: revoke.Config{Mode: revocations[c.Revocation]},
+		Messages:   texts(c.Messages), Identity: c.Identity,
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
 }

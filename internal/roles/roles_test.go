@@ -62,6 +62,8 @@ interfaces = ["eth0"]
 max-lifetime = "5m"
 reverse-tunnel = "required"
 nat-traversal = "force"
+forced-udp = "off"
+nat-lifetime = "60s"
 keepalive = "30s"
 simultaneous-bindings = 2
 strict-reserved-bits = true
@@ -75,7 +77,7 @@ nai = "van7@fleet.example"
 		got.Networks[0].Pool[0].To != netip.MustParseAddr("10.10.0.199") || got.Nodes[0].NAI != "van7@fleet.example" || got.Networks[0].Virtual {
 		t.Errorf("the machine is told %+v", got)
 	}
-	if n := features.NATTraversal; n.Mode != natt.Force || n.Keepalive != 30*time.Second || !n.StrictReserved {
+	if n := features.NATTraversal; n.Mode != natt.Force || n.Keepalive != 30*time.Second || !n.StrictReserved || !n.RefuseForce || n.NATLifetime != time.Minute {
 		t.Errorf("NAT traversal is told %+v", n)
 	}
 }

@@ -111,6 +111,7 @@ func TestRequestOrder(t *testing.T) {
 //rfc:5944#3.7.2.2
 //rfc:3024#3.3
 //rfc:3024#3.3-1
+//rfc:6245#4.1-7
 func TestRelayedRequest(t *testing.T) {
 	d := NewRequest(RegistrationRequest{Flags: FlagT, HomeAddress: ip("10.0.0.5")}).Add(ZoneHome, &NAI{Value: "a@b"}).AddRaw(ZoneHome, unhex(t, "c8 01 07"))
 	in := seal(t, d.Authenticate(ExtMobileHome, home).Add(ZoneForeign, &EncapsulatingDelivery{}).Authenticate(ExtMobileForeign, foreign))

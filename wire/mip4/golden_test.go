@@ -204,6 +204,7 @@ func fresh(p any) any { return reflect.New(reflect.TypeOf(p).Elem()).Interface()
 //rfc:7629#4.1
 //rfc:7629#4.2
 //rfc:4917#3-1
+//rfc:6245#4.1-6
 func TestExtensionLayouts(t *testing.T) {
 	for _, g := range goldenExts {
 		number, sub := g.p.ExtNumber()

@@ -19,4 +19,5 @@ func (p *GREKey) AppendBody(b []byte) ([]byte, error) {
 func (p *GREKey) ParseBody(b []byte) error { c := reading(b); p.layout(&c); return c.done() }
 
 //rfc:6245#5
+//rfc:6245#4.1-6
 func (p *GREKey) layout(c *cursor) { u32(c, "Key Identifier", &p.Key) }

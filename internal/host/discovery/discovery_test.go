@@ -91,6 +91,7 @@ var (
 //rfc:5944#2-1
 //rfc:5944#2.1-2
 //rfc:5944#2.3-3
+//rfc:1256#4.3-7
 func TestDiscoveryMessages(t *testing.T) {
 	agent, node, atAgent, atNode, agentHears, nodeHears := pair(t)
 	solicitation := adv4.AppendSolicitation(nil)

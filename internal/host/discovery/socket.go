@@ -99,6 +99,8 @@ func open(link string, port uint16) (*socket, error) {
 }
 
 //rfc:5944#2.3-3
+//rfc:1256#4.3-7
+//rfc:1256#4.3-9
 func prepare(fd, index int, port uint16) error {
 	program, err := filter(port)
 	if err != nil {

@@ -113,6 +113,7 @@ func solicitation() engine.Discovery {
 //rfc:5944#2.1.1
 //rfc:5944#2.3.1
 //rfc:5944#D-1
+//rfc:1256#4.1-4
 func TestAnAdvertisement(t *testing.T) {
 	d := newDriver(t, config(), 1)
 	d.up()
@@ -215,6 +216,8 @@ func TestSequenceNumbersRollOverTo256(t *testing.T) {
 //rfc:5944#2.3-1
 //rfc:5944#2.3-2
 //rfc:5944#3.7-1
+//rfc:1256#4.1-3
+//rfc:1256#4.3-2
 func TestWhenAdvertisementsAreSent(t *testing.T) {
 	cfg := config()
 	cfg.Interval = 100 * time.Second
@@ -247,6 +250,7 @@ func TestWhenAdvertisementsAreSent(t *testing.T) {
 //rfc:5944#2.1-1
 //rfc:5944#2.1-4
 //rfc:5944#2.3-4
+//rfc:1256#4.2-1
 func TestSolicitationsAreAnsweredByUnicast(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -291,6 +295,7 @@ func TestSolicitationsAreAnsweredByUnicast(t *testing.T) {
 //rfc:5944#2.3
 //rfc:1256#4.3
 //rfc:5944#2.3-5
+//rfc:1256#4.3-3
 func TestAFloodOfSolicitationsIsAnsweredByAFewAdvertisements(t *testing.T) {
 	d := newDriver(t, config(), 1)
 	d.up()
@@ -345,6 +350,9 @@ func TestSolicitedOnly(t *testing.T) {
 }
 
 // A link that is down, or without an address, or gone.
+//
+//rfc:1256#4.3-5
+//rfc:1256#4.3-6
 func TestNothingIsSentWithoutALink(t *testing.T) {
 	d := newDriver(t, config(), 1)
 	d.advance(time.Hour)
@@ -425,6 +433,7 @@ func TestFeaturesCompleteAdvertisements(t *testing.T) {
 // is not also set", and other contradictions.
 //
 //rfc:5944#2.1.1
+//rfc:1256#4.1-2
 func TestContradictionsAreRefused(t *testing.T) {
 	for name, edit := range map[string]func(*advertise.Config){
 		"neither home nor foreign agent":      func(c *advertise.Config) { c.Links[0].Foreign = false },

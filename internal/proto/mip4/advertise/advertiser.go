@@ -174,6 +174,8 @@ func (p *place) hurry(at time.Time) {
 	}
 }
 
+//rfc:1256#4.3-5
+//rfc:1256#4.3-6
 func (a *Advertiser) linkChanged(l engine.Link) {
 	p := a.place(l.Name)
 	if p == nil {
@@ -213,6 +215,8 @@ func (a *Advertiser) luck(most time.Duration) time.Duration {
 //rfc:5944#2.3-1
 //rfc:5944#2.3-2
 //rfc:5944#3.7-1
+//rfc:1256#4.1-3
+//rfc:1256#4.3-2
 func (a *Advertiser) unsolicited(p *place) {
 	p.next = time.Time{}
 	if !p.active() {
@@ -258,6 +262,7 @@ func (p *place) multicast() netip.Addr {
 //rfc:5944#2.1-1
 //rfc:5944#2.1-4
 //rfc:5944#2.3-4
+//rfc:1256#4.3-3
 func (a *Advertiser) discovery(ev engine.Discovery) {
 	p := a.place(ev.Link)
 	if p == nil || !p.active() || ev.HW == p.link.HW && ev.HW != (engine.HardwareAddr{}) {
@@ -338,6 +343,7 @@ func (a *Advertiser) send(p *place, x Announcement) {
 //rfc:5944#2.1.1-3
 //rfc:5944#2.3-8
 //rfc:5944#D-1
+//rfc:1256#4.1-4
 func (a *Advertiser) complete(p *place, x *Announcement) {
 	x.Link, x.State, x.Now = p.cfg, p.link, a.now
 	d := &x.Draft

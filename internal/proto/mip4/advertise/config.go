@@ -81,6 +81,7 @@ func (c Config) withDefaults() Config {
 // check finds the first mistake.
 //
 //rfc:5944#2.1.1
+//rfc:1256#4.1-2
 func (c *Config) check() error {
 	const perLink = adv4.FlagR | adv4.FlagB | adv4.FlagH | adv4.FlagF
 	switch {

@@ -84,6 +84,7 @@ func (t *Table) Claimed(e mip4.Ext, reply bool) bool {
 //rfc:3115#2.3-3
 //rfc:4064#9-2
 //rfc:4064#9-3
+//rfc:6245#4.2-2
 func (t *Table) Check(m *mip4.Message, exts []mip4.Ext) (why string, ok bool) {
 	// "When an Extension numbered in either of these sets within the range 0
 	// through 127 is encountered but not recognized, the message containing

@@ -7,7 +7,9 @@ import (
 
 	"careof/internal/core/engine"
 	"careof/internal/proto/mip4/advertise"
+	"careof/internal/proto/mip4/fa"
 	"careof/wire/adv4"
+	"careof/wire/encap"
 )
 
 func advertisement(t testing.TB, s engine.SendDiscovery) (*adv4.Message, adv4.MobilityAgent) {
@@ -64,6 +66,20 @@ func TestABusyForeignAgentSaysSo(t *testing.T) {
 	}
 	if _, a := advertisement(t, d.announced[0]); a.Flags.Has(adv4.FlagB) {
 		t.Errorf("flags %v with a place free", a.Flags)
+	}
+}
+
+// What the agent cannot do it does not advertise.
+//
+//rfc:5944#2.1.1
+//rfc:6245#4.1-4
+func TestAdvertisedFlagsFollowTheConfiguration(t *testing.T) {
+	cfg := config()
+	cfg.Encapsulations, cfg.ReverseTunnel = []encap.Kind{encap.IPIP}, fa.Refused
+	d := newDriver(t, cfg)
+	d.advance(15 * time.Second)
+	if _, a := advertisement(t, d.announced[len(d.announced)-1]); a.Flags != adv4.FlagF {
+		t.Errorf("flags %v", a.Flags)
 	}
 }
 

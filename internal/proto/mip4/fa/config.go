@@ -206,6 +206,8 @@ func checkKeys(keys []*assoc.Association, who string) error {
 }
 
 // advertisement is how the agent advertises.
+//
+//rfc:6245#4.1-4
 func (c *Config) advertisement() advertise.Config {
 	out := advertise.Config{
 		Links: slices.Clone(c.Advertise), Interval: c.Interval,

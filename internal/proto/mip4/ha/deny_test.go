@@ -394,6 +394,7 @@ func TestDiscoveryNamesTheAddressOnTheHomeNetwork(t *testing.T) {
 //rfc:5944#1.8
 //rfc:3115#2-1
 //rfc:3115#2.3-3
+//rfc:6245#4.2-2
 func TestUnknownExtensions(t *testing.T) {
 	known := map[byte]bool{0: true, 32: true, 33: true, 34: true, 131: true}
 	for typ := range 256 {

@@ -109,6 +109,8 @@ const (
 //rfc:5944#2.1
 //rfc:5944#2.4
 //rfc:5944#1.8
+//rfc:1256#5.2-1
+//rfc:1256#5.2-2
 func (n *Node) discovery(p engine.Discovery) {
 	u := n.uplinks[p.Link]
 	if u == nil || !u.link.Up || u.link.Gone {
@@ -316,6 +318,7 @@ func (n *Node) agentDeadline() time.Time {
 // contact with that agent" (RFC 5944 section 2.4.2.1).
 //
 //rfc:5944#2.4.2.1
+//rfc:1256#5.3-2
 func (n *Node) agentsDue() {
 	for _, a := range n.agentsOn("") {
 		if !a.expires.After(n.now.Mono) {

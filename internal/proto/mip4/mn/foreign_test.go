@@ -215,6 +215,8 @@ func TestEncapsulatingDelivery(t *testing.T) {
 //
 //rfc:5944#2.1
 //rfc:5944#2.4
+//rfc:1256#5.2-1
+//rfc:1256#5.2-2
 func TestBadAdvertisements(t *testing.T) {
 	spoil := func(change func(*engine.Discovery)) engine.Discovery {
 		d := advertA()
@@ -326,6 +328,10 @@ func TestInventedAgentsAreBounded(t *testing.T) {
 //rfc:5944#2.2
 //rfc:5944#2.4-2
 //rfc:5944#2.4.2.1-3
+//rfc:1256#5.3-2
+//rfc:1256#5.3-5
+//rfc:1256#5.3-8
+//rfc:1256#5.3-9
 func TestSolicitation(t *testing.T) {
 	r := newRig(t, foreign(t))
 	r.bare("wlan0", 1)

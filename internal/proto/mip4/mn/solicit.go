@@ -40,6 +40,8 @@ var allRouters = netip.AddrFrom4([4]byte{224, 0, 0, 2})
 //
 //rfc:5944#2.4
 //rfc:5944#2.2
+//rfc:1256#5.3-5
+//rfc:1256#5.3-8
 func (n *Node) solicit() {
 	for _, u := range n.uplinksByName() {
 		if !n.seeks(u) {
@@ -78,6 +80,7 @@ func (n *Node) solicit() {
 //
 //rfc:5944#2.4-2
 //rfc:5944#2.4.2.1-3
+//rfc:1256#5.3-9
 func (n *Node) seeks(u *uplink) bool {
 	if !n.cfg.ForeignAgents.on() || n.stopped || !u.link.Up || u.link.Gone || n.homeLink() == u.link.Name {
 		return false

@@ -74,6 +74,8 @@ func incoming(v *fa.Visitor) uint32 {
 // 6245 section 4.1).
 //
 //rfc:6245#4.1
+//rfc:6245#4.1-1
+//rfc:6245#4.1-2
 func (f *foreign) request(x *fa.Exchange) engine.Verdict {
 	if x.CoLocated() || !f.agent.Offers(encap.GRE) {
 		return engine.Next()
@@ -126,6 +128,8 @@ func (f *foreign) key(x *fa.Exchange) uint32 {
 // (RFC 6245 section 4.1).
 //
 //rfc:6245#4.1
+//rfc:6245#4.1-3
+//rfc:6245#4.1-7
 func (f *foreign) relay(x *fa.Exchange) engine.Verdict {
 	if x.HasKey {
 		x.Draft.Add(mip4.ZoneForeign, &mip4.GREKey{Key: x.Key})

@@ -207,6 +207,9 @@ const everything = mip4.FlagT | mip4.FlagG
 //
 //rfc:6245#4.1
 //rfc:6245#4.2
+//rfc:6245#4.2-6
+//rfc:6245#4.2-7
+//rfc:6245#4.2-8
 func TestEveryVisitorHasItsKey(t *testing.T) {
 	p := newPair(t, grekey.Asked)
 	if code := p.register(everything, 300, home); code != 0 {
@@ -246,6 +249,9 @@ func TestEveryVisitorHasItsKey(t *testing.T) {
 //
 //rfc:6245#4.1
 //rfc:6245#4.2
+//rfc:6245#4.1-2
+//rfc:6245#4.1-3
+//rfc:6245#4.2-5
 func TestPolicyAsksForGREWithoutTheGBit(t *testing.T) {
 	p := newPair(t, grekey.Always)
 	if code := p.register(mip4.FlagT, 300, home); code != 0 {
@@ -263,6 +269,8 @@ func TestPolicyAsksForGREWithoutTheGBit(t *testing.T) {
 // and a co-located node's tunnel is not the foreign agent's.
 //
 //rfc:6245#4.1
+//rfc:6245#4.1-1
+//rfc:6245#4.2-3
 func TestNoKeyWithoutGRE(t *testing.T) {
 	p := newPair(t, grekey.Asked)
 	if code := p.register(mip4.FlagT, 300, home); code != 0 {
@@ -282,6 +290,7 @@ func TestNoKeyWithoutGRE(t *testing.T) {
 // code 'requested encapsulation unavailable (139)'".
 //
 //rfc:6245#4.2
+//rfc:6245#4.2-4
 func TestAHomeAgentWithoutGREDenies(t *testing.T) {
 	p := newPair(t, grekey.Always, encap.IPIP)
 	if code := p.register(mip4.FlagT, 300, home); code != mip4.CodeHAEncapsulationUnavailable {
@@ -292,6 +301,9 @@ func TestAHomeAgentWithoutGREDenies(t *testing.T) {
 // Key 0: "The HA MUST assign GRE keys for both directions".
 //
 //rfc:6245#4.2
+//rfc:6245#4.2-9
+//rfc:6245#4.2-10
+//rfc:6245#4.2-11
 func TestAHomeAgentChoosesTheKeyForZero(t *testing.T) {
 	p := newPair(t, grekey.Asked)
 	p.change = func(b []byte) []byte { return p.withKey(b, 0) }

@@ -32,6 +32,9 @@ type sessionKey struct {
 // unavailable (139)'" (RFC 6245 section 4.2).
 //
 //rfc:6245#4.2
+//rfc:6245#4.2-4
+//rfc:6245#4.2-5
+//rfc:6245#4.2-6
 func (h *home) bind(x *ha.Exchange) engine.Verdict {
 	asked, n, err := mip4.Get[mip4.GREKey](x.Message)
 	switch {
@@ -65,6 +68,8 @@ func (h *home) bind(x *ha.Exchange) engine.Verdict {
 // after a deregistration there is none to choose.
 //
 //rfc:6245#4.2
+//rfc:6245#4.2-9
+//rfc:6245#4.2-10
 func (h *home) choose(x *ha.Exchange) sessionKey {
 	for _, b := range x.Node.Bindings() {
 		if b.CareOfAddress == x.Request.CareOfAddress && b.Tunnel.HasKey {
@@ -87,6 +92,9 @@ func some(rng *rand.Rand) uint32 { return 1 + rng.Uint32N(1<<32-1) }
 // authenticator.
 //
 //rfc:6245#4.2
+//rfc:6245#4.2-7
+//rfc:6245#4.2-8
+//rfc:6245#4.2-11
 func (h *home) reply(x *ha.Exchange) engine.Verdict {
 	if s := h.key.Of(x); x.Accepted() && s.given {
 		x.Draft.Add(mip4.ZoneForeign, &mip4.GREKey{Key: s.key})

@@ -302,6 +302,29 @@ func TestSilenceUnderTrafficIsNoticedEarly(t *testing.T) {
 	}
 }
 
+// "It SHALL NOT be used by the mobile node when it is registering with a foreign
+// agent care-of address", even by force.
+//
+//rfc:3519#4.4-1
+func TestNoUDPWithAForeignAgentsCareOfAddress(t *testing.T) {
+	v := newTraveller(t, natt.Config{Mode: natt.Force})
+	v.step(engine.LinkChanged{Link: engine.Link{Name: "wlan0", Up: true}})
+	d := adv4.Draft{Lifetime: 30, Agent: adv4.MobilityAgent{
+		Lifetime: 600, Flags: adv4.FlagF | adv4.FlagT | adv4.FlagU, CareOfAddresses: []netip.Addr{netip.MustParseAddr("203.0.113.1")},
+	}}
+	data, err := d.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.step(engine.Discovery{
+		Link: "wlan0", Src: netip.MustParseAddr("192.168.8.1"), Dst: netip.MustParseAddr("224.0.0.1"), TTL: 1, HW: engine.HardwareAddr{2, 1}, Data: data,
+	})
+	ask, m := v.ask()
+	if q, err := m.Request(); err != nil || q.CareOfAddress != d.Agent.CareOfAddresses[0] || ask != nil {
+		t.Errorf("%+v asks %+v, %v", q, ask, err)
+	}
+}
+
 // With an own address through a foreign agent (R bit): no UDP Tunnel Request
 // unless the agent advertises U; then it says so, and the first keepalive goes
 // as soon as the registration is accepted, since the home agent has seen the
