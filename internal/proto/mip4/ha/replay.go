@@ -85,7 +85,7 @@ func (a *Agent) repeatReply(x *Exchange) engine.Verdict {
 			return engine.Next() // no current registration any more
 		}
 		from, to = b.Source, b.ReplyTo
-		shorten(data, b.Remaining(a.Now().Mono), l.signer)
+		shorten(data, b.Remaining(a.Now().Mono), l.signer, x.ForeignAgent)
 	}
 	if from != x.Packet.Src {
 		return engine.Next()
@@ -97,25 +97,34 @@ func (a *Agent) repeatReply(x *Exchange) engine.Verdict {
 	return engine.Done()
 }
 
-// shorten writes what is left of the lifetime into a stored reply and signs
-// it again. A Foreign-Home authenticator would no longer hold, so a reply that
-// has one stays as it is: its lifetime counts from the request all the same.
-func shorten(data []byte, left time.Duration, signer *assoc.Association) {
+// shorten writes what is left of the lifetime into a stored reply and signs it
+// again, for the mobile node and for the foreign agent that the request came
+// through: that one counts the lifetime from when it forwards the reply. Where
+// their key has gone meanwhile the reply stays as it is.
+func shorten(data []byte, left time.Duration, signer *assoc.Association, through *Relay) {
 	m, err := mip4.Parse(data)
-	if err != nil || left == binding.Infinite {
+	if err != nil || left == binding.Infinite || m.Fixed < 4 {
 		return
 	}
-	if _, n := m.Find(mip4.ExtForeignHome); n > 0 {
-		return
-	}
-	if m.Fixed >= 4 {
-		binary.BigEndian.PutUint16(data[2:], seconds(left))
-	}
-	if e, n := m.Find(mip4.ExtMobileHome); n == 1 {
-		if covered := m.Covered(e); covered != nil {
-			signer.Sign(data[:len(covered)], append([]byte(nil), covered...))
+	var agent *assoc.Association
+	if e, n := m.Find(mip4.ExtForeignHome); n > 0 {
+		auth, err := m.Authentication(e)
+		if err != nil || through == nil {
+			return
+		}
+		if agent = through.association(auth.SPI); agent == nil {
+			return
 		}
 	}
+	binary.BigEndian.PutUint16(data[2:], seconds(left))
+	again := func(t mip4.ExtType, sa *assoc.Association) {
+		if e, n := m.Find(t); n == 1 {
+			covered := data[:len(m.Covered(e))]
+			sa.Sign(covered, append([]byte(nil), covered...))
+		}
+	}
+	again(mip4.ExtMobileHome, signer)
+	again(mip4.ExtForeignHome, agent) // which covers the one before
 }
 
 // checkIdentification checks the Identification and moves the replay mark.

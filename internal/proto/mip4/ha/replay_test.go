@@ -118,6 +118,23 @@ func TestExactRepeatGetsItsReplyAgain(t *testing.T) {
 	d.want(mip4.CodeIdentificationMismatch, r)
 }
 
+// Through a foreign agent too, which counts the lifetime of the visit from the
+// reply: both authenticators hold of what is left.
+//
+//rfc:5944#3.8.2.2-8
+func TestARepeatThroughAForeignAgentGetsWhatIsLeft(t *testing.T) {
+	d := newDriver(t, config(t))
+	r := d.relayed(true)
+	first := d.want(mip4.CodeAccepted, r)
+	d.advance(100*time.Second - 10*time.Millisecond)
+	again := d.want(mip4.CodeAccepted, r)
+	if first.Lifetime != 300 || again.Lifetime != 200 {
+		t.Errorf("lifetimes %d and %d, want 300 and the 200 s that are left", first.Lifetime, again.Lifetime)
+	}
+	verify(t, again, mip4.ExtMobileHome, config(t).Nodes[0].Keys[0])
+	verify(t, again, mip4.ExtForeignHome, r.foreign)
+}
+
 // A repeat of a deregistration too, so that a lost reply does not matter.
 func TestExactRepeatOfADeregistration(t *testing.T) {
 	d := newDriver(t, config(t))
