@@ -1,6 +1,9 @@
 package fa
 
 import (
+	"net/netip"
+	"slices"
+
 	"careof/internal/core/engine"
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
@@ -22,6 +25,10 @@ func (a *Agent) reply(p engine.Packet, m *mip4.Message) {
 		r.NAI, err = ident.ParseNAI(nai.Value)
 	}
 	if _, ok := a.Claims.Check(m, m.Tail()); !ok || err != nil {
+		a.counters.ignored++
+		return
+	}
+	if a.astray(p) {
 		a.counters.ignored++
 		return
 	}
@@ -47,6 +54,18 @@ func (a *Agent) reply(p engine.Packet, m *mip4.Message) {
 		return
 	}
 	a.deliver(r)
+}
+
+// astray says whether a reply cannot be what it says: it came in over a
+// visitors' link that does not lead to home agents. Without an association
+// nothing else tells a home agent from a neighbour who knows what he has asked
+// for himself.
+func (a *Agent) astray(p engine.Packet) bool {
+	if !a.visited(p.Link) {
+		return false
+	}
+	l := a.links[p.Link]
+	return len(l.Gateways) == 0 && !slices.ContainsFunc(l.Addresses, func(on netip.Prefix) bool { return on.Contains(p.Src.Addr()) })
 }
 
 // match finds the pending request that a reply answers.

@@ -675,3 +675,40 @@ func TestTheOperatorSeesAndClearsVisitors(t *testing.T) {
 		t.Errorf("not cleared: %v", r.Err)
 	}
 }
+
+// TestAReplayedRequestMovesNobody: a neighbour sends a visitor's request again
+// from his own station. The home agent would repeat its acceptance; the visit
+// must stay the visitor's.
+func TestAReplayedRequestMovesNobody(t *testing.T) {
+	d := newDriver(t, config())
+	r := d.req()
+	d.visit(r)
+	d.advance(7 * time.Second)
+	again := *r
+	again.hw = otherMAC
+	d.silence(again.packet(t))
+	if e, _ := d.entry(home, homeAgent); e.Deliver.HW != nodeMAC {
+		t.Errorf("delivered to %v", e.Deliver.HW)
+	}
+	// The visitor itself may ask again: it may not have heard the answer.
+	d.relayed(r)
+}
+
+// TestAReplysWayIsTheHomeAgents: a neighbour answers his own request in the
+// name of a home agent without an association.
+func TestAReplysWayIsTheHomeAgents(t *testing.T) {
+	d := newDriver(t, config())
+	r := d.req()
+	r.agent = plainHA
+	forged := answerTo(t, d.relayed(r)).packet(t)
+	forged.Link = "eth1"
+	if sent := d.give(forged); len(sent) != 0 || len(d.accepted()) != 0 {
+		t.Errorf("a reply from the visitors' link is taken: %d datagrams, visitors %v", len(sent), d.accepted())
+	}
+	// An agent with one arm gets its replies there: the link leads out.
+	d.step(engine.LinkChanged{Link: engine.Link{Name: "eth1", Up: true, MTU: 1500, HW: agentMAC,
+		Addresses: []netip.Prefix{netip.PrefixFrom(linkAddr, 24)}, Gateways: []netip.Addr{linkAddr.Next()}}})
+	if sent := d.give(forged); len(sent) != 1 || len(d.accepted()) != 1 {
+		t.Errorf("with one arm: %d datagrams, visitors %v", len(sent), d.accepted())
+	}
+}

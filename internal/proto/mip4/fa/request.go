@@ -48,6 +48,13 @@ func (a *Agent) request(p engine.Packet, m *mip4.Message) {
 		return
 	}
 	x.Visitor = a.visitors.byKey[visitorKey{r.HomeAddress, r.HomeAgent}]
+	if v := x.Visitor; v != nil && v.asked == r.Identification && (v.Link != p.Link || v.HW != p.HW) {
+		// Another station says what the visitor has said. The home agent would
+		// accept it once more, as the repeat that it is, and the visit would
+		// be another's.
+		a.counters.ignored++
+		return
+	}
 	var at engine.Position
 	switch v := a.requests.Run(x, &at); {
 	case v.IsDeny():

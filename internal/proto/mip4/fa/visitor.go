@@ -54,8 +54,9 @@ type Visitor struct {
 	Tunnel         forward.Tunnel     // to the home agent
 	Association    *assoc.Association // shared with it, or nil
 
-	own netip.Addr // the agent's address that it sends its requests to
-	id  uint64
+	asked uint64     // Identification of the request that was accepted
+	own   netip.Addr // the agent's address that it sends its requests to
+	id    uint64
 }
 
 // Key names the visitor's forwarding entry.
@@ -173,7 +174,7 @@ func (a *Agent) visit(r *Return, send engine.Send) {
 		Flags: p.Request.Flags, Style: p.Style, Identification: r.Reply.Identification,
 		Requested: lifetime(p.Request.Lifetime), Lifetime: r.Lifetime,
 		Since: a.Now().Mono, Renewed: a.Now().Mono, Tunnel: r.Tunnel, Association: p.Association,
-		own: send.Src.Addr(), Slots: r.Slots,
+		own: send.Src.Addr(), asked: p.Request.Identification, Slots: r.Slots,
 	}
 	if r.Lifetime != Infinite {
 		v.Until = a.Now().Mono.Add(r.Lifetime)

@@ -188,7 +188,7 @@ func (n *Node) hear(x *Advertisement) {
 	a.heard = n.now.Mono
 	a.expires = n.now.Mono.Add(time.Duration(x.Message.Lifetime) * time.Second)
 	if fresh || before.restored {
-		n.Tell(note.Note{Kind: AgentHeard, Level: note.Info, Link: x.Link, Endpoint: netip.AddrPortFrom(x.Src, 0), Why: a.flags.String()})
+		n.Tell(note.Note{Kind: AgentHeard, Level: n.newAgentLevel(), Link: x.Link, Endpoint: netip.AddrPortFrom(x.Src, 0), Why: a.flags.String()})
 	}
 	if fresh || before.restored || before.flags != a.flags || before.hw != a.hw || !slices.Equal(before.careOf, a.careOf) {
 		n.rechoose = true
@@ -197,6 +197,21 @@ func (n *Node) hear(x *Advertisement) {
 		n.rebooted(a)
 	}
 	n.compare(a)
+}
+
+// newAgents is how many agents a minute are worth a line in the log: anybody on
+// a link can invent more.
+const newAgents = 10
+
+// newAgentLevel is the level of the note about one more new agent.
+func (n *Node) newAgentLevel() note.Level {
+	if n.now.Mono.Sub(n.agentsSince) >= time.Minute {
+		n.agentsSince, n.agentsTold = n.now.Mono, 0
+	}
+	if n.agentsTold++; n.agentsTold > newAgents {
+		return note.Debug
+	}
+	return note.Info
 }
 
 // usable are the care-of addresses of an agent that the policy lets be used.

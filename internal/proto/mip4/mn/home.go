@@ -1,8 +1,12 @@
 package mn
 
 import (
+	"net/netip"
+	"slices"
+
 	"careof/internal/core/engine"
 	"careof/internal/core/note"
+	"careof/wire/adv4"
 )
 
 // chooseHome recognises the home link: an interface with an address whose
@@ -26,12 +30,36 @@ func chooseHome(x *Choice) engine.Verdict {
 			c.Home, c.Unusable = true, "home link"
 		}
 		for _, p := range c.Link.Addresses {
-			if p.Masked() == n.cfg.HomeNetwork {
+			if p.Masked() == n.cfg.HomeNetwork && !n.elsewhere(c.Link.Name) {
 				c.Home, c.Unusable = true, "home link"
 			}
 		}
 	}
 	return engine.Next()
+}
+
+// elsewhere says that an interface with an address of the home network is
+// attached to another one all the same, as one is whose address was set by
+// hand: a foreign agent of another network is heard there, and the node's home
+// agent is not. Anybody can advertise, so what the home agent has confirmed
+// since the link was attached counts more; and so does the configuration.
+//
+//rfc:5944#2.4.2.2
+func (n *Node) elsewhere(link string) bool {
+	u := n.uplinks[link]
+	confirmed := n.home != nil && n.home.Key.Link == link && n.atHome && u != nil && !u.attached
+	if confirmed || n.cfg.HomeLink == link || !n.cfg.ForeignAgents.on() {
+		return false
+	}
+	foreign := false
+	for _, a := range n.agentsOn(link) {
+		if n.isHomeAgent(a) {
+			return false
+		}
+		ofHome := slices.ContainsFunc(append([]netip.Addr{a.key.address}, a.routers...), n.cfg.HomeNetwork.Contains)
+		foreign = foreign || a.flags.Has(adv4.FlagF) && !a.restored && !ofHome
+	}
+	return foreign
 }
 
 // returnHome follows the order of RFC 5944 section 4.6: "the mobile node ...

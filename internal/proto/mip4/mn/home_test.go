@@ -11,6 +11,7 @@ import (
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/mn"
+	"careof/wire/adv4"
 	"careof/wire/mip4"
 )
 
@@ -206,5 +207,82 @@ func TestOrderUnderRefusal(t *testing.T) {
 		if len(r.requests) != 0 {
 			t.Fatal("a request left before the home link was in place")
 		}
+	}
+}
+
+// TestComingHomeWithoutAnAddress: the node was registered through a foreign
+// agent, whose registration lives on at the home agent; on the home link it
+// has no address but hears its home agent.
+//
+//rfc:5944#2.4.3
+func TestComingHomeWithoutAnAddress(t *testing.T) {
+	cfg := foreign(t)
+	cfg.HomeNetwork = homeNetwork
+	r := visiting(t, cfg)
+	r.lose("wlan0")
+	r.bare("wlan0", 2)
+	r.step(advertA(func(a *advert) { a.src, a.Agent.Flags = homeAgent, adv4.FlagH }, careOf(), router(homeAgent)))
+	r.run(time.Second)
+	if s := r.status(); s.State != "home" || r.entry().HomeLink != "wlan0" {
+		t.Errorf("%s, home link %q", s.State, r.entry().HomeLink)
+	}
+}
+
+// TestAHomeAddressByHandIsNotHome: the interface has the home address
+// wherever it is; a foreign agent of another network is heard, and no home
+// agent. A foreign agent beside a home agent that has confirmed the node is
+// nobody.
+//
+//rfc:5944#2.4.2.2
+//rfc:5944#2.4.3
+func TestAHomeAddressByHandIsNotHome(t *testing.T) {
+	cfg := foreign(t)
+	cfg.HomeNetwork = homeNetwork
+	r := newRig(t, cfg)
+	r.other = granting(-1)
+	byHand := func(attachment uint64) {
+		r.step(engine.LinkChanged{Link: engine.Link{Name: "wlan0", Up: true, MTU: 1500, HW: engine.HardwareAddr{2, 0, 0, 0, 9, 9},
+			Attachment: attachment, Addresses: []netip.Prefix{netip.PrefixFrom(homeAddress, homeNetwork.Bits())}}})
+	}
+	byHand(1)
+	r.run(time.Second)
+	if s := r.status(); s.State != "home" {
+		t.Fatalf("at home the node is %s", s.State)
+	}
+	r.step(advertA())
+	r.run(time.Second)
+	if s := r.status(); s.State != "home" {
+		t.Errorf("a stranger's advertisement makes the node at home %s", s.State)
+	}
+	r.lose("wlan0")
+	byHand(2)
+	r.step(advertA())
+	r.run(2 * time.Second)
+	if s := r.status(); s.State != "registered" || s.ForeignAgent != agentA {
+		t.Errorf("elsewhere the node is %s through %v", s.State, s.ForeignAgent)
+	}
+	r.lose("wlan0")
+	byHand(3)
+	r.run(2 * time.Second)
+	if s := r.status(); s.State != "home" {
+		t.Errorf("back home the node is %s", s.State)
+	}
+}
+
+// TestInventedAgentsFillNoLog: anybody on a link can advertise under any
+// address.
+func TestInventedAgentsFillNoLog(t *testing.T) {
+	r := visiting(t, foreign(t))
+	for i := range 1000 {
+		r.step(advertB(func(a *advert) { a.src = netip.AddrFrom4([4]byte{192, 0, 3, byte(i)}) }))
+	}
+	lines := 0
+	for _, n := range r.notes {
+		if n.Kind == mn.AgentHeard && n.Level >= note.Info {
+			lines++
+		}
+	}
+	if lines > 20 {
+		t.Errorf("%d lines of a thousand invented agents", lines)
 	}
 }

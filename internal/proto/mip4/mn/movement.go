@@ -184,20 +184,33 @@ func (n *Node) required(link string) bool {
 //
 //rfc:5944#2.4.3
 func (n *Node) advertisedHome(link string) bool {
-	if n.cfg.HomeLink != link && !(n.cfg.HomeLink == "" && (n.home != nil && n.home.Key.Link == link || n.active == nil || !n.active.live)) {
+	if n.cfg.HomeLink != link && !(n.cfg.HomeLink == "" && (n.home != nil && n.home.Key.Link == link || !n.works())) {
 		return false
 	}
-	for _, a := range n.agentsOn(link) {
-		if !a.flags.Has(adv4.FlagH) || a.restored {
-			continue
-		}
-		for _, h := range n.roster.list() {
-			if !h.discover && (h.address == a.key.address || slices.Contains(a.routers, h.address)) {
-				return true
-			}
-		}
+	return slices.ContainsFunc(n.agentsOn(link), n.isHomeAgent)
+}
+
+// isHomeAgent says whether an agent is one of the node's home agents, as far
+// as its advertisements tell.
+func (n *Node) isHomeAgent(a *mobilityAgent) bool {
+	return a.flags.Has(adv4.FlagH) && !a.restored && slices.ContainsFunc(n.roster.list(), func(h candidateAgent) bool {
+		return !h.discover && (h.address == a.key.address || slices.Contains(a.routers, h.address))
+	})
+}
+
+// works says whether the node is registered, and over a path that is there
+// still: the foreign agent is heard, or the link has the care-of address. A
+// registration lives on at the home agent after its path has gone.
+func (n *Node) works() bool {
+	r := n.active
+	if r == nil || !r.live {
+		return false
 	}
-	return false
+	if r.Key.Agent.IsValid() {
+		return n.agentOf(r) != nil
+	}
+	u := n.uplinks[r.Key.Link]
+	return u == nil || slices.ContainsFunc(u.link.Addresses, func(p netip.Prefix) bool { return p.Addr() == r.Key.CareOf })
 }
 
 // homeRouter is the way out of the home link for a node that has nothing but

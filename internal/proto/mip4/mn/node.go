@@ -53,6 +53,9 @@ type Node struct {
 	committed map[engine.Ticket]func(error)
 	leaving   []engine.Ticket // commands that wait for the deregistration
 
+	agentsSince time.Time // when counting new agents began
+	agentsTold  int
+
 	counters counters
 	problem  Problem
 
