@@ -89,7 +89,7 @@ func (l *lateFile) Write(b []byte) (int, error) {
 	if l.file == nil {
 		f, err := os.OpenFile(l.name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("%w (name a file in a folder that is there and that you may write to)", err)
 		}
 		l.file = f
 	}

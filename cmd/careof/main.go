@@ -86,7 +86,9 @@ Start here:
 	flags := root.PersistentFlags()
 	flags.StringVarP(&e.output, "output", "o", outputTable, "how to print: `table`, wide (show with every column) or json")
 	flags.StringVar(&e.socket, "socket", socket, "the daemon's control socket; also from CAREOF_SOCKET")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%v (%s --help lists them)", err, cmd.CommandPath())
+	})
 	root.CompletionOptions.HiddenDefaultCmd = false
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputTable, outputWide, outputJSON}, cobra.ShellCompDirectiveNoFileComp)))
 

@@ -124,12 +124,12 @@ func (d *decoder) checkNetworks(h *HomeAgent) {
 		}
 		for j := range i {
 			if other := h.Networks[j].Prefix; other.IsValid() && other.Overlaps(n.Prefix) {
-				d.problem(path+".prefix", "", "overlaps %s on line %d", other, d.lines.find(indexed(at, j)+".prefix"))
+				d.problem(path+".prefix", "make one of the two smaller, or remove it", "overlaps %s on line %d", other, d.lines.find(indexed(at, j)+".prefix"))
 			}
 		}
 		for k, r := range n.Pool {
 			if !n.Prefix.Contains(r.First) || !n.Prefix.Contains(r.Last) {
-				d.problem(path+".pool", "", "%s is not inside %s", r, n.Prefix)
+				d.problem(path+".pool", "a pool is a part of the prefix above it", "%s is not inside %s", r, n.Prefix)
 				continue
 			}
 			if n.Prefix.Bits() <= 30 {
@@ -141,12 +141,12 @@ func (d *decoder) checkNetworks(h *HomeAgent) {
 			}
 			for _, a := range append(slices.Clone(h.Addresses), h.LocalAddress) {
 				if a.IsValid() && r.Contains(a) {
-					d.problem(path+".pool", "", "%s contains the home agent's own address %s", r, a)
+					d.problem(path+".pool", "leave that address out of the pool", "%s contains the home agent's own address %s", r, a)
 				}
 			}
 			for _, other := range n.Pool[:k] {
 				if other.Overlaps(r) {
-					d.problem(path+".pool", "", "%s overlaps %s", r, other)
+					d.problem(path+".pool", "make one of the two smaller", "%s overlaps %s", r, other)
 				}
 			}
 		}
@@ -181,7 +181,7 @@ func (d *decoder) checkNodes(at string, h *HomeAgent) {
 		for _, prefix := range p.Prefixes {
 			for _, c := range claims {
 				if c.prefix.Overlaps(prefix) && c.node != i {
-					d.problem(path+".prefixes", "", "%s overlaps %s of %s", prefix, c.prefix, h.MobileNodes[c.node].Identity())
+					d.problem(path+".prefixes", "a prefix belongs to one node", "%s overlaps %s of %s", prefix, c.prefix, h.MobileNodes[c.node].Identity())
 				}
 			}
 			claims = append(claims, claim{prefix, i})
@@ -238,7 +238,7 @@ func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, 
 	}
 	if p.NAI != "" {
 		if first, taken := names[p.NAI]; taken {
-			d.problem(path+".nai", "", "%s is there twice, first %s", p.NAI, main.whereNode(list, first))
+			d.problem(path+".nai", "remove one of the two", "%s is there twice, first %s", p.NAI, main.whereNode(list, first))
 		} else {
 			names[p.NAI] = i
 		}
@@ -253,12 +253,12 @@ func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, 
 		return
 	}
 	if first, taken := addresses[a]; taken {
-		d.problem(path+".home-address", "", "%s is there twice, first %s", a, main.whereNode(list, first))
+		d.problem(path+".home-address", "remove one of the two", "%s is there twice, first %s", a, main.whereNode(list, first))
 	} else {
 		addresses[a] = i
 	}
 	if slices.Contains(h.Addresses, a) || a == h.LocalAddress {
-		d.problem(path+".home-address", "", "%s is the home agent's own address", a)
+		d.problem(path+".home-address", "give the node another one", "%s is the home agent's own address", a)
 		return
 	}
 	inside := false
@@ -268,7 +268,7 @@ func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, 
 		}
 		inside = true
 		if n.Prefix.Bits() <= 30 && (a == n.Prefix.Addr() || a == lastOf(n.Prefix)) {
-			d.problem(path+".home-address", "", "%s is the network or broadcast address of %s", a, n.Prefix)
+			d.problem(path+".home-address", "give the node another one", "%s is the network or broadcast address of %s", a, n.Prefix)
 		}
 		for _, r := range n.Pool {
 			if r.Contains(a) {
@@ -287,7 +287,7 @@ func (d *decoder) unique(seen map[netip.Addr]int, path, list string, a netip.Add
 		return
 	}
 	if first, taken := seen[a]; taken {
-		d.problem(path, "", "%s is there twice, first %s", a, d.whereIs(indexed(list, first)))
+		d.problem(path, "remove one of the two", "%s is there twice, first %s", a, d.whereIs(indexed(list, first)))
 		return
 	}
 	seen[a] = i
@@ -300,7 +300,7 @@ func (d *decoder) checkForeignAgent(f *ForeignAgent) {
 	}
 	for i, a := range f.CareOfAddresses {
 		if slices.Contains(f.CareOfAddresses[:i], a) {
-			d.problem(at+".care-of-address", "", "%s is there twice", a)
+			d.problem(at+".care-of-address", "remove one of the two", "%s is there twice", a)
 		}
 	}
 	seen := map[netip.Addr]int{}
@@ -333,11 +333,11 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 		}
 	}
 	if m.HomeNetwork.IsValid() && m.HomeAddress.IsValid() && !m.HomeNetwork.Contains(m.HomeAddress) {
-		d.problem(at+".home-address", "", "%s is not inside the home network %s", m.HomeAddress, m.HomeNetwork)
+		d.problem(at+".home-address", "one of home-address and home-network is wrong", "%s is not inside the home network %s", m.HomeAddress, m.HomeNetwork)
 	}
 	for _, h := range m.HomeAgents {
 		if h.Addr.IsValid() && h.Addr == m.HomeAddress {
-			d.problem(at+".home-address", "", "%s is the home agent's address", m.HomeAddress)
+			d.problem(at+".home-address", "ask the home agent for the address that it has for this node", "%s is the home agent's address", m.HomeAddress)
 		}
 	}
 	if m.NATTraversal == NATTraversalOff && m.Encapsulation.Kind == encap.UDP {
@@ -366,9 +366,9 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 		switch {
 		case u.Interface == "":
 		case seen[u.Interface]:
-			d.problem(path, "", "%s is there twice", u.Interface)
+			d.problem(path, "remove one of the two", "%s is there twice", u.Interface)
 		case u.Interface == device:
-			d.problem(path, "", "%s is the tunnel device itself (plane.device)", u.Interface)
+			d.problem(path, "name the interface below it, such as wlan0", "%s is the tunnel device itself (plane.device)", u.Interface)
 		}
 		seen[u.Interface] = true
 	}

@@ -31,6 +31,7 @@ type Config struct {
 	Warnings Problems
 
 	extra    map[string]any
+	lines    lineTable
 	sections []*Section
 }
 

@@ -233,16 +233,16 @@ func TestMistakes(t *testing.T) {
 		{"IPv6", in(homeAgent, `"198.51.100.1"`, `"2001:db8::1"`), `careof.toml:3: home-agent.address: 2001:db8::1 is no IPv4 address (only Mobile IPv4 is there yet)`},
 		{"number for address", in(homeAgent, `"198.51.100.1"`, `5`), `careof.toml:3: home-agent.address: must be an IPv4 address, not the number 5 (for example "192.0.2.1")`},
 		{"host bits", in(homeAgent, "10.10.0.0/24", "10.10.0.7/24"), `careof.toml:5: home-agent.network.prefix: 10.10.0.7/24 has bits set beyond its length (did you mean "10.10.0.0/24"?)`},
-		{"pool outside", in(homeAgent, "10.10.0.199", "10.10.1.9"), `careof.toml:6: home-agent.network.pool: 10.10.0.100-10.10.1.9 is not inside 10.10.0.0/24`},
+		{"pool outside", in(homeAgent, "10.10.0.199", "10.10.1.9"), `careof.toml:6: home-agent.network.pool: 10.10.0.100-10.10.1.9 is not inside 10.10.0.0/24 (a pool is a part of the prefix above it)`},
 		{"pool backwards", in(homeAgent, "10.10.0.199", "10.10.0.9"), `careof.toml:6: home-agent.network.pool: the range 10.10.0.100-10.10.0.9 ends before it begins (did you mean "10.10.0.9-10.10.0.100"?)`},
-		{"pool overlap", in(homeAgent, `"10.10.0.100-10.10.0.199"`, `"10.10.0.100-10.10.0.199", "10.10.0.150"`), `careof.toml:6: home-agent.network.pool: 10.10.0.150 overlaps 10.10.0.100-10.10.0.199`},
-		{"pool with agent", in(homeAgent, "198.51.100.1", "10.10.0.120"), `careof.toml:6: home-agent.network.pool: 10.10.0.100-10.10.0.199 contains the home agent's own address 10.10.0.120`},
+		{"pool overlap", in(homeAgent, `"10.10.0.100-10.10.0.199"`, `"10.10.0.100-10.10.0.199", "10.10.0.150"`), `careof.toml:6: home-agent.network.pool: 10.10.0.150 overlaps 10.10.0.100-10.10.0.199 (make one of the two smaller)`},
+		{"pool with agent", in(homeAgent, "198.51.100.1", "10.10.0.120"), `careof.toml:6: home-agent.network.pool: 10.10.0.100-10.10.0.199 contains the home agent's own address 10.10.0.120 (leave that address out of the pool)`},
 		{"pool with broadcast", in(homeAgent, "10.10.0.199", "10.10.0.255"), `careof.toml:6: home-agent.network.pool: 10.10.0.100-10.10.0.255 contains 10.10.0.255, which no node can have (begin and end one address further in)`},
-		{"networks overlap", homeAgent + "[[home-agent.network]]\nprefix = \"10.10.0.128/25\"\n", `careof.toml:14: home-agent.network.prefix: overlaps 10.10.0.0/24 on line 5`},
+		{"networks overlap", homeAgent + "[[home-agent.network]]\nprefix = \"10.10.0.128/25\"\n", `careof.toml:14: home-agent.network.prefix: overlaps 10.10.0.0/24 on line 5 (make one of the two smaller, or remove it)`},
 		{"node in pool", in(homeAgent, "10.10.0.5", "10.10.0.105"), `careof.toml:8: home-agent.mobile-node.home-address: 10.10.0.105 lies in the pool 10.10.0.100-10.10.0.199 and could be given to another node (take it out of the pool)`},
-		{"node is agent", in(homeAgent, `home-address = "10.10.0.5"`, `home-address = "198.51.100.1"`), `careof.toml:8: home-agent.mobile-node.home-address: 198.51.100.1 is the home agent's own address`},
-		{"same address", node(`home-address = "10.10.0.5"` + "\n" + secret), `careof.toml:14: home-agent.mobile-node.home-address: 10.10.0.5 is there twice, first on line 7`},
-		{"same name", node(`nai = "van7@fleet.example"` + "\n" + secret), `careof.toml:14: home-agent.mobile-node.nai: van7@fleet.example is there twice, first on line 7`},
+		{"node is agent", in(homeAgent, `home-address = "10.10.0.5"`, `home-address = "198.51.100.1"`), `careof.toml:8: home-agent.mobile-node.home-address: 198.51.100.1 is the home agent's own address (give the node another one)`},
+		{"same address", node(`home-address = "10.10.0.5"` + "\n" + secret), `careof.toml:14: home-agent.mobile-node.home-address: 10.10.0.5 is there twice, first on line 7 (remove one of the two)`},
+		{"same name", node(`nai = "van7@fleet.example"` + "\n" + secret), `careof.toml:14: home-agent.mobile-node.nai: van7@fleet.example is there twice, first on line 7 (remove one of the two)`},
 		{"nobody", node(secret), `careof.toml:13: home-agent.mobile-node: needs a home-address, a nai, or both (for example home-address = "10.10.0.5")`},
 		{"no pool for a name", in(in(homeAgent, `pool = ["10.10.0.100-10.10.0.199"]`, ""), `home-address = "10.10.0.5"`, ""),
 			`careof.toml:7: home-agent.mobile-node: van7@fleet.example has no home address, and there is no pool to take one from (add a pool to a [[home-agent.network]], or a home-address here)`},
@@ -267,18 +267,18 @@ func TestMistakes(t *testing.T) {
 		{"bindings", in(homeAgent, "[[home-agent.network]]", "simultaneous-bindings = 4\n[[home-agent.network]]"), `careof.toml:4: home-agent.simultaneous-bindings: must be a number from 1 to 3, not 4`},
 		{"force without UDP", in(homeAgent, "[[home-agent.network]]", "nat-traversal = \"force\"\nencapsulations = [\"gre\"]\n[[home-agent.network]]"),
 			`careof.toml:5: home-agent.encapsulations: nat-traversal forces UDP, which is not granted (add "udp", or set nat-traversal = "off")`},
-		{"twice in a list", in(homeAgent, "[[home-agent.network]]", "encapsulations = [\"gre\", \"gre\"]\n[[home-agent.network]]"), `careof.toml:4: home-agent.encapsulations: "gre" stands there twice`},
+		{"twice in a list", in(homeAgent, "[[home-agent.network]]", "encapsulations = [\"gre\", \"gre\"]\n[[home-agent.network]]"), `careof.toml:4: home-agent.encapsulations: "gre" stands there twice (remove one of the two)`},
 		{"interface", in(homeAgent, "[[home-agent.network]]", "interfaces = [\"eth0/1\"]\n[[home-agent.network]]"), `careof.toml:4: home-agent.interfaces: "eth0/1" is no interface name (1 to 15 characters, without spaces, slashes or colons)`},
 		{"prefixes of two", in(homeAgent, "[[home-agent.mobile-node]]", "[[home-agent.mobile-node]]\nprefixes = [\"10.20.0.0/16\"]") + "[[home-agent.mobile-node]]\nhome-address = \"10.10.0.6\"\nprefixes = [\"10.20.7.0/24\"]\n" + secret,
-			`careof.toml:16: home-agent.mobile-node.prefixes: 10.20.7.0/24 overlaps 10.20.0.0/16 of van7@fleet.example`},
-		{"agent twice", homeAgent + strings.Repeat("[[home-agent.foreign-agent]]\naddress = \"203.0.113.1\"\n"+secret, 2), `careof.toml:19: home-agent.foreign-agent.address: 203.0.113.1 is there twice, first on line 13`},
+			`careof.toml:16: home-agent.mobile-node.prefixes: 10.20.7.0/24 overlaps 10.20.0.0/16 of van7@fleet.example (a prefix belongs to one node)`},
+		{"agent twice", homeAgent + strings.Repeat("[[home-agent.foreign-agent]]\naddress = \"203.0.113.1\"\n"+secret, 2), `careof.toml:19: home-agent.foreign-agent.address: 203.0.113.1 is there twice, first on line 13 (remove one of the two)`},
 		{"none for agents", homeAgent + "[[home-agent.foreign-agent]]\naddress = \"203.0.113.1\"\nalgorithm = \"none\"\n", `careof.toml:15: home-agent.foreign-agent.algorithm: none is for mobile nodes and their home agent only (leave the table out: agents need no association)`},
 		{"one table", "version = 1\n[home-agent]\naddress = \"198.51.100.1\"\n[home-agent.network]\nprefix = \"10.10.0.0/24\"\n", `careof.toml:4: home-agent.network: is a list of tables (write [[home-agent.network]])`},
 		{"no uplink", in(in(mobileNode, "[[mobile-node.uplink]]", ""), `interface = "wlan0"`, ""), `careof.toml:2: mobile-node.uplink: there is no link to move between (add [[mobile-node.uplink]] with interface = "wlan0")`},
-		{"uplink twice", mobileNode + "[[mobile-node.uplink]]\ninterface = \"wlan0\"\n", `careof.toml:11: mobile-node.uplink.interface: wlan0 is there twice`},
-		{"uplink is tunnel", in(mobileNode, `"wlan0"`, `"careof0"`), `careof.toml:9: mobile-node.uplink.interface: careof0 is the tunnel device itself (plane.device)`},
+		{"uplink twice", mobileNode + "[[mobile-node.uplink]]\ninterface = \"wlan0\"\n", `careof.toml:11: mobile-node.uplink.interface: wlan0 is there twice (remove one of the two)`},
+		{"uplink is tunnel", in(mobileNode, `"wlan0"`, `"careof0"`), `careof.toml:9: mobile-node.uplink.interface: careof0 is the tunnel device itself (plane.device) (name the interface below it, such as wlan0)`},
 		{"no home agent", in(mobileNode, `home-agent = "198.51.100.1"`, ""), `careof.toml:2: mobile-node.home-agent: is missing (or home-network, to discover one)`},
-		{"not at home", in(mobileNode, "[[mobile-node.uplink]]", "home-network = \"10.11.0.0/24\"\n[[mobile-node.uplink]]"), `careof.toml:3: mobile-node.home-address: 10.10.0.5 is not inside the home network 10.11.0.0/24`},
+		{"not at home", in(mobileNode, "[[mobile-node.uplink]]", "home-network = \"10.11.0.0/24\"\n[[mobile-node.uplink]]"), `careof.toml:3: mobile-node.home-address: 10.10.0.5 is not inside the home network 10.11.0.0/24 (one of home-address and home-network is wrong)`},
 		{"host name", in(mobileNode, `"198.51.100.1"`, `"198.51.100.1.1"`), `careof.toml:4: mobile-node.home-agent: "198.51.100.1.1" is no IPv4 address (for example "192.0.2.1")`},
 		{"UDP but off", in(mobileNode, "[[mobile-node.uplink]]", "nat-traversal = \"off\"\nencapsulation = \"udp\"\n[[mobile-node.uplink]]"), `careof.toml:9: mobile-node.encapsulation: udp needs NAT traversal, which is off (set nat-traversal = "force")`},
 		{"routes", in(mobileNode, "[[mobile-node.uplink]]", "routes = \"ful\"\n[[mobile-node.uplink]]"), `careof.toml:8: mobile-node.routes: "ful" is not understood (write "full", or a list such as ["192.0.2.0/24"])`},
@@ -450,7 +450,7 @@ DIR/nodes:4: spi: SPI 1 is too low, the lowest is 256 (0 to 255 are reserved (RF
 DIR/nodes:5: algorithm: none cannot be given here: it needs insecure and source (write a [[home-agent.mobile-node]] table)
 DIR/nodes:6: key: key is not an even number of hexadecimal digits (hexadecimal digits; careof keygen makes a key)
 DIR/nodes:7: home-agent.mobile-node: needs a home-address, a nai, or both (for example home-address = "10.10.0.5")
-DIR/nodes:8: home-agent.mobile-node.home-address: 10.10.0.5 is there twice, first on line 8`, got); diff != "" {
+DIR/nodes:8: home-agent.mobile-node.home-address: 10.10.0.5 is there twice, first on line 8 (remove one of the two)`, got); diff != "" {
 		t.Error(diff)
 	}
 

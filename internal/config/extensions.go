@@ -96,9 +96,9 @@ var textKind = Kind[string]{
 		case err != nil:
 			return "", err
 		case len(s) > 254:
-			return "", mistakef("", "is %d octets long, but at most 254 fit", len(s))
+			return "", mistakef("make it shorter", "is %d octets long, but at most 254 fit", len(s))
 		case !utf8.ValidString(s):
-			return "", mistakef("", "is no UTF-8")
+			return "", mistakef("save the file as UTF-8", "is no UTF-8")
 		}
 		return s, nil
 	},
@@ -191,7 +191,7 @@ func (d *decoder) checkExtensions(at string, list []OpaqueExtension) {
 		e := &list[i]
 		path := indexed(at, i)
 		if first, twice := seen[e.id()]; twice {
-			d.problem(path, "", "is on line %d already", d.lines.find(indexed(at, first)))
+			d.problem(path, "remove one of the two", "is on line %d already", d.lines.find(indexed(at, first)))
 		}
 		seen[e.id()] = i
 		if len(e.Value) > 0 && e.To == PartyNobody {
@@ -207,7 +207,7 @@ func (d *decoder) checkMessages(at string, list []MessageText) {
 	seen := map[mip4.Code]int{}
 	for i, m := range list {
 		if first, twice := seen[m.Code]; twice {
-			d.problem(indexed(at, i), "", "code %d has a text on line %d already", m.Code, d.lines.find(indexed(at, first)))
+			d.problem(indexed(at, i), "remove one of the two", "code %d has a text on line %d already", m.Code, d.lines.find(indexed(at, first)))
 		}
 		seen[m.Code] = i
 	}

@@ -376,7 +376,7 @@ func List[V comparable](k Kind[V]) Kind[[]V] {
 					return nil, err
 				}
 				if seen[one] {
-					return nil, mistakef("", "%s stands there twice", k.Format(one))
+					return nil, mistakef("remove one of the two", "%s stands there twice", k.Format(one))
 				}
 				seen[one] = true
 				out = append(out, one)

@@ -57,7 +57,7 @@ var addrPort = Kind[netip.AddrPort]{
 			return a, mistakef(`for example "127.0.0.1:8434" or "[::1]:8434"`, "%q is no IP address with a port", s)
 		}
 		if a.Port() == 0 {
-			return a, mistakef("", "port 0 cannot be listened on")
+			return a, mistakef("for example 127.0.0.1:8434", "port 0 cannot be listened on")
 		}
 		return a, nil
 	},
@@ -120,9 +120,9 @@ func (d *decoder) checkTLS(c *Control) {
 			d.problem(at+".listen", "add tls-cert and tls-key, or listen on 127.0.0.1", "%s can be reached from other hosts, and there is no TLS: tokens would go in the clear", c.Listen)
 		}
 	case c.cert == "":
-		d.problem(at+".tls-cert", "", "is missing beside tls-key")
+		d.problem(at+".tls-cert", "the certificate with its chain, as PEM", "is missing beside tls-key")
 	case c.key == "":
-		d.problem(at+".tls-key", "", "is missing beside tls-cert")
+		d.problem(at+".tls-key", "the certificate's key, as PEM, in a file of mode 0600", "is missing beside tls-cert")
 	default:
 		key, err := d.readSecret(c.key, 1<<20)
 		if err != nil {
@@ -135,7 +135,7 @@ func (d *decoder) checkTLS(c *Control) {
 			return
 		}
 		if _, err := tls.X509KeyPair(cert, key); err != nil {
-			d.problem(at+".tls-cert", "", "%s and %s do not make a certificate: %v", c.cert, c.key, err)
+			d.problem(at+".tls-cert", "both are PEM files: the certificate with its chain, and its key", "%s and %s do not make a certificate: %v", c.cert, c.key, err)
 			return
 		}
 		c.TLSCert, c.TLSKey = d.resolve(c.cert), d.secretPath(c.key)
@@ -163,7 +163,7 @@ func (d *decoder) secretPath(name string) string {
 func readFile(path string, limit int64) ([]byte, error) {
 	f, _, err := openRegular(path)
 	if errors.Is(err, errIrregular) {
-		return nil, mistakef("", "%s is no regular file", path)
+		return nil, mistakef("name a file: no folder, pipe or device", "%s is no regular file", path)
 	}
 	if err != nil {
 		return nil, fileMistake(path, err)
@@ -174,7 +174,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 		return nil, fileMistake(path, err)
 	}
 	if int64(len(content)) > limit {
-		return nil, mistakef("", "%s is longer than %d bytes", path, limit)
+		return nil, mistakef("is it the right file?", "%s is longer than %d bytes", path, limit)
 	}
 	return content, nil
 }

@@ -87,7 +87,7 @@ func Parse(path, text string, sections ...*Section) (*Config, error) {
 	}
 	d.lines = scanLines(text)
 
-	c := &Config{File: path, sections: sections, extra: d.extra}
+	c := &Config{File: path, sections: sections, extra: d.extra, lines: d.lines}
 	decodeTable(d, "", rootTable, m, c)
 	d.check(c)
 	c.Warnings = d.warnings.sorted(path)

@@ -36,6 +36,12 @@ func (p Problem) String() string {
 	return b.String()
 }
 
+// Problem is one that shows only when the file is used: a port that is taken, a
+// folder that cannot be written to. It has the line of the key, or of the table that the key is missing from.
+func (c *Config) Problem(key, text, hint string) Problem {
+	return Problem{File: c.File, Line: c.lines.find(key), Key: key, Text: text, Hint: hint}
+}
+
 // Problems is a list of mistakes in the order of the file. It is the error
 // that [Load] returns.
 type Problems []Problem

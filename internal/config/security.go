@@ -65,7 +65,7 @@ var (
 			case n >= 0 && n < assoc.MinimumSPI:
 				return 0, mistakef("0 to 255 are reserved (RFC 5944 section 1.6)", "SPI %d is too low, the lowest is %d", n, assoc.MinimumSPI)
 			case n < 0 || n > math.MaxUint32:
-				return 0, mistakef("", "SPI %d does not fit 32 bits", n)
+				return 0, mistakef("careof keygen chooses one", "SPI %d does not fit 32 bits", n)
 			}
 			return uint32(n), nil
 		},
@@ -254,7 +254,7 @@ func (d *decoder) checkNone(path string, s *Security, a *association, rel relati
 	case a.key.Len() > 0 || a.keyFile != "":
 		d.problem(path+".algorithm", "leave the key out, or choose hmac-sha256", "none takes no key")
 	case len(s.keys) > 0:
-		d.problem(path+".algorithm", "", "none cannot stand beside keys")
+		d.problem(path+".algorithm", "remove the keys, or choose hmac-sha256", "none cannot stand beside keys")
 	}
 	if !s.Insecure {
 		d.problem(path+".algorithm", "write insecure = true if you mean it", "none lets anybody move this node")
@@ -319,13 +319,13 @@ func (d *decoder) readSecret(name string, limit int64) ([]byte, error) {
 			return nil, mistakef("add LoadCredential= to the unit", "there are no systemd credentials here: CREDENTIALS_DIRECTORY is not set")
 		}
 		if rest == "" || strings.ContainsRune(rest, '/') {
-			return nil, mistakef("", "%q is no name of a credential", rest)
+			return nil, mistakef("the name that stands in LoadCredential=", "%q is no name of a credential", rest)
 		}
 		path = filepath.Join(dir, rest)
 	}
 	f, info, err := openRegular(path)
 	if errors.Is(err, errIrregular) {
-		return nil, mistakef("", "%s is no regular file", path)
+		return nil, mistakef("name a file: no folder, pipe or device", "%s is no regular file", path)
 	}
 	if err != nil {
 		return nil, fileMistake(path, err)
@@ -344,7 +344,7 @@ func (d *decoder) readSecret(name string, limit int64) ([]byte, error) {
 		return nil, fileMistake(path, err)
 	}
 	if int64(len(content)) > limit {
-		return nil, mistakef("", "%s is longer than %d bytes", path, limit)
+		return nil, mistakef("is it the right file?", "%s is longer than %d bytes", path, limit)
 	}
 	return content, nil
 }

@@ -157,7 +157,7 @@ var Level = Kind[slog.Level]{
 		}
 		level, ok := levelWords[s]
 		if !ok {
-			return 0, mistakef(didYouMean(s, []string{"debug", "info", "warn", "error"}), "%q is no log level", s)
+			return 0, mistakef(didYouMean(s, []string{"debug", "info", "warn", "error"}), "%q is no log level: debug, info, warn or error", s)
 		}
 		return level, nil
 	},

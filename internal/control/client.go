@@ -229,7 +229,7 @@ func (c *Client) request(ctx context.Context, method, path string, body any) (*h
 	case errors.Is(err, context.DeadlineExceeded):
 		return nil, ErrTimeout
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EPERM):
-		return nil, fmt.Errorf("%w: %s is for root and the group that the configuration names", ErrDenied, c.path)
+		return nil, fmt.Errorf("%w: %s is for root and the group that the configuration names (use sudo, or join the group: sudo usermod -a -G careof $USER)", ErrDenied, c.path)
 	}
 	if errors.Is(err, ErrUnauthenticated) {
 		return nil, fmt.Errorf("%w: %w", ErrDenied, err)

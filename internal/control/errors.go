@@ -13,6 +13,7 @@ var (
 	ErrNotFound    = errors.New("not found")
 	ErrDenied      = errors.New("permission denied")
 	ErrTimeout     = errors.New("timed out")
+	ErrInUse       = errors.New("another daemon listens there")
 	ErrUnreachable = errors.New("daemon not reachable")
 
 	ErrUnauthenticated = errors.New("not authenticated")

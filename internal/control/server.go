@@ -61,7 +61,7 @@ func Listen(path, group string, backend Backend) (*Server, error) {
 	}
 	if conn, err := net.Dial("unix", path); err == nil {
 		conn.Close()
-		return nil, fmt.Errorf("control: another daemon listens on %s", path)
+		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("control: %w", err)
@@ -166,7 +166,7 @@ func authorise(group int, next http.Handler) http.Handler {
 		case who.known && group >= 0 && slices.Contains(who.gids, group):
 			has = reading
 		}
-		admit(has, next, w, r, fmt.Errorf("%w: root may change, members of the socket's group may read", ErrDenied))
+		admit(has, next, w, r, fmt.Errorf("%w: root may change, members of the socket's group may read (use sudo, or join the group: sudo usermod -a -G careof $USER)", ErrDenied))
 	})
 }
 

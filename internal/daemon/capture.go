@@ -226,7 +226,7 @@ func (d *daemon) Capture(ctx context.Context, order control.CaptureOrder, w io.W
 	if order.Peer != "" {
 		var err error
 		if c.peer, err = netip.ParseAddr(order.Peer); err != nil || !c.peer.Is4() {
-			return fmt.Errorf("%w: %q is no IPv4 address", control.ErrInvalid, order.Peer)
+			return fmt.Errorf("%w: %q is no IPv4 address (for example 192.0.2.1)", control.ErrInvalid, order.Peer)
 		}
 	}
 	if order.Data {

@@ -90,20 +90,20 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	server, err := control.Listen(cfg.Control.Socket, cfg.Control.Group, d)
 	if err != nil {
-		return err
+		return d.failed("control.socket", err)
 	}
 	defer server.Close()
 	servers := []*control.Server{server}
 	if cfg.Control.Listen.IsValid() {
 		overTCP, err := control.ListenTCP(cfg.Control, d)
 		if err != nil {
-			return err
+			return d.failed("control.listen", err)
 		}
 		defer overTCP.Close()
 		servers = append(servers, overTCP)
 	}
 	if d.store, err = store.Open(cfg.StateDirectory); err != nil {
-		return err
+		return d.failed("state-directory", err)
 	}
 	defer d.store.Close()
 	if err := d.openLedger(); err != nil {
@@ -111,7 +111,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	enrolment, err := d.meet()
 	if err != nil {
-		return err
+		return d.failed("enrolment.listen", err)
 	}
 	if enrolment != nil {
 		defer enrolment.Close()
@@ -136,12 +136,16 @@ func (d *daemon) reachable() error {
 	for _, a := range d.localAddresses() {
 		conn, err := net.ListenPacket("udp4", netip.AddrPortFrom(a, 0).String())
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: home-agent.address: %v is no address of this host (hint: behind a 1:1 NAT, local-address names the one that is)", d.cfg.File, a))
+			key, hint := "home-agent.address", "`ip -brief address` lists them; behind a 1:1 NAT, local-address names the one that is here"
+			if d.cfg.HomeAgent.LocalAddress.IsValid() {
+				key, hint = "home-agent.local-address", "`ip -brief address` lists them"
+			}
+			errs = append(errs, &failure{d.cfg.Problem(key, a.String()+" is no address of this host", hint), err})
 			continue
 		}
 		conn.Close()
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, d.agentLinks()...)...)
 }
 
 // localAddresses are the addresses at which a home agent's tunnels end here.
@@ -164,13 +168,13 @@ func (d *daemon) open() error {
 		d.closeDiscovery()
 		d.closeVisiting()
 		d.sockets.Close()
-		return err
+		return d.failed("", err)
 	}
 	if d.plane, err = plane.Open(d.planeConfig(d.cfg)); err != nil {
 		d.closeDiscovery()
 		d.closeVisiting()
 		d.sockets.Close()
-		return err
+		return d.failed(planeKey(err), err)
 	}
 	if err := d.machines(); err != nil {
 		d.closeDiscovery()
@@ -295,7 +299,7 @@ func (d *daemon) restore(ctx context.Context) error {
 			return err
 		}
 	}
-	return d.plane.Reconcile()
+	return d.failed("plane.device", d.plane.Reconcile())
 }
 
 // run serves until ctx ends or something fails.
@@ -386,7 +390,7 @@ func (d *daemon) listen() error {
 	}
 	for _, a := range d.localAddresses() {
 		if err := d.sockets.Listen(netip.AddrPortFrom(a, c.Port)); err != nil {
-			return fmt.Errorf("home-agent: %w", err)
+			return d.failed("home-agent.address", err)
 		}
 	}
 	d.listenNetworks(c)

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -86,7 +85,7 @@ func (d *daemon) listenForeign() (err error) {
 	}
 	for _, a := range c.CareOfAddresses {
 		if err := d.sockets.Listen(netip.AddrPortFrom(a, c.Port)); err != nil {
-			return fmt.Errorf("foreign-agent: %w (is %v an address of this host?)", err, a)
+			return d.failed("foreign-agent.care-of-address", err)
 		}
 	}
 	d.bouncer, err = discovery.Bounces(c.Port, func(ev engine.Bounced) { d.foreign.Bounced(ev) })

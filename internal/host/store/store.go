@@ -68,6 +68,9 @@ func (s *Store) room() error {
 // ErrInUse says that another process has the store open.
 var ErrInUse = errors.New("store: another daemon has it open")
 
+// ErrFormat says that another version wrote the store.
+var ErrFormat = errors.New("store: another version of careof wrote it")
+
 // Open opens the store in dir, and makes the directory when it is missing.
 func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -102,7 +105,7 @@ func (s *Store) open(path string, fs vfs.FS) error {
 	if err != nil {
 		// Pebble has no error value for its lock: another process's shows
 		// as the system call's error, this process's own only as text.
-		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "lock held") {
+		if errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "lock held") {
 			return fmt.Errorf("%w: %s", ErrInUse, path)
 		}
 		return fmt.Errorf("store: open %s: %w", path, err)
@@ -124,7 +127,7 @@ func (s *Store) checkFormat() error {
 	}
 	defer closer.Close()
 	if len(value) != 1 || value[0] != format {
-		return fmt.Errorf("store: written in format %v, this version reads %d", value, format)
+		return fmt.Errorf("%w: it is in format %v, this version reads %d", ErrFormat, value, format)
 	}
 	return nil
 }

@@ -60,6 +60,9 @@ type kernelDevice struct {
 	fd      int          // -1 when closed
 }
 
+// ErrNoTUN says that this kernel, or this container, has no TUN devices.
+var ErrNoTUN = errors.New("there are no TUN devices here")
+
 // OpenDevice opens the TUN device with this name in the calling thread's
 // network namespace, creates it when it is not there, and brings it up.
 //
@@ -70,6 +73,9 @@ type kernelDevice struct {
 func OpenDevice(name string, mtu int, persistent bool) (Device, error) {
 	fd, err := unix.Open(cloneDevice, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
+			err = fmt.Errorf("%w: %w", ErrNoTUN, err)
+		}
 		return nil, fmt.Errorf("tun: %s: %w", cloneDevice, err)
 	}
 	d := &kernelDevice{fd: fd}

@@ -126,7 +126,7 @@ func (a *Agent) baseCommands() {
 	engine.AddCommand(&a.Desk, func(c ShowBinding) (any, error) {
 		n := a.Find(c.Node)
 		if n == nil || n.list.Len() == 0 {
-			return nil, fmt.Errorf("%w: no binding of %v", ErrNotFound, c.Node)
+			return nil, fmt.Errorf("%w: no binding of %v (careof show bindings lists who is bound)", ErrNotFound, c.Node)
 		}
 		return a.show(n), nil
 	})
@@ -172,7 +172,7 @@ func (a *Agent) clearBinding(c engine.Command) bool {
 		}
 	}
 	if removed == 0 {
-		a.Do(engine.Result{Ticket: c.Ticket, Err: fmt.Errorf("%w: no binding of %v", ErrNotFound, v.Node)})
+		a.Do(engine.Result{Ticket: c.Ticket, Err: fmt.Errorf("%w: no binding of %v (careof show bindings lists who is bound)", ErrNotFound, v.Node)})
 	}
 	return true
 }

@@ -151,7 +151,7 @@ func (h *home) find(who ident.Node) (*ha.Node, error) {
 	if n := h.agent.Find(who); n != nil {
 		return n, nil
 	}
-	return nil, fmt.Errorf("%w: no mobile node %v is configured here", ha.ErrNotFound, who)
+	return nil, fmt.Errorf("%w: no mobile node %v is configured here (careof show associations lists who is)", ha.ErrNotFound, who)
 }
 
 func (h *home) order(t engine.Ticket, r Revoke) {
@@ -210,7 +210,7 @@ func (h *home) unblock(t engine.Ticket, who ident.Node) {
 	}
 	since, out := h.blocked[name]
 	if !out {
-		h.agent.Do(engine.Result{Ticket: t, Err: fmt.Errorf("%w: %s is not blocked", ha.ErrNotFound, name)})
+		h.agent.Do(engine.Result{Ticket: t, Err: fmt.Errorf("%w: %s is not blocked (careof show blocked lists who is)", ha.ErrNotFound, name)})
 		return
 	}
 	delete(h.blocked, name)
