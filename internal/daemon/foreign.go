@@ -14,6 +14,7 @@ import (
 	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
+	"careof/wire/adv4"
 	"careof/wire/mip4"
 )
 
@@ -95,6 +96,8 @@ func (d *daemon) listenForeign() (err error) {
 // agentLink prepares an agent's link: it is listened to below IP, and on a
 // visitors' link the addresses have a socket, or the kernel would answer visitors' requests with
 // "port unreachable".
+//
+//rfc:5944#2.3-3
 func (d *daemon) agentLink(l engine.Link) {
 	if d.discovery == nil {
 		return
@@ -105,6 +108,11 @@ func (d *daemon) agentLink(l engine.Link) {
 		}
 	}
 	fail(d.discovery.LinkChanged(l))
+	if h := d.cfg.HomeAgent; h != nil && !l.Gone && slices.Contains(h.Interfaces, l.Name) {
+		// "All mobility agents MUST process packets that they receive addressed
+		// to the Mobile-Agents multicast group" (RFC 5944 section 2.3).
+		fail(d.sockets.Join(netip.AddrPortFrom(adv4.MobileAgents, h.Port), l.Name))
+	}
 	if d.cfg.ForeignAgent == nil || !slices.Contains(d.cfg.ForeignAgent.Interfaces, l.Name) || l.Gone {
 		return
 	}

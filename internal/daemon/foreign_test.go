@@ -608,6 +608,7 @@ algorithm = "hmac-sha256"
 //
 //rfc:5944#2.3
 //rfc:5944#2.3-6
+//rfc:5944#2.3-3
 func TestAHomeAgentAdvertisesOnItsHomeLink(t *testing.T) {
 	n := &foreignNet{t: t, dir: t.TempDir(), heard: make(chan engine.Discovery, 100)}
 	n.ha, n.mn = nstest.New(t, "ha"), nstest.New(t, "mn")
@@ -644,6 +645,36 @@ algorithm = "hmac-sha256"
 		}
 	case <-time.After(patience):
 		t.Fatal("no advertisement")
+	}
+	// It hears the Mobile-Agents multicast group there, and says who it is.
+	n.mn.Address("eth0", "10.10.0.5/24")
+	n.keys()
+	n.answers()
+	broadcast := netip.MustParseAddr("10.10.0.255")
+	d := mip4.NewRequest(mip4.RegistrationRequest{
+		HomeAddress: visitorHome, HomeAgent: broadcast, CareOfAddress: visitorHome, Identification: assoc.Timestamp(time.Now()),
+	})
+	data, err := d.Authenticate(mip4.ExtMobileHome, n.homeKey).Seal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.onLink.SendTo(engine.Send{
+		Link: "eth0", Src: netip.AddrPortFrom(visitorHome, 40000), Dst: netip.AddrPortFrom(adv4.MobileAgents, 434), TTL: 1, Data: data,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	n.replies.SetReadDeadline(time.Now().Add(patience))
+	buf := make([]byte, 1500)
+	c, err := n.replies.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mip4.Parse(buf[:c])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := m.Reply(); err != nil || r.Code != mip4.CodeUnknownHomeAgent || r.HomeAgent != netip.MustParseAddr("10.10.0.1") {
+		t.Errorf("answered %+v, %v", r, err)
 	}
 }
 

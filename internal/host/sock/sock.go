@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 
@@ -72,6 +73,31 @@ func New(receive Receiver, mark uint32) *Set {
 func (s *Set) Listen(local netip.AddrPort) error {
 	_, err := s.open(place{addr: local.Addr(), port: local.Port()})
 	return err
+}
+
+// Join binds a socket to a multicast group and hears what is sent to it on a
+// link. It may be called again, for the same link and for others.
+func (s *Set) Join(group netip.AddrPort, link string) error {
+	sk, err := s.open(place{addr: group.Addr(), port: group.Port()})
+	if err != nil {
+		return err
+	}
+	ifi, err := net.InterfaceByName(link)
+	if err != nil {
+		return fmt.Errorf("sock: %s: %w", link, err)
+	}
+	raw, err := sk.conn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("sock: %w", err)
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptIPMreqn(int(fd), unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: group.Addr().As4(), Ifindex: int32(ifi.Index)})
+	})
+	if err = errors.Join(err, failed); err != nil && !errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("sock: join %v on %s: %w", group.Addr(), link, err)
+	}
+	return nil
 }
 
 // Send sends one signalling message. From a Src without a port it leaves
@@ -239,7 +265,13 @@ func (s *Set) bind(p place, port uint16) (*socket, error) {
 		err := c.Control(func(fd uintptr) { failed = s.options(int(fd), p) })
 		return errors.Join(err, failed)
 	}}
-	conn, err := config.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(p.addr, port).String())
+	var conn net.PacketConn
+	var err error
+	if p.addr.IsMulticast() {
+		conn, err = s.bindGroup(p, port)
+	} else {
+		conn, err = config.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(p.addr, port).String())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("sock: %w", err)
 	}
@@ -253,6 +285,21 @@ func (s *Set) bind(p place, port uint16) (*socket, error) {
 	sk.local = sk.conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	sk.local = netip.AddrPortFrom(sk.local.Addr().Unmap(), sk.local.Port())
 	return sk, nil
+}
+
+// bindGroup binds to a multicast group itself: package net would bind to every
+// address of the host.
+func (s *Set) bindGroup(p place, port uint16) (net.PacketConn, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), p.addr.String())
+	defer file.Close() // the connection has a copy
+	if err := errors.Join(s.options(fd, p), unix.Bind(fd, &unix.SockaddrInet4{Port: int(port), Addr: p.addr.As4()})); err != nil {
+		return nil, err
+	}
+	return net.FilePacketConn(file)
 }
 
 func (s *Set) options(fd int, p place) error {
