@@ -13,6 +13,8 @@
 //   - simultaneous bindings (no device sends copies): the entry is refused
 //   - a tunnel that only drains after a move takes nothing any more
 //   - counters are the device's; entries that share one have none
+//   - a packet that has been in the tunnel is not recognised when it comes back
+//     (RFC 5944 section 4.2.3)
 //   - while no daemon runs, nothing ends a tunnel whose time is over
 //
 // That a packet from the tunnel has the home address of one of its bindings is
