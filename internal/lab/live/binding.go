@@ -129,6 +129,9 @@ func (l *Lab) tunnels(b *scene.Binding) error {
 			return err
 		}
 		for _, e := range entries {
+			if e.Deliver != nil {
+				continue // a visitor of the foreign agent in the same box
+			}
 			for _, t := range e.Tunnels {
 				if sending(t) {
 					b.Tunnels++

@@ -96,7 +96,7 @@ func (l *Lab) Move(ctx context.Context, m Movement, out io.Writer) error {
 	if n == nil || n.Kind != topology.MobileNode {
 		return fmt.Errorf("live: %q is no mobile node", m.Node)
 	}
-	if s := l.Topology.Segment(m.Segment); s == nil || !s.FirstLease.IsValid() {
+	if s := l.Topology.Segment(m.Segment); s == nil || !s.FirstLease.IsValid() && !s.Visit {
 		return fmt.Errorf("live: %q is no segment that a node can move to", m.Segment)
 	}
 	var plugged, free []string

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,8 +21,8 @@ import (
 	"careof/wire/encap"
 )
 
-// A Stage is a laboratory that a scene plays in. It has none of the special
-// abilities: real clocks, real disks, and times that nobody can promise.
+// A Stage is a laboratory that a scene plays in. It has real clocks, real disks,
+// times that nobody can promise, and whole hosts.
 type Stage struct {
 	*Lab
 	logf func(format string, args ...any)
@@ -118,7 +119,7 @@ func (s *Stage) Fatalf(format string, args ...any) {
 func (s *Stage) Logf(format string, args ...any) { s.logf(format, args...) }
 
 // Can implements [scene.Lab].
-func (s *Stage) Can(scene.Ability) bool { return false }
+func (s *Stage) Can(a scene.Ability) bool { return a == scene.Whole }
 
 // Topology implements [scene.Lab].
 func (s *Stage) Topology() *topology.Topology { return s.Lab.Topology }
@@ -443,7 +444,9 @@ func (s *Stage) gateway(segment string) netip.Addr {
 }
 
 // Playable tells whether a scene can play on real networking at all.
-func Playable(s *scene.Scene) bool { return len(s.Needs) == 0 && s.Tune == nil }
+func Playable(s *scene.Scene) bool {
+	return s.Tune == nil && !slices.ContainsFunc(s.Needs, func(a scene.Ability) bool { return a != scene.Whole })
+}
 
 // Play builds the laboratory of a scene and plays it there.
 func Play(ctx context.Context, s *scene.Scene, o Options, logf func(format string, args ...any)) (err error) {

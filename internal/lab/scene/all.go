@@ -12,5 +12,6 @@ func All() []*Scene {
 		tour(encap.IPIP), tour(encap.GRE), tour(encap.Minimal),
 		foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating, foreignBehindNAT,
 		silentMove, bogus,
+		oneBox, overlapping, bogusBox,
 	}
 }

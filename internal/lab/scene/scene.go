@@ -8,6 +8,7 @@ package scene
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"careof/internal/core/forward"
@@ -36,16 +37,25 @@ type Scene struct {
 // An Ability is something that not every laboratory can do.
 type Ability string
 
-// The abilities. Namespaces have none of them: there is one clock for all, of
-// the whole machine, and a wrong one given to one process (by a preloaded
+// The abilities. Namespaces have only the last of them: there is one clock for
+// all, of the whole machine, and a wrong one given to one process (by a preloaded
 // library) would not reach a program that asks the kernel itself; a data plane
-// that refuses, and a disk that does so by half, can only be made up.
+// that refuses, and a disk that does so by half, can only be made up. The
+// simulated world has all but the last: a host of it runs one role, and its
+// foreign agent's plane knows visitors by address alone.
 const (
 	Clocks Ability = "clocks" // daemons' wall clocks can be set
 	Exact  Ability = "exact"  // times are exact, so that a scene may assert them
 	Faults Ability = "faults" // disks and planes can be made to fail
 	Tuned  Ability = "tuned"  // Tune is obeyed
+	Whole  Ability = "whole"  // hosts and daemons are whole ones: several roles in one, programs of their own
 )
+
+// Simulable tells whether the simulated world has an ability.
+func Simulable(a Ability) bool { return a != Whole }
+
+// Simulated tells whether a scene plays in the simulated world.
+func (s *Scene) Simulated() bool { return !slices.Contains(s.Needs, Whole) }
 
 // A Lab is a laboratory that a scene plays in. Nodes, interfaces and segments
 // go by their names in the topology.

@@ -294,8 +294,8 @@ func (s *Sim) Logf(format string, args ...any) {
 // Logged lists what the scene has said.
 func (s *Sim) Logged() []string { return s.logged }
 
-// Can implements Lab: a simulation can do everything.
-func (s *Sim) Can(Ability) bool { return true }
+// Can implements Lab.
+func (s *Sim) Can(a Ability) bool { return Simulable(a) }
 
 // Topology implements Lab.
 func (s *Sim) Topology() *topology.Topology { return s.topology }

@@ -2,7 +2,6 @@ package scene
 
 import (
 	"bytes"
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -20,24 +19,17 @@ const (
 	foreign2 = "fa2"
 )
 
-// AddForeignAgents adds two foreign agents, fa1 and fa2, behind the first
-// provider of a built-in topology, each with a visited link of its own.
+// AddForeignAgents adds the two foreign agents of the topology foreign-agents,
+// fa1 and fa2, behind the first provider of another built-in one, each with a
+// visited link of its own.
 func AddForeignAgents(t *topology.Topology) {
+	from, err := topology.Load("foreign-agents")
+	if err != nil {
+		panic(err) // a test reads each of them
+	}
 	for i, name := range []string{foreign1, foreign2} {
-		segment, net := []string{visited1, visited2}[i], fmt.Sprintf("198.18.%d.", i+1)
-		t.Segments = append(t.Segments, topology.Segment{
-			Name: segment, Delay: topology.Duration{Duration: 100 * time.Microsecond}, Network: netip.MustParsePrefix(net + "0/24"), Gateway: netip.MustParseAddr(net + "1"),
-		})
-		careOf := fmt.Sprintf("100.65.0.1%d", i+1)
-		t.Nodes = append(t.Nodes, topology.Node{
-			Name: name, Kind: topology.ForeignAgent,
-			Interfaces: []topology.Interface{
-				{Name: "wan", Segment: "isp1", Address: netip.MustParsePrefix(careOf + "/24"), Gateway: netip.MustParseAddr("100.65.0.1")},
-				{Name: "lan", Segment: segment, Address: netip.MustParsePrefix(net + "1/24")},
-			},
-			Config: "version = 1\nstate-directory = \"state\"\n[foreign-agent]\ninterfaces = [\"lan\"]\n" +
-				"care-of-address = \"" + careOf + "\"\nadvertise-interval = \"3s\"\n",
-		})
+		t.Segments = append(t.Segments, *from.Segment([]string{visited1, visited2}[i]))
+		t.Nodes = append(t.Nodes, *from.Node(name))
 	}
 }
 

@@ -87,7 +87,7 @@ func (t *Topology) graph() []*vertex {
 		}
 		if n.Kind == MobileNode {
 			for k := range t.Segments {
-				if t.Segments[k].FirstLease.IsValid() {
+				if s := &t.Segments[k]; s.FirstLease.IsValid() || s.Visit {
 					v.edges = append(v.edges, edge{to: segments[t.Segments[k].Name], dashed: true})
 				}
 			}

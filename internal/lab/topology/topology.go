@@ -26,9 +26,14 @@ import (
 
 // A Topology is a laboratory's network.
 type Topology struct {
-	File     string `toml:"-"`
-	Version  int
-	Name     string
+	File    string `toml:"-"`
+	Version int
+	Name    string
+	// Extends names a built-in topology that this one is made of: what has a
+	// name that is there already takes its place, all else comes after it.
+	Extends string
+	// Try lists command lines for who holds this laboratory for the first time.
+	Try      []string
 	Segments []Segment `toml:"segment"`
 	Nodes    []Node    `toml:"node"`
 }
@@ -48,6 +53,9 @@ type Segment struct {
 	Network    netip.Prefix
 	Gateway    netip.Addr
 	FirstLease netip.Addr `toml:"first-lease"`
+	// Visit says that a mobile node may also come here without an address:
+	// there is a foreign agent.
+	Visit bool
 }
 
 // A Kind says what a node is.
@@ -154,7 +162,9 @@ func (d *Duration) UnmarshalText(b []byte) error {
 var builtin embed.FS
 
 // Builtin lists the names of the topologies that are built in.
-func Builtin() []string { return []string{"default", "home-link"} }
+func Builtin() []string {
+	return []string{"default", "home-link", "foreign-agents", "overlapping", "one-box", "bogus-agent"}
+}
 
 // Default is the built-in topology of the laboratory: a correspondent node, a
 // home agent with a virtual home network, a core, two access networks of 25 ms
@@ -203,6 +213,11 @@ func Parse(path, text string) (*Topology, error) {
 		return nil, config.Problems{{File: path, Text: err.Error()}}
 	}
 	c := &checker{topology: t, lines: headings(text)}
+	if t.Extends != "" {
+		if err := c.extend(); err != nil {
+			return nil, err
+		}
+	}
 	for _, key := range meta.Undecoded() {
 		c.problems = append(c.problems, config.Problem{File: path, Line: lineOf(text, key[len(key)-1]), Key: key.String(), Text: "unknown key"})
 	}
@@ -212,6 +227,41 @@ func Parse(path, text string) (*Topology, error) {
 		return nil, c.problems
 	}
 	return t, nil
+}
+
+// extend puts the topology onto the one that it extends.
+func (c *checker) extend() error {
+	t := c.topology
+	if !slices.Contains(Builtin(), t.Extends) || t.Extends == t.Name {
+		return config.Problems{{File: t.File, Key: "extends", Text: fmt.Sprintf("%q is no built-in topology", t.Extends), Hint: "built in are: " + strings.Join(Builtin(), ", ")}}
+	}
+	base, err := Load(t.Extends)
+	if err != nil {
+		return err
+	}
+	t.Segments, c.lines["segment"] = over(base.Segments, t.Segments, c.lines["segment"], func(s *Segment) string { return s.Name })
+	t.Nodes, c.lines["node"] = over(base.Nodes, t.Nodes, c.lines["node"], func(n *Node) string { return n.Name })
+	return nil
+}
+
+// over puts the elements of a list into the places of those of the same name in
+// base, or after them. Their lines go with them; the base's have none.
+func over[T any](base, list []T, lines []int, name func(*T) string) ([]T, []int) {
+	at := make([]int, len(base))
+	replaced := len(base)
+	for i := range list {
+		line := 0
+		if i < len(lines) {
+			line = lines[i]
+		}
+		to := slices.IndexFunc(base[:replaced], func(b T) bool { return name(&b) == name(&list[i]) })
+		if to < 0 {
+			base, at = append(base, list[i]), append(at, line)
+		} else {
+			base[to], at[to] = list[i], line
+		}
+	}
+	return base, at
 }
 
 // Check reads the daemons' configurations again and checks everything, after

@@ -118,3 +118,37 @@ func TestConfigFileBesideTheTopology(t *testing.T) {
 		t.Error("the configuration file was not read")
 	}
 }
+
+// A topology may be made of a built-in one: what has the same name takes its
+// place, and a mistake is told with the line of the file that has it.
+func TestExtendsABuiltinTopology(t *testing.T) {
+	const text = `version = 1
+name = "mine"
+extends = "home-link"
+[[segment]]
+name = "isp1"
+delay = "1ms"
+network = "100.65.0.0/24"
+[[node]]
+name = "printer"
+kind = "correspondent"
+interface = [{ name = "eth0", segment = "home", address = "10.10.0.9/24" }]
+`
+	top, err := Parse("x.toml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := HomeLink()
+	if len(top.Segments) != len(base.Segments) || len(top.Nodes) != len(base.Nodes)+1 || top.Nodes[len(base.Nodes)].Name != "printer" {
+		t.Errorf("%d segments, %d nodes", len(top.Segments), len(top.Nodes))
+	}
+	if got := top.Segment("isp1").Delay.String(); got != "1ms" {
+		t.Errorf("the segment's delay is %s", got)
+	}
+	if _, err = Parse("x.toml", strings.Replace(text, `segment = "home"`, `segment = "attic"`, 1)); err == nil || !strings.HasPrefix(err.Error(), "x.toml:8: ") {
+		t.Errorf("got %v", err)
+	}
+	if _, err = Parse("x.toml", strings.Replace(text, `"home-link"`, `"away"`, 1)); err == nil || !strings.Contains(err.Error(), "one-box") {
+		t.Errorf("got %v", err)
+	}
+}
