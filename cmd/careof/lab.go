@@ -33,6 +33,7 @@ translators (NAT), home agents and mobile nodes. All of it is gone when it ends.
 		newLabExec(e),
 		newLabGraph(e),
 		newLabMove(e),
+		newLabScene(e),
 		newLabStatus(e),
 		newLabUp(e),
 	)

@@ -81,13 +81,21 @@ lab commands work on it from other terminals.
 
 Without -f it is the network of the demonstration: a correspondent node (cn), a
 home agent (ha), two access networks (access1, and access2 behind a NAT), and a
-mobile node (mn) that waits for its first link.`,
+mobile node (mn) that waits for its first link. Also built in, each with a hint
+what to try:
+  home-link       the mobile node can come home
+  foreign-agents  that, and two foreign agents (links visited1 and visited2)
+  bogus-agent     that, and an agent on visited1 that relays to nowhere
+  one-box         home agent and foreign agent are one box
+  overlapping     two home networks with the same addresses at one foreign agent
+A file may start from one of these with extends = "NAME".`,
 		Example: `  careof lab up --detach
   careof lab move mn access1
   careof lab exec cn -- ping -c 3 10.10.0.5
   careof lab exec ha -- careof show bindings
   careof lab move mn access2
-  careof lab down`,
+  careof lab down
+  careof lab up -f foreign-agents`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			path, err := name.socket()
@@ -95,7 +103,13 @@ mobile node (mn) that waits for its first link.`,
 				return err
 			}
 			if detach {
-				return upDetached(cmd.Context(), e, path)
+				if err := upDetached(cmd.Context(), e, path); err != nil {
+					return err
+				}
+				if t, err := topology.Load(file); err == nil {
+					suggest(e, t)
+				}
+				return nil
 			}
 			if err := os.Setenv(labSocketVariable, path); err != nil {
 				return err
@@ -128,11 +142,7 @@ func up(ctx context.Context, e *env, t *topology.Topology, path string, o live.O
 		return netns.ErrHeld
 	}
 	o.Directory = labFolder(path)
-	o.Heard = func(node string, ev control.Event) {
-		if text := live.Say(node, ev); text != "" {
-			fmt.Fprintf(e.stdout, "%s  %s\n", ev.Time.Local().Format("15:04:05.000"), text)
-		}
-	}
+	o.Heard = tell(e)
 	l, err := live.Build(ctx, t, o)
 	if err != nil {
 		return err
@@ -145,8 +155,29 @@ func up(ctx context.Context, e *env, t *topology.Topology, path string, o live.O
 		return err
 	}
 	fmt.Fprintln(e.stdout, "up; Ctrl-C or `careof lab down` ends it")
+	suggest(e, t)
 	<-ctx.Done()
 	return nil
+}
+
+// tell prints what daemons say, in words.
+func tell(e *env) func(node string, ev control.Event) {
+	return func(node string, ev control.Event) {
+		if text := live.Say(node, ev); text != "" {
+			fmt.Fprintf(e.stdout, "%s  %s\n", ev.Time.Local().Format("15:04:05.000"), text)
+		}
+	}
+}
+
+// suggest says what to try in a laboratory.
+func suggest(e *env, t *topology.Topology) {
+	if len(t.Try) == 0 {
+		return
+	}
+	fmt.Fprintln(e.stdout, "try, in another terminal:")
+	for _, line := range t.Try {
+		fmt.Fprintln(e.stdout, " ", line)
+	}
 }
 
 // upDetached runs the same command in the background and waits until the

@@ -26,6 +26,7 @@ import (
 type Stage struct {
 	*Lab
 	logf func(format string, args ...any)
+	ctx  context.Context // its end ends the scene at the next wait
 
 	mu        sync.Mutex
 	shapes    map[string]topology.Segment
@@ -40,7 +41,7 @@ var _ scene.Lab = (*Stage)(nil)
 // NewStage makes a stage of a laboratory. The caller closes the stage, and
 // then the laboratory.
 func NewStage(l *Lab, logf func(format string, args ...any)) *Stage {
-	s := &Stage{Lab: l, logf: logf, shapes: make(map[string]topology.Segment), ports: 20000, intruders: make(map[string]*intruder)}
+	s := &Stage{Lab: l, logf: logf, ctx: context.Background(), shapes: make(map[string]topology.Segment), ports: 20000, intruders: make(map[string]*intruder)}
 	for _, name := range l.names() {
 		s.atEnd(l.segments[name].Tap(func(f netns.Frame) { s.guard(name, f) }))
 	}
@@ -131,15 +132,22 @@ func (s *Stage) Now() time.Duration { return s.Since() }
 func (s *Stage) Wait(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	<-timer.C
+	select {
+	case <-timer.C:
+	case <-s.ctx.Done():
+		s.Fatalf("%v", s.ctx.Err())
+	}
 }
 
 // Until implements [scene.Lab].
 func (s *Stage) Until(what string, limit time.Duration, is func() bool) time.Duration {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
 	began := s.Now()
 	if s.Await(ctx, is) != nil {
+		if s.ctx.Err() != nil {
+			s.Fatalf("%v", s.ctx.Err())
+		}
 		s.Fatalf("after %v it is not true that %s", limit, what)
 	}
 	return s.Now() - began
@@ -459,9 +467,12 @@ func Play(ctx context.Context, s *scene.Scene, o Options, logf func(format strin
 		return err
 	}
 	stage := NewStage(l, logf)
+	stage.ctx = ctx
 	defer func() {
 		stage.Close()
-		if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		} else if err != nil {
 			for _, d := range l.Daemons() {
 				err = fmt.Errorf("%w\nthe end of the log of %s:\n  %s", err, d.Node, strings.ReplaceAll(d.LogTail(30), "\n", "\n  "))
 			}

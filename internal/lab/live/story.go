@@ -8,6 +8,8 @@ import (
 
 	"careof/internal/control"
 	"careof/internal/core/note"
+	"careof/internal/proto/mip4/fa"
+	"careof/internal/proto/mip4/mn"
 	"careof/wire/encap"
 	"careof/wire/mip4"
 )
@@ -49,7 +51,20 @@ var sayings = map[note.Kind]func(control.Event) string{
 		return fmt.Sprintf("%v has not been heard of for %v", e.HomeAddress, e.Lifetime)
 	},
 	note.Restored: func(e control.Event) string { return fmt.Sprintf("%v is remembered at %s", e.HomeAddress, where(e)) },
-	note.Lost:     func(e control.Event) string { return "the registration is lost: " + e.Why },
+	mn.AgentHeard: func(e control.Event) string {
+		return fmt.Sprintf("on %s I hear the agent %v", e.Link, e.Endpoint.Addr())
+	},
+	mn.AgentLost: func(e control.Event) string {
+		return fmt.Sprintf("I do not count on the agent %v any more: %s", e.Endpoint.Addr(), e.Why)
+	},
+	fa.Relayed: func(e control.Event) string {
+		return fmt.Sprintf("%v on %s asks its home agent %v", e.HomeAddress, e.Link, e.HomeAgent)
+	},
+	fa.Arrived: func(e control.Event) string {
+		return fmt.Sprintf("%v visits on %s and is served", e.HomeAddress, e.Link)
+	},
+	fa.Renewed: func(e control.Event) string { return fmt.Sprintf("%v stays on %s", e.HomeAddress, e.Link) },
+	note.Lost:  func(e control.Event) string { return "the registration is lost: " + e.Why },
 	note.LinkUp: func(e control.Event) string {
 		if e.Role == "" {
 			return "" // the role says it again, when it matters
@@ -75,6 +90,9 @@ func where(e control.Event) string {
 
 // way names a tunnel.
 func way(e control.Event) string {
+	if e.Encapsulation == "" {
+		return "by the foreign agent, which has the other end of the tunnel"
+	}
 	if strings.HasPrefix(e.Encapsulation, "udp") {
 		return "in UDP, because a NAT is on the way"
 	}

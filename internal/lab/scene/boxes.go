@@ -31,9 +31,9 @@ var oneBox = &Scene{
 		home := func(when string) {
 			l.Plug(mobile, wlan, "home")
 			l.Until("the node is at home", 15*time.Second, func() bool { b := l.Binding(mobile); return b.AtHome && b.Tunnels == 0 })
-			l.Until(when+", packets come without a tunnel", 10*time.Second, func() bool {
-				return l.Reaches("neighbour", mobile) && l.Reaches(mobile, peer) && l.Reaches(peer, mobile) && l.Reaches(agent, mobile)
-			})
+			for _, way := range [][2]string{{"neighbour", mobile}, {mobile, peer}, {peer, mobile}, {mobile, agent}} {
+				l.Until(when+" packets go from "+way[0]+" to "+way[1], 10*time.Second, func() bool { return l.Reaches(way[0], way[1]) })
+			}
 			if b := l.Binding(mobile); !b.AtHome {
 				l.Fatalf("the node took its home link's foreign agent for a visit: care-of address %v", b.CareOf)
 			}

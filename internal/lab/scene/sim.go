@@ -1,24 +1,16 @@
 package scene
 
 import (
-	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"time"
 
-	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
-	"careof/internal/core/note"
 	"careof/internal/lab/check"
 	"careof/internal/lab/nat"
 	"careof/internal/lab/topology"
 	"careof/internal/lab/world"
-	"careof/internal/proto/mip4/ha"
-	"careof/internal/proto/mip4/standard"
-	"careof/wire/encap"
 	"careof/wire/mip4"
 )
 
@@ -46,6 +38,7 @@ type Sim struct {
 	listeners uint16
 	intruders map[string]*world.Node
 	logged    []string
+	logf      func(format string, args ...any) // also told what the scene says; may be nil
 }
 
 var _ Lab = (*Sim)(nil)
@@ -140,78 +133,22 @@ func (s *Sim) addNode(n *topology.Node) error {
 	return fmt.Errorf("scene: node %s: a simulated %v is not there yet", n.Name, n.Kind)
 }
 
-func (s *Sim) tune(t *Tuning) {
-	if s.options.Tune != nil {
-		s.options.Tune(t)
+// PlaySimulated plays a scene in the simulated world, watched by all
+// invariants. The same seed gives the same story.
+func PlaySimulated(s *Scene, seed uint64, logf func(format string, args ...any)) error {
+	t, err := s.Build()
+	if err != nil {
+		return err
 	}
-}
-
-func (s *Sim) wrap(node string, m engine.Machine, err error) (engine.Machine, error) {
-	if err == nil && s.options.Wrap != nil {
-		m = s.options.Wrap(node, m)
+	sim, err := Simulate(t, Options{Seed: seed, Tune: s.Tune})
+	if err != nil {
+		return err
 	}
-	return m, err
-}
-
-// HostName is the name under which simulated daemons find a home agent.
-func HostName(node string) string { return node + ".lab.example" }
-
-func (s *Sim) addHomeAgent(node *world.Node, n *topology.Node) error {
-	t := homeTuning(n.Name, n.Parsed.HomeAgent)
-	s.tune(&t)
-	s.World.Name(HostName(n.Name), t.Home.Addresses...)
-	plane := node.AddPlane()
-	for _, network := range t.Home.Networks {
-		if network.Virtual {
-			plane.RouteHome(network.Prefix)
-			node.AddLocal(world.Broadcast(network.Prefix))
-		}
+	sim.logf = logf
+	if err := Perform(s, sim); err != nil {
+		return err
 	}
-	shards := max(1, s.options.Shards)
-	d := node.AddDaemon(world.Setup{
-		Port: 434, Shards: shards, Route: ha.Route(*t.Home, shards), PlaneInside: s.options.PlaneInside,
-		Make: func(shard int, luck *rand.Rand) (engine.Machine, error) {
-			c := *t.Home
-			c.Shard, c.Shards = shard, shards
-			m, err := standard.HomeAgent(c, standard.Features(t.Features), luck)
-			return s.wrap(n.Name, m, err)
-		},
-	})
-	h := checked(t.Home)
-	if h.Window == 0 {
-		h.Window = assoc.DefaultWindow
-	}
-	s.Check.HomeAgent(d, h)
-	return nil
-}
-
-func (s *Sim) addForeignAgent(node *world.Node, n *topology.Node) error {
-	t := foreignTuning(n.Name, n.Parsed.ForeignAgent)
-	s.tune(&t)
-	node.AddPlane()
-	node.AddDaemon(world.Setup{
-		// What forwards for visitors ends with the daemon, which forgets them.
-		Port: 434, PlaneInside: true,
-		Make: func(_ int, luck *rand.Rand) (engine.Machine, error) {
-			m, err := standard.ForeignAgent(*t.Foreign, standard.Features(t.Features), luck)
-			return s.wrap(n.Name, m, err)
-		},
-	})
-	return nil
-}
-
-func (s *Sim) addMobileNode(node *world.Node, n *topology.Node) error {
-	t := mobileTuning(n.Name, n.Parsed.MobileNode)
-	s.tune(&t)
-	node.AddPlane().KeepHome(t.Mobile.HomeAddress)
-	node.AddDaemon(world.Setup{
-		PlaneInside: s.options.PlaneInside,
-		Make: func(_ int, luck *rand.Rand) (engine.Machine, error) {
-			m, err := standard.MobileNode(*t.Mobile, standard.Features(t.Features), luck)
-			return s.wrap(n.Name, m, err)
-		},
-	})
-	return nil
+	return sim.Finish()
 }
 
 // Observe counts replies.
@@ -289,6 +226,9 @@ func (s *Sim) Fatalf(format string, args ...any) {
 func (s *Sim) Logf(format string, args ...any) {
 	s.World.Tracef("scene", format, args...)
 	s.logged = append(s.logged, fmt.Sprintf(format, args...))
+	if s.logf != nil {
+		s.logf("at %v: "+format, append([]any{s.World.Now()}, args...)...)
+	}
 }
 
 // Logged lists what the scene has said.
@@ -404,194 +344,8 @@ func (s *Sim) SetClock(node string, ahead time.Duration) {
 // Break implements Lab.
 func (s *Sim) Break(node string, f world.Faults) { s.daemon(node).Faults = f }
 
-// Binding implements Lab.
-func (s *Sim) Binding(mobile string) Binding {
-	n := s.node(mobile)
-	var b Binding
-	var visits bool
-	for e := range n.Plane().List(context.Background()) {
-		if e.Role != forward.MobileNode {
-			continue
-		}
-		b.HomeAddress = e.Inner.Addr()
-		b.AtHome = e.HomeLink != ""
-		b.Link = e.HomeLink
-		visits = e.Deliver.Link != ""
-		if visits {
-			b.Link = e.Deliver.Link
-		}
-		for _, t := range e.Tunnels {
-			if t.Mode != forward.Receive && n.Plane().Live(t) {
-				b.CareOf, b.UDP, b.Link = t.Local.Addr(), t.Encap == encap.UDP, t.Link
-				break
-			}
-		}
-		break
-	}
-	notes := n.Daemon().Notes()
-	for i := len(notes) - 1; i >= s.heard[mobile]; i-- {
-		switch notes[i].Kind {
-		case note.Registered:
-			if visits && notes[i].Link == b.Link {
-				b.CareOf = notes[i].CareOfAddress
-			}
-			b.Registered, b.Took = b.CareOf.IsValid(), notes[i].Took
-		case note.Home:
-			b.Registered, b.Took = b.AtHome, notes[i].Took
-		case note.Lost, note.Deregistered:
-		default:
-			continue
-		}
-		break
-	}
-	for _, d := range s.World.Daemons() {
-		for e := range d.Node.Plane().List(context.Background()) {
-			if e.Role != forward.HomeAgent || !e.Inner.Contains(b.HomeAddress) {
-				continue
-			}
-			for _, t := range e.Tunnels {
-				if t.Mode != forward.Receive && d.Node.Plane().Live(t) {
-					b.Tunnels++
-				}
-			}
-		}
-	}
-	return b
-}
-
 // Replies implements Lab.
 func (s *Sim) Replies(homeAgent string, code uint8) int { return s.replies[homeAgent][code] }
-
-// simStream is both ends of a stream.
-type simStream struct {
-	octets uint64
-	near   *world.Connection
-	far    *world.Connection
-}
-
-func (s *simStream) Done() bool {
-	return s.far != nil && s.near.Received == s.octets && s.far.Received == s.octets
-}
-
-func (s *simStream) Progress() uint64 {
-	if s.far == nil {
-		return 0
-	}
-	return s.near.Received + s.far.Received
-}
-
-func (s *simStream) Broken() string {
-	if s.near.Broken == "" && s.far != nil {
-		return s.far.Broken
-	}
-	return s.near.Broken
-}
-
-// port gives out port numbers for traffic.
-func (s *Sim) port() uint16 {
-	s.listeners++
-	return s.listeners
-}
-
-// address is the address that a node's programs use.
-func (s *Sim) address(name string) netip.Addr {
-	n := s.node(name)
-	if p := n.Plane(); p != nil {
-		for e := range p.List(context.Background()) {
-			if e.Role == forward.MobileNode {
-				return e.Inner.Addr()
-			}
-		}
-	}
-	for _, i := range n.Interfaces() {
-		for _, a := range i.Addresses() {
-			return a.Addr()
-		}
-	}
-	s.Fatalf("node %q has no address", name)
-	return netip.Addr{}
-}
-
-// Stream implements Lab.
-func (s *Sim) Stream(mobile, to string, octets uint64) Stream {
-	near, far, port := s.node(mobile), s.node(to), s.port()
-	traffic := world.Traffic{Total: octets, Chunk: max(1, octets/200), Every: 50 * time.Millisecond}
-	stream := &simStream{octets: octets}
-	far.Listen(port, traffic, func(c *world.Connection) { stream.far = c })
-	stream.near = near.Dial(netip.AddrPortFrom(s.address(mobile), port), netip.AddrPortFrom(s.address(to), port), traffic)
-	return stream
-}
-
-// Flow implements Lab.
-func (s *Sim) Flow(from, to string, every time.Duration) Flow {
-	port := s.port()
-	return s.World.StartFlow(s.node(from), netip.AddrPortFrom(s.address(from), port), s.node(to), netip.AddrPortFrom(s.address(to), port), every, 160)
-}
-
-// Record implements Lab.
-func (s *Sim) Record(segment string) func() [][]byte {
-	var packets [][]byte
-	s.segment(segment).Tap(func(_ time.Time, frame []byte) {
-		if len(frame) > 14 && frame[12] == 8 && frame[13] == 0 {
-			packets = append(packets, frame[14:])
-		}
-	})
-	return func() [][]byte { return slices.Clone(packets) }
-}
-
-// Intruder implements Lab.
-func (s *Sim) Intruder(segment string) netip.Addr {
-	return s.intruder(segment).Interface("eth0").Addresses()[0].Addr()
-}
-
-// intruder is a stranger's host on a segment, at the network's address 66.
-func (s *Sim) intruder(segment string) *world.Node {
-	if n := s.intruders[segment]; n != nil {
-		return n
-	}
-	t := s.topology.Segment(segment)
-	if t == nil || !t.Network.IsValid() {
-		s.Fatalf("segment %q has no network for an intruder", segment)
-	}
-	a := t.Network.Addr().As4()
-	a[3] += 66
-	n := s.World.AddNode("intruder-" + segment)
-	i := n.AddInterface("eth0")
-	i.Plug(s.segment(segment))
-	gateway := t.Gateway
-	if !gateway.IsValid() {
-		gateway = s.router(segment)
-	}
-	i.Configure(netip.PrefixFrom(netip.AddrFrom4(a), t.Network.Bits()), gateway)
-	s.intruders[segment] = n
-	return n
-}
-
-// router is the address of a router on a segment.
-func (s *Sim) router(segment string) netip.Addr {
-	for _, n := range s.topology.Nodes {
-		for _, i := range n.Interfaces {
-			if n.Kind == topology.Router && i.Segment == segment && i.Address.IsValid() {
-				return i.Address.Addr()
-			}
-		}
-	}
-	return netip.Addr{}
-}
-
-// Inject implements Lab.
-func (s *Sim) Inject(segment string, packet []byte) {
-	n := s.intruder(segment)
-	inject := n.Inject
-	if to := netip.AddrFrom4([4]byte(packet[16:20])); to.IsMulticast() {
-		inject = func(link string, p []byte) error {
-			return n.InjectTo(link, forward.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, p) // all of a segment listen
-		}
-	}
-	if err := inject("eth0", packet); err != nil {
-		s.Fatalf("inject on %s: %v", segment, err)
-	}
-}
 
 // HardwareAddr implements Lab.
 func (s *Sim) HardwareAddr(node, iface string) forward.HardwareAddr { return s.iface(node, iface).HW }
@@ -604,20 +358,6 @@ func (s *Sim) Neighbor(node string, a netip.Addr) forward.HardwareAddr {
 		}
 	}
 	return forward.HardwareAddr{}
-}
-
-// Reaches implements Lab.
-func (s *Sim) Reaches(from, to string) bool {
-	port, got := s.port(), false
-	s.node(to).ListenUDP(port, func(encap.UDPDatagram) { got = true })
-	source, target := netip.AddrPortFrom(s.address(from), port), netip.AddrPortFrom(s.address(to), port)
-	for range 4 {
-		s.node(from).SendUDP(source, target, []byte("hello"))
-		if s.World.RunUntil(250*time.Millisecond, func() bool { return got }) {
-			return true
-		}
-	}
-	return false
 }
 
 // changed notes that a node's links are about to change: what it has told so

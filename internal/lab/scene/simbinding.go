@@ -1,0 +1,64 @@
+package scene
+
+import (
+	"context"
+
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+	"careof/wire/encap"
+)
+
+// Binding implements Lab.
+func (s *Sim) Binding(mobile string) Binding {
+	n := s.node(mobile)
+	var b Binding
+	var visits bool
+	for e := range n.Plane().List(context.Background()) {
+		if e.Role != forward.MobileNode {
+			continue
+		}
+		b.HomeAddress = e.Inner.Addr()
+		b.AtHome = e.HomeLink != ""
+		b.Link = e.HomeLink
+		visits = e.Deliver.Link != ""
+		if visits {
+			b.Link = e.Deliver.Link
+		}
+		for _, t := range e.Tunnels {
+			if t.Mode != forward.Receive && n.Plane().Live(t) {
+				b.CareOf, b.UDP, b.Link = t.Local.Addr(), t.Encap == encap.UDP, t.Link
+				break
+			}
+		}
+		break
+	}
+	notes := n.Daemon().Notes()
+	for i := len(notes) - 1; i >= s.heard[mobile]; i-- {
+		switch notes[i].Kind {
+		case note.Registered:
+			if visits && notes[i].Link == b.Link {
+				b.CareOf = notes[i].CareOfAddress
+			}
+			b.Registered, b.Took = b.CareOf.IsValid(), notes[i].Took
+		case note.Home:
+			b.Registered, b.Took = b.AtHome, notes[i].Took
+		case note.Lost, note.Deregistered:
+		default:
+			continue
+		}
+		break
+	}
+	for _, d := range s.World.Daemons() {
+		for e := range d.Node.Plane().List(context.Background()) {
+			if e.Role != forward.HomeAgent || !e.Inner.Contains(b.HomeAddress) {
+				continue
+			}
+			for _, t := range e.Tunnels {
+				if t.Mode != forward.Receive && d.Node.Plane().Live(t) {
+					b.Tunnels++
+				}
+			}
+		}
+	}
+	return b
+}
