@@ -28,6 +28,7 @@ var foreignBehindNAT = &Scene{
 	//rfc:3519#4.5
 	//rfc:3519#4.9
 	//rfc:3519#3.4
+	//rfc:3519#4.2-1
 	Play: func(l Lab) {
 		outside, visited := l.Record("isp2"), l.Record(visited1)
 		if b := arrive(l, wlan, visited1); b.CareOf != netip.MustParseAddr("192.168.8.11") {
@@ -46,6 +47,9 @@ var foreignBehindNAT = &Scene{
 			switch {
 			case err == nil && h.Kind == encap.UDP && len(inner) > 0:
 				inUDP++
+				if _, u, err := encap.ParseUDP(inner); err == nil && (u.Src.Port() == encap.Port || u.Dst.Port() == encap.Port) {
+					other = "a registration in the tunnel"
+				}
 			case err == nil && h.Kind != encap.UDP:
 				other = fmt.Sprintf("%v from %v to %v", h.Kind, h.Src, h.Dst)
 			}
