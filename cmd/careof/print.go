@@ -54,3 +54,11 @@ func (e *env) bold(text string) string {
 	}
 	return "\x1b[1m" + text + "\x1b[0m"
 }
+
+// many writes a number with its noun.
+func many(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

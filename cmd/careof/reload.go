@@ -115,12 +115,14 @@ func (e *env) reloaded(done control.Reload, order control.ReloadOrder) error {
 	case len(done.Problems) > 0:
 		fmt.Fprintln(e.stdout, "nothing is changed")
 	case result != nil:
+	case len(done.Changes) == 0 && !done.Until.IsZero():
+		fmt.Fprintf(e.stdout, "nothing is different; the reload before undoes itself at %s: careof reload --keep\n", done.Until.Local().Format(time.TimeOnly))
 	case len(done.Changes) == 0:
 		fmt.Fprintln(e.stdout, "nothing is different")
 	case order.DryRun:
 		fmt.Fprintln(e.stdout, "all of it can be applied to the running daemon; nothing is changed")
 	default:
-		fmt.Fprintf(e.stdout, "applied: %d changes, %d nodes added, %d removed, %d bindings ended\n", len(done.Changes), done.Added, done.Removed, done.Ended)
+		fmt.Fprintf(e.stdout, "applied: %s, %s added, %d removed, %s ended\n", many(len(done.Changes), "change"), many(done.Added, "node"), done.Removed, many(done.Ended, "binding"))
 		if !done.Until.IsZero() {
 			fmt.Fprintf(e.stdout, "it undoes itself at %s: careof reload --keep\n", done.Until.Local().Format(time.TimeOnly))
 		}

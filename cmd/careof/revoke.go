@@ -79,10 +79,10 @@ func (e *env) revoked(done control.Revocation) error {
 		return e.printJSON(revocationOutput{1, done})
 	}
 	if done.Visits > 0 {
-		fmt.Fprintf(e.stdout, "%d visits of %s ended; the home agent is told where that was agreed\n", done.Visits, done.Node)
+		fmt.Fprintf(e.stdout, "%s of %s ended; the home agent is told where that was agreed\n", many(done.Visits, "visit"), done.Node)
 		return nil
 	}
-	fmt.Fprintf(e.stdout, "%d bindings of %s ended\n", done.Bindings, done.Node)
+	fmt.Fprintf(e.stdout, "%s of %s ended\n", many(done.Bindings, "binding"), done.Node)
 	for _, p := range done.Peers {
 		switch {
 		case p.Acknowledged && p.Informed:
@@ -94,7 +94,7 @@ func (e *env) revoked(done control.Revocation) error {
 		}
 	}
 	if untold := done.Bindings - len(done.Peers); untold > 0 {
-		fmt.Fprintf(e.stdout, "  %d other ends were not told: they did not agree to revocation, or are still to be told\n", untold)
+		fmt.Fprintf(e.stdout, "  not told, or not yet: %s; revocation was not agreed there, or the message is still to go\n", many(untold, "other end"))
 	}
 	if done.Blocked {
 		fmt.Fprintf(e.stdout, "%s is kept out until careof unblock\n", done.Node)

@@ -39,6 +39,10 @@ var counterTable = []explained{
 	{"home-agent.exchanges_overflowed", "Requests dropped because too many already waited for an answer from elsewhere.", "Something that is asked answers too slowly (a resolver, an AAA server): look at it first."},
 	{"home-agent.commits_failed", "Changes that could not be made durable or forwarding. Their nodes were denied with 130.", "careof doctor: a full disk, or a tunnel device that somebody took away. The log names each."},
 
+	{"home-agent.messages_dropped", "Messages of addresses at which somebody is bound, dropped because there was too much of them.", "The host has too little time for the daemon, or one node floods it: careof top, and the host's load."},
+	{"home-agent.messages_shed", "Messages of addresses at which nobody is bound, dropped because there was too much: those who are bound go first.", "Somebody floods port 434. Nodes that are bound renew all the same; a firewall nearer to the source can help new ones."},
+	{"home-agent.messages_limited", "Messages above the limit of one source address (requests-per-source).", "A flood from one address, or very many nodes behind one NAT: then raise requests-per-source."},
+
 	{"foreign-agent.requests_relayed", "Requests of visitors that were sent on to home agents.", asItShould},
 	{"foreign-agent.registrations_accepted", "Visits that began or were renewed.", asItShould},
 	{"foreign-agent.registrations_refused", "Replies in which a home agent refused.", "careof show registrations has the codes; careof explain CODE says what each means."},

@@ -44,6 +44,7 @@ func TestEveryCounterAndEventIsExplained(t *testing.T) {
 	kinds := regexp.MustCompile(`(?m)^\s*(?:const )?[A-Z]\w*\s+(?:note\.)?Kind\s*=\s*"([a-z-]+)"`)
 	counts := regexp.MustCompile(`engine\.Count\("([a-z_]+)"`)
 	planes := regexp.MustCompile(`add\("(plane\.[a-z_]+)"`)
+	driven := regexp.MustCompile(`add\(roleHomeAgent\+"(\.[a-z_]+)"`)
 	sources(t, "..", func(path, text string) {
 		if !strings.Contains(text, "core/note") && !strings.Contains(text, "package note") && !strings.Contains(path, "daemon") {
 			return
@@ -53,6 +54,9 @@ func TestEveryCounterAndEventIsExplained(t *testing.T) {
 		}
 		for _, m := range planes.FindAllStringSubmatch(text, -1) {
 			need(path, m[1])
+		}
+		for _, m := range driven.FindAllStringSubmatch(text, -1) {
+			need(path, "home-agent"+m[1])
 		}
 	})
 	for folder, role := range map[string]string{"ha": "home-agent", "fa": "foreign-agent"} {

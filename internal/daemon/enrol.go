@@ -86,7 +86,10 @@ func (d *daemon) withEnrolled(c *config.Config) *config.Config {
 	all, home := *c, *c.HomeAgent
 	home.MobileNodes = slices.Clone(home.MobileNodes)
 	for _, n := range d.live.enrolled {
-		if slices.ContainsFunc(c.HomeAgent.MobileNodes, func(o config.MobileNodePeer) bool { return samePeer(o, n) }) {
+		if i := slices.IndexFunc(c.HomeAgent.MobileNodes, func(o config.MobileNodePeer) bool { return samePeer(o, n) }); i >= 0 {
+			if slices.Equal(c.HomeAgent.MobileNodes[i].Associations, n.Associations) {
+				continue // it is there already
+			}
 			d.log.Warn("an enrolled node is in the configuration too, or its place is: the configuration counts", "node", n.Identity())
 			continue
 		}

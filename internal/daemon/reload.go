@@ -108,6 +108,13 @@ func (l *live) take() *waiting {
 	return w
 }
 
+// pending is the reload that waits to be kept, nil when none does.
+func (l *live) pending() *waiting {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting
+}
+
 // stop ends the clock of a reload that waits: the next start reads the file.
 func (l *live) stop() { l.take() }
 
@@ -161,8 +168,19 @@ func (d *daemon) Reload(ctx context.Context, order control.ReloadOrder) (control
 	if order.Confirm < 0 || time.Duration(order.Confirm) > 24*time.Hour {
 		return out, fmt.Errorf("%w: a reload waits at most 24h to be confirmed", control.ErrInvalid)
 	}
-	if d.live.take() != nil {
-		d.log.Info("the reload before this one is kept: another one came")
+	before := now
+	if w := d.live.pending(); w != nil {
+		// What nobody has kept yet must not become the thing to go back to.
+		switch {
+		case len(out.Changes) == 0 && order.Confirm == 0:
+			out.Until = w.until
+			return out, nil
+		case order.Confirm == 0:
+			return out, fmt.Errorf("%w: the reload before this one waits to be kept until %s: careof reload --keep or --undo first, or reload --confirm again",
+				control.ErrInvalid, w.until.Local().Format(time.TimeOnly))
+		}
+		before = w.before
+		d.live.take()
 	}
 	if err := d.apply(ctx, now, next, &out); err != nil {
 		return out, err
@@ -175,9 +193,9 @@ func (d *daemon) Reload(ctx context.Context, order control.ReloadOrder) (control
 	d.live.mu.Lock()
 	defer d.live.mu.Unlock()
 	d.live.undone = false
-	if order.Confirm > 0 && len(out.Changes) > 0 {
+	if order.Confirm > 0 && (len(out.Changes) > 0 || before != now) {
 		after := time.Duration(order.Confirm)
-		w := &waiting{before: now, until: time.Now().Add(after)}
+		w := &waiting{before: before, until: time.Now().Add(after)}
 		w.timer = time.AfterFunc(after, func() { d.unconfirmed(w) })
 		d.live.waiting, out.Until = w, w.until
 	}
@@ -207,6 +225,8 @@ func (d *daemon) unconfirmed(w *waiting) {
 
 func (d *daemon) undo(ctx context.Context, w *waiting, out *control.Reload) error {
 	now := d.live.config()
+	// Nodes that have joined since are none of the reload's business.
+	w.before = d.withEnrolled(w.before)
 	for _, c := range config.Diff(now, w.before) {
 		out.Changes = append(out.Changes, control.ReloadChange{Change: c, Live: true})
 	}

@@ -391,3 +391,24 @@ func TestUplinksComeAndGoByAReload(t *testing.T) {
 	n.reload(n.mobile, control.ReloadOrder{})
 	n.until("the first uplink is used again", func() bool { return active() == "eth0" })
 }
+
+// TestAnotherReloadKeepsTheWayBack: whoever repeats the command, because the
+// terminal hangs, must not lose what is gone back to.
+func TestAnotherReloadKeepsTheWayBack(t *testing.T) {
+	n := newPairNet(t)
+	before := n.setting("home-agent.max-lifetime")
+	lifetime := func(text string) {
+		n.write("ha", strings.Replace(pairHomeText, "[home-agent]\n", "[home-agent]\nmax-lifetime = \""+text+"\"\n", 1))
+	}
+	lifetime("1m")
+	n.reload(n.home, control.ReloadOrder{Confirm: control.Seconds(time.Hour)})
+	if done := n.reload(n.home, control.ReloadOrder{}); done.Applied || done.Until.IsZero() {
+		t.Errorf("a reload without a difference came to %+v", done)
+	}
+	lifetime("2m")
+	if _, err := n.home.Reload(t.Context(), control.ReloadOrder{}); err == nil {
+		t.Error("a reload that is not to be confirmed buried one that is")
+	}
+	n.reload(n.home, control.ReloadOrder{Confirm: control.Seconds(300 * time.Millisecond)})
+	n.until("both are undone", func() bool { return n.setting("home-agent.max-lifetime") == before })
+}

@@ -19,7 +19,7 @@ func checkConfig(p *patient) []control.Finding {
 	var problems config.Problems
 	switch {
 	case errors.As(p.err, &problems):
-		return one(Fail, fmt.Sprintf("%d mistakes, the first: %v", len(problems), problems[0]), "careof check -c "+p.file)
+		return one(Fail, fmt.Sprintf("mistakes: %d, the first: %v", len(problems), problems[0]), "careof check -c "+p.file)
 	case p.err != nil:
 		return one(Fail, p.err.Error(), "careof check -c "+p.file)
 	}

@@ -19,6 +19,7 @@ package visit
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/netip"
@@ -173,6 +174,9 @@ func tune(link string) error {
 		{link + "/rp_filter", "2"}, {link + "/send_redirects", "0"}, {"all/send_redirects", "0"},
 	} {
 		if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+set.name, []byte(set.value), 0); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("there is no interface %s (hint: foreign-agent.interfaces names the visitors' links; make it, or plug it in, before the daemon starts)", link)
+			}
 			return fmt.Errorf("sysctl %s: %w", set.name, err)
 		}
 	}
