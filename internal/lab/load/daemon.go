@@ -25,6 +25,7 @@ type process struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
 	took  time.Duration // from its start until it said that it is ready
+	spent time.Duration // the processor time that it had used by then
 	log   string
 	fed   atomic.Int64 // how often it has fed the watchdog
 }
@@ -75,7 +76,7 @@ func start(ctx context.Context, command func(config string) *exec.Cmd, dir strin
 			return nil, fmt.Errorf("load: the daemon did not start: %w\n%s", errors.Join(ctx.Err(), err), p.tail())
 		}
 		if bytes.Contains(b[:n], []byte("READY=1")) {
-			p.took = time.Since(began)
+			p.took, p.spent = time.Since(began), p.cpu()
 			ready.SetReadDeadline(time.Time{})
 			go p.listen(ready)
 			return p, nil
