@@ -82,6 +82,8 @@ type daemon struct {
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	d := &daemon{cfg: cfg, log: log, hub: newHub(log, cfg.Log), started: time.Now()}
 	d.live.inForce(cfg)
+	usual := relaxed()
+	defer usual()
 	if err := d.reachable(); err != nil {
 		return err
 	}
@@ -126,6 +128,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := d.restore(ctx); err != nil {
 		return err
 	}
+	usual()
 	return d.run(ctx, servers, enrolment)
 }
 
@@ -170,13 +173,19 @@ func (d *daemon) open() error {
 		d.sockets.Close()
 		return d.failed("", err)
 	}
+	// A home agent's nodes are put in order while the plane reads what its
+	// programs have: both take long where there are many.
+	made := sync.OnceValues(func() ([]engine.Machine, error) { return agents(d.cfg) })
+	if d.cfg.HomeAgent != nil {
+		go made()
+	}
 	if d.plane, err = plane.Open(d.planeConfig(d.cfg)); err != nil {
 		d.closeDiscovery()
 		d.closeVisiting()
 		d.sockets.Close()
 		return d.failed(planeKey(err), err)
 	}
-	if err := d.machines(); err != nil {
+	if err := d.machines(made); err != nil {
 		d.closeDiscovery()
 		d.closeVisiting()
 		d.sockets.Close()

@@ -17,23 +17,43 @@ import (
 // registrations than one network interface delivers.
 const shards = 1
 
+// agents makes the home agent's machines.
+func agents(cfg *config.Config) ([]engine.Machine, error) {
+	whole, features := homeConfig(cfg)
+	var list []engine.Machine
+	for i := range shards {
+		one := whole
+		one.Shard, one.Shards = i, shards
+		m, err := standard.HomeAgent(one, standard.Features(features), luck())
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+// agentRoute says which of the home agent's machines an event concerns. It
+// knows every node, and so there is none where there is nothing to choose.
+func agentRoute(cfg *config.Config) func(engine.Event) int {
+	if shards == 1 {
+		return nil
+	}
+	whole, _ := homeConfig(cfg)
+	return ha.Route(whole, shards)
+}
+
 // machines makes the machines of the configured roles, and their drivers.
-func (d *daemon) machines() error {
+// agents has the home agent's, where there is one.
+func (d *daemon) machines(agents func() ([]engine.Machine, error)) error {
 	if c := d.cfg.HomeAgent; c != nil {
-		whole, features := homeConfig(d.cfg)
-		var list []engine.Machine
-		for i := range shards {
-			one := whole
-			one.Shard, one.Shards = i, shards
-			m, err := standard.HomeAgent(one, standard.Features(features), luck())
-			if err != nil {
-				return fmt.Errorf("home-agent: %w", err)
-			}
-			list = append(list, m)
+		list, err := agents()
+		if err != nil {
+			return fmt.Errorf("home-agent: %w", err)
 		}
 		world := d.world()
 		world.SendAll = d.sendingAll
-		d.home = drive.New(roleHomeAgent, world, list, ha.Route(whole, shards))
+		d.home = drive.New(roleHomeAgent, world, list, agentRoute(d.cfg))
 		d.home.Limit(drive.Limits{PerSource: c.RequestsPerSource, Peers: len(c.MobileNodes)})
 		if advertisement, ok := roles.Advertisement(c); ok && d.cfg.ForeignAgent == nil {
 			m, err := advertise.New(advertisement, luck())

@@ -360,7 +360,9 @@ func (d *daemon) reconfigureHome(ctx context.Context, next *config.Config, out *
 	if err != nil {
 		return err
 	}
-	d.home.Reroute(ha.Route(whole, shards))
+	if route := agentRoute(next); route != nil {
+		d.home.Reroute(route)
+	}
 	for _, a := range answers {
 		if r, ok := a.(ha.Reconfigured); ok {
 			out.Added, out.Removed, out.Ended = out.Added+r.Added, out.Removed+r.Removed, out.Ended+r.Ended

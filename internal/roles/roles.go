@@ -42,6 +42,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		}
 		out.Networks = append(out.Networks, network)
 	}
+	out.Nodes = slices.Grow(out.Nodes, len(c.MobileNodes))
 	for i := range c.MobileNodes {
 		n := &c.MobileNodes[i]
 		out.Nodes = append(out.Nodes, ha.MobileNode{

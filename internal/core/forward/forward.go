@@ -208,6 +208,15 @@ type Plane interface {
 	Close() error
 }
 
+// An Adopter is a [Plane] that itself takes over what an earlier process left
+// in the kernel: an entry that is applied again costs a comparison, and what
+// nobody has applied goes when the plane reconciles. So whoever starts applies
+// what it wants and need not list and compare a million entries first.
+type Adopter interface {
+	Plane
+	Adopts() bool
+}
+
 // An Event is something that the plane saw and a machine may want to know:
 // one of the types below.
 type Event interface{ planeEvent() }

@@ -111,39 +111,88 @@ const repairBatch = 4096
 // finds to be the same.
 func (d *Driver) repair(ctx context.Context, machines []engine.Persistent, mine func(forward.Entry) bool) error {
 	have := make(map[forward.Key]forward.Entry)
-	for e := range d.world.Plane.List(ctx) {
-		if mine(e) {
-			have[e.Key] = e
+	if a, ok := d.world.Plane.(forward.Adopter); !ok || !a.Adopts() {
+		for e := range d.world.Plane.List(ctx) {
+			if mine(e) {
+				have[e.Key] = e
+			}
 		}
 	}
-	apply := func(changes []forward.Change) error {
-		if len(changes) == 0 {
-			return nil
-		}
-		if err := d.world.Plane.Apply(ctx, changes); err != nil {
-			return fmt.Errorf("drive: %s: repair forwarding: %w", d.role, err)
-		}
-		return nil
+	if err := d.put(ctx, machines, have); err != nil {
+		return err
 	}
 	var changes []forward.Change
-	for _, p := range machines {
-		for e := range p.Entries() {
-			old, there := have[e.Key]
-			if delete(have, e.Key); there && old.Equal(e) {
-				continue
-			}
-			if changes = append(changes, forward.Change{Op: forward.Put, Entry: e}); len(changes) == repairBatch {
-				if err := apply(changes); err != nil {
-					return err
-				}
-				changes = changes[:0]
-			}
-		}
-	}
 	for _, key := range slices.Sorted(maps.Keys(have)) {
 		changes = append(changes, forward.Change{Op: forward.Delete, Entry: have[key]})
 	}
-	return apply(changes)
+	return d.apply(ctx, changes)
+}
+
+func (d *Driver) apply(ctx context.Context, changes []forward.Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	if err := d.world.Plane.Apply(ctx, changes); err != nil {
+		return fmt.Errorf("drive: %s: repair forwarding: %w", d.role, err)
+	}
+	return nil
+}
+
+// put applies the machines' entries but for those that are among have, which
+// is left with what nobody calls for. Entries are made while others are being
+// applied: that is half of the work, and there may be a second processor.
+func (d *Driver) put(ctx context.Context, machines []engine.Persistent, have map[forward.Key]forward.Entry) error {
+	ctx, cancel := context.WithCancel(ctx)
+	full, empty := make(chan []forward.Change), make(chan []forward.Change, 2)
+	defer func() {
+		cancel()
+		for range full { // until the other goroutine has ended: have is the caller's again
+		}
+	}()
+	for range cap(empty) {
+		empty <- make([]forward.Change, 0, repairBatch)
+	}
+	go func() {
+		defer close(full)
+		var changes []forward.Change
+		for _, p := range machines {
+			for e := range p.Entries() {
+				old, there := have[e.Key]
+				if delete(have, e.Key); there && old.Equal(e) {
+					continue
+				}
+				if changes == nil {
+					select {
+					case changes = <-empty:
+					case <-ctx.Done():
+						return
+					}
+				}
+				if changes = append(changes, forward.Change{Op: forward.Put, Entry: e}); len(changes) < repairBatch {
+					continue
+				}
+				select {
+				case full <- changes:
+					changes = nil
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+		if len(changes) > 0 {
+			select {
+			case full <- changes:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	for changes := range full {
+		if err := d.apply(ctx, changes); err != nil {
+			return err
+		}
+		empty <- changes[:0]
+	}
+	return ctx.Err()
 }
 
 // Run drives the machines until ctx ends. Commits that were handed over by

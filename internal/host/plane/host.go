@@ -126,7 +126,7 @@ type interception struct {
 	addr netip.Addr
 }
 
-var _ forward.Plane = (*Host)(nil)
+var _ forward.Adopter = (*Host)(nil)
 
 // Open builds the plane in the calling thread's network namespace. What an
 // earlier process left in the kernel stays until [Host.Reconcile].
@@ -496,6 +496,11 @@ func (h *Host) delete(ctx context.Context, c *forward.Change) error {
 
 // List implements [forward.Plane].
 func (h *Host) List(ctx context.Context) iter.Seq[forward.Entry] { return h.packets.List(ctx) }
+
+// Adopts implements [forward.Adopter]: user space has nothing at a start, and
+// what programs have is compared when it is applied again; Reconcile removes
+// the rest. The kernel's own tunnel devices have to be listed.
+func (h *Host) Adopts() bool { return h.devices == nil }
 
 // Events implements [forward.Plane].
 func (h *Host) Events() <-chan forward.Event { return h.packets.Events() }

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/ipv4"
+
 	"careof/internal/core/forward"
 	"careof/wire/encap"
 )
@@ -41,8 +43,9 @@ type tunnel struct {
 
 	before, after *tunnel // to the same peer; peers guards them
 
-	way    *way   // for raw sockets, else nil
-	prefix []byte // of a message, what is in front of the inner packet; nil where that differs
+	route  atomic.Pointer[way] // for raw sockets, once a packet went there
+	index  int32               // of the interface to use, 0: routing decides
+	prefix []byte              // of a message, what is in front of the inner packet; nil where that differs
 
 	// Messages for a UDP socket that wait for the end of the batch. Only the
 	// goroutine that reads the device touches them.
@@ -56,6 +59,18 @@ type tunnel struct {
 type way struct {
 	to  net.IPAddr
 	oob []byte
+}
+
+// way is where packets go that are not for a UDP socket. Of most tunnels user
+// space sees none, so it is made for the first of them.
+func (t *tunnel) way() *way {
+	w := t.route.Load()
+	if w == nil {
+		w = &way{to: net.IPAddr{IP: t.t.Peer.Addr().AsSlice()}}
+		w.oob = (&ipv4.ControlMessage{IfIndex: int(t.index), Src: t.t.Local.Addr().AsSlice()}).Marshal()
+		t.route.Store(w)
+	}
+	return w
 }
 
 // noEnd is the until of a tunnel without one.

@@ -391,7 +391,8 @@ func (p *Plane) sendInto(t *tunnel, h *encap.Header, packet []byte) error {
 	if err != nil {
 		return err
 	}
-	p.totals.sendErrors.Add(uint64(p.raw.send([]ipv4.Message{{Buffers: [][]byte{outer}, OOB: t.way.oob, Addr: &t.way.to}})))
+	way := t.way()
+	p.totals.sendErrors.Add(uint64(p.raw.send([]ipv4.Message{{Buffers: [][]byte{outer}, OOB: way.oob, Addr: &way.to}})))
 	return nil
 }
 

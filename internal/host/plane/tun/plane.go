@@ -14,8 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/ipv4"
-
 	"careof/internal/core/forward"
 	"careof/internal/host/clock"
 	"careof/internal/host/sock"
@@ -351,8 +349,7 @@ func (p *Plane) tunnel(b *binding, ft forward.Tunnel) (*tunnel, error) {
 		t.prefix = prefixOf(t.header)
 		return t, nil
 	}
-	t.way = &way{to: net.IPAddr{IP: ft.Peer.Addr().AsSlice()}}
-	t.way.oob = (&ipv4.ControlMessage{IfIndex: index, Src: ft.Local.Addr().AsSlice()}).Marshal()
+	t.index = int32(index)
 	return t, nil
 }
 

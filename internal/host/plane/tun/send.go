@@ -319,7 +319,8 @@ func (s *sender) queueRaw(t *tunnel, packet []byte) {
 	if m.Buffers == nil {
 		m.Buffers = make([][]byte, 1)
 	}
-	m.Buffers[0], m.OOB, m.Addr = packet, t.way.oob, &t.way.to
+	way := t.way()
+	m.Buffers[0], m.OOB, m.Addr = packet, way.oob, &way.to
 }
 
 // flush hands everything that waits to the sockets.

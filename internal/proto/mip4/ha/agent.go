@@ -78,7 +78,7 @@ func New(cfg Config, rng *rand.Rand, features ...func(*Agent)) (*Agent, error) {
 	a := &Agent{
 		Desk: engine.Desk{Role: RoleName},
 		cfg:  cfg, rng: rng,
-		byHome:   make(map[netip.Addr]*Node),
+		byHome:   make(map[netip.Addr]*Node, len(cfg.Nodes)/max(cfg.Shards, 1)),
 		byNAI:    make(map[ident.NAI]*Node),
 		relays:   make(map[netip.Addr]*Relay),
 		links:    make(map[string]engine.Link),
@@ -219,7 +219,7 @@ func (a *Agent) announce() {
 	for _, n := range a.nodes {
 		who := note.Note{HomeAddress: n.home, NAI: string(n.config.NAI)}
 		a.warnInsecure(n)
-		for _, b := range n.list.All() {
+		for b := range n.list.Each() {
 			if !b.Live(a.Now().Mono) {
 				continue
 			}

@@ -227,7 +227,7 @@ func (a *Agent) relate() {
 // have one name or address.
 func (c *Config) identities() (map[netip.Addr]bool, error) {
 	names := make(map[ident.NAI]bool)
-	homes := make(map[netip.Addr]bool)
+	homes := make(map[netip.Addr]bool, len(c.Nodes))
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
 		if n.NAI != "" && names[n.NAI] {
@@ -236,7 +236,12 @@ func (c *Config) identities() (map[netip.Addr]bool, error) {
 		if n.HomeAddress.IsValid() && homes[n.HomeAddress] {
 			return nil, fmt.Errorf("ha: home address %v belongs to two mobile nodes", n.HomeAddress)
 		}
-		names[n.NAI], homes[n.HomeAddress] = true, true
+		if n.NAI != "" {
+			names[n.NAI] = true
+		}
+		if n.HomeAddress.IsValid() {
+			homes[n.HomeAddress] = true
+		}
 	}
 	return homes, nil
 }
