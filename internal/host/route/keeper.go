@@ -128,6 +128,29 @@ func (k *Keeper) adopt() error {
 			k.tables[r.From] = r.Table
 		}
 	}
+	return k.forgetAgents()
+}
+
+// forgetAgents forgets the foreign agents' link-layer addresses that an
+// earlier process set for good: they are the next hops of its routes over
+// uplinks. The node may be somewhere else by now, where another station has the
+// address.
+func (k *Keeper) forgetAgents() error {
+	routes, err := k.kernel.Routes()
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		if k.ours(r.Table) && r.Via.IsValid() && r.Link != "" && r.Link != k.c.Device {
+			set, err := k.kernel.HasNeighbor(r.Link, r.Via)
+			if err == nil && set {
+				err = k.kernel.SetNeighbor(r.Link, r.Via, forward.HardwareAddr{})
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -276,10 +299,16 @@ func (k *Keeper) Uplink(l engine.Link) error {
 	}
 	k.uplinks[l.Name] = u
 	for n := range k.neighbors {
-		if n.link == l.Name {
-			// A link that was down has forgotten its neighbours.
-			delete(k.neighbors, n)
+		if n.link != l.Name {
+			continue
 		}
+		// A link that was down has forgotten its neighbours, but for those that
+		// were set for good where it only lost its carrier. Another network may
+		// have the same address at another station.
+		if err := k.kernel.SetNeighbor(n.link, n.address, forward.HardwareAddr{}); err != nil {
+			return err
+		}
+		delete(k.neighbors, n)
 	}
 	return k.refresh()
 }

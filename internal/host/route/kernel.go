@@ -82,6 +82,9 @@ type Kernel interface {
 	// SetNeighbor makes the link-layer address of a neighbour known for good,
 	// so that nobody asks for it by ARP; a zero one forgets it.
 	SetNeighbor(link string, a netip.Addr, hw forward.HardwareAddr) error
+	// HasNeighbor tells whether a neighbour's link-layer address was set for
+	// good.
+	HasNeighbor(link string, a netip.Addr) (bool, error)
 	// Sysctl reads a file under /proc/sys; errors are fs.ErrNotExist where
 	// the kernel has no such thing.
 	Sysctl(name string) (string, error)
@@ -443,6 +446,20 @@ func (k *linux) SetNeighbor(link string, a netip.Addr, hw forward.HardwareAddr) 
 		return fmt.Errorf("route: neighbour %v on %s: %w", a, link, err)
 	}
 	return nil
+}
+
+func (k *linux) HasNeighbor(link string, a netip.Addr) (bool, error) {
+	l, err := k.link(link)
+	if err != nil {
+		return false, nil // its link is gone, and it with it
+	}
+	list, err := netspace.Dump(func() ([]netlink.Neigh, error) { return k.h.NeighList(l.Attrs().Index, unix.AF_INET) })
+	if err != nil {
+		return false, fmt.Errorf("route: neighbours on %s: %w", link, err)
+	}
+	return slices.ContainsFunc(list, func(n netlink.Neigh) bool {
+		return n.State&netlink.NUD_PERMANENT != 0 && n.IP.Equal(a.AsSlice())
+	}), nil
 }
 
 func (k *linux) SetMTU(link string, mtu int) error {

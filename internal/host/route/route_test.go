@@ -97,6 +97,10 @@ func (k *fakeKernel) SetNeighbor(link string, a netip.Addr, hw forward.HardwareA
 		}
 	})
 }
+func (k *fakeKernel) HasNeighbor(link string, a netip.Addr) (bool, error) {
+	_, set := k.neighbors[neighborKey{link, a}]
+	return set, nil
+}
 func (k *fakeKernel) SetMTU(string, int) error { return nil }
 func (k *fakeKernel) SetUp(string) error       { return nil }
 func (k *fakeKernel) Close() error             { return nil }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 )
 
@@ -74,4 +75,33 @@ func TestRegisteredThroughAForeignAgent(t *testing.T) {
 	check("at home", Route{Table: DefaultBase, Dst: all, Via: agent, Link: "eth0", Src: homeAddr}, netip.Addr{}, forward.HardwareAddr{})
 	do(t, keeper.Put(away(all)))
 	check("away with an address of its own", Route{Table: DefaultBase, Dst: all, Link: "careof0", Src: homeAddr}, netip.Addr{}, forward.HardwareAddr{})
+}
+
+// TestAnAgentsAddressStaysNowhere: the next network may have another station
+// at the same address, as so many have a 192.168.1.1.
+func TestAnAgentsAddressStaysNowhere(t *testing.T) {
+	agent, hw := netip.MustParseAddr("198.18.1.1"), forward.HardwareAddr{2, 1}
+	visit := away(all)
+	visit.Deliver = forward.Deliver{Link: "wlan0", HW: hw, Via: agent}
+	k := newFake()
+	keeper := mobile(t, k)
+	do(t, keeper.Put(visit))
+	if len(k.neighbors) != 1 {
+		t.Fatal("the agent is not known")
+	}
+	// The cable is pulled: the interface stays up, and keeps what was set for
+	// good.
+	do(t, keeper.Uplink(engine.Link{Name: "wlan0"}))
+	if len(k.neighbors) != 0 {
+		t.Errorf("without a carrier: %v", k.neighbors)
+	}
+	do(t, keeper.Uplink(engine.Link{Name: "wlan0", Up: true}))
+	if len(k.neighbors) != 1 {
+		t.Errorf("still registered through it: %v", k.neighbors)
+	}
+	// The process is killed, and another one starts somewhere else.
+	mobile(t, k)
+	if len(k.neighbors) != 0 {
+		t.Errorf("after a kill: %v", k.neighbors)
+	}
 }
