@@ -253,3 +253,22 @@ func (d *daemon) visitors(ctx context.Context) (any, error) {
 	}
 	return out, nil
 }
+
+// homeNote takes what the home agent tells where a foreign agent runs beside
+// it. A node that has come home, or registered elsewhere, did not pass the
+// foreign agent on its way; this host's own packets for it would still go to
+// the visited link.
+func (d *daemon) homeNote(n note.Note) {
+	d.hub.note(n)
+	gone := n.Kind == note.Unbound || n.Kind == note.Expired ||
+		n.Kind == note.Moved && !slices.Contains(d.cfg.ForeignAgent.CareOfAddresses, n.CareOfAddress)
+	if !gone || d.foreign == nil {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), readyLimit)
+		defer cancel()
+		// When it does not answer, the visit ends with its lifetime.
+		_, _ = d.foreign.Command(ctx, fa.Left{HomeAddress: n.HomeAddress, HomeAgents: d.cfg.HomeAgent.Addresses})
+	}()
+}

@@ -53,6 +53,9 @@ func (d *daemon) machines(agents func() ([]engine.Machine, error)) error {
 		}
 		world := d.world()
 		world.SendAll = d.sendingAll
+		if d.cfg.ForeignAgent != nil {
+			world.Note = d.homeNote
+		}
 		d.home = drive.New(roleHomeAgent, world, list, agentRoute(d.cfg))
 		d.home.Limit(drive.Limits{PerSource: c.RequestsPerSource, Peers: len(c.MobileNodes)})
 		if advertisement, ok := roles.Advertisement(c); ok && d.cfg.ForeignAgent == nil {

@@ -31,7 +31,7 @@ var oneBox = &Scene{
 		home := func(when string) {
 			l.Plug(mobile, wlan, "home")
 			l.Until("the node is at home", 15*time.Second, func() bool { b := l.Binding(mobile); return b.AtHome && b.Tunnels == 0 })
-			for _, way := range [][2]string{{"neighbour", mobile}, {mobile, peer}, {peer, mobile}, {mobile, agent}} {
+			for _, way := range [][2]string{{"neighbour", mobile}, {mobile, peer}, {peer, mobile}, {mobile, agent}, {agent, mobile}} {
 				l.Until(when+" packets go from "+way[0]+" to "+way[1], 10*time.Second, func() bool { return l.Reaches(way[0], way[1]) })
 			}
 			if b := l.Binding(mobile); !b.AtHome {

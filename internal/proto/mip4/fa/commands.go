@@ -36,6 +36,13 @@ type (
 	// home agent keeps its binding until the mobile node registers again. It
 	// is answered with the number of visits, or ErrNotFound.
 	ClearVisitor struct{ Node ident.Node }
+	// Left says that a node has left this agent, as the home agent beside it
+	// knows: its visits for one of the home agent's addresses end as if it had
+	// deregistered here. It is answered with their number.
+	Left struct {
+		HomeAddress netip.Addr
+		HomeAgents  []netip.Addr
+	}
 )
 
 // VisitorInfo is a visitor as shown.
@@ -151,6 +158,16 @@ func (a *Agent) baseCommands() {
 	engine.AddCommand(&a.Desk, func(ListCounters) (any, error) { return a.counters.list(), nil })
 	engine.AddCommand(&a.Desk, func(ListStages) (any, error) { return a.Stages(), nil })
 	engine.AddCommand(&a.Desk, func(c Reconfigure) (any, error) { return nil, a.reconfigure(c.Config) })
+	engine.AddCommand(&a.Desk, func(c Left) (any, error) {
+		n := 0
+		for _, v := range a.visitors.list() {
+			if v.HomeAddress == c.HomeAddress && slices.Contains(c.HomeAgents, v.HomeAgent) {
+				a.depart(v, Deregistered, nil)
+				n++
+			}
+		}
+		return n, nil
+	})
 	engine.AddCommand(&a.Desk, func(c ClearVisitor) (any, error) {
 		n := 0
 		for _, v := range a.visitors.list() {

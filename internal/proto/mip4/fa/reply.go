@@ -61,7 +61,8 @@ func (a *Agent) reply(p engine.Packet, m *mip4.Message) {
 // nothing else tells a home agent from a neighbour who knows what he has asked
 // for himself.
 func (a *Agent) astray(p engine.Packet) bool {
-	if !a.visited(p.Link) {
+	// The home agent may be this host: then the kernel lets nobody else say so.
+	if !a.visited(p.Link) || a.ours(p.Src.Addr()) {
 		return false
 	}
 	l := a.links[p.Link]
