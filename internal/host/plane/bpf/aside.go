@@ -30,7 +30,8 @@ func (p *Plane) SetAside(destinations []netip.Prefix) error {
 	}
 	for at := range p.asides {
 		if !want[at] {
-			errs = append(errs, p.unset(at))
+			n := at.table()
+			errs = append(errs, p.recount(n, p.counts[n], p.aside[n]-1), p.unset(at))
 			delete(p.asides, at)
 		}
 	}
@@ -58,5 +59,6 @@ func (p *Plane) putAside(at place) error {
 		return fmt.Errorf("bpf: %v: %w", at.prefix(), err)
 	}
 	p.asides[at] = true
-	return nil
+	n := at.table()
+	return p.recount(n, p.counts[n], p.aside[n]+1)
 }

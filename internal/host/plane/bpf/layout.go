@@ -63,6 +63,10 @@ type slot struct {
 	_                                                      [7]uint32
 }
 
+// hasNodes marks a number of mobile nodes' bindings that are not all
+// destinations set aside; see HAS_NODES.
+const hasNodes = 1 << 31
+
 // settingsValue is struct settings.
 type settingsValue struct {
 	Device, Mark                          uint32

@@ -70,6 +70,7 @@ type Plane struct {
 	asides   map[place]bool                 // see SetAside
 	settings settingsValue
 	counts   [4]int // of the tables, as settings tells programs
+	aside    [4]int // how many of them are set aside
 	overflow bool   // a table is full
 	links    map[string]underLink
 	egress   *attachment

@@ -48,7 +48,7 @@ func try(o *objects) error {
 	if err := o.Mobiles.Put(home.As4(), &b); err != nil {
 		return err
 	}
-	if err := o.Settings.Put(uint32(0), &settingsValue{Device: 1, Mobiles: 1}); err != nil {
+	if err := o.Settings.Put(uint32(0), &settingsValue{Device: 1, Mobiles: hasNodes | 1}); err != nil {
 		return err
 	}
 	packet := func(src, dst netip.Addr) []byte {

@@ -154,19 +154,35 @@ func (p *Plane) unset(at place) error {
 // grow counts the bindings of a table. Programs look into those that are not
 // empty.
 func (p *Plane) grow(n, by int) error {
-	was := p.counts[n]
-	p.counts[n] += by
-	if (was == 0) == (p.counts[n] == 0) {
+	return p.recount(n, p.counts[n]+by, p.aside[n])
+}
+
+// recount tells programs when a table is empty now, or no longer, or holds
+// nothing but what is set aside.
+func (p *Plane) recount(n, count, aside int) error {
+	was := numberOf(p.counts[n], p.aside[n])
+	p.counts[n], p.aside[n] = count, aside
+	now := numberOf(count, aside)
+	if (was == 0) == (now == 0) && was&hasNodes == now&hasNodes {
 		return nil
 	}
 	return p.writeSettings()
 }
 
+// numberOf is how settings tells of a mobile node's table.
+func numberOf(count, aside int) uint32 {
+	n := uint32(count)
+	if count > aside {
+		n |= hasNodes
+	}
+	return n
+}
+
 func (p *Plane) writeSettings() error {
 	s := p.settings
-	s.Agents, s.Mobiles = uint32(p.counts[0]), uint32(p.counts[1])
+	s.Agents, s.Mobiles = uint32(p.counts[0]), numberOf(p.counts[1], p.aside[1])
 	if !p.overflow {
-		s.AgentNets, s.MobileNet = uint32(p.counts[2]), uint32(p.counts[3])
+		s.AgentNets, s.MobileNet = uint32(p.counts[2]), numberOf(p.counts[3], p.aside[3])
 	}
 	return p.o.Settings.Put(uint32(0), &s)
 }

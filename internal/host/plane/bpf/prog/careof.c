@@ -87,10 +87,14 @@ struct slot {
 	__u32 reserved[7];
 };
 
+#define HAS_NODES 0x80000000U
+
 struct settings {
 	__u32 device; // ifindex of the tunnel device
 	__u32 mark;   // of outer packets, 0: leave it
-	// How many there are, so that empty tables cost nothing.
+	// How many there are, so that empty tables cost nothing. mobiles and
+	// mobile_nets have HAS_NODES when not all are destinations set aside,
+	// which nothing is sent from.
 	__u32 agents, mobiles, agent_nets, mobile_nets;
 	__u32 avoided;
 };
@@ -548,7 +552,7 @@ int encapsulate(struct __sk_buff *skb)
 	if (!c)
 		return PASS;
 	// A mobile node's own packets by source, a home agent's by destination.
-	b = find(&mobiles, c->mobiles, &mobile_nets, c->mobile_nets, src);
+	b = find(&mobiles, c->mobiles & HAS_NODES, &mobile_nets, c->mobile_nets & HAS_NODES, src);
 	if (!b)
 		b = find(&agents, c->agents, &agent_nets, c->agent_nets, dst);
 	if (!b || b->flags & B_SLOW)
