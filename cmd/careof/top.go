@@ -27,6 +27,9 @@ more. It needs a terminal of 80 by 24 or more.`,
 			if _, err := client.Raw(ctx, "status", ""); err != nil {
 				return err
 			}
+			if !terminal(e.stdout) {
+				return usagef("top needs a terminal: use careof show, or careof monitor")
+			}
 			return top.Run(cmd.Context(), client, colour(e.stdout), tea.WithInput(e.stdin), tea.WithOutput(e.stdout))
 		},
 	}

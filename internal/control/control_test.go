@@ -233,3 +233,18 @@ func TestSizesHaveBinaryUnits(t *testing.T) {
 		}
 	}
 }
+
+// TestOnlyASocketIsReplaced: a wrong path must not cost a file.
+func TestOnlyASocketIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Listen(path, "", nil); err == nil {
+		s.Close()
+		t.Error("a file was taken for an old socket")
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "secret" {
+		t.Errorf("the file is %q, %v", text, err)
+	}
+}

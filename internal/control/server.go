@@ -63,8 +63,18 @@ func Listen(path, group string, backend Backend) (*Server, error) {
 		conn.Close()
 		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// What is left of a daemon that died is taken away, and nothing else: the
+	// path may be a mistake.
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		return nil, fmt.Errorf("control: %w", err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return nil, fmt.Errorf("control: %s is there and is no socket: move it away, or name another control.socket", path)
+	default:
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("control: %w", err)
+		}
 	}
 	// The socket must not be open to all for the moment before its mode is set.
 	old := unix.Umask(0o177)
