@@ -188,7 +188,8 @@ func read(ctx context.Context, source Source, violations *violations) (view, err
 	if within(mnRegistration, groups) {
 		s.refusals()
 	}
-	for _, rows := range []func(context.Context, Source) error{s.associations, s.node, s.visitors, s.bindings} {
+	s.state(status)
+	for _, rows := range []func(context.Context, Source) error{s.associations, s.registrations, s.visitors, s.bindings} {
 		if err := rows(ctx, source); err != nil {
 			return nil, err
 		}

@@ -59,27 +59,23 @@ var mnStates = map[string]int32{
 	"home": mnHome, "registered": mnRegistered, "registering": mnPending, "returning": mnPending, "idle": mnIsolated,
 }
 
-// node is mnSystem and mnRegistrationTable.
-func (s *snapshot) node(ctx context.Context, source Source) error {
-	status, err := ask[control.Status](ctx, source, "status")
-	if err != nil {
-		return err
-	}
-	runs := false
+// state is mnState.
+func (s *snapshot) state(status control.Status) {
 	for _, r := range status.Roles {
 		if r.Role != "mobile-node" {
 			continue
 		}
-		runs = true
 		state, known := mnStates[r.State]
 		if !known {
 			state = mnUnknown
 		}
 		s.scalar(mnSystem, 1, agentx.Int(state))
 	}
-	if !runs {
-		return nil
-	}
+}
+
+// registrations is the rest of mnSystem, and mnRegistrationTable: those that a
+// mobile node here has asked for.
+func (s *snapshot) registrations(ctx context.Context, source Source) error {
 	list, err := ask[[]control.Registration](ctx, source, "registrations")
 	if err != nil {
 		return err

@@ -32,8 +32,8 @@ type (
 	ListCounters struct{}
 	// ListStages is answered with []engine.StageInfo.
 	ListStages struct{}
-	// ClearVisitor ends a node's visits at this agent, and tells nobody: the
-	// home agent keeps its binding until the mobile node registers again. It
+	// ClearVisitor ends a node's visits at this agent. It tells nobody itself
+	// (registration revocation, where it was agreed, tells the home agent). It
 	// is answered with the number of visits, or ErrNotFound.
 	ClearVisitor struct{ Node ident.Node }
 	// Left says that a node has left this agent, as the home agent beside it
