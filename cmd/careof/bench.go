@@ -1,6 +1,10 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+)
 
 func newBench(e *env) *cobra.Command {
 	cmd := &cobra.Command{
@@ -14,4 +18,12 @@ a machine that does other things too.`,
 	}
 	cmd.AddCommand(newBenchFlood(e), newBenchHandover(e), newBenchRegistrations(e), newBenchTunnel(e))
 	return cmd
+}
+
+// tell is where a benchmark says what it is measuring.
+func (e *env) tell(quiet bool) io.Writer {
+	if quiet {
+		return io.Discard
+	}
+	return e.stderr
 }

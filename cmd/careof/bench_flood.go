@@ -1,9 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"io"
-
 	"github.com/spf13/cobra"
 
 	"careof/internal/lab/flood"
@@ -35,10 +32,7 @@ and binding should be there.`,
 			if done, err := enter(); done {
 				return err
 			}
-			o.Tell = e.stderr
-			if quiet {
-				o.Tell = io.Discard
-			}
+			o.Tell = e.tell(quiet)
 			ctx, stop := careful(cmd.Context())
 			defer stop()
 			phases, err := flood.Run(ctx, o)
@@ -46,9 +40,7 @@ and binding should be there.`,
 				return err
 			}
 			if output == "json" {
-				w := json.NewEncoder(e.stdout)
-				w.SetIndent("", "  ")
-				return w.Encode(phases)
+				return e.printJSON(phases)
 			}
 			return flood.Write(e.stdout, phases)
 		},

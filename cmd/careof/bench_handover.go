@@ -1,9 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"io"
-
 	"github.com/spf13/cobra"
 
 	"careof/internal/lab/handover"
@@ -39,10 +36,7 @@ namespaces with real daemons.`,
 					return err
 				}
 			}
-			o.Tell = e.stderr
-			if quiet {
-				o.Tell = io.Discard
-			}
+			o.Tell = e.tell(quiet)
 			ctx, stop := careful(cmd.Context())
 			defer stop()
 			report, err := handover.Run(ctx, o)
@@ -50,9 +44,7 @@ namespaces with real daemons.`,
 				return err
 			}
 			if output == "json" {
-				w := json.NewEncoder(e.stdout)
-				w.SetIndent("", "  ")
-				return w.Encode(report)
+				return e.printJSON(report)
 			}
 			return report.Write(e.stdout)
 		},

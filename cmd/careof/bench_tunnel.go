@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -66,10 +64,7 @@ leaves them out.`,
 			if done, err := enter(); done {
 				return err
 			}
-			o.Tell = e.stderr
-			if quiet {
-				o.Tell = io.Discard
-			}
+			o.Tell = e.tell(quiet)
 			return benchTunnel(cmd.Context(), e, o)
 		},
 	}
@@ -94,9 +89,7 @@ func benchTunnel(ctx context.Context, e *env, o bench.Options) error {
 		return err
 	}
 	if e.output == outputJSON {
-		enc := json.NewEncoder(e.stdout)
-		enc.SetIndent("", "  ")
-		return enc.Encode(r)
+		return e.printJSON(r)
 	}
 	if err := r.Write(e.stdout); err != nil {
 		return fmt.Errorf("bench: %w", err)
