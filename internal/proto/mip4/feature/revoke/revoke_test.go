@@ -381,3 +381,30 @@ func TestAVisitorMustNotOfferIt(t *testing.T) {
 		t.Errorf("it is answered with %v", code)
 	}
 }
+
+// TestTheAgentBitIsChecked: each agent listens to the other kind alone, though
+// both have the key.
+//
+//rfc:3543#3.5
+func TestTheAgentBitIsChecked(t *testing.T) {
+	n := allowed(t)
+	for _, c := range []struct {
+		fromHome bool
+		from, to netip.Addr
+	}{{false, homeAgent, careOf}, {true, careOf, homeAgent}} {
+		d := mip4.NewMessage(&mip4.Revocation{
+			FromHomeAgent: c.fromHome, HomeAddress: visitor, HomeDomainAddress: homeAgent, ForeignDomainAddress: careOf,
+			Identifier: uint32(assoc.Timestamp(n.now.Wall.Add(time.Second)) >> 32),
+		})
+		d.Authenticate(mip4.ExtForeignHome, agentKey)
+		data, err := d.Seal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.deliver(engine.Send{Src: netip.AddrPortFrom(c.from, 434), Dst: netip.AddrPortFrom(c.to, 434), Data: data})
+		n.run(time.Second)
+		if len(n.home.plane) != 1 || len(n.foreign.plane) != 1 || len(n.messages(mip4.TypeRevocationAck)) != 0 {
+			t.Errorf("%v took a revocation of its own kind", c.to)
+		}
+	}
+}
