@@ -8,10 +8,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain lets the scripts run this very program as "careof".
+// TestMain lets the scripts run this very program as "careof", and as the two
+// ends of a conversation.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"careof": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"echoes": func() { os.Exit(echoes(os.Args[1])) },
+		"talks":  func() { os.Exit(talks(os.Args[1])) },
 	})
 }
 

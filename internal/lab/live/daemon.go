@@ -50,7 +50,7 @@ func (l *Lab) addDaemon(n *topology.Node) (*Daemon, error) {
 		Node: n.Name, lab: l,
 		Config: filepath.Join(dir, "careof.toml"), Socket: SocketIn(l.Directory, n.Name), Log: filepath.Join(dir, "log"),
 	}
-	text, err := rewrite(n, filepath.Dir(l.Topology.File), filepath.Join(dir, "state"), d.Socket)
+	text, err := l.rewrite(n, filepath.Join(dir, "state"), d.Socket)
 	if err != nil {
 		return nil, err
 	}
@@ -65,25 +65,16 @@ func (l *Lab) addDaemon(n *topology.Node) (*Daemon, error) {
 
 // rewrite makes a node's configuration the laboratory's: records and control
 // socket go into its directory, and names of files become absolute.
-func rewrite(n *topology.Node, folder, state, socket string) ([]byte, error) {
-	text := n.Config
-	if n.ConfigFile != "" {
-		path := n.ConfigFile
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(folder, path)
-		}
-		folder = filepath.Dir(path)
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("live: node %s: %w", n.Name, err)
-		}
-		text = string(b)
+func (l *Lab) rewrite(n *topology.Node, state, socket string) ([]byte, error) {
+	path, text, err := l.Topology.Configuration(n)
+	if err != nil {
+		return nil, fmt.Errorf("live: node %s: %w", n.Name, err)
 	}
 	var config map[string]any
 	if _, err := toml.Decode(text, &config); err != nil {
 		return nil, fmt.Errorf("live: node %s: %w", n.Name, err)
 	}
-	folder, err := filepath.Abs(folder)
+	folder, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("live: %w", err)
 	}

@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"careof/internal/control"
 	"careof/internal/lab/nat"
@@ -67,6 +72,8 @@ type Lab struct {
 	captures []*Capture
 	whole    *Capture // of Options.Capture
 
+	named bool // whether host names have a meaning of their own
+
 	held *os.File // the lock of Directory; nil for one that was asked for
 	ears sync.WaitGroup
 }
@@ -98,6 +105,9 @@ func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err er
 		return l, fmt.Errorf("live: %w", err)
 	}
 	if l.Network, err = netns.New(netns.Config{Seed: o.Seed}); err != nil {
+		return l, err
+	}
+	if err := l.name(t.Names); err != nil {
 		return l, err
 	}
 	for i := range t.Segments {
@@ -139,6 +149,31 @@ func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err er
 		}
 	}
 	return l, nil
+}
+
+// hostsFile says what host names mean (hosts(5)).
+const hostsFile = "/etc/hosts"
+
+// name gives host names a meaning, in this program's mount namespace and so for
+// its daemons.
+func (l *Lab) name(names map[string]netip.Addr) error {
+	if len(names) == 0 {
+		return nil
+	}
+	var text strings.Builder
+	text.WriteString("127.0.0.1 localhost\n")
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		fmt.Fprintf(&text, "%v %s\n", names[name], name)
+	}
+	path := filepath.Join(l.Directory, "hosts")
+	if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
+		return fmt.Errorf("live: %w", err)
+	}
+	if err := unix.Mount(path, hostsFile, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("live: give %s other content: %w", hostsFile, err)
+	}
+	l.named = true
+	return nil
 }
 
 // conditions translates what a topology says about a segment.
@@ -228,6 +263,9 @@ func (l *Lab) addNode(n *topology.Node) error {
 		}
 	}
 	if n.NAT != nil {
+		if kind, _ := n.NAT.Behaviour(); kind == nat.OneToOne {
+			return fmt.Errorf("live: %s: kernel routers masquerade, and do not translate %v", n.Name, kind)
+		}
 		return node.Masquerade(n.NAT.Outside)
 	}
 	return nil
@@ -246,6 +284,9 @@ func (l *Lab) Close() error {
 	}
 	if l.Network != nil {
 		errs = append(errs, l.Network.Close())
+	}
+	if l.named {
+		errs = append(errs, unix.Unmount(hostsFile, unix.MNT_DETACH))
 	}
 	if l.held != nil {
 		if l.options.Keep {

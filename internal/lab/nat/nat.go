@@ -29,9 +29,10 @@ const (
 	PortRestricted Kind = iota // endpoint-independent mapping, address and port-dependent filtering
 	FullCone                   // endpoint-independent mapping and filtering
 	Symmetric                  // address and port-dependent mapping and filtering
+	OneToOne                   // one inside host has the external address to itself, as a cloud's machines have: no port changes, nothing is filtered
 )
 
-var kindNames = []string{PortRestricted: "port-restricted", FullCone: "full-cone", Symmetric: "symmetric"}
+var kindNames = []string{PortRestricted: "port-restricted", FullCone: "full-cone", Symmetric: "symmetric", OneToOne: "one-to-one"}
 
 // String gives the common name of the kind.
 func (k Kind) String() string {
@@ -138,6 +139,8 @@ func New(config Config) (*Box, error) {
 		return nil, errors.New("nat: the inside prefix must be an IPv4 prefix")
 	case config.Inside.Contains(config.External):
 		return nil, fmt.Errorf("nat: the external address %s lies in the inside prefix %s", config.External, config.Inside)
+	case config.Kind == OneToOne && !config.Inside.IsSingleIP():
+		return nil, fmt.Errorf("nat: %s is for one inside host, and %s is more than one", config.Kind, config.Inside)
 	case int(config.Kind) >= len(kindNames):
 		return nil, fmt.Errorf("nat: unknown kind %s", config.Kind)
 	case config.MappingTimeout < 0 || config.TCPTimeout < 0:
@@ -214,6 +217,9 @@ func (b *Box) outbound(now time.Time, pkt []byte) ([]byte, Verdict) {
 	if !b.config.Inside.Contains(p.src) || b.config.Inside.Contains(p.dst) || p.dst == b.config.External {
 		return nil, Misdirected
 	}
+	if b.config.Kind == OneToOne {
+		return oneToOne(p, true, b.config.External)
+	}
 	b.sweep(now)
 	if p.later {
 		if _, known := b.fragments.find(p, now); !known {
@@ -259,6 +265,9 @@ func (b *Box) inbound(now time.Time, pkt []byte) ([]byte, Verdict) {
 	}
 	if p.dst != b.config.External {
 		return nil, Misdirected
+	}
+	if b.config.Kind == OneToOne {
+		return oneToOne(p, false, b.config.Inside.Addr())
 	}
 	b.sweep(now)
 	if p.later {

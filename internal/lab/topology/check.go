@@ -1,10 +1,15 @@
 package topology
 
 import (
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"careof/internal/config"
 )
@@ -28,6 +33,11 @@ func (c *checker) check() {
 	t := c.topology
 	if t.Version != 1 {
 		c.report("", -1, "version", "write version = 1", "this careof reads version 1, not %d", t.Version)
+	}
+	for name, a := range t.Names {
+		if name == "" || strings.ContainsAny(name, " \t\n#") || !a.IsValid() {
+			c.report("", -1, "names", `names = { "home.example" = "198.51.100.1" }`, "%q is no host name, or has no address", name)
+		}
 	}
 	if len(t.Nodes) == 0 {
 		c.report("", -1, "node", "", "there is no node")
@@ -167,7 +177,7 @@ func (c *checker) checkNAT(n *Node, bad func(key, hint, format string, args ...a
 		bad("nat.inside", `for example "192.168.8.0/24"`, "the prefix that is translated is missing")
 	}
 	if _, ok := n.NAT.Behaviour(); !ok {
-		bad("nat.kind", "port-restricted, full-cone or symmetric", "unknown kind %q", n.NAT.Kind)
+		bad("nat.kind", "port-restricted, full-cone, symmetric or one-to-one", "unknown kind %q", n.NAT.Kind)
 	}
 	if n.NAT.Timeout.Duration < 0 {
 		bad("nat.timeout", "", "must not be negative")
@@ -186,18 +196,10 @@ func (c *checker) checkConfig(n *Node, bad func(key, hint, format string, args .
 		bad("config", "", "needs either config or config-file")
 		return
 	}
-	path, text := filepath.Join(c.topology.folder(), n.Name+".toml"), n.Config
-	if n.ConfigFile != "" {
-		path = n.ConfigFile
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(c.topology.folder(), path)
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			bad("config-file", "", "%v", err)
-			return
-		}
-		text = string(b)
+	path, text, err := c.topology.Configuration(n)
+	if err != nil {
+		bad("config-file", "", "%v", err)
+		return
 	}
 	parsed, err := config.Parse(path, text)
 	if err != nil {
@@ -210,4 +212,22 @@ func (c *checker) checkConfig(n *Node, bad func(key, hint, format string, args .
 		return
 	}
 	n.Parsed = parsed
+}
+
+var keyFile = regexp.MustCompile(`(?m)^(\s*)key-file(\s*=\s*)"([^"]+)"`)
+
+// madeUpKeys puts keys into a configuration in place of key files that are not
+// in the folder. An example's keys are nowhere, and must be nowhere.
+func madeUpKeys(folder, text string) string {
+	return keyFile.ReplaceAllStringFunc(text, func(line string) string {
+		m := keyFile.FindStringSubmatch(line)
+		path := m[3]
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(folder, path)
+		}
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return line
+		}
+		return fmt.Sprintf(`%skey%s"hex:%x"`, m[1], m[2], sha256.Sum256([]byte(m[3])))
+	})
 }

@@ -33,7 +33,10 @@ type Topology struct {
 	// name that is there already takes its place, all else comes after it.
 	Extends string
 	// Try lists command lines for who holds this laboratory for the first time.
-	Try      []string
+	Try []string
+	// Names are what host names mean in the laboratory: what /etc/hosts says
+	// there.
+	Names    map[string]netip.Addr
 	Segments []Segment `toml:"segment"`
 	Nodes    []Node    `toml:"node"`
 }
@@ -101,7 +104,9 @@ type Node struct {
 	NAT        *NAT
 
 	// Config is the daemon's configuration as TOML text; ConfigFile names a
-	// file with it, relative to the topology's folder.
+	// file with it, relative to the topology's folder. Key files that are not
+	// there are made up by the laboratory, from their names: where both ends
+	// name the same file, they have the same key.
 	Config     string
 	ConfigFile string `toml:"config-file"`
 
@@ -129,7 +134,7 @@ type NAT struct {
 	Outside string
 	Inside  netip.Prefix
 	Timeout Duration // of UDP mappings, 0 means 2 minutes
-	Kind    string   // port-restricted (default), full-cone, symmetric
+	Kind    string   // port-restricted (default), full-cone, symmetric, one-to-one
 }
 
 // Behaviour reads the translator's kind.
@@ -137,7 +142,7 @@ func (n *NAT) Behaviour() (nat.Kind, bool) {
 	if n.Kind == "" {
 		return nat.PortRestricted, true
 	}
-	for k := nat.PortRestricted; k <= nat.Symmetric; k++ {
+	for k := nat.PortRestricted; k <= nat.OneToOne; k++ {
 		if k.String() == n.Kind {
 			return k, true
 		}
@@ -353,5 +358,21 @@ func (t *Topology) Lease(s *Segment, node, iface string) (netip.Prefix, netip.Ad
 	return netip.Prefix{}, netip.Addr{}, false
 }
 
-// folder is where files that the topology names are looked for.
-func (t *Topology) folder() string { return filepath.Dir(t.File) }
+// Configuration is a node's configuration, and the path that it has or would
+// have: names of files in it are relative to the path's folder.
+func (t *Topology) Configuration(n *Node) (path, text string, err error) {
+	folder := filepath.Dir(t.File)
+	path, text = filepath.Join(folder, n.Name+".toml"), n.Config
+	if n.ConfigFile != "" {
+		path = n.ConfigFile
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(folder, path)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return path, "", err
+		}
+		text = string(b)
+	}
+	return path, madeUpKeys(filepath.Dir(path), text), nil
+}

@@ -152,3 +152,32 @@ interface = [{ name = "eth0", segment = "home", address = "10.10.0.9/24" }]
 		t.Errorf("got %v", err)
 	}
 }
+
+// An example's keys are nowhere; in the laboratory two ends that name one file
+// have one key. A key file that is there is used.
+func TestMissingKeyFilesAreMadeUpFromTheirNames(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"ha.toml": "version = 1\n[home-agent]\naddress = \"198.51.100.1\"\n[[home-agent.network]]\nprefix = \"10.10.0.0/24\"\n" +
+			"[[home-agent.mobile-node]]\nhome-address = \"10.10.0.5\"\nspi = 256\nkey-file = \"nobody\"\nalgorithm = \"hmac-sha256\"\n" +
+			"[[home-agent.mobile-node]]\nhome-address = \"10.10.0.6\"\nspi = 256\nkey-file = \"real\"\nalgorithm = \"hmac-sha256\"\n",
+		"real": strings.Repeat("5a", 32),
+		"lab.toml": "version = 1\nextends = \"default\"\n[[node]]\nname = \"ha\"\nkind = \"home-agent\"\n" +
+			"interface = [{ name = \"eth0\", segment = \"edge\", address = \"198.51.100.1/24\" }]\nconfig-file = \"ha.toml\"\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	top, err := Load(filepath.Join(dir, "lab.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, err := top.Configuration(top.Node("ha"))
+	if err != nil || !strings.Contains(text, `key-file = "real"`) || strings.Contains(text, `key-file = "nobody"`) {
+		t.Errorf("error %v:\n%s", err, text)
+	}
+	if madeUpKeys(dir, `key-file = "nobody"`) != madeUpKeys(t.TempDir(), `key-file = "nobody"`) || madeUpKeys(dir, `key-file = "nobody"`) == madeUpKeys(dir, `key-file = "else"`) {
+		t.Error("a made-up key is not its name's")
+	}
+}
