@@ -223,7 +223,7 @@ func TestAPackageIsInstalledAndRemoved(t *testing.T) {
 		"lib/systemd/network/50-careof.network": 0o644, "usr/lib/NetworkManager/conf.d/50-careof.conf": 0o644,
 		"usr/share/man/man1/careof.1.gz": 0o644, "usr/share/man/man8/careof-run.8.gz": 0o644, "usr/share/man/man5/careof.toml.5.gz": 0o644,
 		"usr/share/doc/careof/examples/home-agent.toml": 0o644, "usr/share/doc/careof/configuration.md": 0o644,
-		"usr/share/doc/careof/examples/lab/cloud.toml": 0o644,
+		"usr/share/doc/careof/examples/lab/cloud.toml": 0o644, "usr/share/doc/careof/images/concept.svg": 0o644,
 		"usr/share/bash-completion/completions/careof": 0o644,
 	} {
 		info, err := os.Stat(filepath.Join(root, path))

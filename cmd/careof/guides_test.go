@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/xml"
 	"io"
 	"os"
 	"os/exec"
@@ -134,6 +135,54 @@ func TestTheSiteIsBuilt(t *testing.T) {
 		}
 		if _, err := os.Stat(filepath.Join(out, page)); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// picture finds images in a guide.
+var picture = regexp.MustCompile(`!\[([^\]]*)\]\(([^)]+)\)`)
+
+// TestPicturesCanBeSeenByEverybody wants words in place of each picture, and
+// drawings that fit dark pages and load nothing from elsewhere.
+func TestPicturesCanBeSeenByEverybody(t *testing.T) {
+	shown := map[string]bool{}
+	for name, text := range guides(t) {
+		for _, m := range picture.FindAllStringSubmatch(text, -1) {
+			shown[filepath.Base(m[2])] = true
+			if len(m[1]) < 8 {
+				t.Errorf("%s: %s has no words for those who cannot see it: %q", name, m[2], m[1])
+			}
+		}
+	}
+	files, err := filepath.Glob("../../docs/images/*")
+	if err != nil || len(files) < 8 {
+		t.Fatalf("%d pictures, error %v", len(files), err)
+	}
+	for _, file := range files {
+		if !shown[filepath.Base(file)] {
+			t.Errorf("%s is in no guide", file)
+		}
+		if filepath.Ext(file) != ".svg" {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var drawing struct {
+			XMLName xml.Name `xml:"svg"`
+			Role    string   `xml:"role,attr"`
+			Title   string   `xml:"title"`
+			Desc    string   `xml:"desc"`
+		}
+		if err := xml.Unmarshal(text, &drawing); err != nil || drawing.Role != "img" || drawing.Title == "" || drawing.Desc == "" {
+			t.Errorf("%s: %v; it needs role=\"img\", a title and a description: %+v", file, err, drawing)
+		}
+		if !strings.Contains(string(text), "prefers-color-scheme: dark") {
+			t.Errorf("%s does not fit a dark page", file)
+		}
+		if strings.Contains(string(text), "href=") || strings.Contains(string(text), "@import") || strings.Contains(string(text), "<script") {
+			t.Errorf("%s loads something, or runs", file)
 		}
 	}
 }
