@@ -345,6 +345,9 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 		running.Wait()
 		return err
 	}
+	if err := d.plane.Attend(true); err != nil {
+		d.log.Warn("the programs send everything themselves", "error", err)
+	}
 	spawn("links", func() error { return d.watch(ctx) })
 	for _, server := range servers {
 		spawn("control", server.Serve)
@@ -370,10 +373,16 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 	for _, setting := range d.plane.Status().Routes.Changed {
 		d.log.Info("changed a setting of this host", "sysctl", setting)
 	}
+	if f := d.plane.Status().Fast; f != nil && f.Pinned == "" {
+		d.log.Info("forwarding stops while the daemon is away: plane.bpffs is on no BPF file system", "bpffs", d.cfg.Plane.BPFFS, "fix", "mount -t bpf bpf /sys/fs/bpf")
+	}
 	d.log.Info("ready", "version", buildinfo.Read().Version, "roles", d.roles(), "device", d.cfg.Plane.Device, "socket", d.cfg.Control.Socket)
 	notify(d.log, "READY=1")
 	<-ctx.Done()
 	notify(d.log, "STOPPING=1")
+	if err := d.plane.Attend(false); err != nil {
+		d.log.Warn("packets are lost until the next start", "error", err)
+	}
 	d.withdraw()
 	silence()
 	var err error

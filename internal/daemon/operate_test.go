@@ -78,7 +78,7 @@ func TestEverySubsystemOfANoteIsOneOfTheConfiguration(t *testing.T) {
 func TestSIGHUPReloads(t *testing.T) {
 	n := newPairNet(t)
 	n.write("ha", strings.Replace(pairHomeText, "[home-agent]\n", "[home-agent]\nmax-lifetime = \"1m\"\n", 1))
-	if err := n.process["ha"].Signal(syscall.SIGHUP); err != nil {
+	if err := n.process["ha"].Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	n.until("it is in force", func() bool { return strings.Contains(n.setting("home-agent.max-lifetime"), "1m") })

@@ -32,7 +32,8 @@ type pairNet struct {
 	dir           string
 	ha, r, mn, cn *nstest.Node
 	home, mobile  *control.Client
-	process       map[string]*os.Process
+	process       map[string]*exec.Cmd
+	correspondent netip.Addr
 }
 
 const pairHomeText = `version = 1
@@ -67,8 +68,8 @@ priority = 100
 
 func newPairNet(t *testing.T) *pairNet {
 	t.Helper()
-	n := &pairNet{t: t, dir: t.TempDir(), process: make(map[string]*os.Process)}
-	n.ha, n.r, n.mn, n.cn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "mn"), nstest.New(t, "cn")
+	n := newPairNodes(t)
+	n.correspondent = netip.MustParseAddr("192.0.2.9")
 	nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
 	nstest.Join(t, n.mn, "eth0", n.r, "tomn", 1500)
 	nstest.Join(t, n.cn, "eth0", n.r, "tocn", 1500)
@@ -86,11 +87,25 @@ func newPairNet(t *testing.T) *pairNet {
 	n.r.Route("10.11.0.0/24", "198.51.100.1", "", "")
 	n.home = n.daemon(n.ha, "ha", pairHomeText)
 	n.mobile = n.daemon(n.mn, "mn", pairMobileText)
+	n.registered()
+	return n
+}
+
+// newPairNodes makes the nodes alone.
+func newPairNodes(t *testing.T) *pairNet {
+	t.Helper()
+	n := &pairNet{t: t, dir: t.TempDir(), process: make(map[string]*exec.Cmd)}
+	n.ha, n.r, n.mn, n.cn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "mn"), nstest.New(t, "cn")
+	return n
+}
+
+// registered waits until the mobile node is.
+func (n *pairNet) registered() {
+	n.t.Helper()
 	n.until("the mobile node is registered", func() bool {
 		var list []control.Registration
-		return n.mobile.Show(t.Context(), "registrations", "", &list) == nil && len(list) == 1 && list[0].Active
+		return n.mobile.Show(n.t.Context(), "registrations", "", &list) == nil && len(list) == 1 && list[0].Active
 	})
-	return n
 }
 
 // write puts a configuration where the daemon of that name finds it.
@@ -105,22 +120,39 @@ func (n *pairNet) write(name, text string) string {
 
 func (n *pairNet) daemon(node *nstest.Node, name, text string) *control.Client {
 	n.t.Helper()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), daemonVariable+"="+n.write(name, text))
-	var log bytes.Buffer
-	cmd.Stderr = &log
+	n.write(name, text)
+	n.start(node, name, "/proc/self/exe")
+	n.t.Cleanup(func() { n.end(name, syscall.SIGTERM) })
+	return n.answers(name)
+}
+
+// start runs a program as the daemon of that name.
+func (n *pairNet) start(node *nstest.Node, name, program string) {
+	n.t.Helper()
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), daemonVariable+"="+filepath.Join(n.dir, name+".toml"))
+	cmd.Stderr = new(bytes.Buffer)
 	node.Do(func() {
 		if err := cmd.Start(); err != nil {
 			n.t.Error(err)
 		}
 	})
-	n.process[name] = cmd.Process
-	n.t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil || n.t.Failed() {
-			n.t.Errorf("%s: %v\n%s", name, err, log.String())
-		}
-	})
+	n.process[name] = cmd
+}
+
+// end stops the daemon of that name, which has to end well unless it is killed.
+func (n *pairNet) end(name string, how syscall.Signal) {
+	n.t.Helper()
+	cmd := n.process[name]
+	cmd.Process.Signal(how)
+	if err := cmd.Wait(); err != nil && how != syscall.SIGKILL || n.t.Failed() {
+		n.t.Errorf("%s: %v\n%s", name, err, cmd.Stderr)
+	}
+}
+
+// answers waits until the daemon of that name does.
+func (n *pairNet) answers(name string) *control.Client {
+	n.t.Helper()
 	client := control.NewClient(filepath.Join(n.dir, name+".sock"))
 	n.until(name+" answers", func() bool {
 		_, err := client.Raw(context.Background(), "status", "")
@@ -170,7 +202,7 @@ func (n *pairNet) flow() (stop func() (sent, back int)) {
 	})
 	n.cn.Do(func() {
 		var err error
-		if near, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.9:0"))); err != nil {
+		if near, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(n.correspondent, 0))); err != nil {
 			n.t.Fatal(err)
 		}
 	})

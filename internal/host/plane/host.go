@@ -42,8 +42,8 @@ const (
 	TUN Kind = iota // user space alone
 	BPF             // eBPF programs, with user space behind them
 	// Auto is BPF where it is to be had, else TUN. On virtual Ethernet it
-	// sends through user space, for the other end may be one that reads
-	// packets from sockets; see bpf.Config.AvoidVirtual.
+	// sends through user space while the daemon serves, for the other end may
+	// be one that reads packets from sockets; see bpf.Config.AvoidVirtual.
 	Auto
 	// Kernel is the kernel's own tunnel devices, with user space for what
 	// these cannot; for home agents.
@@ -370,6 +370,16 @@ func (h *Host) LinkChanged(l engine.Link) error {
 		}
 	}
 	return h.routes.Uplink(l)
+}
+
+// Attend tells whether the daemon serves: its sockets are open, and somebody
+// reads what the programs leave to user space. It is taken back before the
+// sockets are closed.
+func (h *Host) Attend(serves bool) error {
+	if h.fast == nil {
+		return nil
+	}
+	return h.fast.Attend(serves)
 }
 
 // Announce executes an [engine.Announce].

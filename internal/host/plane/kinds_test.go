@@ -68,10 +68,11 @@ func TestKinds(t *testing.T) {
 	if got := s.agent.Status(); got.Kind != "bpf" || got.Fast == nil || got.Fast.Pinned != "" {
 		t.Errorf("status without a BPF file system: %+v", got)
 	}
+	check(t, errors.Join(s.agent.Attend(true), s.mobile.Attend(true)))
 	s.register(t, 0, encap.UDP)
 	talk(t, s.mn, netip.Addr{}, s.cn, cnAddr)
 	// The links are virtual ones: programs receive (but not the trains that
-	// sockets send), user space sends.
+	// sockets send), user space sends while it serves.
 	if c, slow := s.agent.Counters("mn"), s.agent.Tunnels().Counters("mn"); slow.ReceivedBytes == c.ReceivedBytes || c.ReceivedBytes == 0 || slow.SentBytes != c.SentBytes {
 		t.Errorf("of %+v went through user space %+v", c, slow)
 	}

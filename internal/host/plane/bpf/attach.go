@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -181,6 +182,31 @@ func (p *Plane) avoidLinks() error {
 		if err := p.avoid(l); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// Attend tells the programs whether a daemon serves now: while one does, they
+// leave sending on virtual Ethernet and bridges to it, where that is configured.
+// They notice by themselves when the process ends. [Plane.Close] takes it back.
+func (p *Plane) Attend(serves bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return net.ErrClosed
+	}
+	return p.attend(serves && p.config.AvoidVirtual)
+}
+
+func (p *Plane) attend(serves bool) error {
+	var err error
+	if serves {
+		err = p.o.Attended.Put(uint32(0), p.o.EncapsulateAttended)
+	} else if err = p.o.Attended.Delete(uint32(0)); errors.Is(err, ebpf.ErrKeyNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("bpf: who sends: %w", err)
 	}
 	return nil
 }

@@ -19,9 +19,10 @@ var ErrUnsupported = fmt.Errorf("bpf: %w", errors.ErrUnsupported)
 
 // objects are the programs and maps.
 type objects struct {
-	Encapsulate      *ebpf.Program `ebpf:"encapsulate"`
-	DecapsulateEther *ebpf.Program `ebpf:"decapsulate_ether"`
-	DecapsulatePlain *ebpf.Program `ebpf:"decapsulate_plain"`
+	Encapsulate         *ebpf.Program `ebpf:"encapsulate"`
+	EncapsulateAttended *ebpf.Program `ebpf:"encapsulate_attended"`
+	DecapsulateEther    *ebpf.Program `ebpf:"decapsulate_ether"`
+	DecapsulatePlain    *ebpf.Program `ebpf:"decapsulate_plain"`
 
 	Agents     *ebpf.Map `ebpf:"agents"`
 	Mobiles    *ebpf.Map `ebpf:"mobiles"`
@@ -30,6 +31,7 @@ type objects struct {
 	Slots      *ebpf.Map `ebpf:"slots"`
 	Settings   *ebpf.Map `ebpf:"settings"`
 	Avoided    *ebpf.Map `ebpf:"avoided"`
+	Attended   *ebpf.Map `ebpf:"attended"`
 	Hops       *ebpf.Map `ebpf:"hops"`
 	Neighbours *ebpf.Map `ebpf:"neighbours"`
 }
@@ -37,8 +39,8 @@ type objects struct {
 func (o *objects) close() error {
 	var errs []error
 	for _, c := range []interface{ Close() error }{
-		o.Encapsulate, o.DecapsulateEther, o.DecapsulatePlain,
-		o.Agents, o.Mobiles, o.AgentNets, o.MobileNets, o.Slots, o.Settings, o.Avoided, o.Hops, o.Neighbours,
+		o.Encapsulate, o.EncapsulateAttended, o.DecapsulateEther, o.DecapsulatePlain,
+		o.Agents, o.Mobiles, o.AgentNets, o.MobileNets, o.Slots, o.Settings, o.Avoided, o.Attended, o.Hops, o.Neighbours,
 	} {
 		errs = append(errs, c.Close())
 	}
@@ -80,7 +82,13 @@ func loadOnce(capacity int, pins string) (*objects, error) {
 		case "agent_nets", "mobile_nets":
 			m.MaxEntries = prefixCapacity
 		}
-		if pins != "" && name != "hops" && name != "neighbours" { // memories of milliseconds
+		switch name {
+		case "hops", "neighbours": // memories of milliseconds
+			continue
+		case "attended": // ends with the process
+			continue
+		}
+		if pins != "" {
 			m.Pinning = ebpf.PinByName
 		}
 	}

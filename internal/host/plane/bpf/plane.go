@@ -45,7 +45,8 @@ type Config struct {
 	// bridges. Between namespaces of one host packets travel without their
 	// checksums and in trains of 64 KiB; a program passes them on like that,
 	// and the kernel on the other side knows what to do with it, but another
-	// process that reads them from a socket does not.
+	// process that reads them from a socket does not. That holds while this
+	// process serves ([Plane.Attend]); without it the programs send there too.
 	AvoidVirtual bool
 
 	// Classic attaches by clsact filters even where TCX is to be had.
@@ -217,7 +218,7 @@ func (p *Plane) Close() error {
 		return nil
 	}
 	p.closed = true
-	err := p.release()
+	err := errors.Join(p.attend(false), p.release())
 	p.mu.Unlock()
 	return errors.Join(err, p.slow.Close())
 }

@@ -91,6 +91,23 @@ func Join(t testing.TB, a *Node, aName string, b *Node, bName string, mtu int) {
 	b.Up(bName)
 }
 
+// Bridge makes a bridge and brings it up.
+func (n *Node) Bridge(name string) {
+	n.t.Helper()
+	if err := n.H.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}); err != nil {
+		n.t.Fatalf("%s: %s: %v", n.Name, name, err)
+	}
+	n.Up(name)
+}
+
+// Enslave makes a link a port of a bridge.
+func (n *Node) Enslave(link, bridge string) {
+	n.t.Helper()
+	if err := n.H.LinkSetMaster(n.Link(link), n.Link(bridge)); err != nil {
+		n.t.Fatalf("%s: %s in %s: %v", n.Name, link, bridge, err)
+	}
+}
+
 // Link returns a link of the node.
 func (n *Node) Link(name string) netlink.Link {
 	n.t.Helper()

@@ -201,6 +201,16 @@ static __always_inline int avoid(const struct settings *c, __u32 ifindex)
 	return c->avoided && bpf_map_lookup_elem(&avoided, &ifindex);
 }
 
+// While a daemon is there to take what is left to it, this holds
+// encapsulate_attended. It is never pinned: the kernel empties such a map when
+// the last process that has it open ends, however that ends.
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} attended SEC(".maps");
+
 static __always_inline struct binding *find(void *hosts, __u32 n_hosts, void *nets, __u32 n_nets, __be32 addr)
 {
 	struct binding *b = 0;
@@ -462,7 +472,7 @@ static __always_inline void count_sent(struct slot *s, const struct size *size, 
 // RFC 5944 section 4.4: with simultaneous bindings, "the home agent ... makes
 // multiple copies", one for each care-of address. All have outer headers of
 // one form here; what else there is is user space's.
-static __always_inline int send_copies(struct __sk_buff *skb, struct settings *c, struct binding *b, struct slot *s, __u32 live, const struct size *size, __u32 len, __u8 tos, __u64 now)
+static __always_inline int send_copies(struct __sk_buff *skb, struct settings *c, struct binding *b, struct slot *s, __u32 live, const struct size *size, __u32 len, __u8 tos, __u64 now, int served)
 {
 	struct way ways[MAX_TUNNELS] = {};
 	__u32 copies = 0;
@@ -476,7 +486,7 @@ static __always_inline int send_copies(struct __sk_buff *skb, struct settings *c
 			continue;
 		if (b->tunnels[i].ifindex)
 			return PASS;
-		if (find_way(skb, &b->tunnels[i], size->longest + b->tunnels[i].overhead, tos, 0, &ways[i]) || avoid(c, ways[i].ifindex))
+		if (find_way(skb, &b->tunnels[i], size->longest + b->tunnels[i].overhead, tos, 0, &ways[i]) || (served && avoid(c, ways[i].ifindex)))
 			return PASS;
 		last = i;
 		copies++;
@@ -508,9 +518,9 @@ static __always_inline int send_copies(struct __sk_buff *skb, struct settings *c
 	return TC_ACT_SHOT;
 }
 
-// On the tunnel device, on the way out. There is no link-layer header.
-SEC("tc")
-int encapsulate(struct __sk_buff *skb)
+// On the tunnel device, on the way out. There is no link-layer header. served
+// tells that a daemon is there.
+static __always_inline int send(struct __sk_buff *skb, const int served)
 {
 	void *data, *end;
 	struct settings *c;
@@ -584,7 +594,7 @@ int encapsulate(struct __sk_buff *skb)
 	if (c->mark && n)
 		skb->mark = c->mark;
 	if (n > 1)
-		return send_copies(skb, c, b, s, live, &size, len, tos, now);
+		return send_copies(skb, c, b, s, live, &size, len, tos, now, served);
 	if (!n)
 		return PASS;
 	t = &b->tunnels[first & (MAX_TUNNELS - 1)];
@@ -596,7 +606,7 @@ int encapsulate(struct __sk_buff *skb)
 		way.ifindex = h->ifindex;
 	else if ((known = learn_way(skb, c, t, size.longest + t->overhead, tos, now, h, &way)) < 0)
 		return PASS;
-	if (avoid(c, way.ifindex))
+	if (served && avoid(c, way.ifindex))
 		return PASS;
 	if (make_room(skb, t))
 		return PASS;
@@ -621,6 +631,21 @@ int encapsulate(struct __sk_buff *skb)
 	// route that the inner packet came with: while an address is resolved the
 	// kernel keeps the packet, and then asks that route for the neighbour.
 	return bpf_redirect_neigh(way.ifindex, 0, 0, 0);
+}
+
+// Without a daemon nothing is left to it that a program can do: a packet
+// without a checksum is better than none.
+SEC("tc")
+int encapsulate(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &attended, 0);
+	return send(skb, 0);
+}
+
+SEC("tc")
+int encapsulate_attended(struct __sk_buff *skb)
+{
+	return send(skb, 1);
 }
 
 // What the outer headers of a packet from the network say.

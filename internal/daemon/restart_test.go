@@ -1,0 +1,151 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"careof/internal/host/plane/nstest"
+)
+
+// bpffs mounts a BPF file system for the test.
+func bpffs(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "bpf")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV) {
+			t.Skipf("no BPF file system: %v", err)
+		}
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
+}
+
+// otherBinary is this program as another file: what an upgrade installs.
+func otherBinary(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "careof-next")
+	in, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o700)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.Copy(out, in)
+	if err = errors.Join(err, out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// A home agent with one interface, over which everything comes and goes:
+//
+//	ha, cn, r --- one Ethernet; r --- mn
+//
+// The home network is virtual, or that Ethernet.
+func newOneArmed(t *testing.T, home, ha, cn, r, text string) *pairNet {
+	t.Helper()
+	n := newPairNodes(t)
+	sw := nstest.New(t, "sw")
+	sw.Bridge("br0")
+	for _, x := range []struct {
+		node *nstest.Node
+		name string
+		at   string
+	}{{n.ha, "eth0", ha}, {n.cn, "eth0", cn}, {n.r, "tolan", r}} {
+		nstest.Join(t, x.node, x.name, sw, "to"+x.node.Name, 1500)
+		sw.Enslave("to"+x.node.Name, "br0")
+		x.node.Address(x.name, x.at)
+	}
+	nstest.Join(t, n.mn, "eth0", n.r, "tomn", 1500)
+	n.mn.Address("eth0", "203.0.113.9/24")
+	n.r.Address("tomn", "203.0.113.254/24")
+	n.r.Sysctl("net/ipv4/ip_forward", 1)
+	via := netip.MustParsePrefix(r).Addr().String()
+	n.ha.Route("0.0.0.0/0", via, "", "")
+	n.cn.Route("203.0.113.0/24", via, "", "")
+	n.mn.Route("0.0.0.0/0", "203.0.113.254", "", "")
+	agent := netip.MustParsePrefix(ha).Addr()
+	if !netip.MustParsePrefix(ha).Contains(netip.MustParsePrefix(home).Addr()) {
+		n.cn.Route(home, agent.String(), "", "")
+		n.r.Route(home, agent.String(), "", "")
+	}
+	n.correspondent = netip.MustParsePrefix(cn).Addr()
+	n.home = n.daemon(n.ha, "ha", text)
+	n.mobile = n.daemon(n.mn, "mn", strings.Replace(pairMobileText, "198.51.100.1", agent.String(), 1))
+	n.registered()
+	return n
+}
+
+// A home agent on the eBPF plane ends, is killed and is upgraded, and stays
+// away for a while; nobody notices. Programs and maps are pinned, and the
+// device forwards without a carrier.
+func TestARestartLosesNoPacket(t *testing.T) {
+	for _, c := range []struct {
+		name, kind string
+		make       func(t *testing.T, plane string) *pairNet
+	}{
+		{"virtual network, one interface", "bpf", func(t *testing.T, plane string) *pairNet {
+			return newOneArmed(t, "10.10.0.0/24", "198.51.100.1/24", "198.51.100.9/24", "198.51.100.254/24", pairHomeText+plane)
+		}},
+		{"home link, one interface", "bpf", homeLink},
+		// These links are virtual Ethernet, on which auto sends from user space
+		// while there is a daemon.
+		{"home link, one interface, auto", "auto", homeLink},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := c.make(t, fmt.Sprintf("[plane]\nkind = %q\nbpffs = %q\n", c.kind, bpffs(t)))
+			next := otherBinary(t)
+			for _, end := range []struct {
+				name    string
+				how     syscall.Signal
+				program string
+			}{
+				{"stopped", syscall.SIGTERM, "/proc/self/exe"},
+				{"killed", syscall.SIGKILL, "/proc/self/exe"},
+				{"upgraded", syscall.SIGTERM, next},
+			} {
+				stop := n.flow()
+				n.end("ha", end.how)
+				<-time.After(300 * time.Millisecond) // nobody is there
+				n.start(n.ha, "ha", end.program)
+				n.answers("ha")
+				if len(n.bindings()) != 1 {
+					t.Errorf("%s: the binding is gone", end.name)
+				}
+				sent, back := stop()
+				// What a killed daemon was about to send, or did not read any
+				// more while its threads ended one by one, is lost.
+				allowed := 0
+				if c.kind == "auto" && end.how == syscall.SIGKILL {
+					allowed = sent / 3
+				}
+				if sent-back > allowed {
+					t.Errorf("%s: %d of %d packets were lost", end.name, sent-back, sent)
+				}
+			}
+		})
+	}
+}
+
+// homeLink has its home agent on the home link, where the correspondent is too.
+func homeLink(t *testing.T, plane string) *pairNet {
+	text := strings.Replace(pairHomeText, `address = "198.51.100.1"`, "address = \"10.10.0.1\"\ninterfaces = [\"eth0\"]", 1)
+	return newOneArmed(t, "10.10.0.0/24", "10.10.0.1/24", "10.10.0.9/24", "10.10.0.254/24", text+plane)
+}
