@@ -97,6 +97,7 @@ func (d *decoder) checkHomeAgent(h *HomeAgent) {
 		}
 	}
 	d.checkNetworks(h)
+	d.checkPrefixPools(h)
 	if h.NodesFile != "" {
 		d.readNodes(h)
 	}
@@ -180,8 +181,13 @@ func (d *decoder) checkNodes(at string, h *HomeAgent) {
 		d.associate(path, &p.Security, nodeAtHome)
 		for _, prefix := range p.Prefixes {
 			for _, c := range claims {
-				if c.prefix.Overlaps(prefix) && c.node != i {
+				if c.prefix.Overlaps(prefix) {
 					d.problem(path+".prefixes", "a prefix belongs to one node", "%s overlaps %s of %s", prefix, c.prefix, h.MobileNodes[c.node].Identity())
+				}
+			}
+			for _, a := range append(slices.Clone(h.Addresses), h.LocalAddress) {
+				if a.IsValid() && prefix.Contains(a) {
+					d.problem(path+".prefixes", "a mobile network has other addresses", "%s contains the home agent's own address %s", prefix, a)
 				}
 			}
 			claims = append(claims, claim{prefix, i})
@@ -372,6 +378,7 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 		}
 		seen[u.Interface] = true
 	}
+	d.checkMobileNetworks(m, seen, device)
 }
 
 // anyProblem tells whether a problem with this key or below it was reported.

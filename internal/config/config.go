@@ -110,9 +110,11 @@ type HomeAgent struct {
 
 	Identity ident.NAI // its own name (RFC 3846); may be empty
 
-	Networks      []Network
-	MobileNodes   []MobileNodePeer
-	ForeignAgents []ForeignAgentPeer
+	Networks       []Network
+	MobileNodes    []MobileNodePeer
+	ForeignAgents  []ForeignAgentPeer
+	MobileNetworks Switch       // RFC 5177
+	PrefixPools    []PrefixPool // RFC 6626
 
 	Messages         []MessageText
 	VendorExtensions []OpaqueExtension
@@ -123,6 +125,14 @@ type HomeAgent struct {
 type Network struct {
 	Prefix netip.Prefix
 	Pool   []Range // for nodes that ask for an address by NAI
+}
+
+// A PrefixPool is a [[home-agent.prefix-pool]] table: prefixes for mobile
+// routers that ask for one.
+type PrefixPool struct {
+	Prefix  netip.Prefix
+	Length  int // of the prefixes that it is cut into
+	PerNode int // how many one node may have
 }
 
 // A MobileNodePeer is a [[home-agent.mobile-node]] or
@@ -209,6 +219,9 @@ type MobileNode struct {
 
 	Uplinks []Uplink
 
+	NetworkMode NetworkMode
+	Networks    []MobileNetwork // behind a mobile router
+
 	VendorExtensions []OpaqueExtension
 	Experiments      []OpaqueExtension
 }
@@ -228,6 +241,14 @@ type Encapsulation struct {
 type Uplink struct {
 	Interface string
 	Priority  int // the highest that works is used
+}
+
+// A MobileNetwork is a [[mobile-node.mobile-network]] table: a network behind a
+// mobile router.
+type MobileNetwork struct {
+	Interface string
+	Prefix    netip.Prefix // invalid: the home agent assigns one
+	Length    int          // hint for that one; 0: none
 }
 
 // Values lists what is in force, key by key, in the order of the reference.

@@ -157,6 +157,27 @@ var homeAgentTable = append(Table[HomeAgent]{
 		func(p *ForeignAgentPeer) string { return p.Address.String() }, Help{
 			Doc: "A foreign agent that shares a key with this home agent (RFC 5944 section 3.5.4). Others may relay, but prove nothing.",
 		}),
+	Field("mobile-networks", switchKind, func(h *HomeAgent) *Switch { return &h.MobileNetworks }, Help{
+		Default: `"on"`,
+		Doc: "Whether nodes with prefixes are mobile routers, and what they ask for is answered (RFC 5177). Off behaves like a home\n" +
+			"agent that never heard of it.",
+	}),
+	tables("prefix-pool", Table[PrefixPool]{
+		Field("prefix", Prefix, func(p *PrefixPool) *netip.Prefix { return &p.Prefix }, Help{
+			Required: true, Example: `"10.30.0.0/16"`,
+			Doc: "The range that prefixes are cut from.",
+		}),
+		Field("length", Int[int](9, 30), func(p *PrefixPool) *int { return &p.Length }, Help{
+			Required: true, Example: "24",
+			Doc: "The length of each.",
+		}),
+		Field("per-node", Int[int](1, 64), func(p *PrefixPool) *int { return &p.PerNode }, Help{
+			Default: "1",
+			Doc:     "How many one node may have at a time.",
+		}),
+	}, func(h *HomeAgent) *[]PrefixPool { return &h.PrefixPools }, func(p *PrefixPool) string { return p.Prefix.String() }, Help{
+		Doc: "Prefixes for mobile routers that ask for one (RFC 6626). Every node that may register may have them.",
+	}),
 	messageRow(func(h *HomeAgent) *[]MessageText { return &h.Messages }, 130),
 }, extensionRows(func(h *HomeAgent) *[]OpaqueExtension { return &h.VendorExtensions },
 	func(h *HomeAgent) *[]OpaqueExtension { return &h.Experiments }, PartyMobileNode, PartyForeignAgent)...)
@@ -388,6 +409,27 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		}),
 	}, func(m *MobileNode) *[]Uplink { return &m.Uplinks }, func(u *Uplink) string { return u.Interface }, Help{
 		Doc: "A link to the Internet. There may be several.",
+	}),
+	Field("mobile-networks", Enum[NetworkMode](networkModeWords...), func(m *MobileNode) *NetworkMode { return &m.NetworkMode }, Help{
+		Default: `"explicit"`,
+		Doc: "Whether a mobile router names its networks in every request, or leaves it to the home agent to know them (RFC 5177\n" +
+			"section 5); the latter is for a routing protocol through the tunnel.",
+	}),
+	tables("mobile-network", Table[MobileNetwork]{
+		Field("interface", Interface, func(n *MobileNetwork) *string { return &n.Interface }, Help{
+			Required: true, Example: `"lan0"`,
+			Doc: "The interface of its hosts. It is no uplink.",
+		}),
+		Field("prefix", Prefix, func(n *MobileNetwork) *netip.Prefix { return &n.Prefix }, Help{
+			Example: `"10.20.7.0/24"`, Shown: true,
+			Doc: "The network's prefix. Left out, the home agent assigns one (RFC 6626), and the interface gets its first address.",
+		}),
+		Field("length", Int[int](9, 30), func(n *MobileNetwork) *int { return &n.Length }, Help{
+			Example: "24",
+			Doc:     "The length to ask for when prefix is left out; a hint to the home agent.",
+		}),
+	}, func(m *MobileNode) *[]MobileNetwork { return &m.Networks }, func(n *MobileNetwork) string { return n.Interface }, Help{
+		Doc: "A network behind this node, which is a mobile router then (RFC 5177). There may be several.",
 	}),
 ), extensionRows(func(m *MobileNode) *[]OpaqueExtension { return &m.VendorExtensions },
 	func(m *MobileNode) *[]OpaqueExtension { return &m.Experiments }, PartyHomeAgent, PartyForeignAgent)...)

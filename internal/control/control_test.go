@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +91,7 @@ func TestWhatTheBackendShowsReachesTheClient(t *testing.T) {
 	if err := c.Show(t.Context(), "bindings", "", &list); err != nil {
 		t.Fatal(err)
 	}
-	if len(list) != 1 || list[0] != sample() {
+	if len(list) != 1 || !reflect.DeepEqual(list[0], sample()) {
 		t.Errorf("got %+v, want %+v", list, sample())
 	}
 	raw, err := c.Raw(t.Context(), "bindings", "")

@@ -101,6 +101,8 @@ var eventTable = []explained{
 	{"revoked", "The peer revoked a binding.", "Ask the one who runs the peer why."},
 	{"acknowledged", "The peer acknowledged a revocation.", asItShould},
 	{"unanswered", "The peer never acknowledged a revocation; it took effect here all the same.", "The peer may still believe in the binding until its lifetime ends."},
+	{"network-served", "A mobile network is forwarded for: its packets go through its router's tunnel.", asItShould},
+	{"network-refused", "Mobile router: the home agent does not forward for a network, and its packets go nowhere; why says the reason.", "careof show networks, and the node's prefixes in the home agent's configuration."},
 	{"blocked", "An operator keeps a node out.", asItShould},
 	{"unblocked", "An operator lets a node in again.", asItShould},
 	{"identity", "A message carried another identity of the node.", asItShould},

@@ -59,6 +59,7 @@ var showRoutes = []Route{
 	show("advertisements", "What the agents on this host say of themselves on each link.", []Advertisement{}),
 	show("agents", "The mobility agents that a mobile node hears.", []Agent{}),
 	show("uplinks", "The interfaces of a mobile node, and why each is used or not.", []Uplink{}),
+	show("networks", "The mobile networks: those bound at a home agent, and a mobile router's own.", []MobileNetwork{}),
 	show("associations", "Security associations, without their keys.", []Association{}),
 	show("enrolled", "The mobile nodes that have joined with a token, and those that are invited to.", []Enrolled{}),
 	show("blocked", "The mobile nodes that the home agent keeps out.", []Blocked{}),

@@ -53,7 +53,21 @@ type Binding struct {
 	Since          time.Time        `json:"since"`
 	Identification string           `json:"identification"`
 	Encrypted      bool             `json:"encrypted"`
-	Counters       forward.Counters `json:"counters"` // of the home address, all its bindings together
+	Networks       []netip.Prefix   `json:"networks,omitempty"` // behind a mobile router
+	Counters       forward.Counters `json:"counters"`           // of the home address, all its bindings together
+}
+
+// MobileNetwork is one mobile network: at a home agent one that is bound, at a
+// mobile router one of its own.
+type MobileNetwork struct {
+	Role          string           `json:"role"`
+	Prefix        netip.Prefix     `json:"prefix,omitzero"`          // none while the home agent has assigned none
+	Interface     string           `json:"interface,omitempty"`      // mobile router: of its hosts
+	HomeAddress   netip.Addr       `json:"home_address,omitzero"`    // the router's
+	NAI           string           `json:"nai,omitempty"`            // the router's
+	CareOfAddress netip.Addr       `json:"care_of_address,omitzero"` // the router's
+	State         string           `json:"state"`                    // "served", or why it is not
+	Counters      forward.Counters `json:"counters"`
 }
 
 // Registration is one registration: at a mobile node what it asked for and

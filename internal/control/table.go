@@ -71,6 +71,17 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 	"blocked": rows("NODE\tSINCE", "nobody is kept out", func(b Blocked) []any {
 		return []any{b.Node, b.Since.Local().Format(time.DateTime)}
 	}),
+	"networks": rows("ROLE\tPREFIX\tINTERFACE\tROUTER\tCARE-OF ADDRESS\tSTATE\tSENT\tRECEIVED", "no mobile networks", func(n MobileNetwork) []any {
+		prefix := "-"
+		if n.Prefix.IsValid() {
+			prefix = n.Prefix.String()
+		}
+		router := n.NAI
+		if n.HomeAddress.IsValid() {
+			router = n.HomeAddress.String()
+		}
+		return []any{n.Role, prefix, dash(n.Interface), dash(router), address(n.CareOfAddress), n.State, size(n.Counters.SentBytes), size(n.Counters.ReceivedBytes)}
+	}),
 	"stages": rows("ROLE\tSTAGE\tRFC\tHOOKS", "no stages", func(s Stage) []any {
 		return []any{s.Role, s.Stage, s.Section, strings.Join(s.Hooks, " → ")}
 	}),
@@ -178,6 +189,15 @@ func tabbed(line []any) string {
 	return strings.Join(cells, "\t")
 }
 
+// prefixes lists the networks behind a router.
+func prefixes(list []netip.Prefix) string {
+	words := make([]string, len(list))
+	for i, p := range list {
+		words[i] = p.String()
+	}
+	return dash(strings.Join(words, ", "))
+}
+
 func bindingBlock(b Binding) [][2]any {
 	return [][2]any{
 		{"home address", b.HomeAddress},
@@ -189,6 +209,7 @@ func bindingBlock(b Binding) [][2]any {
 		{"bound since", b.Since.Local().Format(time.RFC3339)},
 		{"lifetime", fmt.Sprintf("%v of %v left", b.Remaining, b.Granted)},
 		{"identification", b.Identification},
+		{"networks", prefixes(b.Networks)},
 		{"sent", fmt.Sprintf("%d packets, %s", b.Counters.SentPackets, size(b.Counters.SentBytes))},
 		{"received", fmt.Sprintf("%d packets, %s", b.Counters.ReceivedPackets, size(b.Counters.ReceivedBytes))},
 		{"dropped", b.Counters.DroppedPackets},

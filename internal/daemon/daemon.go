@@ -252,6 +252,7 @@ func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 		out.VisitorLinks, out.Visitors = c.Interfaces, d.discovery
 	}
 	if c := cfg.MobileNode; c != nil {
+		out.Forward = out.Forward || len(c.Networks) > 0 // a mobile router
 		if c.HomeAddress.IsValid() {
 			out.HomeAddresses = []netip.Addr{c.HomeAddress}
 		}

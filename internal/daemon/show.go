@@ -76,6 +76,7 @@ func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
 		"advertisements": func(ctx context.Context, _ string) (any, error) { return d.advertisements(ctx) },
 		"agents":         func(ctx context.Context, _ string) (any, error) { return d.agents(ctx) },
 		"uplinks":        func(ctx context.Context, _ string) (any, error) { return d.uplinks(ctx) },
+		"networks":       func(ctx context.Context, _ string) (any, error) { return d.networks(ctx) },
 		"associations":   func(ctx context.Context, _ string) (any, error) { return d.associations(ctx) },
 		"enrolled":       func(context.Context, string) (any, error) { return d.enrolled(), nil },
 		"blocked":        func(ctx context.Context, _ string) (any, error) { return d.blocked(ctx) },
@@ -154,8 +155,8 @@ func (d *daemon) showBindings(list []ha.Binding) []control.Binding {
 			HomeAddress: b.HomeAddress, NAI: b.NAI, CareOfAddress: b.CareOfAddress, Endpoint: control.Endpoint(b.Endpoint),
 			Encapsulation: b.Encapsulation, ReverseTunnel: b.ReverseTunnel, NAT: b.BehindNAT, State: state,
 			Granted: control.Seconds(b.Granted), Remaining: control.Seconds(b.Left), Since: b.Since,
-			Identification: b.Identification,
-			Counters:       d.plane.Counters(forward.Key(b.Key)),
+			Identification: b.Identification, Networks: b.Networks,
+			Counters: d.plane.Counters(forward.Key(b.Key)),
 		})
 	}
 	return out

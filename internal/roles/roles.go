@@ -59,6 +59,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		},
 		GREKeys:    grekey.Config{RefuseHome: c.GREKeys == config.Off},
 		Revocation: revoke.Config{Mode: revocations[c.Revocation]},
+		Networks:   homeNetworks(c),
 		Messages:   texts(c.Messages), Identity: c.Identity,
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
@@ -216,6 +217,7 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		revocation.Mode = revoke.Off
 	}
 	return out, standard.Config{
-		Revocation: revocation, NATTraversal: traversal, Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
+		Revocation: revocation, NATTraversal: traversal, Networks: mobileNetworks(c),
+		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
 }

@@ -77,6 +77,15 @@ type Entry struct {
 	// is the only one there.
 	Deliver Deliver
 
+	// Router is the home address of the mobile router that has Inner behind it
+	// (HomeAgent), when Inner is a mobile network; else invalid.
+	Router netip.Addr
+
+	// Network is the interface that the hosts of the mobile network Inner are on
+	// (MobileNode), empty when Inner is a home address. From there only packets
+	// with a source in Inner are forwarded.
+	Network string
+
 	// Broadcast asks for the home network's broadcasts too (B bit).
 	Broadcast bool
 

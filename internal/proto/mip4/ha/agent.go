@@ -50,6 +50,9 @@ type Agent struct {
 	unbound  []func(*Node, binding.Binding, Reason)
 	onPlane  []func(*Node, forward.Event)
 	records  []recordOwner
+	prefixes []ownedNetwork // the prefix table, of all shards
+
+	allowNetworks func(*Node, []netip.Prefix) []netip.Prefix
 
 	started  bool
 	expiry   engine.Agenda[int] // by Node.index

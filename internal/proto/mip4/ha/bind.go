@@ -74,11 +74,11 @@ func (a *Agent) judgeBinding(x *Exchange) engine.Verdict {
 		x.Lifetime = 0
 		return engine.Next()
 	}
-	if v := a.judgeCareOf(x.Request.CareOfAddress); !v.IsNext() {
+	if v := a.judgeCareOf(x.Node, x.Request.CareOfAddress); !v.IsNext() {
 		return v
 	}
 	if x.Endpoint.Addr() != x.Request.CareOfAddress {
-		if v := a.judgeCareOf(x.Endpoint.Addr()); !v.IsNext() {
+		if v := a.judgeCareOf(x.Node, x.Endpoint.Addr()); !v.IsNext() {
 			return v
 		}
 	}
@@ -126,12 +126,15 @@ func (a *Agent) judgeBinding(x *Exchange) engine.Verdict {
 // judgeCareOf refuses care-of addresses that must not be sent to: what is no
 // host's address, our own but for a foreign agent's beside us, and what lies in
 // a home network, where packets would go in circles between home agents.
-func (a *Agent) judgeCareOf(c netip.Addr) engine.Verdict {
+func (a *Agent) judgeCareOf(n *Node, c netip.Addr) engine.Verdict {
 	if !unicast(c) || a.isBroadcast(c) {
 		return engine.Deny(uint8(mip4.CodeHAPoorlyFormed), "the care-of address is not a unicast address")
 	}
 	if a.ownAddress(c) && !slices.Contains(a.cfg.ForeignCareOf, c) {
 		return engine.Deny(uint8(mip4.CodeHAProhibited), "the care-of address is the home agent's own")
+	}
+	if nested, v := a.judgeNested(n, c); nested {
+		return v
 	}
 	if _, home := a.cfg.network(c); home {
 		return engine.Deny(uint8(mip4.CodeHAProhibited), "the care-of address lies in a home network")

@@ -33,6 +33,8 @@ type (
 	CountBindings struct{}
 	// ListStages is answered with []engine.StageInfo.
 	ListStages struct{}
+	// ListNetworks is answered with []BoundNetwork, by prefix.
+	ListNetworks struct{}
 	// ClearBinding ends a node's bindings at once: one, or all when
 	// CareOfAddress is invalid. It is answered with Cleared when that is
 	// true, or ErrNotFound.
@@ -64,7 +66,8 @@ type Binding struct {
 	Renewed        time.Time      `json:"renewed"`
 	Identification string         `json:"identification"` // 16 hexadecimal digits
 	Intercept      string         `json:"home_link,omitempty"`
-	Key            string         `json:"key"` // of the forwarding entry
+	Key            string         `json:"key"`                // of the forwarding entry
+	Networks       []netip.Prefix `json:"networks,omitempty"` // of a mobile router
 }
 
 // Registration is an answered request as shown.
@@ -134,6 +137,7 @@ func (a *Agent) baseCommands() {
 		done, err := a.reconfigure(c)
 		return done, err
 	})
+	engine.AddCommand(&a.Desk, func(ListNetworks) (any, error) { return a.listNetworks(), nil })
 	a.AddOrder(a.clearBinding)
 }
 
@@ -219,7 +223,7 @@ func (a *Agent) show(n *Node) []Binding {
 			Granted:       b.Lifetime, Left: b.Remaining(a.Now().Mono),
 			Since: a.Now().WallOf(b.Since), Renewed: a.Now().WallOf(b.Renewed),
 			Identification: fmt.Sprintf("%016x", b.Identification),
-			Intercept:      a.intercept(n), Key: string(n.Key()),
+			Intercept:      a.intercept(n), Key: string(n.Key()), Networks: slices.Clone(n.Networks()),
 		})
 	}
 	return list

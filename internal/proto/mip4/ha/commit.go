@@ -85,6 +85,7 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		keep := x.Request.Flags.Has(mip4.FlagS) && a.cfg.SimultaneousBindings > 1
 		b = a.newBinding(x)
 		change, removed = n.list.Put(b, keep, a.Now().Mono)
+		n.hold(x.Networks)
 		switch change {
 		case binding.Added:
 			kind = note.Bound
@@ -97,9 +98,7 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 			a.counters.moved++
 		}
 	}
-	if n.list.Len() == 0 {
-		n.freed = a.Now().Mono
-	}
+	a.vacate(n)
 	a.reschedule(n)
 	a.remember(x)
 
@@ -149,10 +148,14 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 // bindings and then changed. A plain refresh of an only binding moves nothing
 // but its end.
 func (a *Agent) changes(n *Node, before int, change binding.Change, x *Exchange) []forward.Change {
-	if only := n.list.Only(); change == binding.Same && only != nil && n.repair == 0 {
+	if only := n.onlyBinding(change); only != nil {
 		// Not while a repair is due: what the data plane holds may have more
 		// tunnels than the bindings, and they would live on.
-		return []forward.Change{{Op: forward.Extend, Entry: a.head(n), Until: only.Expires}}
+		out := append(make([]forward.Change, 0, 1+len(n.Networks())), forward.Change{Op: forward.Extend, Entry: a.head(n), Until: only.Expires})
+		for _, p := range n.Networks() {
+			out = append(out, forward.Change{Op: forward.Extend, Entry: n.networkEntry(p, out[0].Entry), Until: only.Expires})
+		}
+		return out
 	}
 	e, live := a.entry(n)
 	switch {
@@ -167,9 +170,9 @@ func (a *Agent) changes(n *Node, before int, change binding.Change, x *Exchange)
 		if x != nil && x.FromHome() && e.Intercept != "" && x.Packet.Link == e.Intercept {
 			c.ReturnedTo = x.Packet.HW
 		}
-		return []forward.Change{c}
+		return append(n.withdrawals(), c)
 	}
-	return []forward.Change{{Op: forward.Put, Entry: e}}
+	return n.puts(e)
 }
 
 // commit returns a Commit of a node and keeps its requests waiting until the
@@ -179,6 +182,9 @@ func (a *Agent) commit(n *Node, c engine.Commit, done func(error)) {
 	c.Ticket = a.Expect(func(ans engine.Answer) {
 		err := ans.Err
 		n.turn.commits--
+		if err == nil {
+			n.settled()
+		}
 		if done != nil {
 			done(err)
 		} else if err != nil {
@@ -208,9 +214,7 @@ func (a *Agent) undo(x *Exchange, removed []binding.Binding, err error) {
 			removed = append(removed, old)
 		}
 	}
-	if n.list.Len() == 0 {
-		n.freed = a.Now().Mono
-	}
+	a.vacate(n)
 	a.reschedule(n)
 
 	x.Code, x.Why = mip4.CodeHAResources, "could not be made durable and forwarding"
@@ -270,7 +274,7 @@ func (a *Agent) Update(n *Node, id binding.ID, change func(*binding.Binding)) {
 	}
 	a.commit(n, engine.Commit{
 		Records: []engine.Record{a.record(n)},
-		Changes: []forward.Change{{Op: forward.Put, Entry: e}},
+		Changes: n.puts(e),
 	}, nil)
 }
 
@@ -292,9 +296,7 @@ func (a *Agent) Remove(n *Node, id binding.ID, why Reason, then ...engine.Action
 }
 
 func (a *Agent) afterRemoval(n *Node, before int, removed []binding.Binding, why Reason, then []engine.Action) {
-	if n.list.Len() == 0 {
-		n.freed = a.Now().Mono
-	}
+	a.vacate(n)
 	a.reschedule(n)
 	kind := note.Unbound
 	if why == Expired {

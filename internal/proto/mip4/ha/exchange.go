@@ -56,6 +56,7 @@ type Exchange struct {
 	Mode           forward.Mode // Both with reverse tunnelling, else Send
 	SourceAccepted bool         // the outer source may differ from the care-of address; judged: 129
 	MTU            int
+	Networks       []netip.Prefix // a mobile router's, all of them
 
 	ReplyTo binding.ReplyTo // where the reply goes
 

@@ -2,6 +2,7 @@ package ha_test
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -159,7 +160,7 @@ func TestCommands(t *testing.T) {
 		t.Fatalf("bindings %+v", list)
 	}
 	one := d.command(ha.ShowBinding{Node: ident.Node{HomeAddress: home}})
-	if one.Err != nil || one.Value.([]ha.Binding)[0] != list[0] {
+	if one.Err != nil || !reflect.DeepEqual(one.Value.([]ha.Binding)[0], list[0]) {
 		t.Errorf("one binding: %+v", one)
 	}
 	if got := d.command(ha.ShowBinding{Node: ident.Node{NAI: "bus@fleet"}}); got.Err == nil {

@@ -20,11 +20,13 @@ type Node struct {
 	home   netip.Addr // configured, or assigned from a pool; invalid before that
 	mark   assoc.Mark // never goes back
 	list   binding.List
-	last   *lastReply
-	turn   *turn         // nil when nothing of this node is being committed
-	denied time.Time     // monotonic: when the last 131 went out
-	freed  time.Time     // monotonic: when the last binding ended
-	repair time.Duration // the last pause before a repair, zero while all is well
+	// networks are the mobile networks of a mobile router, nil for others.
+	networks *networks
+	last     *lastReply
+	turn     *turn         // nil when nothing of this node is being committed
+	denied   time.Time     // monotonic: when the last 131 went out
+	freed    time.Time     // monotonic: when the last binding ended
+	repair   time.Duration // the last pause before a repair, zero while all is well
 	// Refusals of old Identifications: anybody can send a captured request
 	// again, as often as they like.
 	mismatches, warnings meter
@@ -77,6 +79,7 @@ func homeOf(key forward.Key) (netip.Addr, bool) {
 	if !ok {
 		return netip.Addr{}, false
 	}
+	s, _, _ = strings.Cut(s, "/") // a mobile network's names its router
 	a, err := netip.ParseAddr(s)
 	return a, err == nil
 }
@@ -102,6 +105,9 @@ func (a *Agent) index() error {
 		}
 	}
 	a.relate()
+	if a.prefixes, err = a.cfg.prefixTable(); err != nil {
+		return err
+	}
 	a.pools, err = makePools(&a.cfg, taken)
 	return err
 }

@@ -7,7 +7,6 @@ import (
 
 	"careof/internal/core/binding"
 	"careof/internal/core/engine"
-	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
 )
@@ -57,6 +56,10 @@ func (a *Agent) reconfigure(c Reconfigure) (Reconfigured, error) {
 	if err != nil {
 		return done, err
 	}
+	prefixes, err := cfg.prefixTable()
+	if err != nil {
+		return done, err
+	}
 	records := make(map[string][]byte)
 	for _, r := range c.Records {
 		if name, ok := nodeName(r.Key); ok {
@@ -96,7 +99,7 @@ func (a *Agent) reconfigure(c Reconfigure) (Reconfigured, error) {
 		kept = append(kept, n)
 	}
 	old := a.cfg
-	a.cfg, a.pools = cfg, pools
+	a.cfg, a.pools, a.prefixes = cfg, pools, prefixes
 	a.learnLinks(&old)
 	a.relate()
 	clear(a.byHome)
@@ -117,8 +120,9 @@ func (a *Agent) reconfigure(c Reconfigure) (Reconfigured, error) {
 	for _, n := range kept {
 		// The home network may have got a home link, or lost it.
 		if e, live := a.entry(n); live && a.intercept(n) != intercepts[n] {
-			a.commit(n, engine.Commit{Changes: []forward.Change{{Op: forward.Put, Entry: e}}}, nil)
+			a.commit(n, engine.Commit{Changes: n.puts(e)}, nil)
 		}
+		a.pruneNetworks(n)
 	}
 	return done, nil
 }

@@ -55,8 +55,9 @@ const (
 
 // record is the node's durable state:
 //
-//	version8 | mark 17 | home address 4 | freed 8 | count8 | count bindings
+//	version8 | mark 17 | home address 4 | freed 8 | count8 | count bindings | mobile networks
 //
+// where each mobile network is length8 and address 4,
 // and a binding is
 //
 //	flags8 | bits8 | number16 | care-of address 4 | source 6 | local 6 | peer 6 |
@@ -74,6 +75,9 @@ func (a *Agent) record(n *Node) engine.Record {
 	b = append(b, byte(n.list.Len()))
 	for v := range n.list.Each() {
 		b = a.appendBinding(b, v)
+	}
+	for _, p := range n.Networks() {
+		b = appendAddr(append(b, byte(p.Bits())), p.Addr())
 	}
 	return engine.Record{Key: b[:key:key], Value: b[key:]}
 }
@@ -202,6 +206,7 @@ type nodeRecord struct {
 	home     netip.Addr
 	freed    time.Time
 	bindings []binding.Binding
+	networks []netip.Prefix
 }
 
 func parseNode(now engine.Now, value []byte) (nodeRecord, error) {
@@ -219,7 +224,15 @@ func parseNode(now engine.Now, value []byte) (nodeRecord, error) {
 	for i := range n.bindings {
 		n.bindings[i] = r.binding(now)
 	}
-	if r.bad || len(r.b) > 0 {
+	for len(r.b) > 0 && !r.bad {
+		bits := r.u8()
+		p := netip.PrefixFrom(r.addr(), int(bits))
+		if !p.IsValid() {
+			return n, fmt.Errorf("%w: mobile network /%d", errRecord, bits)
+		}
+		n.networks = append(n.networks, p)
+	}
+	if r.bad {
 		return n, fmt.Errorf("%w: wrong length", errRecord)
 	}
 	return n, nil
@@ -248,6 +261,7 @@ func (a *Agent) restoreNode(now engine.Now, name string, value []byte) error {
 		list.Put(b, true, now.Mono)
 	}
 	n.list = list
+	a.restoreNetworks(n, r.networks)
 	a.reschedule(n)
 	for _, b := range r.bindings {
 		if held := n.list.Get(b.ID); held != nil {
@@ -315,7 +329,7 @@ func (r *reader) binding(now engine.Now) binding.Binding {
 func (a *Agent) Entries() iter.Seq[forward.Entry] {
 	return func(yield func(forward.Entry) bool) {
 		for _, n := range a.nodes {
-			if e, live := a.entry(n); live && !yield(e) {
+			if !a.entries(n, yield) {
 				return
 			}
 		}

@@ -34,11 +34,9 @@ func (a *Agent) repair() {
 		var changes []forward.Change
 		switch {
 		case live:
-			changes = []forward.Change{{Op: forward.Put, Entry: e}}
+			changes = n.puts(e)
 		case n.home.IsValid():
-			changes = []forward.Change{{Op: forward.Delete, Entry: forward.Entry{
-				Key: n.Key(), Role: forward.HomeAgent, Inner: n.inner(), Intercept: a.intercept(n),
-			}}}
+			changes = append(n.withdrawals(), forward.Change{Op: forward.Delete, Entry: a.head(n)})
 		}
 		a.commit(n, engine.Commit{Records: []engine.Record{a.record(n)}, Changes: changes}, func(err error) {
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -383,7 +384,7 @@ func TestRestart(t *testing.T) {
 		for i := range fresh {
 			old[i].Renewed = fresh[i].Renewed // is not kept
 			old[i].Since, fresh[i].Since = old[i].Since.Truncate(time.Millisecond).UTC(), fresh[i].Since.UTC()
-			if old[i] != fresh[i] {
+			if !reflect.DeepEqual(old[i], fresh[i]) {
 				t.Errorf("binding\n%+v\nbecame\n%+v", old[i], fresh[i])
 			}
 		}

@@ -45,6 +45,7 @@ type Status struct {
 	Encapsulation string             `json:"encapsulation,omitempty"`
 	ReverseTunnel bool               `json:"reverse_tunnel"`
 	Routes        []netip.Prefix     `json:"routes"`
+	Networks      []MobileNetwork    `json:"networks,omitempty"` // of a mobile router
 	Registered    []RegistrationInfo `json:"registrations"`
 	Problem       *Problem           `json:"problem,omitempty"`
 }
@@ -262,7 +263,7 @@ func (n *Node) forget() {
 func (n *Node) status() Status {
 	s := Status{
 		Role: role, State: n.state(), HomeAddress: n.address, NAI: string(n.cfg.NAI),
-		Routes: slices.Clone(n.cfg.Routes), Registered: n.infos(),
+		Routes: slices.Clone(n.cfg.Routes), Networks: slices.Clone(n.networks), Registered: n.infos(),
 	}
 	if agent, ok := n.roster.current(); ok {
 		s.HomeAgent = agent.address

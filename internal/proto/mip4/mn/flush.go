@@ -28,10 +28,10 @@ func (n *Node) flush() []engine.Action {
 	refused := !n.putAgain.IsZero()
 	behind := n.homePuts > 0 && !refused // a change of the home link is under way
 	waiting := len(n.withheld) > 0 && n.puts > 0 && !refused
-	if len(change) == 0 && n.applied != nil && (behind && len(n.arp)+len(n.sends) > 0 || waiting) {
+	if home := entryOf(n.applied, n.Key()); len(change) == 0 && home != nil && (behind && len(n.arp)+len(n.sends) > 0 || waiting) {
 		// Nothing has changed since: the same once more, so that what follows
 		// it leaves only when it is true.
-		change = []forward.Change{{Op: forward.Put, Entry: *n.applied}}
+		change = []forward.Change{{Op: forward.Put, Entry: *home}}
 	}
 	var then []engine.Action
 	switch {

@@ -135,40 +135,52 @@ func (n *Node) earliest() *Registration {
 }
 
 // change is the step from what the data plane was last told to the present
-// entry, and whether it changes the home link.
+// entries, and whether it changes the home link.
 func (n *Node) change() (changes []forward.Change, homeLink bool) {
 	if !n.putAgain.IsZero() {
 		return nil, false
 	}
-	e, ok := n.entry()
-	old := n.applied
-	if old != nil && (!ok || old.Key != e.Key) {
-		// The home agent gave another home address.
-		n.applied = nil
-		gone := forward.Change{Op: forward.Delete, Entry: forward.Entry{Key: old.Key, Role: old.Role, Inner: old.Inner}}
-		if !ok {
-			return []forward.Change{gone}, false
+	want, old := n.entries(), n.applied
+	n.applied = want
+	for _, o := range old {
+		if entryOf(want, o.Key) == nil {
+			// The home agent gave another home address or network.
+			changes = append(changes, forward.Change{Op: forward.Delete, Entry: forward.Entry{Key: o.Key, Role: o.Role, Inner: o.Inner}})
 		}
-		n.applied = &e
-		return []forward.Change{gone, {Op: forward.Put, Entry: e}}, false
 	}
-	if !ok {
-		return nil, false
+	replaced := len(changes) > 0
+	for i := range want {
+		e := &want[i]
+		o := entryOf(old, e.Key)
+		home := e.Key == n.Key()
+		switch {
+		case o == nil:
+			homeLink = homeLink || home && !replaced && e.HomeLink != ""
+		case reflect.DeepEqual(*o, *e):
+			continue
+		case refreshed(*o, *e):
+			changes = append(changes, forward.Change{
+				Op:    forward.Extend,
+				Entry: forward.Entry{Key: e.Key, Role: e.Role, Inner: e.Inner},
+				Until: e.Tunnels[0].Until,
+			})
+			continue
+		default:
+			homeLink = homeLink || home && o.HomeLink != e.HomeLink
+		}
+		changes = append(changes, forward.Change{Op: forward.Put, Entry: *e})
 	}
-	n.applied = &e
-	switch {
-	case old == nil:
-		return []forward.Change{{Op: forward.Put, Entry: e}}, e.HomeLink != ""
-	case reflect.DeepEqual(*old, e):
-		return nil, false
-	case refreshed(*old, e):
-		return []forward.Change{{
-			Op:    forward.Extend,
-			Entry: forward.Entry{Key: e.Key, Role: e.Role, Inner: e.Inner},
-			Until: e.Tunnels[0].Until,
-		}}, false
+	return changes, homeLink
+}
+
+// entryOf finds an entry by its key; nil when it is not in the list.
+func entryOf(list []forward.Entry, key forward.Key) *forward.Entry {
+	for i := range list {
+		if list[i].Key == key {
+			return &list[i]
+		}
 	}
-	return []forward.Change{{Op: forward.Put, Entry: e}}, old.HomeLink != e.HomeLink
+	return nil
 }
 
 // form is the encapsulation of a live registration's packets, for people:
@@ -197,8 +209,10 @@ func refreshed(old, e forward.Entry) bool {
 // Entries implements [engine.Persistent].
 func (n *Node) Entries() iter.Seq[forward.Entry] {
 	return func(yield func(forward.Entry) bool) {
-		if e, ok := n.entry(); ok {
-			yield(e)
+		for _, e := range n.entries() {
+			if !yield(e) {
+				return
+			}
 		}
 	}
 }

@@ -41,12 +41,13 @@ type Node struct {
 	roster   roster
 	clocks   map[netip.Addr]*sequence
 	drains   []forward.Tunnel
-	applied  *forward.Entry // as the data plane was last told
-	linkNow  string         // the home link that the data plane has confirmed
-	putAgain time.Time      // when to repeat what the data plane refused
-	puts     int            // of the entry, under way to the data plane
-	homePuts int            // of those, the ones that change the home link
-	withheld []engine.Tell  // what is true once the data plane has the entry
+	networks []MobileNetwork // of a mobile router
+	applied  []forward.Entry // as the data plane was last told, the home address's first
+	linkNow  string          // the home link that the data plane has confirmed
+	putAgain time.Time       // when to repeat what the data plane refused
+	puts     int             // of the entry, under way to the data plane
+	homePuts int             // of those, the ones that change the home link
+	withheld []engine.Tell   // what is true once the data plane has the entry
 
 	tickets   engine.Ticket
 	asked     map[engine.Ticket]func(engine.Answer)

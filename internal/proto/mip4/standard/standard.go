@@ -15,6 +15,7 @@ import (
 	"careof/internal/proto/mip4/feature/faerror"
 	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/message"
+	"careof/internal/proto/mip4/feature/mobilenetwork"
 	"careof/internal/proto/mip4/feature/naicarry"
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/feature/opaque"
@@ -34,6 +35,7 @@ type Config struct {
 	Vendors      []opaque.Extension // RFC 3115
 	Experiments  []opaque.Extension // RFC 4064
 	Revocation   revoke.Config
+	Networks     mobilenetwork.Config
 }
 
 // Features lists the features in their order. A caller may leave some out, as
@@ -52,6 +54,7 @@ func Features(c Config) []feature.Feature {
 		naicarry.New(c.Identity),
 		regional.New(),
 		revoke.New(c.Revocation),
+		mobilenetwork.New(c.Networks),
 	}
 }
 
