@@ -96,7 +96,7 @@ func (p *Plane) icmpPackets() func(*batch) {
 func (p *Plane) tunnelError(e *encap.TunnelError, now int64, relay *bucket) {
 	told := false
 	var space [8]*tunnel
-	for _, t := range p.peers.get(space[:0], word(e.Outer.Dst)) {
+	for _, t := range p.concerned(space[:0], word(e.Outer.Dst), now) {
 		if !t.quoted(e) || !p.justSent(t, now) {
 			continue
 		}

@@ -31,7 +31,7 @@ func TestForgedTooBig(t *testing.T) {
 	b := newBench(t)
 	b.put(agentEntry(toCareOf(forward.Tunnel{Encap: encap.IPIP})))
 	limit := func() int {
-		tun := b.p.bindings["mn"].tunnels[0]
+		tun := b.p.agents(word(homeAddr))[0].tunnels[0]
 		return tun.soft.limit(tun.mtu, b.p.now())
 	}
 	pkt := udpPacket(cnAddr, homeAddr, 1400, setDF)

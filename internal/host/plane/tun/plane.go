@@ -145,6 +145,7 @@ type Plane struct {
 
 	mu       sync.Mutex // of the control side
 	bindings map[forward.Key]*binding
+	asleep   sleeping // the other entries; with a lock of its own, which is taken after mu
 	closed   bool
 
 	scratch sync.Pool // *batch, for Deliver
@@ -216,7 +217,7 @@ func (p *Plane) Apply(ctx context.Context, changes []forward.Change) error {
 		c := &changes[i]
 		switch c.Op {
 		case forward.Put:
-			if err := p.put(c.Entry); err != nil {
+			if err := p.put(&c.Entry); err != nil {
 				return fmt.Errorf("tun: entry %q: %w", c.Entry.Key, err)
 			}
 		case forward.Delete:
@@ -224,10 +225,15 @@ func (p *Plane) Apply(ctx context.Context, changes []forward.Change) error {
 				p.uninstall(old)
 				delete(p.bindings, c.Entry.Key)
 				p.castsFollow(old, nil)
+			} else {
+				p.asleep.drop(c.Entry.Key)
 			}
 		case forward.Extend:
+			until := p.until(c.Until)
+			if p.asleep.extend(c.Entry.Key, until) {
+				continue
+			}
 			if b := p.bindings[c.Entry.Key]; b != nil {
-				until := p.until(c.Until)
 				for _, t := range b.tunnels {
 					if t.t.Mode != forward.Receive {
 						t.until.Store(until)
@@ -248,11 +254,25 @@ func (p *Plane) until(t time.Time) int64 {
 	return p.instant(t)
 }
 
-// put installs e, or replaces the binding with its key in one step.
-func (p *Plane) put(e forward.Entry) error {
-	if err := check(&e); err != nil {
+// put installs e, or replaces the entry with its key in one step.
+func (p *Plane) put(e *forward.Entry) error {
+	if err := check(e); err != nil {
 		return err
 	}
+	if p.bindings[e.Key] == nil {
+		if maySleep(e) && p.alone(e) && p.asleep.put(e, p.until(e.Tunnels[0].Until)) {
+			return nil
+		}
+		p.wake(e.Key)
+	}
+	if e.Role == forward.HomeAgent && e.Inner.Bits() == 32 {
+		p.wakeAt(word(e.Inner.Addr())) // of several entries for one address none sleeps
+	}
+	return p.install(*e)
+}
+
+// install makes a binding of an entry that was checked.
+func (p *Plane) install(e forward.Entry) error {
 	e.Routes, e.Direct = slices.Clone(e.Routes), slices.Clone(e.Direct)
 	tunnels := e.Tunnels
 	e.Tunnels = nil
@@ -356,21 +376,43 @@ func (p *Plane) tunnel(b *binding, ft forward.Tunnel) (*tunnel, error) {
 // List implements [forward.Plane].
 func (p *Plane) List(ctx context.Context) iter.Seq[forward.Entry] {
 	return func(yield func(forward.Entry) bool) {
-		p.mu.Lock()
-		keys := slices.Sorted(maps.Keys(p.bindings))
-		p.mu.Unlock()
-		for _, k := range keys {
+		for _, k := range p.keys() {
 			if ctx.Err() != nil {
 				return
 			}
-			p.mu.Lock()
-			b := p.bindings[k]
-			p.mu.Unlock()
-			if b != nil && !yield(p.entryOf(b)) {
+			if e, ok := p.entry(k); ok && !yield(e) {
 				return
 			}
 		}
 	}
+}
+
+// keys are those of all entries, in order.
+func (p *Plane) keys() []forward.Key {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	keys := slices.Collect(maps.Keys(p.bindings))
+	p.asleep.mu.RLock()
+	defer p.asleep.mu.RUnlock()
+	for z := range p.asleep.all() {
+		keys = append(keys, z.key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (p *Plane) entry(k forward.Key) (forward.Entry, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b := p.bindings[k]; b != nil {
+		return p.entryOf(b), true
+	}
+	p.asleep.mu.RLock()
+	defer p.asleep.mu.RUnlock()
+	if z := p.asleep.find(k); z != nil {
+		return p.sleepersEntry(z), true
+	}
+	return forward.Entry{}, false
 }
 
 // entryOf is the entry as applied, with the Until of its last extension.

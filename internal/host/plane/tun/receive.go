@@ -190,7 +190,7 @@ func (p *Plane) match(h *encap.Header, link string, inner []byte, now int64) (*b
 		return b, t
 	}
 	var near *binding
-	for _, b := range p.agent.find(src) {
+	for _, b := range p.agents(src) {
 		for _, t := range b.tunnels {
 			switch t.judge(h, link, fragment, now) {
 			case welcome:

@@ -122,7 +122,7 @@ func (p *Plane) route(pkt []byte) (b *binding, inward bool) {
 	if b := p.directGuest(binary.BigEndian.Uint32(pkt[12:])); b != nil {
 		return b, false
 	}
-	if list := p.agent.find(binary.BigEndian.Uint32(pkt[16:])); list != nil {
+	if list := p.agents(binary.BigEndian.Uint32(pkt[16:])); list != nil {
 		return list[0], true
 	}
 	return nil, false
