@@ -63,10 +63,6 @@ func isOpen(r *http.Request) bool {
 	return false
 }
 
-// connectionLimit bounds the connections of the TCP listener, each of which
-// costs memory before anything is known about its other end.
-const connectionLimit = 256
-
 // ListenTCP serves the API of a backend on the address that the
 // configuration names: over TLS when it has a certificate, and only to callers
 // with a token.
@@ -88,14 +84,15 @@ func ListenTCP(c config.Control, backend Backend) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	s := &Server{listener: bounded(listener, connectionLimit)}
+	s := &Server{listener: newCrowd(listener, connectionLimit, strangerLimit)}
 	if secure != nil {
 		s.listener = tls.NewListener(s.listener, secure)
 	}
 	s.http = &http.Server{
 		Handler:           ownHost(byToken(c, Handler(backend))),
-		ReadHeaderTimeout: requestLimit,
+		ReadHeaderTimeout: strangerTime,
 		IdleTimeout:       time.Minute,
+		ConnContext:       withVisitor,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          quiet(),
 	}
@@ -120,6 +117,9 @@ func byToken(c config.Control, next http.Handler) http.Handler {
 		if has == nothing {
 			otherwise = fmt.Errorf("%w: send Authorization: Bearer with the token of control.token-file or control.admin-token-file", ErrUnauthenticated)
 			w.Header().Set("WWW-Authenticate", "Bearer")
+			w.Header().Set("Connection", "close")
+		} else {
+			isKnown(r)
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		admit(has, next, w, r, otherwise)
@@ -201,49 +201,4 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		c.stamp = info.ModTime()
 	}
 	return c.loaded, nil
-}
-
-// bounded makes a listener that has at most n connections open.
-func bounded(l net.Listener, n int) net.Listener {
-	return &boundedListener{Listener: l, room: make(chan struct{}, n), closed: make(chan struct{})}
-}
-
-type boundedListener struct {
-	net.Listener
-	room   chan struct{}
-	once   sync.Once
-	closed chan struct{}
-}
-
-// Accept implements [net.Listener].
-func (l *boundedListener) Accept() (net.Conn, error) {
-	select {
-	case l.room <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.room
-		return nil, err
-	}
-	return &boundedConn{Conn: conn, leave: func() { <-l.room }}, nil
-}
-
-// Close implements [net.Listener].
-func (l *boundedListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
-}
-
-type boundedConn struct {
-	net.Conn
-	once  sync.Once
-	leave func()
-}
-
-// Close implements [net.Conn].
-func (c *boundedConn) Close() error {
-	defer c.once.Do(c.leave)
-	return c.Conn.Close()
 }

@@ -200,42 +200,6 @@ func TestOverTLSTheNameIsTheCertificatesAndARenewedOneIsUsed(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreBounded(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := bounded(inner, 2)
-	defer l.Close()
-	accepted := make(chan net.Conn)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- c
-		}
-	}()
-	for range 3 {
-		c, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-	}
-	first, second := <-accepted, <-accepted
-	defer second.Close()
-	select {
-	case <-accepted:
-		t.Fatal("there are three connections")
-	case <-time.After(50 * time.Millisecond):
-	}
-	first.Close()
-	first.Close() // leaves only once
-	(<-accepted).Close()
-}
-
 func TestAStreamResumesAfterTheLastEventID(t *testing.T) {
 	d := &desk{events: make(chan Event, 1)}
 	for id := uint64(11); id < 14; id++ {
