@@ -229,13 +229,16 @@ func (a *Agent) show(n *Node) []Binding {
 	return list
 }
 
+// listAssociations lists all shards' associations: each knows the whole
+// configuration, and one speaks for it.
 func (a *Agent) listAssociations() []Association {
 	list := []Association{}
-	for _, n := range a.nodes {
-		if n.removed {
-			continue
-		}
-		for _, k := range n.config.Keys {
+	if a.cfg.Shard != 0 {
+		return list
+	}
+	for i := range a.cfg.Nodes {
+		n := &a.cfg.Nodes[i]
+		for _, k := range n.Keys {
 			list = append(list, Association{
 				Peer: n.String(), Kind: "mobile-node", SPI: k.SPI(), Algorithm: k.Algorithm().String(),
 				Replay: k.Replay().String(), Fingerprint: k.Key().String(), Insecure: !k.Authenticated(),

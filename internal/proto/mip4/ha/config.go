@@ -106,8 +106,8 @@ type Config struct {
 	// Recent is how many registrations are remembered to be shown: 64.
 	Recent int
 
-	// Shard is this machine's number among Shards. Nodes and pools are
-	// partitioned; see [Route]. Shards 0 means 1.
+	// Shard is this machine's number among Shards, which share the nodes; see
+	// [Route]. Shards 0 means 1.
 	Shard, Shards int
 }
 

@@ -11,7 +11,8 @@ import (
 // maxPool bounds the addresses of all pools together.
 const maxPool = 1 << 20
 
-// A pool is this shard's part of the addresses that a network gives out.
+// A pool is the addresses that a network gives out. They are shard 0's: see
+// [MobileNode.Shard].
 type pool struct {
 	network *Network
 	free    []netip.Addr // never given out in this life, in order
@@ -19,44 +20,44 @@ type pool struct {
 	all     map[netip.Addr]bool
 }
 
-// poolAddresses yields the pool addresses of all networks in order, with the
-// shard that each belongs to. Addresses that are some node's own, ours or no
-// host's are left out.
-func poolAddresses(cfg *Config, taken map[netip.Addr]bool, yield func(network int, a netip.Addr, shard int)) error {
-	n := 0
-	seen := make(map[netip.Addr]bool)
-	for i := range cfg.Networks {
-		net := &cfg.Networks[i]
-		for _, r := range net.Pool {
-			for a := r.From; a.Compare(r.To) <= 0; a = a.Next() {
-				if n >= maxPool {
-					return fmt.Errorf("ha: the pools hold more than %d addresses", maxPool)
-				}
-				if !taken[a] && !seen[a] && net.assignable(a) && !cfg.own(a) {
-					seen[a] = true
-					yield(i, a, n%cfg.Shards)
-				}
-				// The number counts every address of the range, so that a
-				// node that gets a fixed address moves nobody else's.
-				n++
+// inPool tells whether an address lies in a pool.
+func (c *Config) inPool(a netip.Addr) bool {
+	for i := range c.Networks {
+		for _, r := range c.Networks[i].Pool {
+			if r.From.Compare(a) <= 0 && a.Compare(r.To) <= 0 {
+				return true
 			}
 		}
 	}
-	return nil
+	return false
 }
 
-// makePools makes this shard's part of the pools, all of it free.
+// makePools makes the pools, all of them free. Addresses that are some node's
+// own, ours or no host's are left out.
 func makePools(cfg *Config, taken map[netip.Addr]bool) ([]*pool, error) {
 	pools := make([]*pool, len(cfg.Networks))
 	for i := range pools {
 		pools[i] = &pool{network: &cfg.Networks[i], owner: make(map[netip.Addr]*Node), all: make(map[netip.Addr]bool)}
 	}
-	return pools, poolAddresses(cfg, taken, func(i int, addr netip.Addr, shard int) {
-		if shard == cfg.Shard {
-			pools[i].free = append(pools[i].free, addr)
-			pools[i].all[addr] = true
+	if cfg.Shard != 0 {
+		return pools, nil
+	}
+	n := 0
+	seen := make(map[netip.Addr]bool)
+	for _, p := range pools {
+		for _, r := range p.network.Pool {
+			for a := r.From; a.Compare(r.To) <= 0; a = a.Next() {
+				if n++; n > maxPool {
+					return nil, fmt.Errorf("ha: the pools hold more than %d addresses", maxPool)
+				}
+				if !taken[a] && !seen[a] && p.network.assignable(a) && !cfg.own(a) {
+					seen[a], p.all[a] = true, true
+					p.free = append(p.free, a)
+				}
+			}
 		}
-	})
+	}
+	return pools, nil
 }
 
 // give makes addr the node's home address.

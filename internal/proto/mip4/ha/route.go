@@ -14,43 +14,46 @@ const EveryShard = -1
 
 // Route returns the pure function that says which of n shards an event
 // belongs to, or EveryShard. An event belongs to the shard of the configured
-// node that it speaks of: NAI, home address and the SPIs agree on the node. A
-// pool address belongs to the shard that may give it out. What no node is
-// meant by goes to shard 0, which ignores it.
+// node that it speaks of (see [MobileNode.Shard]): NAI, home address and the
+// SPIs agree on the node. A pool address belongs to shard 0, which gives them
+// out. What no node is meant by goes to some shard, which ignores it.
 //
 // Answers are not routed: a ticket belongs to the machine that issued it.
 // Wake belongs to the machine whose deadline it is.
+//
+// A node that is configured by home address alone takes no memory here: a
+// million of them are a million equal look-ups that a hash can do.
 func Route(cfg Config, n int) func(engine.Event) int {
-	cfg.Shards = n
-	cfg = cfg.withDefaults()
 	byHome := make(map[netip.Addr]int)
 	byNAI := make(map[ident.NAI]int)
-	taken := make(map[netip.Addr]bool)
 	for i := range cfg.Nodes {
 		c := &cfg.Nodes[i]
-		shard := c.Shard(cfg.Shards)
+		shard := c.Shard(n)
 		if c.NAI != "" {
 			byNAI[c.NAI] = shard
 		}
-		if c.HomeAddress.IsValid() {
-			byHome[c.HomeAddress], taken[c.HomeAddress] = shard, true
+		if c.HomeAddress.IsValid() && (c.NAI != "" || cfg.inPool(c.HomeAddress)) {
+			byHome[c.HomeAddress] = shard
 		}
 	}
-	// An over-full pool is New's error to report.
-	_ = poolAddresses(&cfg, taken, func(_ int, a netip.Addr, shard int) { byHome[a] = shard })
-
 	node := func(who ident.Node) int {
 		if shard, ok := byNAI[who.NAI]; ok && who.NAI != "" {
 			return shard
 		}
-		return byHome[who.HomeAddress]
+		if shard, ok := byHome[who.HomeAddress]; ok {
+			return shard
+		}
+		if unspecified(who.HomeAddress) || cfg.inPool(who.HomeAddress) {
+			return 0
+		}
+		return ident.Node{HomeAddress: who.HomeAddress}.Shard(n)
 	}
 	return func(ev engine.Event) int {
 		switch ev := ev.(type) {
 		case engine.Packet:
 			return node(speaksOf(ev.Data))
 		case engine.Plane:
-			return byHome[planeHome(ev.Event)]
+			return node(ident.Node{HomeAddress: planeHome(ev.Event)})
 		case engine.Command:
 			switch c := ev.Value.(type) {
 			case ShowBinding:
@@ -68,29 +71,33 @@ func Route(cfg Config, n int) func(engine.Event) int {
 // Routed is a command of a feature that concerns one node.
 type Routed interface{ Subject() ident.Node }
 
+// Shard is the node's shard among n. It depends on its name alone, so that
+// every message of a node reaches the same machine. But nodes that draw on the
+// pools have one machine: it finds an address as long as there is one, and
+// what it has given out is the same for any number of shards.
+func (c *MobileNode) Shard(n int) int {
+	if !c.HomeAddress.IsValid() {
+		return 0
+	}
+	return c.Node.Shard(n)
+}
+
 // speaksOf reads from a message whom it speaks of.
 func speaksOf(data []byte) ident.Node {
-	m, err := mip4.Parse(data)
-	if err != nil {
+	var exts [8]mip4.Ext
+	m := mip4.Message{Exts: exts[:0]}
+	if m.Parse(data) != nil {
 		return ident.Node{}
 	}
 	var who ident.Node
-	if nai, n, err := mip4.Get[mip4.NAI](m); err == nil && n > 0 {
-		who.NAI = ident.NAI(nai.Value)
+	if e, n := m.Find(mip4.ExtNAI); n > 0 {
+		who.NAI = ident.NAI(e.Body)
 	}
 	switch m.Type {
-	case mip4.TypeRegistrationRequest:
-		if r, err := m.Request(); err == nil {
-			who.HomeAddress = r.HomeAddress
-		}
-	case mip4.TypeRevocation:
-		if r, err := m.Revocation(); err == nil {
-			who.HomeAddress = r.HomeAddress
-		}
-	case mip4.TypeRevocationAck:
-		if r, err := m.RevocationAck(); err == nil {
-			who.HomeAddress = r.HomeAddress
-		}
+	case mip4.TypeRegistrationRequest, mip4.TypeRevocation, mip4.TypeRevocationAck:
+		// All three have it in the same place (RFC 5944 section 3.3, RFC 3543
+		// sections 3.1 and 3.2).
+		who.HomeAddress = netip.AddrFrom4([4]byte(data[4:8]))
 	}
 	return who
 }
