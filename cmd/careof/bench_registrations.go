@@ -47,6 +47,7 @@ next one takes until it is ready with all bindings.`,
 	flags.IntVar(&o.Nodes, "nodes", 100000, "how many mobile nodes")
 	flags.IntVar(&o.Round, "round", 100000, "requests of one round; the rates are medians of rounds")
 	flags.IntVar(&o.Rounds, "rounds", 10, "rounds of the echo and of the refreshes")
+	flags.IntVar(&o.Shards, "shards", 0, "among how many machines the home agent divides the nodes; 0: one for each processor")
 	flags.StringVar(&o.Plane, "plane", "auto", "the data plane: auto, bpf or tun")
 	flags.StringVar(&o.Keep, "dir", "", "a folder for configuration, log and store, which stay there; none: a temporary one")
 	flags.StringVar(&o.Profile, "profile", "", "write a processor profile of the daemon, taken during the refreshes, to this file")

@@ -102,6 +102,7 @@ type HomeAgent struct {
 	Broadcasts           []BroadcastCategory
 	Multicast            Switch
 	FailureReplies       time.Duration // least time between two replies with code 131 to a node; 0: none
+	Shards               int           // machines that share the nodes; 0: one for each processor
 	RequestsPerSource    int           // a second, from an address at which nobody is bound; 0: any number
 	RequestsPerNode      int           // a second, authentic and fresh; 0: any number
 	Canary               time.Duration // how often the home agent tries itself; 0: never

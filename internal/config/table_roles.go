@@ -115,6 +115,11 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Default: "32",
 		Doc:     "How many authentic new requests of one node are taken in a second, with a burst of twice as many; 0: any number.",
 	}),
+	Field("shards", Int[int](0, 64), func(h *HomeAgent) *int { return &h.Shards }, Help{
+		Default: "0",
+		Doc: "Among how many machines, each on its own, the mobile nodes are divided; 0: one for each processor. What is stored\n" +
+			"does not depend on it. Nodes without a home address of their own are all the first one's, which has the pools.",
+	}),
 	Field("canary", Duration(0, time.Hour), func(h *HomeAgent) *time.Duration { return &h.Canary }, Help{
 		Default: `"10s"`,
 		Doc: "How often the home agent tries itself: a message through its own socket that has to become durable, and a packet\n" +

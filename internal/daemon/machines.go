@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"runtime"
 
 	"careof/internal/config"
 	"careof/internal/core/engine"
@@ -13,17 +14,22 @@ import (
 	"careof/internal/roles"
 )
 
-// shards is into how many machines a home agent is divided: one does more
-// registrations than one network interface delivers.
-const shards = 1
+// shards is among how many machines the home agent's nodes are divided.
+func shards(c *config.HomeAgent) int {
+	if c.Shards > 0 {
+		return c.Shards
+	}
+	return runtime.GOMAXPROCS(0)
+}
 
 // agents makes the home agent's machines.
 func agents(cfg *config.Config) ([]engine.Machine, error) {
 	whole, features := homeConfig(cfg)
+	n := shards(cfg.HomeAgent)
 	var list []engine.Machine
-	for i := range shards {
+	for i := range n {
 		one := whole
-		one.Shard, one.Shards = i, shards
+		one.Shard, one.Shards = i, n
 		m, err := standard.HomeAgent(one, standard.Features(features), luck())
 		if err != nil {
 			return nil, err
@@ -33,14 +39,15 @@ func agents(cfg *config.Config) ([]engine.Machine, error) {
 	return list, nil
 }
 
-// agentRoute says which of the home agent's machines an event concerns. It
-// knows every node, and so there is none where there is nothing to choose.
+// agentRoute says which of the home agent's machines an event concerns; nil
+// where there is nothing to choose.
 func agentRoute(cfg *config.Config) func(engine.Event) int {
-	if shards == 1 {
+	n := shards(cfg.HomeAgent)
+	if n == 1 {
 		return nil
 	}
 	whole, _ := homeConfig(cfg)
-	return ha.Route(whole, shards)
+	return ha.Route(whole, n)
 }
 
 // machines makes the machines of the configured roles, and their drivers.

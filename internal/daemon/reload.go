@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"reflect"
@@ -36,6 +37,9 @@ type live struct {
 	undone  bool                   // the file is not what is in force
 
 	enrolled []config.MobileNodePeer // guarded by reloading
+	// gone are the nodes that a reload has taken away, by name: whether they had
+	// home addresses of their own. Guarded by reloading.
+	gone map[string]bool
 }
 
 // waiting is a reload that has to be confirmed.
@@ -81,6 +85,48 @@ func (l *live) linksOf(names []string) (list []engine.Link) {
 		}
 	}
 	return list
+}
+
+// own says of nodes, by name, whether they have a home address of their own.
+func own(c *config.HomeAgent) map[string]bool {
+	list := make(map[string]bool, len(c.MobileNodes))
+	for i := range c.MobileNodes {
+		n := &c.MobileNodes[i]
+		list[n.Identity().String()] = n.HomeAddress.IsValid()
+	}
+	return list
+}
+
+// remember notes the nodes that next does not have any more.
+func (l *live) remember(now, next *config.HomeAgent) {
+	gone := own(now)
+	for name := range own(next) {
+		delete(gone, name)
+	}
+	if l.gone == nil {
+		l.gone = gone
+		return
+	}
+	maps.Copy(l.gone, gone)
+}
+
+// strays names a node that would be another machine's than the one that knows
+// its replay mark and whether it is blocked: see [ha.MobileNode.Shard]. Empty:
+// there is none.
+func (l *live) strays(now, next *config.HomeAgent) string {
+	known := own(now)
+	for i := range next.MobileNodes {
+		n := &next.MobileNodes[i]
+		name := n.Identity().String()
+		before, there := known[name]
+		if !there {
+			before, there = l.gone[name]
+		}
+		if there && before != n.HomeAddress.IsValid() {
+			return name
+		}
+	}
+	return ""
 }
 
 // warnings are what an operator should know of reloads.
@@ -250,6 +296,11 @@ func (d *daemon) needsRestart(now, next *config.Config, changes []control.Reload
 	}
 	features := make(map[string][2]standard.Config)
 	if now.HomeAgent != nil {
+		if d.home.Shards() > 1 {
+			if node := d.live.strays(now.HomeAgent, next.HomeAgent); node != "" {
+				return "whether " + node + " has a home address of its own cannot change while the daemon runs", nil
+			}
+		}
 		_, before := homeConfig(now)
 		whole, after := homeConfig(next)
 		features[roleHomeAgent] = [2]standard.Config{before, after}
@@ -299,6 +350,9 @@ func (d *daemon) apply(ctx context.Context, now, next *config.Config, out *contr
 		d.hub.levels.Store(&next.Log) // else levels that were set by hand stay
 	}
 	d.live.inForce(next)
+	if d.home != nil && d.home.Shards() > 1 {
+		d.live.remember(now.HomeAgent, next.HomeAgent)
+	}
 	return nil
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"careof/internal/config"
 	"careof/internal/control"
 	"careof/internal/host/plane/nstest"
 )
@@ -443,4 +444,34 @@ func TestAnotherReloadKeepsTheWayBack(t *testing.T) {
 	}
 	n.reload(n.home, control.ReloadOrder{Confirm: control.Seconds(300 * time.Millisecond)})
 	n.until("both are undone", func() bool { return n.setting("home-agent.max-lifetime") == before })
+}
+
+// With several machines, one of them knows a node's replay mark and whether it
+// is blocked: a reload must not hand the node to another.
+func TestAReloadLeavesEveryNodeWithItsMachine(t *testing.T) {
+	node := func(name, home string) string {
+		if home != "" {
+			home = fmt.Sprintf("home-address = %q\n", home)
+		}
+		return fmt.Sprintf("[[home-agent.mobile-node]]\nnai = %q\n%s%s", name, home, key)
+	}
+	with := func(nodes ...string) *config.HomeAgent {
+		return parse(t, "[home-agent]\naddress = \"198.51.100.1\"\n[[home-agent.network]]\nprefix = \"10.10.0.0/24\"\npool = [\"10.10.0.100-10.10.0.199\"]\n"+strings.Join(nodes, "")).HomeAgent
+	}
+	fixed, pooled := with(node("a@x", "10.10.0.5"), node("b@x", "")), with(node("a@x", ""), node("b@x", ""))
+	var l live
+	if got := l.strays(fixed, with(node("a@x", "10.10.0.6"), node("b@x", ""), node("c@x", ""))); got != "" {
+		t.Errorf("%s strays, though it only gets another address", got)
+	}
+	if got := l.strays(fixed, pooled); got != "a@x" {
+		t.Errorf("%q strays, want a@x", got)
+	}
+	without := with(node("b@x", ""))
+	l.remember(fixed, without)
+	if got := l.strays(without, pooled); got != "a@x" {
+		t.Errorf("after a reload without it %q strays, want a@x", got)
+	}
+	if got := l.strays(without, fixed); got != "" {
+		t.Errorf("%s strays, though it comes back as it was", got)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"careof/internal/control"
@@ -106,6 +107,7 @@ func (d *daemon) blocked(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	slices.SortFunc(list, func(a, b revoke.BlockedNode) int { return strings.Compare(a.Node, b.Node) })
 	out := []control.Blocked{}
 	for _, b := range list {
 		out = append(out, control.Blocked{Node: b.Node, Since: b.Since})

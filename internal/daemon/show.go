@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,11 +120,18 @@ func ask[T any](ctx context.Context, driver *drive.Driver, question any) ([]T, e
 }
 
 func (d *daemon) bindings(ctx context.Context) (any, error) {
-	list, err := ask[ha.Binding](ctx, d.home, ha.ListBindings{})
+	list, err := d.homeBindings(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return d.showBindings(list), nil
+}
+
+// homeBindings are the home agent's bindings, by home address.
+func (d *daemon) homeBindings(ctx context.Context) ([]ha.Binding, error) {
+	list, err := ask[ha.Binding](ctx, d.home, ha.ListBindings{})
+	slices.SortStableFunc(list, func(a, b ha.Binding) int { return a.HomeAddress.Compare(b.HomeAddress) })
+	return list, err
 }
 
 func (d *daemon) binding(ctx context.Context, who string) (any, error) {
@@ -182,6 +190,8 @@ func (d *daemon) registrations(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Each machine remembers its own, the latest first.
+	slices.SortStableFunc(answered, func(a, b ha.Registration) int { return b.Time.Compare(a.Time) })
 	for _, r := range answered {
 		out = append(out, control.Registration{
 			Role: roleHomeAgent, HomeAddress: r.HomeAddress, NAI: r.NAI, CareOfAddress: r.CareOfAddress, Source: r.Source,
@@ -267,6 +277,10 @@ func (d *daemon) stages(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	machines := 1 // which have the same stages
+	if d.home != nil {
+		machines = d.home.Shards()
+	}
 	mobile, err := ask[engine.StageInfo](ctx, d.mobile, mn.ListStages{})
 	if err != nil {
 		return nil, err
@@ -275,7 +289,7 @@ func (d *daemon) stages(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := append(home[:len(home)/max(1, shards)], foreign...)
+	list := append(home[:len(home)/machines], foreign...)
 	return append(list, mobile...), nil
 }
 

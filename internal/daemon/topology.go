@@ -60,7 +60,7 @@ func (p *picture) edge(e control.Edge) { p.Edges = append(p.Edges, e) }
 func (d *daemon) topology(ctx context.Context) (any, error) {
 	p := newPicture()
 	if d.home != nil {
-		bindings, err := ask[ha.Binding](ctx, d.home, ha.ListBindings{})
+		bindings, err := d.homeBindings(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -75,6 +75,9 @@ func New(role string, world World, machines []engine.Machine, route func(engine.
 	return d
 }
 
+// Shards is how many machines there are.
+func (d *Driver) Shards() int { return len(d.shards) }
+
 // Reroute replaces route: the nodes are others now.
 func (d *Driver) Reroute(route func(engine.Event) int) { d.route.Store(&route) }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -212,7 +213,8 @@ func wipe(t *testing.T) {
 // SIGKILL while nodes register and move, and while it starts. Afterwards
 // everything that was answered is bound and forwards, nothing is bound that
 // nobody asked for, no request is accepted a second time, and the kernel has
-// exactly what a first start with the same records gives it.
+// exactly what a first start with the same records gives it. Each life has
+// another number of shards than the one before.
 //
 // `make soak` kills it a thousand times.
 func TestKillAtRandomPointsLeavesTheStateOfAFreshStart(t *testing.T) {
@@ -236,18 +238,26 @@ func TestKillAtRandomPointsLeavesTheStateOfAFreshStart(t *testing.T) {
 			cmd.Process.Kill()
 			_ = cmd.Wait()
 		}
-		if err := b.start(t.Context()); err != nil {
-			t.Fatal(err)
+		shards := 0
+		start := func() {
+			t.Helper()
+			shards = shards%3 + 1
+			text := configuration(b.dir, b.Plane, shards)
+			if err := os.WriteFile(filepath.Join(b.dir, "careof.toml"), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 		}
+		start()
 		wait := time.Duration(luck.IntN(60000)) * time.Microsecond
 		daemon := b.daemon
 		time.AfterFunc(wait, daemon.kill)
 		known.register(t, b.generator, luck, daemon.ended)
 		answered += len(known.accepted)
 
-		if err := b.start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		start()
 		after, bound := state(t, b)
 		for i, careOf := range known.accepted {
 			if bound[i] != careOf && !slices.Contains(known.asked[i], bound[i]) {
@@ -265,9 +275,7 @@ func TestKillAtRandomPointsLeavesTheStateOfAFreshStart(t *testing.T) {
 		// The same records in a kernel that has nothing of ours.
 		b.daemon.kill()
 		wipe(t)
-		if err := b.start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		start()
 		fresh, again := state(t, b)
 		if !slices.Equal(after, fresh) || !maps.Equal(bound, again) {
 			t.Errorf("crash %d: after a kill there is\n%s\nand after a first start\n%s", k, only(after, fresh), only(fresh, after))

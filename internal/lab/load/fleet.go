@@ -87,7 +87,7 @@ func (f *fleet) writeNodes(path string) error {
 }
 
 // configuration is the daemon's.
-func configuration(dir, plane string) string {
+func configuration(dir, plane string, shards int) string {
 	return fmt.Sprintf(`version = 1
 state-directory = %q
 [control]
@@ -101,10 +101,11 @@ bpffs = %q
 address = "%v"
 interfaces = []
 max-lifetime = "%ds"
+shards = %d
 nodes-file = %q
 [[home-agent.network]]
 prefix = "%v"
-`, filepath.Join(dir, "state"), filepath.Join(dir, "careof.sock"), plane, filepath.Join(dir, "bpf"), homeAgent, lifetime, filepath.Join(dir, "nodes"), homeNetwork)
+`, filepath.Join(dir, "state"), filepath.Join(dir, "careof.sock"), plane, filepath.Join(dir, "bpf"), homeAgent, lifetime, shards, filepath.Join(dir, "nodes"), homeNetwork)
 }
 
 // request is a signed Registration Request of a node.

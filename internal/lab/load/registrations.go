@@ -26,6 +26,7 @@ type Options struct {
 	Round   int    // requests in one round; rates are medians of rounds
 	Rounds  int    // rounds of the echo and of the refreshes
 	Plane   string // plane.kind of the configuration
+	Shards  int    // of the home agent; 0: one for each processor
 	Profile string // a file for the daemon's processor profile of the refreshes; empty: none
 	Keep    string // a folder for configuration and store; empty: a temporary one
 	// Command is the daemon's command for a configuration file; nil means
@@ -152,7 +153,7 @@ func (b *bench) prepare() (err error) {
 		}
 		_ = unix.Mount("bpf", pins, "bpf", 0, "")
 	}
-	text := configuration(b.dir, b.Plane)
+	text := configuration(b.dir, b.Plane, b.Shards)
 	if err := os.WriteFile(filepath.Join(b.dir, "careof.toml"), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
