@@ -38,6 +38,10 @@ func (d *decoder) check(c *Config) {
 			}
 		}
 	}
+	d.checkAAA(c)
+	if m := c.MobileNode; m != nil && m.AAA != nil {
+		d.checkAAASecret("mobile-node.aaa", m.AAA)
+	}
 	if h := c.HomeAgent; h != nil {
 		d.checkHomeAgent(h)
 		d.checkMessages("home-agent.message", h.Messages)

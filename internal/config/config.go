@@ -21,6 +21,7 @@ type Config struct {
 	SNMP    SNMP
 
 	Enrolment *Enrolment // nil: nobody joins
+	AAA       *AAA       // nil: nobody is asked
 
 	// The roles; nil when the file has no section for one.
 	HomeAgent    *HomeAgent
@@ -183,6 +184,7 @@ type ForeignAgent struct {
 	MaxPending            int
 	MaxLifetime           time.Duration
 	ReverseTunnel         ReverseTunnel
+	ChallengeWindow       int // 0: no challenges (RFC 4721)
 
 	NATTraversal NATTraversal
 	Keepalive    time.Duration // zero: what home agents say
@@ -214,6 +216,7 @@ type MobileNode struct {
 	Broadcasts    Switch
 	Multicast     MulticastPath
 	ForeignAgents ForeignAgents
+	AAA           *AAASecret // shared with an AAA server; nil: none
 	Security
 
 	ForeignAgentPeers []ForeignAgentPeer // with an association

@@ -270,6 +270,11 @@ var foreignAgentTable = append(Table[ForeignAgent]{
 		Doc: "Whether home agents with an association may end visits at once, and hear of visits that end here (RFC 3543, the X bit\n" +
 			"of advertisements). required refuses visitors of others with code 65.",
 	}),
+	Field("challenge-window", Int[int](0, 64), func(f *ForeignAgent) *int { return &f.ChallengeWindow }, Help{
+		Default: "0",
+		Doc: "How many of the last advertised challenges visitors may answer (RFC 4721); 2 is that RFC's default. 0: there are no challenges.\n" +
+			"With challenges, a visitor needs a key of this agent or one of AAA ([mobile-node.aaa]); others are denied with code 105.",
+	}),
 	Field("allow-home-agents", List(Prefix), func(f *ForeignAgent) *[]netip.Prefix { return &f.AllowHomeAgents }, Help{
 		Example: `["198.51.100.0/24"]`,
 		Doc:     "The home agents to which requests are relayed. Left out, all; requests for others are denied with code 65.",
@@ -403,6 +408,9 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		func(p *ForeignAgentPeer) string { return p.Address.String() }, Help{
 			Doc: "A foreign agent that shares a key with this node (RFC 5944 section 3.5.3). It is not allowed by being listed here.",
 		}),
+	optional("aaa", aaaSecretRows(func(s *AAASecret) *AAASecret { return s }, `"keys.d/aaa"`), func(m *MobileNode) **AAASecret { return &m.AAA }, Help{
+		Doc: "What this node shares with its AAA server, to answer foreign agents' challenges with, or to prove itself to its home agent.",
+	}),
 	tables("uplink", Table[Uplink]{
 		Field("interface", Interface, func(u *Uplink) *string { return &u.Interface }, Help{
 			Required: true, Example: `"wlan0"`,

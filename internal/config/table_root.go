@@ -41,6 +41,9 @@ var rootTable = Table[Config]{
 	optional("enrolment", enrolmentTable, func(c *Config) **Enrolment { return &c.Enrolment }, Help{
 		Doc: "Where mobile nodes join with a token from careof enrol. Beside a home agent.",
 	}),
+	optional("aaa", aaaTable, func(c *Config) **AAA { return &c.AAA }, Help{
+		Doc: "Who is asked about nodes: whether their answers to challenges are right, and for home agents also about nodes that are in no file.",
+	}),
 	optional("home-agent", homeAgentTable, func(c *Config) **HomeAgent { return &c.HomeAgent }, Help{
 		Doc: "The home agent: keeps the nodes' addresses while they are away (RFC 5944 section 3.8).",
 	}),

@@ -21,6 +21,7 @@ import (
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/internal/enrol"
+	"careof/internal/host/aaa"
 	"careof/internal/host/discovery"
 	"careof/internal/host/drive"
 	"careof/internal/host/link"
@@ -71,6 +72,7 @@ type daemon struct {
 	taps taps
 
 	ledger *enrol.Ledger // nil without a home agent
+	aaa    *aaa.Desk     // nil without an [aaa] section
 }
 
 // Run runs the daemon until ctx ends. It returns an error when it cannot
@@ -82,6 +84,7 @@ type daemon struct {
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	d := &daemon{cfg: cfg, log: log, hub: newHub(log, cfg.Log), started: time.Now()}
 	d.live.inForce(cfg)
+	d.openAAA()
 	usual := relaxed()
 	defer usual()
 	if err := d.reachable(); err != nil {
@@ -266,6 +269,7 @@ func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 // world is what the machines' driver is given.
 func (d *daemon) world() drive.World {
 	return drive.World{
+		AAA:      d.askAAA,
 		Store:    d.store,
 		Plane:    d.plane,
 		Send:     d.sending(d.sockets.Send),

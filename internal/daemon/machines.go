@@ -77,7 +77,7 @@ func (d *daemon) machines(agents func() ([]engine.Machine, error)) error {
 	}
 	if c := d.cfg.ForeignAgent; c != nil {
 		agent, features := roles.ForeignAgent(c, d.cfg.HomeAgent)
-		m, err := standard.ForeignAgent(agent, standard.Features(features), luck())
+		m, err := standard.ForeignAgent(agent, standard.Features(roles.WithAAA(features, d.cfg.AAA)), luck())
 		if err != nil {
 			return fmt.Errorf("foreign-agent: %w", err)
 		}
@@ -106,7 +106,7 @@ func homeConfig(c *config.Config) (ha.Config, standard.Config) {
 	if f := c.ForeignAgent; f != nil {
 		whole.ForeignCareOf = f.CareOfAddresses
 	}
-	return whole, features
+	return whole, roles.WithAAA(features, c.AAA)
 }
 
 // mobileConfig is what the mobile node is configured with. Where nothing is

@@ -10,6 +10,7 @@ import (
 	"careof/internal/config"
 	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/fa"
+	"careof/internal/proto/mip4/feature/challenge"
 	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/feature/revoke"
@@ -110,6 +111,7 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 	return out, standard.Config{
 		NATTraversal: natt.Config{Mode: modes[c.NATTraversal], Keepalive: c.Keepalive},
 		GREKeys:      grekey.Config{Foreign: greKeys[c.GREKeys]},
+		Challenge:    challenge.Config{Window: c.ChallengeWindow},
 		Revocation:   revoke.Config{Mode: revocations[c.Revocation]},
 		Messages:     texts(c.Messages), Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
@@ -216,8 +218,14 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 	if c.Revocation == config.Off {
 		revocation.Mode = revoke.Off
 	}
+	var answers challenge.Config
+	if c.AAA != nil {
+		own := secret(c.AAA)
+		answers.Secret = &own
+	}
 	return out, standard.Config{
 		Revocation: revocation, NATTraversal: traversal, Networks: mobileNetworks(c),
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
+		Challenge: answers,
 	}
 }

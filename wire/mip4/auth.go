@@ -18,6 +18,8 @@ func isAuthentication(t ExtType) bool {
 
 // Authentication reads an authentication extension. Other types are ErrType; an extension without any authenticator octet is
 // ErrLength, since it would authenticate nothing.
+//
+//rfc:4721#5-1
 func (m *Message) Authentication(e Ext) (Authentication, error) {
 	least := 5
 	switch {

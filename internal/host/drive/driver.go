@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"careof/internal/core/aaa"
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
@@ -34,8 +35,11 @@ type World struct {
 	Announce func(engine.Announce) error
 	Discover func(engine.SendDiscovery) error // nil: no role sends any
 	Resolve  func(ctx context.Context, name string) ([]netip.Addr, error)
-	Note     func(note.Note) // must not block
-	Now      func() engine.Now
+	// AAA answers the questions of package core/aaa, without making anybody
+	// wait. nil: nobody does.
+	AAA  func(ctx context.Context, question any, answer func(value any, err error))
+	Note func(note.Note) // must not block
+	Now  func() engine.Now
 }
 
 // A Driver runs the machines of one role: one for each shard.
@@ -399,6 +403,15 @@ func (d *Driver) ask(ctx context.Context, s *shard, a engine.Ask) {
 	switch q := a.Question.(type) {
 	case engine.LastUse:
 		s.box.put(engine.Answer{Ticket: a.Ticket, Value: d.world.Plane.Use(q.Key)}, false)
+	case aaa.Authenticate, aaa.Authorise, aaa.Account:
+		answer := func(value any, err error) {
+			s.box.put(engine.Answer{Ticket: a.Ticket, Value: value, Err: err}, false)
+		}
+		if d.world.AAA == nil {
+			answer(nil, aaa.ErrUnavailable)
+			return
+		}
+		d.world.AAA(ctx, q, answer)
 	case engine.Resolve:
 		go func() {
 			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

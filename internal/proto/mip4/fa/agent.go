@@ -62,6 +62,8 @@ type Agent struct {
 	onPlane   []func(*Visitor, forward.Event)
 
 	pending  pendings
+	parked   map[engine.Ticket]*waiting // requests that wait for an answer
+	parkedAt engine.Agenda[engine.Ticket]
 	visitors visitors
 	denials  limiter
 	scanned  time.Time    // when pending requests were last searched for a bounced one
@@ -98,6 +100,7 @@ func New(cfg Config, rng *rand.Rand, features ...func(*Agent) error) (*Agent, er
 		nodesNAI:  make(map[ident.NAI]*MobileNode),
 		messages:  make(map[mip4.MessageType]func(engine.Packet, *mip4.Message)),
 		pending:   newPendings(),
+		parked:    make(map[engine.Ticket]*waiting),
 		visitors:  newVisitors(),
 	}
 	a.recent.Limit = cfg.Recent
@@ -198,7 +201,7 @@ func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
 	case engine.Bounced:
 		a.bounced(ev)
 	case engine.Answer:
-		a.Answered(ev)
+		a.answered(ev)
 	case engine.Plane:
 		a.plane(ev.Event)
 	case engine.Command:
@@ -207,6 +210,7 @@ func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
 		a.linkChanged(ev.Link)
 	}
 	a.expire()
+	a.dropOverdue()
 	a.Due()
 	a.Advertiser.SetBusy(now, a.visitors.count() >= a.cfg.MaxVisitors)
 	if _, order := ev.(engine.Command); order {
@@ -223,7 +227,7 @@ func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {
 
 // Deadline implements [engine.Machine].
 func (a *Agent) Deadline() time.Time {
-	return engine.Earliest(a.Next(), a.pending.agenda.Next(), a.visitors.agenda.Next(), a.Advertiser.Deadline())
+	return engine.Earliest(a.Next(), a.pending.agenda.Next(), a.parkedAt.Next(), a.visitors.agenda.Next(), a.Advertiser.Deadline())
 }
 
 // Stages describes the stages, for `careof show stages`.

@@ -57,6 +57,9 @@ type Exchange struct {
 	Signer   *assoc.Association // for extension 34, nil: not signed
 	Draft    *mip4.Draft        // the relayed message: add to its zone foreign only
 
+	// Answer is the answer to the question that a hook of the stage Request
+	// awaited; the hook that asked finds it here.
+	Answer *engine.Answer
 }
 
 // Now is the present step's time.

@@ -55,15 +55,7 @@ func (a *Agent) request(p engine.Packet, m *mip4.Message) {
 		a.counters.ignored++
 		return
 	}
-	var at engine.Position
-	switch v := a.requests.Run(x, &at); {
-	case v.IsDeny():
-		a.denyRequest(x, mip4.Code(v.Code), v.Why)
-	case v.IsNext():
-		a.relay(x)
-	case v.IsDrop():
-		a.counters.ignored++
-	}
+	a.process(x, engine.Position{})
 }
 
 // checkReservedBits obeys one of two contradicting sentences: r and x are

@@ -78,6 +78,10 @@ type Attempt struct {
 	// none. It signs the request behind everything else.
 	Foreign *assoc.Association
 
+	// AAA, when a hook has set it, makes the Mobile-AAA authenticator (RFC 4721
+	// section 6).
+	AAA mip4.Signer
+
 	// Answer answers the question of a hook that awaited one.
 	Answer engine.Answer
 

@@ -78,6 +78,9 @@ func (n *Node) send(x *Attempt, t *try) {
 	if r.association.Authenticated() {
 		d.Authenticate(mip4.ExtMobileHome, r.association)
 	}
+	if x.AAA != nil {
+		d.Authenticate(mip4.ExtGeneralizedAuth, x.AAA)
+	}
 	if x.Foreign != nil {
 		// "the Mobile-Foreign Authentication Extension" is the last one (RFC
 		// 5944 section 3.6.1.3).

@@ -10,6 +10,7 @@ import (
 	"careof/internal/core/ident"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/feature"
+	"careof/internal/proto/mip4/feature/challenge"
 	"careof/internal/proto/mip4/feature/delivery"
 	"careof/internal/proto/mip4/feature/experimental"
 	"careof/internal/proto/mip4/feature/faerror"
@@ -36,6 +37,7 @@ type Config struct {
 	Experiments  []opaque.Extension // RFC 4064
 	Revocation   revoke.Config
 	Networks     mobilenetwork.Config
+	Challenge    challenge.Config // RFC 4721
 }
 
 // Features lists the features in their order. A caller may leave some out, as
@@ -47,6 +49,7 @@ func Features(c Config) []feature.Feature {
 		natt.New(c.NATTraversal),
 		grekey.New(c.GREKeys),
 		faerror.New(),
+		challenge.New(c.Challenge),
 		message.New(c.Messages),
 		vendor.New(vendors, c.Vendors),
 		delivery.New(vendors),

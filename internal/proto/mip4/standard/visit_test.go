@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"careof/internal/core/aaa"
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
@@ -43,6 +44,10 @@ type journey struct {
 	log   []string
 	// tap sees every datagram when it is sent, and may change it; nil loses it.
 	tap func(from *post, data []byte) []byte
+	// aaa answers questions to AAA, after a moment; nil: nobody does.
+	aaa   func(question any) (aaa.Grant, error)
+	slow  time.Duration // how long that takes
+	asked []any         // the questions
 }
 
 // A post is one machine and where it is.
@@ -186,6 +191,12 @@ func (j *journey) execute(h *post, actions []engine.Action) {
 				j.later(0, h, nil, engine.Answer{Ticket: a.Ticket})
 			}
 		case engine.Ask:
+			j.asked = append(j.asked, a.Question)
+			if j.aaa != nil {
+				g, err := j.aaa(a.Question)
+				j.later(j.slow, h, nil, engine.Answer{Ticket: a.Ticket, Value: g, Err: err})
+				continue
+			}
 			j.later(0, h, nil, engine.Answer{Ticket: a.Ticket, Err: fmt.Errorf("nobody knows")})
 		case engine.Tell:
 			h.notes = append(h.notes, a.Note)

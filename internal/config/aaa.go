@@ -1,0 +1,296 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/hex"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/ident"
+)
+
+// AAA is the [aaa] section. Subscribers are looked up first, and then servers are
+// asked.
+type AAA struct {
+	Hold          time.Duration // how long an answer holds that does not say itself
+	Timeout       time.Duration // of one try
+	Tries         int           // at one server
+	DeadTime      time.Duration // a server that does not answer is left alone for so long
+	Questions     int           // a second about nodes that are not registered
+	PerSource     int           // of those, open at a time from one address
+	NASIdentifier string
+	Source        netip.Addr     // that questions come from; invalid: routing decides
+	Dynamic       netip.AddrPort // where servers may send Disconnect and CoA requests; invalid: nowhere
+	Accounting    Switch
+	Interim       time.Duration // 0: as the server says
+	Servers       []AAAServer
+	Subscribers   []Subscriber
+}
+
+// An AAAServer is an [[aaa.server]] table. The first one that lives is asked.
+type AAAServer struct {
+	Address        netip.Addr
+	Port           uint16
+	AccountingPort uint16
+	Secret         assoc.Key
+
+	inline, file string
+}
+
+// A Subscriber is an [[aaa.subscriber]] table: a node that needs no server.
+type Subscriber struct {
+	NAI         ident.NAI
+	HomeAddress netip.Addr // invalid: from a pool
+	AAASecret
+	Security // between the node and home agents; without associations it is only authenticated
+}
+
+// An AAASecret is what a node shares with AAA.
+type AAASecret struct {
+	Secret assoc.Key
+	// Association is what the secret is used in; nil: in the manner of CHAP.
+	Association *assoc.Association
+
+	spi          uint32
+	algorithm    assoc.Algorithm
+	inline, file string
+}
+
+// secretText reads a shared secret: characters, or octets after "hex:". It must
+// not be empty. The key never prints itself.
+func secretText(s string) (assoc.Key, error) {
+	if h, ok := strings.CutPrefix(s, "hex:"); ok {
+		octets, err := hex.DecodeString(strings.TrimSpace(h))
+		if err != nil {
+			return assoc.Key{}, mistakef("an even number of hexadecimal digits after hex:", "is no secret")
+		}
+		s = string(octets)
+	}
+	if s == "" {
+		return assoc.Key{}, mistakef("", "is empty")
+	}
+	return assoc.NewKey([]byte(s)), nil
+}
+
+// hidden is a text of which only a fingerprint is shown.
+var hidden = Kind[string]{
+	Name: "a text",
+	Parse: func(v any) (string, error) {
+		s, ok := v.(string)
+		if !ok {
+			return "", mistakef("", "must be a text")
+		}
+		return s, nil
+	},
+	Format: func(s string) string {
+		k, err := secretText(s)
+		if err != nil {
+			return ""
+		}
+		return strconv.Quote(k.String())
+	},
+}
+
+// secretRows are the keys of a shared secret.
+func secretRows[S any](inline, file func(*S) *string, example string) Table[S] {
+	return Table[S]{
+		Field("secret-file", String, file, Help{
+			Example: example, Shown: true,
+			Doc: "A file of mode 0600 with the shared secret: its characters, or \"hex:\" and digits. A line feed at the end is not part of it.",
+		}),
+		Field("secret", hidden, inline, Help{
+			Example: `"a long secret"`,
+			Doc:     "The shared secret itself instead of a secret-file, for a laboratory.",
+		}),
+	}
+}
+
+// loadSecret finds the secret of the table at path.
+func (d *decoder) loadSecret(path, inline, file string) (k assoc.Key) {
+	switch {
+	case inline != "" && file != "":
+		d.problem(path+".secret", "keep one", "secret and secret-file are both there")
+	case inline == "" && file == "":
+		if !d.wrong(path+".secret") && !d.wrong(path+".secret-file") {
+			d.problem(path+".secret-file", "a file of mode 0600 with the shared secret", "is missing")
+		}
+	default:
+		at := path + ".secret"
+		if file != "" {
+			at = path + ".secret-file"
+			content, err := d.readSecret(file, 4096)
+			if err != nil {
+				d.mistake(at, err)
+				return k
+			}
+			inline = string(bytes.TrimRight(content, "\r\n"))
+		}
+		k, err := secretText(inline)
+		if err != nil {
+			d.mistake(at, err)
+			return k
+		}
+		return k
+	}
+	return k
+}
+
+// aaaSecretRows are the keys of what a node shares with AAA.
+func aaaSecretRows[S any](at func(*S) *AAASecret, example string) Table[S] {
+	return append(secretRows(func(s *S) *string { return &at(s).inline }, func(s *S) *string { return &at(s).file }, example), Table[S]{
+		Field("spi", spiKind, func(s *S) *uint32 { return &at(s).spi }, Help{
+			Example: "512",
+			Doc: "The number under which node and AAA keep the secret. Left out, it is used in the manner of CHAP (SPI 2, RFC 4721 section 8):\n" +
+				"RADIUS servers know nothing else.",
+		}),
+		Field("algorithm", algorithmKind, func(s *S) *assoc.Algorithm { return &at(s).algorithm }, Help{
+			Example: `"hmac-md5"`,
+			Doc:     "With spi: how requests are authenticated. hmac-md5 is the default of RFC 4721.",
+		}),
+	}...)
+}
+
+// checkAAASecret completes what a node shares with AAA.
+func (d *decoder) checkAAASecret(path string, s *AAASecret) {
+	s.Secret = d.loadSecret(path, s.inline, s.file)
+	if s.spi == 0 {
+		if s.algorithm != 0 {
+			d.problem(path+".algorithm", "add spi, or leave algorithm out", "has no meaning without spi: the secret is used in the manner of CHAP")
+		}
+		return
+	}
+	algorithm := cmp.Or(s.algorithm, assoc.HMACMD5)
+	if algorithm == assoc.None {
+		d.problem(path+".algorithm", `for example algorithm = "hmac-md5"`, "none proves nothing")
+		return
+	}
+	if s.Secret.Len() == 0 {
+		return // reported
+	}
+	var err error
+	if s.Association, err = assoc.New(s.spi, algorithm, s.Secret, assoc.Timestamps); err != nil {
+		d.problem(path, "", "%s", reason(err))
+	}
+}
+
+var aaaTable = Table[AAA]{
+	Field("hold", Duration(time.Minute, 30*24*time.Hour), func(a *AAA) *time.Duration { return &a.Hold }, Help{
+		Default: `"1h"`,
+		Doc:     "How long an answer about a node holds when the server does not say (Session-Timeout). Renewals in that time ask nobody.",
+	}),
+	Field("timeout", Duration(100*time.Millisecond, time.Minute), func(a *AAA) *time.Duration { return &a.Timeout }, Help{
+		Default: `"1s"`,
+		Doc:     "How long one try waits for a server.",
+	}),
+	Field("tries", Int[int](1, 10), func(a *AAA) *int { return &a.Tries }, Help{
+		Default: "2",
+		Doc:     "How often a server is asked before the next one is.",
+	}),
+	Field("dead-time", Duration(time.Second, time.Hour), func(a *AAA) *time.Duration { return &a.DeadTime }, Help{
+		Default: `"30s"`,
+		Doc:     "How long a server that did not answer is left alone, unless no other lives. The first one listed is used again after that.",
+	}),
+	Field("questions", Int[int](1, 100000), func(a *AAA) *int { return &a.Questions }, Help{
+		Default: "50",
+		Doc:     "How many questions a second are asked about nodes that are not registered, with a burst of twice as many. Further ones are refused.",
+	}),
+	Field("questions-per-source", Int[int](1, 100000), func(a *AAA) *int { return &a.PerSource }, Help{
+		Default: "16",
+		Doc:     "How many of those may be open at a time for requests from one IP address.",
+	}),
+	Field("nas-identifier", String, func(a *AAA) *string { return &a.NASIdentifier }, Help{
+		Example: `"fa1.visited.example"`,
+		Doc:     "The agent's name towards servers (NAS-Identifier). Left out, the agent's address names it.",
+	}),
+	Field("source", Address, func(a *AAA) *netip.Addr { return &a.Source }, Help{
+		Example: `"203.0.113.1"`,
+		Doc:     "The address that servers are asked from. Left out, routing decides.",
+	}),
+	Field("dynamic-authorisation", addrPort, func(a *AAA) *netip.AddrPort { return &a.Dynamic }, Help{
+		Example: `"203.0.113.1:3799"`,
+		Doc:     "Where the servers may order sessions to be ended or changed (RFC 5176). Only those listed are heard.",
+	}),
+	Field("accounting", switchKind, func(a *AAA) *Switch { return &a.Accounting }, Help{
+		Default: `"on"`,
+		Doc:     "Whether servers are told of sessions: when they begin, meanwhile, and when they end, with what the data plane counted.",
+	}),
+	Field("interim", Duration(time.Minute, 24*time.Hour), func(a *AAA) *time.Duration { return &a.Interim }, Help{
+		Example: `"10m"`,
+		Doc:     "How often servers are told of sessions that go on, when they do not say (Acct-Interim-Interval). Left out, not at all.",
+	}),
+	tables("server", append(Table[AAAServer]{
+		Field("address", Address, func(s *AAAServer) *netip.Addr { return &s.Address }, Help{
+			Required: true, Example: `"192.0.2.10"`,
+			Doc: "The server's address.",
+		}),
+		Field("port", Int[uint16](1, math.MaxUint16), func(s *AAAServer) *uint16 { return &s.Port }, Help{
+			Default: "1812",
+			Doc:     "Its UDP port for authentication.",
+		}),
+		Field("accounting-port", Int[uint16](1, math.MaxUint16), func(s *AAAServer) *uint16 { return &s.AccountingPort }, Help{
+			Default: "1813",
+			Doc:     "Its UDP port for accounting.",
+		}),
+	}, secretRows(func(s *AAAServer) *string { return &s.inline }, func(s *AAAServer) *string { return &s.file }, `"keys.d/radius"`)...),
+		func(a *AAA) *[]AAAServer { return &a.Servers },
+		func(s *AAAServer) string { return netip.AddrPortFrom(s.Address, s.Port).String() }, Help{
+			Doc: "A RADIUS server. The first one that lives is asked. Answers without a valid Message-Authenticator are discarded.",
+		}),
+	tables("subscriber", append(append(Table[Subscriber]{
+		Field("nai", NAI, func(s *Subscriber) *ident.NAI { return &s.NAI }, Help{
+			Required: true, Example: `"van7@fleet.example"`,
+			Doc: "The node.",
+		}),
+		Field("home-address", Address, func(s *Subscriber) *netip.Addr { return &s.HomeAddress }, Help{
+			Example: `"10.10.0.9"`,
+			Doc:     "Its home address. Left out, the home agent takes one from a pool.",
+		}),
+	}, aaaSecretRows(func(s *Subscriber) *AAASecret { return &s.AAASecret }, `"keys.d/van7.aaa"`)...),
+		tables("key", associationRows(func(a *association) *association { return a }, nodeAtHome, 256, `"keys.d/van7"`),
+			func(s *Subscriber) *[]association { return &s.Security.keys },
+			func(a *association) string { return formatSPI(a.spi) }, Help{
+				Doc: "A security association between the node and its home agent, for home agents that ask.",
+			})),
+		func(a *AAA) *[]Subscriber { return &a.Subscribers },
+		func(s *Subscriber) string { return string(s.NAI) }, Help{
+			Doc: "A node that is known here. Servers are asked about all others.",
+		}),
+}
+
+func (d *decoder) checkAAA(c *Config) {
+	a := c.AAA
+	if a == nil {
+		return
+	}
+	if c.HomeAgent == nil && c.ForeignAgent == nil {
+		d.problem("aaa", "add [home-agent] or [foreign-agent], or remove this section", "only agents ask AAA; a node's own secret is [mobile-node.aaa]")
+	}
+	for i := range a.Servers {
+		s := &a.Servers[i]
+		s.Secret = d.loadSecret(indexed("aaa.server", i), s.inline, s.file)
+	}
+	names := map[ident.NAI]bool{}
+	for i := range a.Subscribers {
+		s := &a.Subscribers[i]
+		path := indexed("aaa.subscriber", i)
+		if names[s.NAI] && s.NAI != "" {
+			d.problem(path+".nai", "remove one of the two", "%s is there twice", s.NAI)
+		}
+		names[s.NAI] = true
+		d.checkAAASecret(path, &s.AAASecret)
+		if len(s.Security.keys) > 0 {
+			d.associate(path, &s.Security, nodeAtHome)
+		}
+	}
+	if len(a.Servers) == 0 && len(a.Subscribers) == 0 {
+		d.problem("aaa", "add [[aaa.server]] or [[aaa.subscriber]]", "there is nobody to ask")
+	}
+	if f := c.ForeignAgent; f != nil && f.ChallengeWindow == 0 && c.HomeAgent == nil {
+		d.warn("aaa", "set foreign-agent.challenge-window = 2", "without challenges a foreign agent has nothing verified")
+	}
+}

@@ -1,0 +1,47 @@
+package aaa
+
+import (
+	"errors"
+	"fmt"
+
+	"careof/internal/core/ident"
+)
+
+// A Subscriber is what is known of a node.
+type Subscriber struct {
+	Secrets []Secret // shared with it
+	Grant   Grant
+}
+
+// A Book answers questions from what is written in it: the nodes of a
+// configuration, without any server.
+type Book map[ident.NAI]Subscriber
+
+// Answer answers an [Authenticate] or an [Authorise]; [Account] is heard and
+// forgotten. Other questions are refused.
+func (b Book) Answer(question any) (Grant, error) {
+	switch q := question.(type) {
+	case Authenticate:
+		s, known := b[q.NAI]
+		if !known {
+			return Grant{}, fmt.Errorf("aaa: %s: %w", q.NAI, ErrRejected)
+		}
+		for _, secret := range s.Secrets {
+			if secret.Verify(q.Proof) {
+				return s.Grant, nil
+			}
+		}
+		return Grant{}, fmt.Errorf("aaa: %s: wrong Mobile-AAA authenticator: %w", q.NAI, ErrRejected)
+	case Authorise:
+		s := b[q.NAI]
+		for _, a := range s.Grant.Associations {
+			if a.SPI() == q.SPI {
+				return s.Grant, nil
+			}
+		}
+		return Grant{}, fmt.Errorf("aaa: %s: no association with SPI %d: %w", q.NAI, q.SPI, ErrRejected)
+	case Account:
+		return Grant{}, nil
+	}
+	return Grant{}, errors.New("aaa: no such question")
+}
