@@ -552,7 +552,7 @@ var errDevice = errors.New("the tunnel device was deleted")
 func (d *daemon) upkeep(ctx context.Context) error {
 	tick := time.NewTicker(upkeepInterval)
 	defer tick.Stop()
-	said := ""
+	var kernel, disk teller
 	for {
 		select {
 		case <-ctx.Done():
@@ -562,15 +562,27 @@ func (d *daemon) upkeep(ctx context.Context) error {
 		if !d.plane.Status().Up {
 			return errDevice
 		}
-		problem := ""
-		if err := d.plane.Reconcile(); err != nil {
-			problem = err.Error()
-		}
-		if problem != "" && problem != said {
-			d.log.Warn("cannot repair what the kernel should have", "error", problem)
-		}
-		said = problem
+		kernel.tell(d.log, "cannot repair what the kernel should have", "the kernel has what it should have again", d.plane.Reconcile())
+		disk.tell(d.log, "registrations are refused, for nothing can be written", "records are written again", d.store.Trouble())
 	}
+}
+
+// A teller logs a trouble when it is another one than before, and its end.
+type teller struct{ said string }
+
+func (t *teller) tell(log *slog.Logger, begins, ends string, err error) {
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	switch {
+	case problem == t.said:
+	case problem == "":
+		log.Info(ends)
+	case t.said == "" || !errors.Is(err, store.ErrFull): // a full disk tells how full
+		log.Warn(begins, "error", problem)
+	}
+	t.said = problem
 }
 
 func (d *daemon) roles() (names []string) {

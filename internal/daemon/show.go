@@ -33,13 +33,16 @@ func (d *daemon) Subscribe(after *uint64) ([]control.Event, <-chan control.Event
 }
 
 // Ready implements [control.Backend]: the daemon has started, has its device,
-// and its machines answer.
+// can make registrations durable, and its machines answer.
 func (d *daemon) Ready(ctx context.Context) error {
 	if d.plane == nil {
 		return errStarting
 	}
 	if !d.plane.Status().Up {
 		return errDevice
+	}
+	if err := d.store.Trouble(); err != nil {
+		return storeTrouble(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
@@ -55,6 +58,11 @@ func (d *daemon) Ready(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// storeTrouble says what a store that cannot write means.
+func storeTrouble(err error) error {
+	return fmt.Errorf("no registration is accepted (home agents deny with code 130) until records can be written again: %w (make room there; careof goes on by itself)", err)
 }
 
 // readyLimit is how long a machine that serves may take to answer.
@@ -400,6 +408,9 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 		Plane: p.Kind, Device: p.Device, MTU: p.MTU, Warnings: p.Routes.Warnings,
 	}
 	out.Warnings = append(out.Warnings, d.live.warnings()...)
+	if err := d.store.Trouble(); err != nil {
+		out.Warnings = append(out.Warnings, storeTrouble(err).Error())
+	}
 	for _, w := range d.live.config().Warnings {
 		out.Warnings = append(out.Warnings, w.String())
 	}

@@ -35,6 +35,8 @@ type Store struct {
 	mu      sync.Mutex
 	checked time.Time // when the free space was last looked at
 	free    uint64    // octets, as of then
+	failed  error     // of the last write; nil when it was well
+	tried   time.Time // when one was last tried to see whether it still fails
 }
 
 // ErrFull says that the disk is too full to go on writing. Nothing was written.
@@ -132,6 +134,36 @@ func (s *Store) checkFormat() error {
 	return nil
 }
 
+// Trouble tells why nothing becomes durable now, nil when it does. What
+// failed is tried again, once a second at most: nobody need register for the
+// trouble to be over.
+func (s *Store) Trouble() error {
+	if err := s.room(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	failed, again := s.failed, time.Since(s.tried) >= time.Second
+	if failed != nil && again {
+		s.tried = time.Now()
+	}
+	s.mu.Unlock()
+	if failed == nil || !again {
+		return failed
+	}
+	return s.wrote(s.db.Set(formatKey, []byte{format}, pebble.Sync))
+}
+
+// wrote remembers how a write went.
+func (s *Store) wrote(err error) error {
+	if err != nil {
+		err = fmt.Errorf("store: commit: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = err
+	return err
+}
+
 // Apply makes records durable, all of them or none, and returns when they are.
 func (s *Store) Apply(role string, records []engine.Record) error {
 	if len(records) == 0 {
@@ -156,10 +188,7 @@ func (s *Store) Apply(role string, records []engine.Record) error {
 			return fmt.Errorf("store: %w", err)
 		}
 	}
-	if err := b.Commit(pebble.Sync); err != nil {
-		return fmt.Errorf("store: commit: %w", err)
-	}
-	return nil
+	return s.wrote(b.Commit(pebble.Sync))
 }
 
 // Load calls yield with every record of a role, in key order. The record's

@@ -134,3 +134,25 @@ func TestNewerFormatIsRefused(t *testing.T) {
 		t.Fatal("a store of a newer format was opened")
 	}
 }
+
+// What failed is trouble until a write goes well, and that is tried without
+// anybody registering.
+func TestAFailedWriteIsTroubleUntilOneGoesWell(t *testing.T) {
+	s, err := OpenMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	broken := errors.New("input/output error")
+	if err := s.wrote(broken); !errors.Is(err, broken) {
+		t.Errorf("error is %v", err)
+	}
+	s.tried = time.Now()
+	if err := s.Trouble(); !errors.Is(err, broken) {
+		t.Errorf("right after it failed, the trouble is %v", err)
+	}
+	s.tried = time.Time{} // a second has passed
+	if err := s.Trouble(); err != nil {
+		t.Errorf("with writes that go well, the trouble is %v", err)
+	}
+}

@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"careof/internal/control"
+)
+
+// readiness is what /readyz answers to the daemon of that name.
+func (n *pairNet) readiness(name string) (status int, text string) {
+	n.t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(n.dir, name+".sock"))
+	}}}
+	response, err := client.Get("http://careof/readyz")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	b, err := io.ReadAll(response.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return response.StatusCode, string(b)
+}
+
+// While the disk is full the daemon is not ready and says why, with packets
+// flowing all the time; with room it is well again by itself.
+func TestAFullDiskIsToldAndGoesAwayByItself(t *testing.T) {
+	n := newPairNet(t)
+	n.end("ha", unix.SIGTERM)
+	state := filepath.Join(n.dir, "ha-state")
+	if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=64m"); err != nil {
+		if errors.Is(err, unix.EPERM) {
+			n.start(n.ha, "ha", "/proc/self/exe") // which the end of the test ends
+			t.Skipf("no privilege to make a disk: %v", err)
+		}
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(state, unix.MNT_DETACH) })
+	n.start(n.ha, "ha", "/proc/self/exe")
+	n.answers("ha")
+	n.until("it is ready", func() bool { status, _ := n.readiness("ha"); return status == http.StatusOK })
+	filler := filepath.Join(state, "filler")
+	if err := os.WriteFile(filler, make([]byte, 52<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	warned := func() bool {
+		var s control.Status
+		if err := n.home.Show(t.Context(), "status", "", &s); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range s.Warnings {
+			if strings.Contains(w, "the disk is full") && strings.Contains(w, "code 130") {
+				return true
+			}
+		}
+		return false
+	}
+	n.until("it is not ready and says why", func() bool {
+		status, text := n.readiness("ha")
+		return status == http.StatusServiceUnavailable && strings.Contains(text, "the disk is full")
+	})
+	if !warned() {
+		t.Error("the status does not tell of it")
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	n.until("it is ready again", func() bool { status, _ := n.readiness("ha"); return status == http.StatusOK })
+	if warned() {
+		t.Error("the status tells of what is over")
+	}
+}
