@@ -746,7 +746,13 @@ func TestAForeignAgentThatEndsSaysSo(t *testing.T) {
 // shown asks for what the operator can see.
 func (n *foreignNet) shown(what string, into any) {
 	n.t.Helper()
-	text, err := n.control.Raw(context.Background(), what, "")
+	n.shownBy(n.control, what, into)
+}
+
+// shownBy asks one daemon.
+func (n *foreignNet) shownBy(c *control.Client, what string, into any) {
+	n.t.Helper()
+	text, err := c.Raw(context.Background(), what, "")
 	if err != nil {
 		n.t.Fatal(err)
 	}

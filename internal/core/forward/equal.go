@@ -15,7 +15,7 @@ const untilSlack = time.Second
 func (e Entry) Equal(other Entry) bool {
 	return e.Key == other.Key && e.Role == other.Role && e.Inner == other.Inner &&
 		e.Intercept == other.Intercept && e.HomeLink == other.HomeLink &&
-		e.Deliver == other.Deliver && e.Router == other.Router && e.Network == other.Network && e.Broadcast == other.Broadcast &&
+		e.Deliver == other.Deliver && e.Router == other.Router && e.Network == other.Network && e.Gateway == other.Gateway && e.Broadcast == other.Broadcast &&
 		e.HomeNetwork == other.HomeNetwork && e.LocalGroups == other.LocalGroups && e.Plain == other.Plain &&
 		slices.Equal(e.Direct, other.Direct) &&
 		slices.Equal(e.Routes, other.Routes) &&

@@ -86,6 +86,11 @@ type Entry struct {
 	// with a source in Inner are forwarded.
 	Network string
 
+	// Gateway is the address that this host shall have in Inner on Network,
+	// where the home agent has assigned the prefix; invalid where others
+	// configure the interface.
+	Gateway netip.Addr
+
 	// Broadcast asks for the home network's broadcasts too (B bit).
 	Broadcast bool
 

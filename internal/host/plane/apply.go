@@ -103,6 +103,12 @@ func (h *Host) put(ctx context.Context, c *forward.Change) error {
 	} else if e.Role == forward.MobileNode {
 		h.announcer.Cease(e.Inner.Addr())
 	}
+	if e.Role == forward.MobileNode {
+		// Nothing is forwarded from a mobile network before it is filtered.
+		if err := h.networks.Put(e); err != nil {
+			return err
+		}
+	}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -184,6 +190,9 @@ func (h *Host) delete(ctx context.Context, c *forward.Change) error {
 		}
 	}
 	if err := h.routes.Delete(e.Key); err != nil {
+		return err
+	}
+	if err := h.networks.Delete(e.Key); err != nil {
 		return err
 	}
 	if err := h.packets.Apply(ctx, []forward.Change{*c}); err != nil {

@@ -23,6 +23,7 @@ import (
 	"careof/internal/host/arp"
 	"careof/internal/host/broadcast"
 	"careof/internal/host/firewall"
+	"careof/internal/host/lan"
 	"careof/internal/host/plane/bpf"
 	"careof/internal/host/plane/kernel"
 	"careof/internal/host/plane/tun"
@@ -111,7 +112,8 @@ type Host struct {
 	announcer *arp.Announcer
 	neighbour *arp.Neighbours
 	firewall  *firewall.Firewall
-	visits    *visit.Keeper  // nil without visitors
+	visits    *visit.Keeper // nil without visitors
+	networks  *lan.Keeper
 	casts     *broadcast.Set // nil without a home agent
 
 	mu          sync.Mutex
@@ -189,7 +191,10 @@ func Open(c Config) (h *Host, err error) {
 		HomeNetworks: virtual, HomeLinks: links, Identities: c.Identities, Forward: c.Forward,
 		HomeAddresses: c.HomeAddresses, Uplinks: c.Uplinks,
 	})
-	if err != nil || len(c.VisitorLinks) == 0 {
+	if err != nil {
+		return h, err
+	}
+	if h.networks, err = lan.Open(c.Device); err != nil || len(c.VisitorLinks) == 0 {
 		return h, err
 	}
 	h.visits, err = visit.Open(visit.Config{Device: c.Device, Links: c.VisitorLinks, Base: c.Base, Heard: h.slow.FromVisitor})
@@ -413,7 +418,7 @@ func (h *Host) Reconcile() error {
 	if h.visits != nil {
 		err = errors.Join(err, h.visits.Reconcile())
 	}
-	return errors.Join(err, h.routes.Reconcile(), h.reconcileProxies())
+	return errors.Join(err, h.networks.Reconcile(), h.routes.Reconcile(), h.reconcileProxies())
 }
 
 // reconcileProxies: the kernel does not tell who made a proxy entry. Those on
@@ -497,7 +502,7 @@ func (h *Host) Withdraw() error {
 	if h.devices != nil {
 		errs = append(errs, h.devices.Withdraw())
 	}
-	return errors.Join(append(errs, h.routes.Withdraw(), h.firewall.Remove())...)
+	return errors.Join(append(errs, h.networks.Withdraw(), h.routes.Withdraw(), h.firewall.Remove())...)
 }
 
 // Close implements [forward.Plane].
@@ -520,6 +525,9 @@ func (h *Host) Close() error {
 	}
 	if h.visits != nil {
 		errs = append(errs, h.visits.Close())
+	}
+	if h.networks != nil {
+		errs = append(errs, h.networks.Close())
 	}
 	if h.announcer != nil {
 		errs = append(errs, h.announcer.Close())

@@ -16,6 +16,9 @@ type MobileNetwork struct {
 	// a network that is not served go nowhere.
 	Served bool   `json:"served"`
 	State  string `json:"state"` // for people
+	// Assigned says that the prefix is the home agent's choice. This host has
+	// its first address then.
+	Assigned bool `json:"assigned,omitempty"`
 }
 
 // SetNetworks says which mobile networks there are. It is for a feature, which
@@ -56,6 +59,9 @@ func (n *Node) networkEntry(m MobileNetwork, home forward.Entry) forward.Entry {
 	e := forward.Entry{
 		Key: NetworkKey(m.Prefix), Role: forward.MobileNode, Inner: m.Prefix, Network: m.Link,
 		HomeLink: home.HomeLink,
+	}
+	if m.Assigned {
+		e.Gateway = m.Prefix.Addr().Next()
 	}
 	switch {
 	case e.HomeLink != "":

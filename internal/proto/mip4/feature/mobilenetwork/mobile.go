@@ -71,7 +71,7 @@ const (
 func (m *mobile) publish() {
 	list := make([]mn.MobileNetwork, len(m.networks))
 	for i, n := range m.networks {
-		list[i] = mn.MobileNetwork{Prefix: n.Prefix, Link: n.Link, Served: n.served, State: n.state}
+		list[i] = mn.MobileNetwork{Prefix: n.Prefix, Link: n.Link, Served: n.served, State: n.state, Assigned: n.assigned}
 	}
 	m.node.SetNetworks(list)
 }

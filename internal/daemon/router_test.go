@@ -1,0 +1,330 @@
+package daemon
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"careof/internal/control"
+	"careof/internal/host/plane/bpf"
+	"careof/internal/host/plane/nstest"
+)
+
+const routerHomeText = `version = 1
+state-directory = "%[1]s/ha-state"
+[control]
+socket = "%[1]s/ha.sock"
+[plane]
+kind = "KIND"
+bpffs = "BPFFS/ha"
+[home-agent]
+address = "198.51.100.1"
+[[home-agent.network]]
+prefix = "10.10.0.0/24"
+[[home-agent.prefix-pool]]
+prefix = "10.30.0.0/16"
+length = 24
+[[home-agent.mobile-node]]
+home-address = "10.10.0.5"
+spi = 256
+key = "hex:00112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+prefixes = ["10.20.7.0/24"]
+`
+
+const routerText = `version = 1
+state-directory = "%[1]s/van-state"
+[control]
+socket = "%[1]s/van.sock"
+[plane]
+kind = "KIND"
+bpffs = "BPFFS/van"
+[mobile-node]
+home-address = "10.10.0.5"
+home-agent = "198.51.100.1"
+spi = 256
+key = "hex:00112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+[[mobile-node.uplink]]
+interface = "radio0"
+priority = 100
+[[mobile-node.uplink]]
+interface = "radio1"
+priority = 50
+[[mobile-node.mobile-network]]
+interface = "lan0"
+prefix = "10.20.7.0/24"
+[[mobile-node.mobile-network]]
+interface = "lan1"
+length = 24
+`
+
+// A movingVan is a mobile router between two access networks:
+//
+//	ha 198.51.100.1 ---+
+//	cn 192.0.2.9 ------ r --- 203.0.113.9 radio0 van lan0 10.20.7.1 ---+--- a 10.20.7.10
+//	                    +---- 172.20.0.9 radio1                        +--- b 10.20.7.11
+type movingVan struct {
+	*foreignNet
+	a, b, guest *nstest.Node
+	visited     []func() []byte // what the access networks carry
+}
+
+func newVan(t *testing.T, kind string) *movingVan {
+	t.Helper()
+	n := &movingVan{foreignNet: &foreignNet{t: t, dir: t.TempDir()}}
+	n.ha, n.r, n.cn, n.mn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "cn"), nstest.New(t, "van")
+	n.a, n.b, n.guest = nstest.New(t, "a"), nstest.New(t, "b"), nstest.New(t, "guest")
+	for _, end := range []struct {
+		node                         *nstest.Node
+		name, link, address, gateway string
+	}{
+		{n.ha, "wan0", "toha", "198.51.100.1/24", "198.51.100.254"},
+		{n.cn, "wan0", "tocn", "192.0.2.9/24", "192.0.2.254"},
+		{n.mn, "radio0", "toradio0", "203.0.113.9/24", "203.0.113.254"},
+		{n.mn, "radio1", "toradio1", "172.20.0.9/24", "172.20.0.254"},
+	} {
+		nstest.Join(t, end.node, end.name, n.r, end.link, 1500)
+		end.node.Address(end.name, end.address)
+		n.r.Address(end.link, end.gateway+"/24")
+	}
+	n.ha.Route("0.0.0.0/0", "198.51.100.254", "", "")
+	n.cn.Route("0.0.0.0/0", "192.0.2.254", "", "")
+	n.mn.Bridge("lan0")
+	for i, host := range []*nstest.Node{n.a, n.b} {
+		port := fmt.Sprintf("port%d", i)
+		nstest.Join(t, host, "eth0", n.mn, port, 1500)
+		n.mn.Enslave(port, "lan0")
+		host.Address("eth0", fmt.Sprintf("10.20.7.%d/24", 10+i))
+		host.Route("0.0.0.0/0", "10.20.7.1", "", "")
+	}
+	n.mn.Address("lan0", "10.20.7.1/24")
+	nstest.Join(t, n.guest, "eth0", n.mn, "lan1", 1500)
+	n.r.Sysctl("net/ipv4/ip_forward", 1)
+	n.r.Route("10.10.0.0/24", "198.51.100.1", "", "")
+	n.r.Route("10.20.0.0/16", "198.51.100.1", "", "")
+	n.r.Route("10.30.0.0/16", "198.51.100.1", "", "")
+	for i := range 2 {
+		n.gate(i)
+		n.visited = append(n.visited, n.r.Packets(fmt.Sprintf("toradio%d", i)))
+	}
+	n.echo()
+	plane := strings.NewReplacer("KIND", kind)
+	if kind == "bpf" {
+		plane = strings.NewReplacer("KIND", kind, "BPFFS", bpffs(t))
+	}
+	n.haControl = n.daemon(n.ha, "ha", plane.Replace(routerHomeText))
+	n.control = n.daemon(n.mn, "van", plane.Replace(routerText))
+	return n
+}
+
+// gate gives a radio its default route, which goes with the link.
+func (n *movingVan) gate(i int) {
+	gateway := []string{"203.0.113.254", "172.20.0.254"}[i]
+	r := n.mn.HostRoute("0.0.0.0/0")
+	r.Gw, r.Priority, r.LinkIndex = net.ParseIP(gateway), 100+i, n.mn.Link(fmt.Sprintf("radio%d", i)).Attrs().Index
+	if err := n.mn.H.RouteReplace(r); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// radio cuts a radio's carrier, or gives it back.
+func (n *movingVan) radio(i int, up bool) {
+	n.t.Helper()
+	l := n.r.Link(fmt.Sprintf("toradio%d", i))
+	change := n.r.H.LinkSetDown
+	if up {
+		change = n.r.H.LinkSetUp
+	}
+	if err := change(l); err != nil {
+		n.t.Fatal(err)
+	}
+	if up {
+		n.gate(i)
+	}
+}
+
+// networks are those that a daemon shows, by what they are.
+func (n *movingVan) networks(c *control.Client) (served []netip.Prefix, careOf netip.Addr) {
+	n.t.Helper()
+	var shown struct{ Networks []control.MobileNetwork }
+	n.shownBy(c, "networks", &shown)
+	for _, one := range shown.Networks {
+		if one.State == "served" {
+			served, careOf = append(served, one.Prefix), one.CareOfAddress
+		}
+	}
+	return served, careOf
+}
+
+// at waits until both networks are served with this care-of address.
+func (n *movingVan) at(careOf string) {
+	n.t.Helper()
+	n.until("the networks are served at "+careOf, func() bool {
+		here, coa := n.networks(n.control)
+		there, bound := n.networks(n.haControl)
+		return len(here) == 2 && len(there) == 2 && coa == netip.MustParseAddr(careOf) && bound == coa
+	})
+}
+
+// talk sends a number over an open stream and waits until it comes back.
+func (n *movingVan) talk(c net.Conn, number uint64) {
+	n.t.Helper()
+	var sent, back [1000]byte
+	binary.BigEndian.PutUint64(sent[:], number)
+	c.SetDeadline(time.Now().Add(3 * patience))
+	if _, err := c.Write(sent[:]); err != nil {
+		n.t.Fatalf("exchange %d: %v", number, err)
+	}
+	if _, err := io.ReadFull(c, back[:]); err != nil || back != sent {
+		n.t.Fatalf("exchange %d: %v", number, err)
+	}
+}
+
+func (n *movingVan) dial(from *nstest.Node, to string) (c net.Conn) {
+	n.t.Helper()
+	from.Do(func() {
+		var err error
+		if c, err = net.DialTimeout("tcp4", to, patience); err != nil {
+			n.t.Error(err)
+		}
+	})
+	n.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// leaked counts packets of the mobile networks on the access networks.
+func (n *movingVan) leaked() (count int) {
+	for _, next := range n.visited {
+		for p := next(); p != nil; p = next() {
+			if len(p) >= 20 && p[0]>>4 == 4 && p[12] == 10 && (p[13] == 20 || p[13] == 30) {
+				count++
+			}
+		}
+	}
+	return count
+}
+
+// The hosts of a van keep their streams while it moves between two networks,
+// can be reached from outside, and not one of their packets leaves with the
+// visited network's or with their own address beside the tunnel.
+//
+//rfc:5177#1.2
+//rfc:5177#5
+//rfc:5177#6.5
+//rfc:5177#7
+//rfc:6626#3.1
+func TestAVanMoves(t *testing.T) {
+	for _, kind := range []string{"tun", "bpf"} {
+		t.Run(kind, func(t *testing.T) {
+			if err := bpf.Supported(); kind == "bpf" && err != nil {
+				t.Skip(err)
+			}
+			n := newVan(t, kind)
+			n.at("203.0.113.9")
+			stream := n.dial(n.a, "192.0.2.9:7")
+			other := n.dial(n.b, "192.0.2.9:7")
+			n.talk(stream, 1)
+			n.talk(other, 2)
+			inward := n.listen(n.a, "10.20.7.10:7")
+			in := n.dial(n.cn, inward)
+			n.talk(in, 3)
+			n.assigned()
+
+			n.radio(0, false)
+			n.at("172.20.0.9")
+			n.talk(stream, 4)
+			n.talk(other, 5)
+			n.talk(in, 6)
+			n.radio(0, true)
+			n.at("203.0.113.9")
+			n.talk(stream, 7)
+			n.talk(in, 8)
+
+			var shown struct{ Networks []control.MobileNetwork }
+			n.shownBy(n.haControl, "networks", &shown)
+			for _, one := range shown.Networks {
+				if one.Counters.SentPackets == 0 || one.Counters.ReceivedPackets == 0 {
+					t.Errorf("%v: counted %+v", one.Prefix, one.Counters)
+				}
+			}
+			if c := n.leaked(); c > 0 {
+				t.Errorf("%d packets of the mobile networks left beside the tunnel", c)
+			}
+			n.closed()
+		})
+	}
+}
+
+// assigned uses the prefix that the home agent has chosen for lan1: the router
+// has its first address, a guest takes the next.
+func (n *movingVan) assigned() {
+	n.t.Helper()
+	served, _ := n.networks(n.control)
+	i := slices.IndexFunc(served, func(p netip.Prefix) bool { return p.Addr().As4()[1] == 30 })
+	if i < 0 {
+		n.t.Fatalf("served %v", served)
+	}
+	router := served[i].Addr().Next()
+	n.guest.Address("eth0", netip.PrefixFrom(router.Next(), 24).String())
+	n.guest.Route("0.0.0.0/0", router.String(), "", "")
+	n.talk(n.dial(n.guest, "192.0.2.9:7"), 100)
+}
+
+// closed: without a tunnel the hosts' packets go nowhere, also when the daemon
+// is gone and somebody has deleted its device.
+func (n *movingVan) closed() {
+	n.t.Helper()
+	n.stop()
+	if err := n.mn.H.LinkDel(n.mn.Link("careof0")); err != nil {
+		n.t.Fatal(err)
+	}
+	n.a.Do(func() {
+		c, err := net.Dial("udp4", "192.0.2.9:7")
+		if err != nil {
+			n.t.Error(err)
+			return
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(time.Second))
+		var answer [10]byte
+		for range 5 {
+			c.Write([]byte("leak?"))
+		}
+		if _, err := c.Read(answer[:]); err == nil {
+			n.t.Error("an answer without a tunnel")
+		}
+	})
+	if c := n.leaked(); c > 0 {
+		n.t.Errorf("%d packets of the mobile networks left without a daemon", c)
+	}
+}
+
+// listen echoes TCP streams at a host.
+func (n *movingVan) listen(at *nstest.Node, address string) string {
+	n.t.Helper()
+	at.Do(func() {
+		l, err := net.Listen("tcp4", address)
+		if err != nil {
+			n.t.Error(err)
+			return
+		}
+		n.t.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() { io.Copy(c, c); c.Close() }()
+			}
+		}()
+	})
+	return address
+}
