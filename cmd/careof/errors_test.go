@@ -312,6 +312,8 @@ func TestFailuresOfTheAPISayWhatToDo(t *testing.T) {
 		{"$careof enrol remove 10.99.0.7", "10.99.0.7", "careof show enrolled"},
 		{"$careof log level nonsense=debug", "nonsense", "registration, replay,"},
 		{"$careof log level registration=loud", "loud", "debug, info, warn or error"},
+		{"$careof log level loud", "loud", "debug, info, warn or error"},
+		{"$careof log level nonsense loud", "nonsense", "debug, info, warn or error"},
 		{"$careof reload --keep", "", "--confirm"},
 		{"$careof reload --confirm 48h", "24h", "at most 24h"},
 		{"sed -i s/198.51.100.2/nowhere/ $dir/first.toml; $careof reload", "first.toml:9: home-agent.address: ", "for example"},

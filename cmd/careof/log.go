@@ -44,9 +44,13 @@ Subsystems: ` + strings.Join(config.Subsystems(), ", ") + `.`,
 			order := control.LogLevels{Levels: make(map[string]string)}
 			for _, a := range args {
 				name, level, of := strings.Cut(a, "=")
-				if of {
+				switch {
+				case of:
 					order.Levels[name] = level
-				} else {
+				case order.Level != "":
+					return usagef("%q and %q cannot both be the level of everything: write one of debug, info, warn or error, and SUBSYSTEM=LEVEL for one subsystem (%s)\nusage: %s",
+						order.Level, a, strings.Join(config.Subsystems(), ", "), cmd.UseLine())
+				default:
 					order.Level = a
 				}
 			}

@@ -64,6 +64,7 @@ type daemon struct {
 
 	discovery *discovery.Set // nil without links to advertise on
 	canary    *canary        // nil without a home agent, or switched off
+	snmp      *snmp.Agent    // nil without a master agent
 
 	bouncer  *discovery.Bouncer // nil without a foreign agent
 	visiting *visiting          // nil without a mobile node that may use foreign agents
@@ -326,6 +327,12 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 			return err
 		}
 	}
+	if master := d.cfg.SNMP.Master; master != "" {
+		var err error
+		if d.snmp, err = snmp.New(master, d, d.log); err != nil {
+			return err
+		}
+	}
 	var running sync.WaitGroup
 	spawn := func(what string, run func() error) {
 		running.Add(1)
@@ -361,15 +368,8 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 	if enrolment != nil {
 		spawn("enrolment", func() error { return enrolment.Serve(ctx) })
 	}
-	if master := d.cfg.SNMP.Master; master != "" {
-		agent, err := snmp.New(master, d, d.log)
-		if err != nil {
-			stop(nil)
-			silence()
-			running.Wait()
-			return err
-		}
-		spawn("snmp", func() error { agent.Run(ctx); return nil })
+	if d.snmp != nil {
+		spawn("snmp", func() error { d.snmp.Run(ctx); return nil })
 	}
 	spawn("watchdog", func() error { d.watchdog(ctx); return nil })
 	spawn("upkeep", func() error { return d.upkeep(ctx) })

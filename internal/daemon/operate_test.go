@@ -86,3 +86,22 @@ func TestSIGHUPReloads(t *testing.T) {
 		t.Error("the binding is gone")
 	}
 }
+
+// An SNMP agent that is away is no secret of the log's.
+func TestAnSNMPAgentThatIsAwayIsShown(t *testing.T) {
+	n := newPairNet(t)
+	n.end("ha", syscall.SIGTERM)
+	n.write("ha", pairHomeText+"[snmp]\nmaster = \"unix:%[1]s/no-master\"\n")
+	n.start(n.ha, "ha", "/proc/self/exe")
+	n.answers("ha")
+	n.until("the status tells that nobody is there", func() bool {
+		var s control.Status
+		return n.home.Show(t.Context(), "status", "", &s) == nil && slices.ContainsFunc(s.Warnings, func(w string) bool {
+			return strings.Contains(w, "/no-master") && strings.Contains(w, "no such file")
+		})
+	})
+	list, err := n.home.Doctor(t.Context())
+	if err != nil || !slices.ContainsFunc(list, func(f control.Finding) bool { return f.Check == "snmp" && f.Result == "warn" && f.Fix != "" }) {
+		t.Errorf("the doctor found %+v, %v", list, err)
+	}
+}

@@ -411,6 +411,11 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 	if err := d.store.Trouble(); err != nil {
 		out.Warnings = append(out.Warnings, storeTrouble(err).Error())
 	}
+	if d.snmp != nil {
+		if err := d.snmp.Trouble(); err != nil {
+			out.Warnings = append(out.Warnings, err.Error())
+		}
+	}
 	for _, w := range d.live.config().Warnings {
 		out.Warnings = append(out.Warnings, w.String())
 	}

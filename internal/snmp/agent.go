@@ -3,11 +3,13 @@ package snmp
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"careof/internal/control"
@@ -20,6 +22,8 @@ type Agent struct {
 	source           Source
 	log              *slog.Logger
 	violations       violations
+
+	trouble atomic.Pointer[error] // why there is no session; nil when there is one
 
 	view    view
 	read    time.Time     // when view was
@@ -52,7 +56,21 @@ func New(master string, source Source, log *slog.Logger) (*Agent, error) {
 	if !ok || address == "" || (network != "unix" && network != "tcp") {
 		return nil, fmt.Errorf("snmp: master agent %q: write unix:PATH or tcp:HOST:PORT", master)
 	}
-	return &Agent{network: network, address: address, source: source, log: log, violations: violations{started: time.Now()}}, nil
+	a := &Agent{network: network, address: address, source: source, log: log, violations: violations{started: time.Now()}}
+	a.trouble.Store(&errNotYet)
+	return a, nil
+}
+
+// errNotYet is the trouble before the first answer.
+var errNotYet = errors.New("it has not answered yet")
+
+// Trouble tells why nothing is served to SNMP managers now; nil when something
+// is.
+func (a *Agent) Trouble() error {
+	if err := a.trouble.Load(); err != nil {
+		return fmt.Errorf("no session with the SNMP agent at %s:%s: %w (is it running as an AgentX master there? For snmpd: master agentx, agentXSocket; it is tried again)", a.network, a.address, *err)
+	}
+	return nil
 }
 
 // Run keeps a session with the master until ctx ends. A master that is away
@@ -66,6 +84,10 @@ func (a *Agent) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, io.EOF) {
+			err = errors.New("it ended the session")
+		}
+		a.trouble.Store(&err)
 		if time.Since(began) > longest {
 			pause = time.Second
 		}
@@ -103,6 +125,7 @@ func (a *Agent) session(ctx context.Context) error {
 	if err := s.open(); err != nil {
 		return err
 	}
+	a.trouble.Store(nil)
 	a.log.Info("serving the Mobile IP MIB", "master", a.network+":"+a.address)
 
 	// The reader hands over requests; everything else happens here.

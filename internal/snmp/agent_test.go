@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -66,6 +67,13 @@ func newFake() *fake {
 // sub-agents, and the file of its log.
 func master(t *testing.T, extra string) (address, socket, log string) {
 	t.Helper()
+	address, socket, log, _ = mortalMaster(t, extra)
+	return address, socket, log
+}
+
+// mortalMaster is a master that can be ended before the test.
+func mortalMaster(t *testing.T, extra string) (address, socket, log string, end func()) {
+	t.Helper()
 	for _, program := range []string{"snmpd", "snmpwalk", "snmpset"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip(program, " is not installed")
@@ -84,11 +92,12 @@ func master(t *testing.T, extra string) (address, socket, log string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	end = sync.OnceFunc(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
 	})
-	return address, "unix:" + socket, log
+	t.Cleanup(end)
+	return address, "unix:" + socket, log, end
 }
 
 func freePort(t *testing.T) int {
@@ -108,7 +117,7 @@ func snmp(address, program string, args ...string) (string, error) {
 	return string(out), err
 }
 
-func serve(t *testing.T, source Source, socket string) {
+func serve(t *testing.T, source Source, socket string) *Agent {
 	t.Helper()
 	agent, err := New(socket, source, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -118,6 +127,7 @@ func serve(t *testing.T, source Source, socket string) {
 	done := make(chan struct{})
 	go func() { agent.Run(ctx); close(done) }()
 	t.Cleanup(func() { stop(); <-done })
+	return agent
 }
 
 // eventually tries until what it tries succeeds.
@@ -273,4 +283,24 @@ func TestAMasterThatComesLateIsFound(t *testing.T) {
 	if h, err := agentx.ParseHeader(head[:]); err != nil || h.Type != agentx.Open {
 		t.Errorf("it says %v, %v", h.Type, err)
 	}
+}
+
+// What the daemon's status tells of a master: nothing while it serves, and
+// which one is gone when it is.
+func TestAMasterThatIsGoneIsTold(t *testing.T) {
+	_, socket, _, end := mortalMaster(t, "")
+	agent := serve(t, newFake(), socket)
+	tells := func(want bool) {
+		t.Helper()
+		eventually(t, func() error {
+			err := agent.Trouble()
+			if (err != nil) != want || want && !strings.Contains(err.Error(), socket) {
+				return fmt.Errorf("the trouble is %v, want some: %v", err, want)
+			}
+			return nil
+		})
+	}
+	tells(false)
+	end()
+	tells(true)
 }

@@ -97,15 +97,70 @@ func checkEBPF(p *patient) []control.Finding {
 	if wanted {
 		result = Fail
 	}
-	if err := p.EBPF(); err != nil {
-		return one(result, "packets go through user space: "+err.Error(), "give the daemon CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or set plane.kind = \"tun\"")
+	consequence := "every packet goes through user space, and none while the daemon is restarted"
+	if wanted {
+		consequence = "the daemon does not start"
+	}
+	switch err := p.EBPF(); {
+	case err == nil:
+	case refused(err):
+		return one(result, "this process may not load eBPF programs: "+consequence,
+			"give the daemon CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (/usr/share/doc/careof/examples/ebpf.conf says how), or set plane.kind = \"tun\"; as another user, ask by: sudo careof doctor")
+	default:
+		return one(result, "this kernel does not run the eBPF programs ("+cause(err)+"): "+consequence,
+			"a kernel with CONFIG_BPF_SYSCALL, CONFIG_NET_CLS_ACT and CONFIG_NET_CLS_BPF, best Linux 6.6 or newer, or set plane.kind = \"tun\"")
 	}
 	if p.c != nil {
 		if err := p.BPFFS(p.c.Plane.BPFFS); err != nil {
-			return one(result, "forwarding stops while the daemon is restarted: "+err.Error(), "mount -t bpf bpf /sys/fs/bpf")
+			return one(result, fmt.Sprintf("no BPF file system is mounted at plane.bpffs (%s): nothing is forwarded while the daemon is restarted", p.c.Plane.BPFFS),
+				"mount -t bpf bpf /sys/fs/bpf, or set plane.bpffs to a directory on one")
 		}
 	}
 	return one(OK, "programs run before user space", "")
+}
+
+// refused tells whether it is privileges that are missing. What the verifier
+// refuses to the unprivileged is such, too.
+func refused(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }
+
+// cause is the innermost error's first line: what is around it says which call
+// of ours failed, which is of no use here.
+func cause(err error) string {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno.Error()
+	}
+	for {
+		var inner error
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			inner = e.Unwrap()
+		case interface{ Unwrap() []error }:
+			list := e.Unwrap()
+			inner = list[len(list)-1]
+		}
+		if inner == nil {
+			break
+		}
+		err = inner
+	}
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return text
+}
+
+func checkSNMP(p *patient) []control.Finding {
+	if p.c == nil {
+		return one(Skip, "the configuration has mistakes", "")
+	}
+	master := p.c.SNMP.Master
+	if master == "" {
+		return one(OK, "not wanted: there is no snmp.master", "")
+	}
+	if err := p.AgentX(p.ctx, master); err != nil {
+		return one(Warn, fmt.Sprintf("the SNMP agent at %s cannot be reached (%s): nothing is served to SNMP managers", master, cause(err)),
+			"systemctl start snmpd, with `master agentx` and `agentXSocket "+master+"` in snmpd.conf, at a place that careof may use")
+	}
+	return one(OK, "the SNMP agent at "+master+" listens", "")
 }
 
 func checkAddresses(p *patient) []control.Finding {

@@ -32,6 +32,8 @@ type Probes interface {
 	OpenTUN() error
 	EBPF() error
 	BPFFS(dir string) error
+	// AgentX tries to reach an SNMP master agent, at unix:PATH or tcp:HOST:PORT.
+	AgentX(ctx context.Context, master string) error
 	// Capabilities are the effective ones, by number.
 	Capabilities() (uint64, error)
 	// Clock tells whether something keeps the clock right.
@@ -107,6 +109,7 @@ var checks = []check{
 	{"managers", checkManagers},
 	{"stale-state", checkStale},
 	{"disk", checkDisk},
+	{"snmp", checkSNMP},
 	{"home-agent", checkHomeAgent},
 }
 

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -27,6 +28,7 @@ type host struct {
 	links      map[string]Link
 	addresses  []netip.Addr
 	tun, ebpf  error
+	agentx     error
 	bpffs      error
 	caps       uint64
 	wrongClock bool
@@ -53,18 +55,19 @@ func healthy() *host {
 	}
 }
 
-func (h *host) Sysctl(name string) (string, error) { return h.sysctls[name], nil }
-func (h *host) Exists(path string) bool            { return h.files[path] }
-func (h *host) Link(name string) (Link, bool)      { l, ok := h.links[name]; return l, ok }
-func (h *host) Addresses() []netip.Addr            { return h.addresses }
-func (h *host) OpenTUN() error                     { return h.tun }
-func (h *host) EBPF() error                        { return h.ebpf }
-func (h *host) BPFFS(string) error                 { return h.bpffs }
-func (h *host) Capabilities() (uint64, error)      { return h.caps, nil }
-func (h *host) Clock() (bool, time.Time, error)    { return !h.wrongClock, h.now, nil }
-func (h *host) Input() ([]Chain, error)            { return h.chains, nil }
-func (h *host) Bind(netip.AddrPort) error          { return h.bind }
-func (h *host) Mentions(string, ...string) bool    { return h.mentions }
+func (h *host) Sysctl(name string) (string, error)   { return h.sysctls[name], nil }
+func (h *host) Exists(path string) bool              { return h.files[path] }
+func (h *host) Link(name string) (Link, bool)        { l, ok := h.links[name]; return l, ok }
+func (h *host) Addresses() []netip.Addr              { return h.addresses }
+func (h *host) OpenTUN() error                       { return h.tun }
+func (h *host) EBPF() error                          { return h.ebpf }
+func (h *host) BPFFS(string) error                   { return h.bpffs }
+func (h *host) AgentX(context.Context, string) error { return h.agentx }
+func (h *host) Capabilities() (uint64, error)        { return h.caps, nil }
+func (h *host) Clock() (bool, time.Time, error)      { return !h.wrongClock, h.now, nil }
+func (h *host) Input() ([]Chain, error)              { return h.chains, nil }
+func (h *host) Bind(netip.AddrPort) error            { return h.bind }
+func (h *host) Mentions(string, ...string) bool      { return h.mentions }
 func (h *host) Disk(string) (uint64, uint64, bool, error) {
 	return h.free, 100 << 30, true, nil
 }
@@ -139,6 +142,7 @@ func TestEveryCheckFindsWhatIsWrong(t *testing.T) {
 		{"ebpf", Warn, bad(agents), func(h *host) { h.ebpf = errors.New("no programs") }},
 		{"ebpf", Fail, bad(agents + "[plane]\nkind = \"bpf\"\n"), func(h *host) { h.ebpf = errors.New("no programs") }},
 		{"ebpf", Warn, bad(agents), func(h *host) { h.bpffs = errors.New("not mounted") }},
+		{"snmp", Warn, bad(agents + "[snmp]\nmaster = \"unix:/run/careof/agentx\"\n"), func(h *host) { h.agentx = unix.ECONNREFUSED }},
 		{"addresses", Fail, bad(agents), func(h *host) { h.addresses = h.addresses[1:] }},
 		{"interfaces", Fail, bad(agents), func(h *host) { delete(h.links, "eth1") }},
 		{"interfaces", Fail, bad(node), func(h *host) { h.links["eth0"] = Link{MTU: 1500} }},
@@ -268,5 +272,28 @@ func dropAll(t *testing.T) {
 	}})
 	if err := c.Flush(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A finding about programs says what is so, what comes of it and what to do,
+// and not how a library told of it.
+func TestWhatKeepsProgramsOutIsToldInWords(t *testing.T) {
+	for _, c := range []struct {
+		err       error
+		says, fix string
+	}{
+		{fmt.Errorf("bpf: %w: assign values: field Encapsulate: map create: %w (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", errors.ErrUnsupported, unix.EPERM), "may not load", "CAP_BPF"},
+		{fmt.Errorf("bpf: %w: assign values: field Encapsulate: load program: %w: 762: (0f) r3 += r1", errors.ErrUnsupported, unix.EACCES), "may not load", "CAP_PERFMON"},
+		{fmt.Errorf("bpf: %w: assign values: field Encapsulate: %w", errors.ErrUnsupported, unix.EINVAL), "this kernel does not run", "Linux 6.6"},
+		{fmt.Errorf("bpf: %w: %w", errors.ErrUnsupported, fmt.Errorf("assign values: %w", errors.New("encapsulate: action 0\nand more"))), "(encapsulate: action 0)", "plane.kind"},
+	} {
+		h := healthy()
+		h.ebpf = c.err
+		for _, f := range Examine(t.Context(), question(t, agents), h) {
+			if f.Check == "ebpf" && (f.Result != Warn || !strings.Contains(f.Text, c.says) || !strings.Contains(f.Text, "user space") ||
+				!strings.Contains(f.Fix, c.fix) || strings.Contains(f.Text, "assign values")) {
+				t.Errorf("%v is told as %+v", c.err, f)
+			}
+		}
 	}
 }

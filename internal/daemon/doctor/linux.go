@@ -98,6 +98,17 @@ func (Linux) BPFFS(dir string) error {
 	return bpf.ErrNoBPFFS
 }
 
+// AgentX implements [Probes].
+func (Linux) AgentX(ctx context.Context, master string) error {
+	network, address, _ := strings.Cut(master, ":")
+	dialer := net.Dialer{Timeout: 2 * time.Second}
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
 // Capabilities implements [Probes].
 func (Linux) Capabilities() (uint64, error) {
 	text, err := os.ReadFile("/proc/thread-self/status")
