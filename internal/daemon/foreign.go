@@ -116,8 +116,12 @@ func (d *daemon) agentLink(l engine.Link) {
 	if d.cfg.ForeignAgent == nil || !slices.Contains(d.cfg.ForeignAgent.Interfaces, l.Name) || l.Gone {
 		return
 	}
+	listen := d.sockets.Listen
+	if d.cfg.HomeAgent == nil {
+		listen = d.sockets.ListenForReplies
+	}
 	for _, p := range l.Addresses {
-		fail(d.sockets.Listen(netip.AddrPortFrom(p.Addr(), d.cfg.ForeignAgent.Port)))
+		fail(listen(netip.AddrPortFrom(p.Addr(), d.cfg.ForeignAgent.Port)))
 	}
 }
 

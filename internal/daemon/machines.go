@@ -83,6 +83,7 @@ func (d *daemon) machines(agents func() ([]engine.Machine, error)) error {
 		}
 		world := d.world()
 		world.Send, world.Discover = d.sending(d.sendForeign), d.discovering(d.discovery.SendDiscovery)
+		world.Committed = func(m engine.Send) { d.discovery.Favour(m.Link, m.HW) }
 		d.foreign = drive.New(roleForeignAgent, world, []engine.Machine{m}, nil)
 	}
 	if c := d.cfg.MobileNode; c != nil {

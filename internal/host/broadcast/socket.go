@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"careof/internal/host/sock"
 )
 
 // socket is the packet socket of one link.
@@ -21,9 +23,9 @@ type socket struct {
 
 // filter lets up what came as a broadcast or multicast frame, but for the groups
 // of 224.0.0.0/24, which never leave their link.
-func filter() ([]unix.SockFilter, error) {
+func filter() []bpf.Instruction {
 	const atDestination = 16
-	program, err := bpf.Assemble([]bpf.Instruction{
+	return []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_BROADCAST, SkipTrue: 3},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_MULTICAST, SkipTrue: 3},
@@ -31,15 +33,7 @@ func filter() ([]unix.SockFilter, error) {
 		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: 0xe0000100, SkipTrue: 1},
 		bpf.RetConstant{Val: 1 << 16},
 		bpf.RetConstant{Val: 0},
-	})
-	if err != nil {
-		return nil, err
 	}
-	code := make([]unix.SockFilter, len(program))
-	for i, p := range program {
-		code[i] = unix.SockFilter{Code: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.K}
-	}
-	return code, nil
 }
 
 // open makes the socket of a link. Nothing is let up before the filter is on.
@@ -56,30 +50,19 @@ func open(ifi *net.Interface) (*socket, error) {
 }
 
 func prepare(fd, index int) error {
-	code, err := filter()
-	if err != nil {
+	if err := sock.Filter(fd, filter()); err != nil {
 		return err
-	}
-	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}); err != nil {
-		return fmt.Errorf("filter: %w", err)
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {
 		return err
 	}
-	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_IP), Ifindex: index})
-}
-
-// networkOrder is a 16-bit number as the kernel wants it in socket addresses.
-func networkOrder(v uint16) uint16 {
-	var b [2]byte
-	binary.BigEndian.PutUint16(b[:], v)
-	return binary.NativeEndian.Uint16(b[:])
+	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: sock.NetworkOrder(unix.ETH_P_IP), Ifindex: index})
 }
 
 // send sends a packet to its group's link-layer address (RFC 1112 section
 // 6.4), or to everybody.
 func (s *socket) send(packet []byte) error {
-	to := &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_IP), Ifindex: s.index, Halen: 6}
+	to := &unix.SockaddrLinklayer{Protocol: sock.NetworkOrder(unix.ETH_P_IP), Ifindex: s.index, Halen: 6}
 	copy(to.Addr[:], []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	if dst := packet[16:20]; netip.AddrFrom4([4]byte(dst)).IsMulticast() {
 		copy(to.Addr[:], []byte{1, 0, 0x5e, dst[1] & 0x7f, dst[2], dst[3]})

@@ -18,26 +18,26 @@ import (
 // ErrNoLink says that nothing is open on a link.
 var ErrNoLink = errors.New("discovery: nothing open on the link")
 
-// A Receiver takes what comes in. Its functions are called from one goroutine
-// for each link and must not keep the buffers. Either may be nil.
+// A Receiver takes what comes in. Its functions are called from one or two
+// goroutines for each link and must not keep the buffers. Either may be nil.
 type Receiver struct {
 	Discovery func(engine.Discovery)
 	Signal    func(engine.Packet) // registration messages, with their link-layer source
 }
 
-// A Set is the packet sockets of one daemon: one for each of its links that
-// is there. It is safe for concurrent use.
+// A Set is the packet sockets of one daemon, on those of its links that are
+// there. It is safe for concurrent use.
 type Set struct {
 	links   []string
 	port    uint16
 	receive Receiver
 	space   *netspace.Space
 
-	mu      sync.Mutex
-	sockets map[string]*socket
-	readers sync.WaitGroup
-	closed  bool
-	ids     uint16
+	mu        sync.Mutex
+	listeners map[string]*listener
+	readers   sync.WaitGroup
+	closed    bool
+	ids       uint16
 }
 
 // New makes a set for the links, in the calling thread's network namespace.
@@ -48,7 +48,7 @@ func New(links []string, port uint16, receive Receiver) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
-	return &Set{links: slices.Clone(links), port: port, receive: receive, space: space, sockets: make(map[string]*socket)}, nil
+	return &Set{links: slices.Clone(links), port: port, receive: receive, space: space, listeners: make(map[string]*listener)}, nil
 }
 
 // LinkChanged opens a socket on a link of the set that has appeared, and closes
@@ -62,15 +62,15 @@ func (s *Set) LinkChanged(l engine.Link) error {
 	if !slices.Contains(s.links, l.Name) {
 		return nil
 	}
-	old := s.sockets[l.Name]
+	old := s.listeners[l.Name]
 	if l.Gone {
 		if old != nil {
-			old.file.Close()
-			delete(s.sockets, l.Name)
+			old.close()
+			delete(s.listeners, l.Name)
 		}
 		return nil
 	}
-	var sk *socket
+	var e *listener
 	err := s.space.Do(func() (err error) {
 		if old != nil {
 			// A link that was taken away and put back has another index.
@@ -79,20 +79,20 @@ func (s *Set) LinkChanged(l engine.Link) error {
 				return err
 			}
 		}
-		sk, err = open(l.Name, s.port)
+		e, err = listen(l.Name, s.port)
 		return err
 	})
-	if err != nil || sk == nil {
+	if err != nil || e == nil {
 		return err
 	}
 	if old != nil {
-		old.file.Close()
+		old.close()
 	}
-	s.sockets[l.Name] = sk
+	s.listeners[l.Name] = e
 	s.readers.Add(1)
 	go func() {
 		defer s.readers.Done()
-		sk.read(s.receive)
+		e.read(s.receive)
 	}()
 	return nil
 }
@@ -103,10 +103,10 @@ func (s *Set) SetLinks(links []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.links = slices.Clone(links)
-	for name, sk := range s.sockets {
+	for name, e := range s.listeners {
 		if !slices.Contains(links, name) {
-			sk.file.Close()
-			delete(s.sockets, name)
+			e.close()
+			delete(s.listeners, name)
 		}
 	}
 }
@@ -114,12 +114,12 @@ func (s *Set) SetLinks(links []string) {
 func (s *Set) socket(link string) (*socket, uint16, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sk := s.sockets[link]
-	if sk == nil {
+	e := s.listeners[link]
+	if e == nil {
 		return nil, 0, fmt.Errorf("%w %q", ErrNoLink, link)
 	}
 	s.ids++
-	return sk, s.ids, nil
+	return e.socket, s.ids, nil
 }
 
 // hardware is where a packet for dst goes on the link.
@@ -200,10 +200,10 @@ func (s *Set) SendPacket(link string, hw engine.HardwareAddr, packet []byte) err
 func (s *Set) Close() error {
 	s.mu.Lock()
 	s.closed = true
-	for _, sk := range s.sockets {
-		sk.file.Close()
+	for _, e := range s.listeners {
+		e.close()
 	}
-	clear(s.sockets)
+	clear(s.listeners)
 	s.mu.Unlock()
 	s.readers.Wait()
 	return s.space.Close()

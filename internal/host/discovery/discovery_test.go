@@ -4,9 +4,13 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
@@ -357,4 +361,119 @@ func FuzzBounced(f *testing.F) {
 			t.Errorf("read %+v", ev)
 		}
 	})
+}
+
+// What a familiar station sends is heard while a flood fills the socket of the
+// others, whose reader has stopped: its requests have a way of their own.
+//
+//rfc:5944#5.4
+func TestAFloodLosesNothingOfFamiliarStations(t *testing.T) {
+	agent, node := nstest.New(t, "agent"), nstest.New(t, "node")
+	nstest.Join(t, agent, "lan0", node, "eth0", 1500)
+	agent.Address("lan0", "192.168.1.1/24")
+	strange, held := engine.HardwareAddr{2, 0x66, 0, 0, 0, 1}, make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	defer release()
+	familiar := make(chan engine.Packet, 1)
+	var atAgent *Set
+	agent.Do(func() {
+		var err error
+		atAgent, err = New([]string{"lan0"}, 434, Receiver{Signal: func(p engine.Packet) {
+			if p.HW == strange {
+				<-held // a reader that is behind
+				return
+			}
+			familiar <- p
+		}})
+		if err == nil {
+			t.Cleanup(func() { release(); atAgent.Close() })
+			err = atAgent.LinkChanged(engine.Link{Name: "lan0", Up: true})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	atNode := set(t, node, "eth0", 0, newEar())
+	us := hardwareOf(node, "eth0")
+	request := engine.Send{Link: "eth0", Src: netip.AddrPortFrom(home, 434), Dst: netip.MustParseAddrPort("192.168.1.1:434"), TTL: 1, HW: hardwareOf(agent, "lan0"), Data: []byte{1}}
+	send := func() {
+		if err := atNode.SendTo(request); err != nil {
+			t.Error(err)
+		}
+	}
+	become := func(hw engine.HardwareAddr) {
+		node.Do(func() {
+			if err := netlink.LinkSetHardwareAddr(node.Link("eth0"), hw[:]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	send()
+	next(t, familiar)
+	atAgent.Favour("lan0", us)
+	for deadline := time.Now().Add(patience); ; <-time.After(time.Millisecond) { // until the filters are made anew
+		atAgent.mu.Lock()
+		gathering := atAgent.listeners["lan0"].gathering
+		atAgent.mu.Unlock()
+		if !gathering {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the filters are not made")
+		}
+	}
+	become(strange)
+	for range 20000 {
+		send()
+	}
+	become(us)
+	send()
+	if p := next(t, familiar); p.HW != us {
+		t.Errorf("heard %v", p.HW)
+	}
+}
+
+// The filter finds exactly the stations that it was made for, also when their
+// addresses are alike.
+func TestStationsAreFoundByTheirWholeAddress(t *testing.T) {
+	var stations []engine.HardwareAddr
+	for i := range maxFamiliar {
+		stations = append(stations, engine.HardwareAddr{2, byte(i % 3), 0, byte(i), byte(i >> 8), byte(i / 3)})
+	}
+	program := filter(434, from(stations, accept, drop))
+	if _, err := bpf.Assemble(program); err != nil || len(program) > 4096 {
+		t.Fatalf("%d instructions, and the kernel takes 4096: %v", len(program), err)
+	}
+	vm, err := bpf.NewVM(readable(from(stations, accept, drop)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hw := range stations {
+		other := hw
+		other[1] ^= 8
+		far := hw
+		far[5] ^= 0x80
+		for _, c := range []struct {
+			hw   engine.HardwareAddr
+			want bool
+		}{{hw, true}, {other, false}, {far, slices.Contains(stations, far)}} {
+			got, err := vm.Run(append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, c.hw[:]...))
+			if err != nil || (got > 0) != c.want {
+				t.Fatalf("%v: %d, %v", c.hw, got, err)
+			}
+		}
+	}
+}
+
+// readable is the program with the link-layer source where a virtual machine
+// without the kernel's extensions finds it: at the frame's start.
+func readable(program []bpf.Instruction) []bpf.Instruction {
+	out := slices.Clone(program)
+	for i, p := range out {
+		if l, ok := p.(bpf.LoadAbsolute); ok {
+			l.Off -= linkSource - 6
+			out[i] = l
+		}
+	}
+	return out
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
+	"careof/internal/host/sock"
 	"careof/wire/encap"
 )
 
@@ -32,29 +33,42 @@ var groups = []netip.Addr{
 
 var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// A socket is the packet socket of one link.
+// A flood is read with a system call for so many packets. Fragments do not come
+// up, so none is larger than a link's frame.
+const (
+	batch     = 64
+	frameSize = 1 << 14
+)
+
+// A socket is a packet socket on one link.
 type socket struct {
 	link  string
 	index int
 	file  *os.File
 	raw   syscall.RawConn
+	in    *sock.BatchReader
 }
 
-// filter accepts router discovery and, with a port, UDP datagrams to it; no
-// fragments.
-func filter(port uint16) ([]bpf.RawInstruction, error) {
+// attach puts a program on the socket, in place of the one before.
+func (s *socket) attach(program []bpf.Instruction) error {
+	var failed error
+	err := s.raw.Control(func(fd uintptr) { failed = sock.Filter(int(fd), program) })
+	return errors.Join(err, failed)
+}
+
+// filter lets router discovery and, with a port, UDP datagrams to it go on to
+// the program's end; no fragments.
+func filter(port uint16, end []bpf.Instruction) []bpf.Instruction {
 	const (
 		atFlags    = 6 // flags and fragment offset
 		atProtocol = 9
 		fragment   = 0x3fff // more to come, or an offset
 	)
-	accept := bpf.RetConstant{Val: 1 << 16}
-	drop := bpf.RetConstant{Val: 0}
 	udp := bpf.Instruction(drop)
 	if port != 0 {
-		udp = accept
+		udp = bpf.Jump{Skip: 1}
 	}
-	return bpf.Assemble([]bpf.Instruction{
+	return append([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: atProtocol, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_UDP, SkipTrue: 8},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMP, SkipTrue: 6},
@@ -72,26 +86,24 @@ func filter(port uint16) ([]bpf.RawInstruction, error) {
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(port), SkipTrue: 1},
 		udp,
 		drop,
-		accept,
-	})
+	}, end...)
 }
 
-// open makes the socket of a link. Nothing is let up before the filter is on.
-func open(link string, port uint16) (*socket, error) {
-	ifi, err := net.InterfaceByName(link)
-	if err != nil {
-		return nil, fmt.Errorf("discovery: %s: %w", link, err)
-	}
+// open makes a socket on a link. Nothing is let up before the filter is on.
+func open(link string, index int, program []bpf.Instruction) (*socket, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("discovery: %s: %w", link, err)
 	}
-	if err := prepare(fd, ifi.Index, port); err != nil {
+	if err := prepare(fd, index, program); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("discovery: %s: %w", link, err)
 	}
-	s := &socket{link: link, index: ifi.Index, file: os.NewFile(uintptr(fd), "packet "+link)}
-	if s.raw, err = s.file.SyscallConn(); err != nil {
+	s := &socket{link: link, index: index, file: os.NewFile(uintptr(fd), "packet "+link)}
+	if s.raw, err = s.file.SyscallConn(); err == nil {
+		s.in, err = sock.NewBatchReader(s.file, batch, frameSize)
+	}
+	if err != nil {
 		s.file.Close()
 		return nil, fmt.Errorf("discovery: %s: %w", link, err)
 	}
@@ -101,18 +113,9 @@ func open(link string, port uint16) (*socket, error) {
 //rfc:5944#2.3-3
 //rfc:1256#4.3-7
 //rfc:1256#4.3-9
-func prepare(fd, index int, port uint16) error {
-	program, err := filter(port)
-	if err != nil {
+func prepare(fd, index int, program []bpf.Instruction) error {
+	if err := sock.Filter(fd, program); err != nil {
 		return err
-	}
-	code := make([]unix.SockFilter, len(program))
-	for i, p := range program {
-		code[i] = unix.SockFilter{Code: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.K}
-	}
-	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]})
-	if err != nil {
-		return fmt.Errorf("filter: %w", err)
 	}
 	// Tells datagrams of this host's own veth neighbours, whose checksum the
 	// kernel has left for a network card that is not there.
@@ -130,14 +133,7 @@ func prepare(fd, index int, port uint16) error {
 			return fmt.Errorf("join %v: %w", g, err)
 		}
 	}
-	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_IP), Ifindex: index})
-}
-
-// networkOrder is a 16-bit number as the kernel wants it in socket addresses.
-func networkOrder(v uint16) uint16 {
-	var b [2]byte
-	binary.BigEndian.PutUint16(b[:], v)
-	return binary.NativeEndian.Uint16(b[:])
+	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: sock.NetworkOrder(unix.ETH_P_IP), Ifindex: index})
 }
 
 // multicast is the Ethernet address of an IPv4 group (RFC 1112 section 6.4).
@@ -148,7 +144,7 @@ func multicast(g netip.Addr) engine.HardwareAddr {
 
 // send sends an IP packet to a link-layer address.
 func (s *socket) send(hw engine.HardwareAddr, packet []byte) error {
-	to := &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_IP), Ifindex: s.index, Halen: 6}
+	to := &unix.SockaddrLinklayer{Protocol: sock.NetworkOrder(unix.ETH_P_IP), Ifindex: s.index, Halen: 6}
 	copy(to.Addr[:], hw[:])
 	var failed error
 	err := s.raw.Write(func(fd uintptr) bool {
@@ -159,44 +155,6 @@ func (s *socket) send(hw engine.HardwareAddr, packet []byte) error {
 		return fmt.Errorf("discovery: send on %s: %w", s.link, err)
 	}
 	return nil
-}
-
-// arrived is one packet as the socket gave it.
-type arrived struct {
-	n          int
-	hw         engine.HardwareAddr
-	incomplete bool // the UDP checksum was never computed
-	foreign    bool // to another host, or from this one
-}
-
-// receive reads the next packet into buf. The link going away is no end: the
-// owner closes the socket.
-func (s *socket) receive(buf, oob []byte) (a arrived, err error) {
-	var failed error
-	err = s.raw.Read(func(fd uintptr) bool {
-		var oobn int
-		var from unix.Sockaddr
-		a = arrived{}
-		a.n, oobn, _, from, failed = unix.Recvmsg(int(fd), buf, oob, 0)
-		if errors.Is(failed, unix.EAGAIN) {
-			return false
-		}
-		if failed != nil {
-			return true
-		}
-		if ll, ok := from.(*unix.SockaddrLinklayer); ok {
-			if ll.Halen == 6 {
-				copy(a.hw[:], ll.Addr[:6])
-			}
-			a.foreign = ll.Pkttype != unix.PACKET_HOST && ll.Pkttype != unix.PACKET_BROADCAST && ll.Pkttype != unix.PACKET_MULTICAST
-		}
-		a.incomplete = checksumMissing(oob[:oobn])
-		return true
-	})
-	if err != nil {
-		return a, os.ErrClosed // only closing ends the wait itself
-	}
-	return a, failed
 }
 
 // checksumMissing reads the auxiliary data of a packet.
@@ -214,25 +172,30 @@ func checksumMissing(oob []byte) bool {
 	return false
 }
 
-// read sorts what comes in until the socket is closed.
+// read sorts what comes in until the socket is closed. The link going away is
+// no end of it: the owner closes the socket.
 func (s *socket) read(to Receiver) {
-	buf, oob := make([]byte, 1<<16), make([]byte, 128)
 	for {
-		a, err := s.receive(buf, oob)
-		if errors.Is(err, os.ErrClosed) {
+		n, err := s.in.Read()
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil || a.foreign {
-			continue // ENETDOWN and the like pass
+		// ENETDOWN and the like pass.
+		for i := range max(n, 0) {
+			hw, kind, ok := s.in.Station(i)
+			if !ok || kind != unix.PACKET_HOST && kind != unix.PACKET_BROADCAST && kind != unix.PACKET_MULTICAST {
+				continue // to another host, or from this one
+			}
+			s.sort(to, s.in.Payload(i), hw, checksumMissing(s.in.Control(i)))
 		}
-		s.sort(to, buf[:a.n], a)
 	}
 }
 
-// sort hands one packet to whom it concerns.
+// sort hands one packet to whom it concerns; of an incomplete one the UDP
+// checksum was never computed.
 //
 //rfc:5944#3.7.2.1-1
-func (s *socket) sort(to Receiver, packet []byte, a arrived) {
+func (s *socket) sort(to Receiver, packet []byte, hw engine.HardwareAddr, incomplete bool) {
 	ip, err := encap.ParseIPv4(packet)
 	if err != nil {
 		return
@@ -241,7 +204,7 @@ func (s *socket) sort(to Receiver, packet []byte, a arrived) {
 	if ip.Protocol == unix.IPPROTO_ICMP {
 		if to.Discovery != nil {
 			to.Discovery(engine.Discovery{
-				Link: s.link, Src: ip.Src, Dst: ip.Dst, TTL: ip.TTL, HW: a.hw, Data: packet[ip.HeaderLen:],
+				Link: s.link, Src: ip.Src, Dst: ip.Dst, TTL: ip.TTL, HW: hw, Data: packet[ip.HeaderLen:],
 			})
 		}
 		return
@@ -250,7 +213,7 @@ func (s *socket) sort(to Receiver, packet []byte, a arrived) {
 		return
 	}
 	const checksumAt, udpHeader = 6, 8
-	if a.incomplete && len(packet) >= ip.HeaderLen+udpHeader {
+	if incomplete && len(packet) >= ip.HeaderLen+udpHeader {
 		// It never left this host: there is nothing to verify.
 		packet[ip.HeaderLen+checksumAt], packet[ip.HeaderLen+checksumAt+1] = 0, 0
 	}
@@ -258,5 +221,5 @@ func (s *socket) sort(to Receiver, packet []byte, a arrived) {
 	if err != nil {
 		return
 	}
-	to.Signal(engine.Packet{Link: s.link, Src: u.Src, Dst: u.Dst, TTL: ip.TTL, HW: a.hw, Data: u.Payload})
+	to.Signal(engine.Packet{Link: s.link, Src: u.Src, Dst: u.Dst, TTL: ip.TTL, HW: hw, Data: u.Payload})
 }

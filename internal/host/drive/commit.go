@@ -92,6 +92,9 @@ func (c *committer) make(group []commit) {
 			for _, a := range group[i].Then {
 				if m, ok := a.(engine.Send); ok {
 					c.driver.admission.committed(m.Dst)
+					if c.driver.world.Committed != nil {
+						c.driver.world.Committed(m)
+					}
 				}
 			}
 			c.driver.act(context.Background(), group[i].from, group[i].Then, &c.out)

@@ -40,6 +40,10 @@ type World struct {
 	AAA  func(ctx context.Context, question any, answer func(value any, err error))
 	Note func(note.Note) // must not block
 	Now  func() engine.Now
+	// Committed hears what is sent to a peer for which something was
+	// committed, which is done for nobody who is not authentic; it must not
+	// block. nil: nobody asks.
+	Committed func(engine.Send)
 }
 
 // A Driver runs the machines of one role: one for each shard.

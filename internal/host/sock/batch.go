@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"careof/internal/core/engine"
 )
 
 // mmsghdr is struct mmsghdr of recvmmsg(2): a message and the octets that it
@@ -17,13 +19,13 @@ type mmsghdr struct {
 	n      uint32
 }
 
-// A BatchReader reads the datagrams that wait at a socket, many of them with
-// one system call, and allocates nothing.
+// A BatchReader reads the datagrams or packets that wait at a socket, many of
+// them with one system call, and allocates nothing.
 type BatchReader struct {
 	raw      syscall.RawConn
 	headers  []mmsghdr
 	vectors  []unix.Iovec
-	names    []unix.RawSockaddrInet4
+	names    []unix.RawSockaddrAny
 	buffers  [][]byte
 	controls [][]byte
 	receive  func(fd uintptr) bool // made once: a closure for each call would be garbage
@@ -31,14 +33,15 @@ type BatchReader struct {
 	err      error
 }
 
-// NewBatchReader makes a reader of at most n datagrams of size octets each.
-func NewBatchReader(c *net.UDPConn, n, size int) (*BatchReader, error) {
+// NewBatchReader makes a reader of at most n datagrams of size octets each, of a
+// socket that does not block.
+func NewBatchReader(c syscall.Conn, n, size int) (*BatchReader, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
 	r := &BatchReader{
-		raw: raw, headers: make([]mmsghdr, n), vectors: make([]unix.Iovec, n), names: make([]unix.RawSockaddrInet4, n),
+		raw: raw, headers: make([]mmsghdr, n), vectors: make([]unix.Iovec, n), names: make([]unix.RawSockaddrAny, n),
 		buffers: make([][]byte, n), controls: make([][]byte, n),
 	}
 	for i := range n {
@@ -63,16 +66,16 @@ func NewBatchReader(c *net.UDPConn, n, size int) (*BatchReader, error) {
 }
 
 // Read waits for datagrams and tells how many have come. They are valid until
-// the next Read.
+// the next Read. When the socket is closed the error is [net.ErrClosed].
 func (r *BatchReader) Read() (int, error) {
 	for i := range r.headers {
 		h := &r.headers[i].header
-		h.Namelen = unix.SizeofSockaddrInet4
+		h.Namelen = unix.SizeofSockaddrAny
 		h.SetControllen(controlSize)
 		h.Flags = 0
 	}
-	if err := r.raw.Read(r.receive); err != nil {
-		return 0, err
+	if r.raw.Read(r.receive) != nil {
+		return 0, net.ErrClosed // nothing else ends the wait itself
 	}
 	return r.n, r.err
 }
@@ -83,15 +86,31 @@ func (r *BatchReader) Payload(i int) []byte { return r.buffers[i][:r.headers[i].
 // From is where the i-th datagram came from, invalid when the kernel did not
 // tell.
 func (r *BatchReader) From(i int) netip.AddrPort {
-	if r.headers[i].header.Namelen < unix.SizeofSockaddrInet4 || r.names[i].Family != unix.AF_INET {
+	if r.headers[i].header.Namelen < unix.SizeofSockaddrInet4 || r.names[i].Addr.Family != unix.AF_INET {
 		return netip.AddrPort{}
 	}
-	port := (*[2]byte)(unsafe.Pointer(&r.names[i].Port))
-	return netip.AddrPortFrom(netip.AddrFrom4(r.names[i].Addr), binary.BigEndian.Uint16(port[:]))
+	name := (*unix.RawSockaddrInet4)(unsafe.Pointer(&r.names[i]))
+	port := (*[2]byte)(unsafe.Pointer(&name.Port))
+	return netip.AddrPortFrom(netip.AddrFrom4(name.Addr), binary.BigEndian.Uint16(port[:]))
 }
 
-// control is what came beside the i-th datagram.
-func (r *BatchReader) control(i int) []byte {
+// Station is the link-layer source of the i-th packet of a packet socket, and
+// the packet's type (PACKET_HOST and so on); ok is false when the kernel did not
+// tell. Without an Ethernet address the source is zero.
+func (r *BatchReader) Station(i int) (hw engine.HardwareAddr, kind uint8, ok bool) {
+	const beforeAddress = unix.SizeofSockaddrLinklayer - 8
+	if r.headers[i].header.Namelen < beforeAddress || r.names[i].Addr.Family != unix.AF_PACKET {
+		return hw, 0, false
+	}
+	name := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&r.names[i]))
+	if name.Halen == 6 {
+		copy(hw[:], name.Addr[:])
+	}
+	return hw, name.Pkttype, true
+}
+
+// Control is what came beside the i-th datagram.
+func (r *BatchReader) Control(i int) []byte {
 	return r.controls[i][:r.headers[i].header.Controllen]
 }
 

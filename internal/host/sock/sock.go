@@ -15,10 +15,12 @@ import (
 	"sync"
 	"syscall"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
 	"careof/wire/encap"
+	"careof/wire/mip4"
 )
 
 // Data is one Tunnel Data message as it came in, or several of one flow that
@@ -73,6 +75,22 @@ func New(receive Receiver, mark uint32) *Set {
 func (s *Set) Listen(local netip.AddrPort) error {
 	_, err := s.open(place{addr: local.Addr(), port: local.Port()})
 	return err
+}
+
+// ListenForReplies is Listen for an address at which somebody else hears the
+// Registration Requests: they are dropped in the kernel, before a flood of them
+// costs anything here.
+func (s *Set) ListenForReplies(local netip.AddrPort) error {
+	sk, err := s.open(place{addr: local.Addr(), port: local.Port()})
+	if err != nil {
+		return err
+	}
+	return sk.filter([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: 8, Size: 1}, // behind the UDP header
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(mip4.TypeRegistrationRequest), SkipTrue: 1},
+		bpf.RetConstant{Val: 1 << 16},
+		bpf.RetConstant{Val: 0},
+	})
 }
 
 // Join binds a socket to a multicast group and hears what is sent to it on a

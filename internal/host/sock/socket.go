@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
@@ -40,6 +41,16 @@ type socket struct {
 }
 
 func (sk *socket) close() { sk.conn.Close() }
+
+// filter puts a program on the socket.
+func (sk *socket) filter(program []bpf.Instruction) error {
+	var failed error
+	err := sk.in.raw.Control(func(fd uintptr) { failed = Filter(int(fd), program) })
+	if err = errors.Join(err, failed); err != nil {
+		return fmt.Errorf("sock: %w", err)
+	}
+	return nil
+}
 
 // send sends signalling datagrams, in order and with as few system calls as it
 // can, and tells of each that was refused.
@@ -160,7 +171,7 @@ func (sk *socket) read(to Receiver) {
 			if !from.IsValid() || len(whole) == 0 {
 				continue
 			}
-			info := parseControl(sk.in.control(i))
+			info := parseControl(sk.in.Control(i))
 			link := sk.link
 			if link == "" {
 				link = sk.interfaceName(names, info.index)

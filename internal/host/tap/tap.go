@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"careof/internal/host/sock"
 )
 
 // A Packet is an IPv4 packet as a link carried it.
@@ -50,19 +52,11 @@ func Open(port uint16, snap int) (*Tap, error) {
 		return nil, fmt.Errorf("tap: %w", err)
 	}
 	fail := func(err error) (*Tap, error) { return nil, errors.Join(fmt.Errorf("tap: %w", err), unix.Close(fd)) }
-	program, err := bpf.Assemble(filter(port, uint32(snap)))
-	if err != nil {
-		return fail(err)
-	}
-	list := make([]unix.SockFilter, len(program))
-	for i, p := range program {
-		list[i] = unix.SockFilter{Code: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.K}
-	}
-	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(list)), Filter: &list[0]}); err != nil {
+	if err := sock.Filter(fd, filter(port, uint32(snap))); err != nil {
 		return fail(err)
 	}
 	// What leaves is only heard with ETH_P_ALL.
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: swap(unix.ETH_P_ALL)}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: sock.NetworkOrder(unix.ETH_P_ALL)}); err != nil {
 		return fail(err)
 	}
 	file := os.NewFile(uintptr(fd), "tap")
@@ -72,8 +66,6 @@ func Open(port uint16, snap int) (*Tap, error) {
 	}
 	return &Tap{file: file, raw: raw, names: make(map[int]string), buf: make([]byte, snap)}, nil
 }
-
-func swap(v uint16) uint16 { return v<<8 | v>>8 }
 
 // filter takes tunnel packets. A fragment that is not the first one has no
 // ports, and is not taken as UDP.

@@ -18,6 +18,7 @@ import (
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/host/netspace"
+	"careof/internal/host/sock"
 )
 
 // ears are the packet sockets on the links where visitors share a home address;
@@ -175,19 +176,13 @@ func openEar(link string) (*ear, error) {
 	}
 	// A visitor's burst fits; a user namespace may not.
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, earBuffer)
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_IP), Ifindex: ifi.Index}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: sock.NetworkOrder(unix.ETH_P_IP), Ifindex: ifi.Index}); err != nil {
 		return fail(err)
 	}
 	return a, nil
 }
 
 const earBuffer = 4 << 20
-
-func networkOrder(v uint16) uint16 {
-	var b [2]byte
-	binary.BigEndian.PutUint16(b[:], v)
-	return binary.NativeEndian.Uint16(b[:])
-}
 
 func (a *ear) end() {
 	a.file.Close()
@@ -223,18 +218,8 @@ func (a *ear) filter() error {
 		}
 		program = append(program, drop)
 	}
-	raw, err := bpf.Assemble(program)
-	if err != nil {
-		return fmt.Errorf("visit: filter: %w", err)
-	}
-	code := make([]unix.SockFilter, len(raw))
-	for i, p := range raw {
-		code[i] = unix.SockFilter{Code: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.K}
-	}
 	var set error
-	err = a.raw.Control(func(fd uintptr) {
-		set = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]})
-	})
+	err := a.raw.Control(func(fd uintptr) { set = sock.Filter(int(fd), program) })
 	if err = errors.Join(err, set); err != nil {
 		return fmt.Errorf("visit: %s: filter: %w", a.link, err)
 	}

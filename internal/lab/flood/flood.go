@@ -179,8 +179,8 @@ func (r *run) register(ctx context.Context) (took, asked time.Duration, err erro
 			switch {
 			case e.Kind == note.Requesting && first.IsZero():
 				first = e.Time
-			case e.Kind == note.Registered:
-				at = e.Time
+			case e.Kind == note.Registered && !first.IsZero():
+				at = e.Time // and not the answer to a request from before
 			}
 		}
 		return !at.IsZero()
