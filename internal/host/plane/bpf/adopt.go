@@ -17,16 +17,16 @@ import (
 
 // adopt reads the pinned bindings.
 func (p *Plane) adopt() error {
-	used := make(map[uint32]bool)
+	used := make([]bool, len(p.slots.all))
 	for n := range 4 {
 		role := forward.HomeAgent
 		if n&1 != 0 {
 			role = forward.MobileNode
 		}
 		err := eachBinding(p.table(n), n >= 2, func(bits uint8, addr [4]byte, b *bindingValue) {
-			p.left[place{role, bits, addr}] = b
+			p.left[place{role, bits, addr}] = p.leftoverOf(b)
 			p.counts[n]++
-			if b.Slot != noSlot {
+			if int64(b.Slot) < int64(len(used)) {
 				used[b.Slot] = true
 			}
 		})
@@ -35,6 +35,7 @@ func (p *Plane) adopt() error {
 		}
 	}
 	p.slots.reserve(used)
+	p.entries = make(map[forward.Key]installed, len(p.left))
 	return nil
 }
 
@@ -47,15 +48,14 @@ func eachBinding(m *ebpf.Map, prefixes bool, yield func(bits uint8, addr [4]byte
 		var b bindingValue
 		it := m.Iterate()
 		for it.Next(&k, &b) {
-			v := b
-			yield(uint8(k.Bits), k.Addr, &v)
+			yield(uint8(k.Bits), k.Addr, &b)
 		}
 		return it.Err()
 	}
 	var cursor ebpf.MapBatchCursor
 	keys := make([][4]byte, min(readBatch, m.MaxEntries()))
+	values := make([]bindingValue, len(keys))
 	for {
-		values := make([]bindingValue, len(keys)) // kept
 		n, err := m.BatchLookup(&cursor, keys, values, nil)
 		for i := range n {
 			yield(32, keys[i], &values[i])
@@ -94,6 +94,15 @@ func (p *Plane) List(ctx context.Context) iter.Seq[forward.Entry] {
 	}
 }
 
+// lookupBinding reads a pinned binding.
+func (p *Plane) lookupBinding(at place, b *bindingValue) error {
+	m := p.table(at.table())
+	if at.bits == 32 {
+		return m.Lookup(at.addr, b)
+	}
+	return m.Lookup(netKey{uint32(at.bits), at.addr}, b)
+}
+
 func (p *Plane) leftEntries() []forward.Entry {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,8 +123,11 @@ func (p *Plane) leftEntries() []forward.Entry {
 		return n
 	}
 	var out []forward.Entry
-	for at, b := range p.left {
-		out = append(out, b.entry(at, p.slots.at(b.Slot), name))
+	for at := range p.left {
+		var b bindingValue
+		if p.lookupBinding(at, &b) == nil {
+			out = append(out, b.entry(at, p.slots.at(b.Slot), name))
+		}
 	}
 	slices.SortFunc(out, func(a, b forward.Entry) int { return cmp.Compare(a.Key, b.Key) })
 	return out
@@ -135,7 +147,7 @@ func (p *Plane) Reconcile() error {
 			errs = append(errs, fmt.Errorf("bpf: %v: %w", at.prefix(), err))
 			continue
 		}
-		p.slots.give(b.Slot)
+		p.slots.give(b.slot)
 		delete(p.left, at)
 	}
 	return errors.Join(errs...)

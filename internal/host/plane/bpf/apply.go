@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net"
-	"slices"
 	"time"
 
 	"careof/internal/core/forward"
@@ -60,8 +60,8 @@ func (p *Plane) Apply(ctx context.Context, changes []forward.Change) error {
 }
 
 func (p *Plane) extend(key forward.Key, until time.Time) {
-	in := p.entries[key]
-	if in == nil {
+	in, ok := p.entries[key]
+	if !ok {
 		return
 	}
 	s := p.slots.at(in.slot)
@@ -80,7 +80,7 @@ func (p *Plane) extend(key forward.Key, until time.Time) {
 // share an address, are user space's.
 func (p *Plane) put(e *forward.Entry, w *writes) error {
 	if e.Role == forward.ForeignAgent {
-		if p.entries[e.Key] == nil {
+		if _, was := p.entries[e.Key]; !was {
 			return nil
 		}
 		if err := p.flush(w); err != nil {
@@ -89,19 +89,19 @@ func (p *Plane) put(e *forward.Entry, w *writes) error {
 		return p.remove(e.Key)
 	}
 	at := placeOf(e)
-	old := p.entries[e.Key]
-	if old != nil && old.at != at {
+	old, was := p.entries[e.Key]
+	if was && old.at != at {
 		if err := p.flush(w); err != nil {
 			return err
 		}
 		if err := p.remove(e.Key); err != nil {
 			return err
 		}
-		old = nil
+		was = false
 	}
 	b, untils := p.translate(e)
-	in := &installed{at: at, slot: noSlot}
-	if old != nil {
+	in := installed{at: at, slot: noSlot}
+	if was {
 		in.slot = old.slot
 	}
 	for i := range maxTunnels {
@@ -110,30 +110,24 @@ func (p *Plane) put(e *forward.Entry, w *writes) error {
 		}
 		if in.sends == 0 {
 			t := &b.Tunnel[i]
-			in.path = path{t.Local, t.Peer, t.Link, t.Kind}
+			in.path = uint32(maphash.Comparable(p.seed, path{t.Local, t.Peer, t.Link, t.Kind}))
 		}
 		in.sends |= 1 << i
 	}
-	if old != nil && old.path != in.path {
+	if was && old.path != in.path {
 		// What routers told was about another path.
 		if s := p.slots.at(in.slot); s != nil {
 			s.heedNothing()
 		}
 	}
-	left := p.left[at]
-	if owner, taken := p.owners[at]; taken && owner != e.Key || p.shared[at] != nil {
+	left, pinned := p.left[at]
+	shared := p.slow.Shared(e.Role, e.Inner, e.Key)
+	if shared {
 		// Two entries for one address: which of them a packet is for depends
 		// on more than the programs look at.
-		if p.shared[at] == nil {
-			p.shared[at] = map[forward.Key]bool{owner: true}
-		}
-		p.shared[at][e.Key] = true
 		b.Flags |= bindingSlow
-	} else {
-		p.owners[at] = e.Key
-		if left != nil && old == nil {
-			in.slot = left.Slot
-		}
+	} else if pinned && !was {
+		in.slot = left.slot
 	}
 	if in.slot == noSlot {
 		if in.slot = p.slots.take(); in.slot == noSlot {
@@ -143,12 +137,12 @@ func (p *Plane) put(e *forward.Entry, w *writes) error {
 	b.Slot = in.slot
 	p.entries[e.Key] = in
 	delete(p.left, at)
-	if left != nil && *left == b {
+	if pinned && left == p.leftoverOf(&b) {
 		// As it was before the restart: only its end may differ.
 		p.setUntils(b.Slot, &untils)
 		return nil
 	}
-	isNew := old == nil && left == nil && len(p.shared[at]) == 0
+	isNew := !was && !pinned && !shared
 	return p.stage(w, at, &b, &untils, isNew)
 }
 
@@ -160,38 +154,20 @@ func (p *Plane) setUntils(i uint32, untils *[maxTunnels]uint64) {
 	}
 }
 
-// remove takes an entry from the programs.
+// remove takes an entry from the programs. User space still has it.
 func (p *Plane) remove(key forward.Key) error {
-	in := p.entries[key]
-	if in == nil {
+	in, ok := p.entries[key]
+	if !ok {
 		return nil
 	}
-	if group := p.shared[in.at]; group != nil {
-		// The others stay slow until they are applied again, the last of them
-		// too: this is rare, and user space does all it should.
-		delete(group, key)
-		if len(group) > 0 {
-			if p.owners[in.at] == key {
-				keys := make([]forward.Key, 0, len(group))
-				for k := range group {
-					keys = append(keys, k)
-				}
-				p.owners[in.at] = slices.Min(keys)
-			}
-			p.forget(key, in)
-			return nil
+	// Others for the same address stay slow until they are applied again, the
+	// last of them too: this is rare, and user space does all it should.
+	if !p.slow.Shared(in.at.role, in.at.prefix(), key) {
+		if err := p.unset(in.at); err != nil {
+			return err
 		}
-		delete(p.shared, in.at)
 	}
-	if err := p.unset(in.at); err != nil {
-		return err
-	}
-	delete(p.owners, in.at)
-	p.forget(key, in)
-	return nil
-}
-
-func (p *Plane) forget(key forward.Key, in *installed) {
 	p.slots.give(in.slot)
 	delete(p.entries, key)
+	return nil
 }

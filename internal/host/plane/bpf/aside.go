@@ -39,13 +39,13 @@ func (p *Plane) SetAside(destinations []netip.Prefix) error {
 }
 
 func (p *Plane) putAside(at place) error {
-	if _, taken := p.owners[at]; taken {
+	if p.slow.Shared(at.role, at.prefix(), "") {
 		return nil
 	}
 	b := bindingValue{Slot: noSlot, Flags: bindingSlow}
-	if old := p.left[at]; old != nil {
+	if old, pinned := p.left[at]; pinned {
 		delete(p.left, at)
-		p.slots.give(old.Slot)
+		p.slots.give(old.slot)
 	} else if err := p.grow(at.table(), 1); err != nil {
 		return fmt.Errorf("bpf: %v: %w", at.prefix(), err)
 	}

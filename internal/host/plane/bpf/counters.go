@@ -10,7 +10,7 @@ import (
 )
 
 func (p *Plane) slotOf(k forward.Key) *slot {
-	if in := p.entries[k]; in != nil {
+	if in, ok := p.entries[k]; ok {
 		return p.slots.at(in.slot)
 	}
 	return nil

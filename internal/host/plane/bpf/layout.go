@@ -38,7 +38,7 @@ type tunnelValue struct {
 	MTU                 uint16
 	Kind, Inside        uint8
 	Flags, Overhead     uint8
-	_                   uint16
+	Unused              uint16
 }
 
 // bindingValue is struct binding.
@@ -47,7 +47,7 @@ type bindingValue struct {
 	Flags   uint8
 	Tunnels uint8
 	KeyLen  uint8
-	_       uint8
+	Unused  uint8
 	Tunnel  [maxTunnels]tunnelValue
 	Key     [keyLen]byte
 }

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 	"os"
 	"sync"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -64,11 +66,10 @@ type Plane struct {
 
 	mu       sync.Mutex
 	slots    *slots
-	entries  map[forward.Key]*installed
-	owners   map[place]forward.Key
-	shared   map[place]map[forward.Key]bool // places with several owners
-	left     map[place]*bindingValue        // pinned by an earlier process, wanted by nobody yet
-	asides   map[place]bool                 // see SetAside
+	entries  map[forward.Key]installed
+	left     map[place]leftover // pinned by an earlier process, wanted by nobody yet
+	seed     maphash.Seed       // of leftover.sum and installed.path
+	asides   map[place]bool     // see SetAside
 	settings settingsValue
 	counts   [4]int // of the tables, as settings tells programs
 	aside    [4]int // how many of them are set aside
@@ -115,12 +116,13 @@ func (p *Plane) table(n int) *ebpf.Map {
 	return [...]*ebpf.Map{p.o.Agents, p.o.Mobiles, p.o.AgentNets, p.o.MobileNets}[n]
 }
 
-// installed is an entry that was applied.
+// installed is an entry that was applied. What else is to be known of it the
+// user-space plane knows.
 type installed struct {
 	at    place
-	slot  uint32
 	sends uint8 // a bit for each tunnel of the binding that an Extend concerns
-	path  path  // of the first of these
+	slot  uint32
+	path  uint32 // hash of the path of the first of these
 }
 
 // path is what packets of a tunnel have in common for routers.
@@ -128,6 +130,17 @@ type path struct {
 	local, peer [4]byte
 	link        uint32
 	kind        uint8
+}
+
+// leftover is a pinned binding.
+type leftover struct {
+	sum  uint64 // hash of its octets, under a seed that nobody knows
+	slot uint32
+}
+
+func (p *Plane) leftoverOf(b *bindingValue) leftover {
+	octets := unsafe.Slice((*byte)(unsafe.Pointer(b)), unsafe.Sizeof(*b))
+	return leftover{maphash.Bytes(p.seed, octets), b.Slot}
 }
 
 // Open loads the programs and puts the one that encapsulates on the device, in
@@ -139,10 +152,9 @@ func Open(c Config) (p *Plane, err error) {
 	p = &Plane{
 		config:  c,
 		slow:    c.Slow,
-		entries: make(map[forward.Key]*installed),
-		owners:  make(map[place]forward.Key),
-		shared:  make(map[place]map[forward.Key]bool),
-		left:    make(map[place]*bindingValue),
+		entries: make(map[forward.Key]installed),
+		left:    make(map[place]leftover),
+		seed:    maphash.MakeSeed(),
 		asides:  make(map[place]bool),
 		links:   make(map[string]underLink),
 		ingress: make(map[string]*attachment),

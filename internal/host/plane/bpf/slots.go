@@ -39,10 +39,12 @@ func (s *slots) close() error {
 }
 
 // reserve marks the slots that pinned bindings use.
-func (s *slots) reserve(used map[uint32]bool) {
+func (s *slots) reserve(used []bool) {
 	s.free, s.next = nil, 0
 	for i := range used {
-		s.next = max(s.next, i+1)
+		if used[i] {
+			s.next = uint32(i) + 1
+		}
 	}
 	for i := range s.next {
 		if !used[i] {

@@ -378,3 +378,21 @@ func (p *Plane) concerned(list []*tunnel, peer uint32, now int64) []*tunnel {
 func addrOfWord(a uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
 }
+
+// Shared says whether there is an entry of a role for exactly this prefix
+// besides the one with a key.
+func (p *Plane) Shared(role forward.Role, inner netip.Prefix, besides forward.Key) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := word(inner.Addr())
+	if role == forward.HomeAgent && inner.Bits() == 32 {
+		p.asleep.mu.RLock()
+		z := p.asleep.of(a)
+		other := z != nil && z.key != besides
+		p.asleep.mu.RUnlock()
+		if z != nil {
+			return other // none for its address is awake
+		}
+	}
+	return slices.ContainsFunc(p.table(role).exactly(inner), func(b *binding) bool { return b.entry.Key != besides })
+}

@@ -139,6 +139,24 @@ func (t *table) find(a uint32) []*binding {
 	return nil
 }
 
+// exactly returns the bindings of a prefix, in key order.
+func (t *table) exactly(p netip.Prefix) []*binding {
+	a := word(p.Addr())
+	if p.Bits() == 32 {
+		return t.hosts.get(a)
+	}
+	levels := t.prefixes.Load()
+	if levels == nil {
+		return nil
+	}
+	for i := range *levels {
+		if l := &(*levels)[i]; l.bits == p.Bits() {
+			return l.nets[a]
+		}
+	}
+	return nil
+}
+
 // add puts b among the bindings of its prefix, in key order.
 func (t *table) add(b *binding) {
 	t.update(b.entry.Inner, func(list []*binding) []*binding {
