@@ -13,46 +13,116 @@ import (
 // in order of their IDs, and the tunnels that still drain after a move. The
 // zero value is empty.
 type List struct {
+	only *packed   // the one binding, nothing draining: most lists
+	rest *bindings // else, nil when empty
+}
+
+// bindings is a list at full length.
+type bindings struct {
 	live     []Binding
 	draining []forward.Tunnel
 }
 
-// Len is the number of live bindings.
-func (l *List) Len() int { return len(l.live) }
-
-// Get returns the binding with this ID, nil when there is none. It is valid
-// until the list changes.
-func (l *List) Get(id ID) *Binding {
-	if i, ok := l.find(id); ok {
-		return &l.live[i]
+// open gives the list's full length, for a change. [List.close] ends it.
+func (l *List) open() *bindings {
+	switch {
+	case l.only != nil:
+		l.rest = &bindings{live: make([]Binding, 1)}
+		l.only.unpack(&l.rest.live[0])
+		l.only = nil
+	case l.rest == nil:
+		l.rest = new(bindings)
 	}
-	return nil
+	return l.rest
+}
+
+// close packs the list, if it can be packed.
+func (l *List) close() {
+	switch r := l.rest; {
+	case len(r.draining) > 0 || len(r.live) > 1:
+	case len(r.live) == 0:
+		l.rest = nil
+	default:
+		if p, ok := pack(&r.live[0]); ok {
+			l.only, l.rest = &p, nil
+		}
+	}
+}
+
+// Len is the number of live bindings.
+func (l *List) Len() int {
+	switch {
+	case l.only != nil:
+		return 1
+	case l.rest != nil:
+		return len(l.rest.live)
+	}
+	return 0
+}
+
+// Get returns the binding with this ID.
+func (l *List) Get(id ID) (Binding, bool) {
+	for b := range l.Each() {
+		if b.ID == id {
+			return *b, true
+		}
+	}
+	return Binding{}, false
+}
+
+// Change lets change alter the binding with this ID, but for the ID, and
+// reports whether there is one.
+func (l *List) Change(id ID, change func(*Binding)) bool {
+	r := l.open()
+	defer l.close()
+	i, ok := r.find(id)
+	if ok {
+		change(&r.live[i])
+	}
+	return ok
 }
 
 // All returns copies of the bindings in order of their IDs.
-func (l *List) All() []Binding { return slices.Clone(l.live) }
+func (l *List) All() []Binding {
+	var all []Binding
+	for b := range l.Each() {
+		all = append(all, *b)
+	}
+	return all
+}
 
-// Each yields the bindings in order of their IDs. They are valid until the list
-// changes, and not to be changed.
+// Each yields the bindings in order of their IDs. They are valid until the next
+// one or until the list changes, and not to be changed.
 func (l *List) Each() iter.Seq[*Binding] {
 	return func(yield func(*Binding) bool) {
-		for i := range l.live {
-			if !yield(&l.live[i]) {
+		if l.only != nil {
+			var b Binding
+			l.only.unpack(&b)
+			yield(&b)
+			return
+		}
+		if l.rest == nil {
+			return
+		}
+		for i := range l.rest.live {
+			if !yield(&l.rest.live[i]) {
 				return
 			}
 		}
 	}
 }
 
-// Only returns the binding of a list that has exactly one, else nil.
-func (l *List) Only() *Binding {
-	if len(l.live) != 1 {
-		return nil
+// Only returns the binding of a list that has exactly one.
+func (l *List) Only() (Binding, bool) {
+	if l.Len() == 1 {
+		for b := range l.Each() {
+			return *b, true
+		}
 	}
-	return &l.live[0]
+	return Binding{}, false
 }
 
-func (l *List) find(id ID) (int, bool) {
+func (l *bindings) find(id ID) (int, bool) {
 	return slices.BinarySearchFunc(l.live, id, func(b Binding, id ID) int { return b.ID.Compare(id) })
 }
 
@@ -70,6 +140,32 @@ const (
 // only, for at most [Drain]: a move replaces, it does not duplicate. It
 // returns what happened and the bindings that were removed.
 func (l *List) Put(b Binding, keep bool, mono time.Time) (Change, []Binding) {
+	if p := l.only; p != nil && p.id() == b.ID {
+		// A refresh, mostly: what is kept changes in its place.
+		var old Binding
+		if p.unpack(&old); old.Tunnel == b.Tunnel {
+			b.Since = old.Since
+			if now, ok := pack(&b); ok {
+				*p = now
+				if old.Broadcast == b.Broadcast {
+					return Same, nil
+				}
+				return Altered, nil
+			}
+		}
+	}
+	if l.only == nil && l.rest == nil {
+		if now, ok := pack(&b); ok {
+			l.only = &now
+			return Added, nil
+		}
+	}
+	r := l.open()
+	defer l.close()
+	return r.put(b, keep, mono)
+}
+
+func (l *bindings) put(b Binding, keep bool, mono time.Time) (Change, []Binding) {
 	l.settle(mono)
 	change := Altered
 	if len(l.live) == 0 {
@@ -104,7 +200,7 @@ func (l *List) Put(b Binding, keep bool, mono time.Time) (Change, []Binding) {
 	return change, removed
 }
 
-func (l *List) uses(t forward.Tunnel) bool {
+func (l *bindings) uses(t forward.Tunnel) bool {
 	for i := range l.live {
 		u := l.live[i].Tunnel
 		if u.Local == t.Local && u.Peer == t.Peer && u.Encap == t.Encap && u.Inside == t.Inside && u.HasKey == t.HasKey && u.Key == t.Key {
@@ -118,7 +214,7 @@ func (l *List) uses(t forward.Tunnel) bool {
 // faster than that loses what was in flight on the oldest.
 const maxDraining = 2
 
-func (l *List) drain(b Binding, mono time.Time) {
+func (l *bindings) drain(b Binding, mono time.Time) {
 	t := b.Tunnel
 	if t.Mode == forward.Send || t.AnyPort || !b.Live(mono) {
 		return // it never received, or must not any more
@@ -134,7 +230,7 @@ func (l *List) drain(b Binding, mono time.Time) {
 }
 
 // settle forgets the tunnels that have drained.
-func (l *List) settle(mono time.Time) {
+func (l *bindings) settle(mono time.Time) {
 	l.draining = slices.DeleteFunc(l.draining, func(t forward.Tunnel) bool { return !mono.Before(t.Until) })
 	if len(l.draining) == 0 {
 		l.draining = nil
@@ -145,46 +241,59 @@ func (l *List) settle(mono time.Time) {
 // returns it. With the last binding everything stops draining too:
 // deregistration never drains.
 func (l *List) Remove(id ID) (Binding, bool) {
-	i, ok := l.find(id)
+	r := l.open()
+	defer l.close()
+	i, ok := r.find(id)
 	if !ok {
 		return Binding{}, false
 	}
-	b := l.live[i]
-	l.live = slices.Delete(l.live, i, i+1)
+	b := r.live[i]
+	r.live = slices.Delete(r.live, i, i+1)
+	r.end()
+	return b, true
+}
+
+// end: with the last binding everything stops draining.
+func (l *bindings) end() {
 	if len(l.live) == 0 {
 		l.live, l.draining = nil, nil
 	}
-	return b, true
 }
 
 // Clear removes everything at once and returns the bindings.
 func (l *List) Clear() []Binding {
-	all := l.live
-	l.live, l.draining = nil, nil
+	all := l.All()
+	*l = List{}
 	return all
 }
 
 // Expire removes and returns the bindings whose lifetime is over at mono.
 func (l *List) Expire(mono time.Time) []Binding {
+	if l.only != nil && (l.only.expires == never || mono.UnixNano() < l.only.expires) {
+		return nil
+	}
+	r := l.open()
+	defer l.close()
 	var expired []Binding
-	l.live = slices.DeleteFunc(l.live, func(b Binding) bool {
+	r.live = slices.DeleteFunc(r.live, func(b Binding) bool {
 		if b.Live(mono) {
 			return false
 		}
 		expired = append(expired, b)
 		return true
 	})
-	if len(l.live) == 0 {
-		l.live, l.draining = nil, nil
-	}
+	r.end()
 	return expired
 }
 
 // Next is when the first binding expires, zero when none does.
 func (l *List) Next() time.Time {
+	if l.only != nil {
+		return instant(l.only.expires)
+	}
 	var first time.Time
-	for i := range l.live {
-		if t := l.live[i].Expires; !t.IsZero() && (first.IsZero() || t.Before(first)) {
+	for b := range l.Each() {
+		if t := b.Expires; !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
 	}
@@ -193,16 +302,20 @@ func (l *List) Next() time.Time {
 
 // Draining lists the replaced tunnels that may still receive at mono.
 func (l *List) Draining(mono time.Time) []forward.Tunnel {
-	l.settle(mono)
-	return slices.Clone(l.draining)
+	if l.rest == nil {
+		return nil
+	}
+	r := l.open()
+	defer l.close()
+	r.settle(mono)
+	return slices.Clone(r.draining)
 }
 
 // Entry is the home agent's forwarding entry that the list calls for at mono,
 // under key. ok is false when there is no live binding.
 func (l *List) Entry(key forward.Key, inner netip.Prefix, intercept string, mono time.Time) (e forward.Entry, ok bool) {
 	e = forward.Entry{Key: key, Role: forward.HomeAgent, Inner: inner, Intercept: intercept}
-	for i := range l.live {
-		b := &l.live[i]
+	for b := range l.Each() {
 		if !b.Live(mono) {
 			continue
 		}
@@ -214,7 +327,10 @@ func (l *List) Entry(key forward.Key, inner netip.Prefix, intercept string, mono
 	if len(e.Tunnels) == 0 {
 		return e, false
 	}
-	for _, t := range l.draining {
+	if l.rest == nil {
+		return e, true
+	}
+	for _, t := range l.rest.draining {
 		if mono.Before(t.Until) {
 			e.Tunnels = append(e.Tunnels, t)
 		}

@@ -91,7 +91,7 @@ func TestSameIDFromAnotherEndpoint(t *testing.T) {
 	if change != binding.Altered || len(removed) != 0 || l.Len() != 1 {
 		t.Fatalf("change %d, removed %v, %d left", change, removed, l.Len())
 	}
-	if got := l.Get(b.ID); !got.Since.Equal(start) || got.Tunnel.Peer != b.Tunnel.Peer {
+	if got, _ := l.Get(b.ID); !got.Since.Equal(start) || got.Tunnel.Peer != b.Tunnel.Peer {
 		t.Errorf("binding %+v", got)
 	}
 	if d := l.Draining(later); len(d) != 1 || d[0].Peer.Addr() != b.CareOfAddress {

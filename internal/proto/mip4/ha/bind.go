@@ -98,7 +98,7 @@ func (a *Agent) judgeBinding(x *Exchange) engine.Verdict {
 	}
 	if x.Request.Flags.Has(mip4.FlagS) {
 		others := x.Node.list.Len()
-		if x.Node.list.Get(x.ID) != nil {
+		if _, there := x.Node.list.Get(x.ID); there {
 			others--
 		}
 		switch most := a.cfg.SimultaneousBindings; {

@@ -135,9 +135,9 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		for _, old := range gone {
 			a.ended(n, old, because)
 		}
-		if held := n.list.Get(x.ID); held != nil && !x.Deregisters() {
+		if held, there := n.list.Get(x.ID); there && !x.Deregisters() {
 			for _, run := range a.bound {
-				run(n, *held)
+				run(n, held)
 			}
 		}
 		a.leave(x)
@@ -148,7 +148,7 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 // bindings and then changed. A plain refresh of an only binding moves nothing
 // but its end.
 func (a *Agent) changes(n *Node, before int, change binding.Change, x *Exchange) []forward.Change {
-	if only := n.onlyBinding(change); only != nil {
+	if only, alone := n.onlyBinding(change); alone {
 		// Not while a repair is due: what the data plane holds may have more
 		// tunnels than the bindings, and they would live on.
 		out := append(make([]forward.Change, 0, 1+len(n.Networks())), forward.Change{Op: forward.Extend, Entry: a.head(n), Until: only.Expires})
@@ -262,11 +262,9 @@ func (a *Agent) ended(n *Node, b binding.Binding, why Reason) {
 // instance when its first keepalive tells the port, and makes it durable and
 // forwarding.
 func (a *Agent) Update(n *Node, id binding.ID, change func(*binding.Binding)) {
-	b := n.list.Get(id)
-	if b == nil {
+	if !n.list.Change(id, change) {
 		return
 	}
-	change(b)
 	a.reschedule(n)
 	e, live := a.entry(n)
 	if !live {

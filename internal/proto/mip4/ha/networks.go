@@ -261,9 +261,9 @@ func (a *Agent) judgeNested(n *Node, careOf netip.Addr) (nested bool, v engine.V
 }
 
 // onlyBinding is the node's one binding when nothing of it changed but its end.
-func (n *Node) onlyBinding(change binding.Change) *binding.Binding {
+func (n *Node) onlyBinding(change binding.Change) (binding.Binding, bool) {
 	if change != binding.Same || n.repair != 0 || !n.onlyEnds() {
-		return nil
+		return binding.Binding{}, false
 	}
 	return n.list.Only()
 }

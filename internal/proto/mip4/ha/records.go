@@ -264,9 +264,9 @@ func (a *Agent) restoreNode(now engine.Now, name string, value []byte) error {
 	a.restoreNetworks(n, r.networks)
 	a.reschedule(n)
 	for _, b := range r.bindings {
-		if held := n.list.Get(b.ID); held != nil {
+		if held, there := n.list.Get(b.ID); there {
 			for _, run := range a.restored {
-				run(n, *held)
+				run(n, held)
 			}
 		}
 	}

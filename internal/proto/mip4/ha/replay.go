@@ -80,8 +80,8 @@ func (a *Agent) repeatReply(x *Exchange) engine.Verdict {
 	if l.farewell != nil {
 		from, to = l.farewell.from, l.farewell.to
 	} else {
-		b := n.list.Get(l.id)
-		if b == nil || !b.Live(a.Now().Mono) {
+		b, there := n.list.Get(l.id)
+		if !there || !b.Live(a.Now().Mono) {
 			return engine.Next() // no current registration any more
 		}
 		from, to = b.Source, b.ReplyTo
