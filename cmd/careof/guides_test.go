@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/xml"
 	"io"
 	"os"
@@ -9,11 +8,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"careof/internal/config"
+	"careof/internal/lab/topology"
 )
 
 // guides returns the texts that a person follows, by name.
@@ -63,6 +61,12 @@ func TestConfigurationsInTheGuidesAreValid(t *testing.T) {
 	for name, text := range guides(t) {
 		for _, block := range fenced(text, "toml") {
 			n++
+			if strings.Contains(block, "[[node]]") {
+				if _, err := topology.Parse(name, block); err != nil {
+					t.Errorf("%v\n%s", err, block)
+				}
+				continue
+			}
 			dir := t.TempDir()
 			putKeys(t, dir, block)
 			c, err := config.Parse(filepath.Join(dir, "careof.toml"), block)
@@ -187,61 +191,28 @@ func TestPicturesCanBeSeenByEverybody(t *testing.T) {
 	}
 }
 
-// TestTheQuickStartIsTrue follows quickstart.md on machines made of
-// namespaces: with the files that it prints, once with a server that has its
-// public address and once with one behind a 1:1 NAT, and with a LAN behind the
-// node; and join.md.
-func TestTheQuickStartIsTrue(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("setting up machines needs root")
-	}
-	for _, program := range []string{"ip", "nft", "nsenter", "ping", "mount"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skip(program, " is not installed")
-		}
-	}
-	text := guides(t)["docs/quickstart.md"]
-	files, tables := fenced(text, "toml"), fenced(text, "nft")
-	if len(files) != 3 || len(tables) != 2 {
-		t.Fatalf("%d configurations and %d tables", len(files), len(tables))
-	}
-	joining := fenced(guides(t)["docs/join.md"], "toml")
-	if len(joining) != 1 {
-		t.Fatalf("%d configurations in join.md", len(joining))
-	}
-	for _, c := range []struct{ name, server, private, join, address string }{
-		{"public address", files[0], "", "", ""},
-		{"cloud", files[1], "10.0.0.4", "", ""},
-		{"token", joining[0], "", "1", "10.10.0.2"},
+// TestTheGuidesAreTrue follows guides word by word, on machines made of
+// namespaces: each command, each file, by the daemon's own user.
+func TestTheGuidesAreTrue(t *testing.T) {
+	for _, c := range []struct {
+		guide, telling string
+		environment    string
+	}{
+		{guide: "quickstart.md", telling: "public"},
+		{guide: "quickstart.md", telling: "cloud", environment: "PRIVATE=10.0.0.4"},
+		{guide: "join.md"},
+		{guide: "office.md"},
+		{guide: "fleet.md"},
+		{guide: "lab.md"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			dir := t.TempDir()
-			for name, content := range map[string]string{"server.toml": c.server, "node.toml": files[2], "server.nft": tables[0], "node.nft": tables[1]} {
-				putKeys(t, dir, content)
-				if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-					t.Fatal(err)
-				}
+		t.Run(strings.TrimSuffix(c.guide+" "+c.telling, " "), func(t *testing.T) {
+			t.Parallel()
+			text := guides(t)["docs/"+c.guide]
+			if strings.Contains(text, "<!-- on here") {
+				newReader(t).follow(c.guide, text, c.telling)
+				return
 			}
-			// Under this name, the test program is careof.
-			self, err := os.Executable()
-			if err != nil {
-				t.Fatal(err)
-			}
-			careof := filepath.Join(dir, "careof")
-			if err := os.Symlink(self, careof); err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, "sh", "../../docs/testdata/quickstart.sh", careof, dir)
-			cmd.Env = append(os.Environ(), "CAREOF_SOCKET=", "PRIVATE="+c.private, "JOIN="+c.join, "HOME_ADDRESS="+c.address)
-			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Setpgid: true}
-			cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%v\n%s", err, out)
-			} else {
-				t.Logf("%s", out)
-			}
+			newFollower(t, c.environment).follow(c.guide, text, c.telling)
 		})
 	}
 }

@@ -32,8 +32,10 @@ translators (NAT), home agents and mobile nodes. All of it is gone when it ends.
 		newLabDown(e),
 		newLabExec(e),
 		newLabGraph(e),
+		newLabKill(e),
 		newLabMove(e),
 		newLabScene(e),
+		newLabStart(e),
 		newLabStatus(e),
 		newLabUp(e),
 	)

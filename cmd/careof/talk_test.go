@@ -13,7 +13,7 @@ import (
 )
 
 // patience bounds how long a conversation may be silent while its node moves.
-const patience = 20 * time.Second
+const patience = 40 * time.Second
 
 // echoes answers every line on a TCP port, until its standard input ends.
 func echoes(port string) int {

@@ -20,6 +20,7 @@ import (
 //	status                             who is where
 //	move NODE SEGMENT INTERFACE make   INTERFACE may be empty; make is "true" or "false"
 //	cut NODE-OR-SEGMENT, heal SEGMENT
+//	kill NODE, start NODE              its daemon
 //	capture SEGMENT...                 writes pcapng until it is interrupted
 //	graph                              writes SVG
 //	down
@@ -46,6 +47,26 @@ func (l *Lab) Commands(down func()) map[string]netns.Command {
 			fmt.Fprintf(out, "%s carries packets again\n", args[0])
 			return nil
 		},
+		"kill": func(_ context.Context, args []string, out io.Writer) error {
+			d, err := l.daemonNamed(args)
+			if err != nil {
+				return err
+			}
+			d.Kill()
+			fmt.Fprintf(out, "the daemon of %s is dead, as by kill -9\n", d.Node)
+			return nil
+		},
+		"start": func(ctx context.Context, args []string, out io.Writer) error {
+			d, err := l.daemonNamed(args)
+			if err != nil {
+				return err
+			}
+			if err := d.Start(ctx); err != nil {
+				return err
+			}
+			fmt.Fprintf(out, "the daemon of %s runs\n", d.Node)
+			return nil
+		},
 		"capture": func(ctx context.Context, args []string, out io.Writer) error {
 			k, err := l.StartCapture(out, CaptureConfig{Segments: args})
 			if err != nil {
@@ -66,6 +87,18 @@ func (l *Lab) Commands(down func()) map[string]netns.Command {
 			return nil
 		},
 	}
+}
+
+// daemonNamed finds the daemon of the node that is the one argument.
+func (l *Lab) daemonNamed(args []string) (*Daemon, error) {
+	if len(args) == 1 && l.daemons[args[0]] != nil {
+		return l.daemons[args[0]], nil
+	}
+	var names []string
+	for _, d := range l.order {
+		names = append(names, d.Node)
+	}
+	return nil, fmt.Errorf("live: %q runs no daemon (%s)", strings.Join(args, " "), strings.Join(names, ", "))
 }
 
 // names lists the segments.
