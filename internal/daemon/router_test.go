@@ -11,9 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"careof/internal/control"
 	"careof/internal/host/plane/bpf"
 	"careof/internal/host/plane/nstest"
+	"careof/wire/encap"
 )
 
 const routerHomeText = `version = 1
@@ -36,6 +39,12 @@ spi = 256
 key = "hex:00112233445566778899aabbccddeeff"
 algorithm = "hmac-sha256"
 prefixes = ["10.20.7.0/24"]
+[[home-agent.mobile-node]]
+home-address = "10.10.0.6"
+spi = 257
+key = "hex:11112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+prefixes = ["10.20.8.0/24"]
 `
 
 const routerText = `version = 1
@@ -78,6 +87,22 @@ type movingVan struct {
 
 func newVan(t *testing.T, kind string) *movingVan {
 	t.Helper()
+	n := wireVan(t)
+	for i := range 2 {
+		radio, link := fmt.Sprintf("radio%d", i), fmt.Sprintf("toradio%d", i)
+		nstest.Join(t, n.mn, radio, n.r, link, 1500)
+		n.mn.Address(radio, []string{"203.0.113.9/24", "172.20.0.9/24"}[i])
+		n.r.Address(link, []string{"203.0.113.254/24", "172.20.0.254/24"}[i])
+		n.gate(i)
+		n.visited = append(n.visited, n.r.Packets(link))
+	}
+	n.start(kind, routerHomeText, routerText)
+	return n
+}
+
+// wireVan lays everything but the van's radios.
+func wireVan(t *testing.T) *movingVan {
+	t.Helper()
 	n := &movingVan{foreignNet: &foreignNet{t: t, dir: t.TempDir()}}
 	n.ha, n.r, n.cn, n.mn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "cn"), nstest.New(t, "van")
 	n.a, n.b, n.guest = nstest.New(t, "a"), nstest.New(t, "b"), nstest.New(t, "guest")
@@ -87,8 +112,6 @@ func newVan(t *testing.T, kind string) *movingVan {
 	}{
 		{n.ha, "wan0", "toha", "198.51.100.1/24", "198.51.100.254"},
 		{n.cn, "wan0", "tocn", "192.0.2.9/24", "192.0.2.254"},
-		{n.mn, "radio0", "toradio0", "203.0.113.9/24", "203.0.113.254"},
-		{n.mn, "radio1", "toradio1", "172.20.0.9/24", "172.20.0.254"},
 	} {
 		nstest.Join(t, end.node, end.name, n.r, end.link, 1500)
 		end.node.Address(end.name, end.address)
@@ -110,18 +133,19 @@ func newVan(t *testing.T, kind string) *movingVan {
 	n.r.Route("10.10.0.0/24", "198.51.100.1", "", "")
 	n.r.Route("10.20.0.0/16", "198.51.100.1", "", "")
 	n.r.Route("10.30.0.0/16", "198.51.100.1", "", "")
-	for i := range 2 {
-		n.gate(i)
-		n.visited = append(n.visited, n.r.Packets(fmt.Sprintf("toradio%d", i)))
-	}
 	n.echo()
+	return n
+}
+
+// start runs the home agent's and the van's daemon.
+func (n *movingVan) start(kind, home, van string) {
+	n.t.Helper()
 	plane := strings.NewReplacer("KIND", kind)
 	if kind == "bpf" {
-		plane = strings.NewReplacer("KIND", kind, "BPFFS", bpffs(t))
+		plane = strings.NewReplacer("KIND", kind, "BPFFS", bpffs(n.t))
 	}
-	n.haControl = n.daemon(n.ha, "ha", plane.Replace(routerHomeText))
-	n.control = n.daemon(n.mn, "van", plane.Replace(routerText))
-	return n
+	n.haControl = n.daemon(n.ha, "ha", plane.Replace(home))
+	n.control = n.daemon(n.mn, "van", plane.Replace(van))
 }
 
 // gate gives a radio its default route, which goes with the link.
@@ -150,11 +174,23 @@ func (n *movingVan) radio(i int, up bool) {
 	}
 }
 
-// networks are those that a daemon shows, by what they are.
-func (n *movingVan) networks(c *control.Client) (served []netip.Prefix, careOf netip.Addr) {
+// bound are the home agent's networks, with the care-of address of each.
+func (n *movingVan) bound() map[netip.Prefix]netip.Addr {
 	n.t.Helper()
 	var shown struct{ Networks []control.MobileNetwork }
-	n.shownBy(c, "networks", &shown)
+	n.shownBy(n.haControl, "networks", &shown)
+	list := make(map[netip.Prefix]netip.Addr)
+	for _, one := range shown.Networks {
+		list[one.Prefix] = one.CareOfAddress
+	}
+	return list
+}
+
+// networks are those that the van shows as served.
+func (n *movingVan) networks() (served []netip.Prefix, careOf netip.Addr) {
+	n.t.Helper()
+	var shown struct{ Networks []control.MobileNetwork }
+	n.shown("networks", &shown)
 	for _, one := range shown.Networks {
 		if one.State == "served" {
 			served, careOf = append(served, one.Prefix), one.CareOfAddress
@@ -163,13 +199,19 @@ func (n *movingVan) networks(c *control.Client) (served []netip.Prefix, careOf n
 	return served, careOf
 }
 
-// at waits until both networks are served with this care-of address.
-func (n *movingVan) at(careOf string) {
+// at waits until the van's networks are served with this care-of address, and
+// those of the home agent are as many as that.
+func (n *movingVan) at(careOf string, all ...int) {
 	n.t.Helper()
+	many := 2
+	if len(all) > 0 {
+		many = all[0]
+	}
 	n.until("the networks are served at "+careOf, func() bool {
-		here, coa := n.networks(n.control)
-		there, bound := n.networks(n.haControl)
-		return len(here) == 2 && len(there) == 2 && coa == netip.MustParseAddr(careOf) && bound == coa
+		here, coa := n.networks()
+		there := n.bound()
+		at := netip.MustParseAddr(careOf)
+		return len(here) == 2 && len(there) == many && coa == at && there[here[0]] == at && there[here[1]] == at
 	})
 }
 
@@ -266,7 +308,7 @@ func TestAVanMoves(t *testing.T) {
 // has its first address, a guest takes the next.
 func (n *movingVan) assigned() {
 	n.t.Helper()
-	served, _ := n.networks(n.control)
+	served, _ := n.networks()
 	i := slices.IndexFunc(served, func(p netip.Prefix) bool { return p.Addr().As4()[1] == 30 })
 	if i < 0 {
 		n.t.Fatalf("served %v", served)
@@ -328,3 +370,167 @@ func (n *movingVan) listen(at *nstest.Node, address string) string {
 	})
 	return address
 }
+
+// "The Mobile Network should be supported using Foreign Agents that are
+// compliant to RFC 3344 without any changes": between the home agent and the
+// router there is a second tunnel within the foreign agent's, and a packet that
+// has the router's home address in its header and comes from anywhere else is
+// not taken out of it.
+//
+//rfc:5177#1.2
+//rfc:5177#3
+//rfc:5177#7
+func TestAVanVisitsAForeignAgent(t *testing.T) {
+	for _, kind := range []string{"tun", "bpf"} {
+		t.Run(kind, func(t *testing.T) {
+			if err := bpf.Supported(); kind == "bpf" && err != nil {
+				t.Skip(err)
+			}
+			n := wireVan(t)
+			n.fa = nstest.New(t, "fa")
+			nstest.Join(t, n.fa, "wan0", n.r, "tofa", 1500)
+			n.fa.Address("wan0", "203.0.113.1/24")
+			n.r.Address("tofa", "203.0.113.254/24")
+			n.fa.Route("0.0.0.0/0", "203.0.113.254", "", "")
+			nstest.Join(t, n.mn, "radio0", n.fa, "lan0", 1500)
+			nstest.Join(t, n.mn, "radio1", n.fa, "unused", 1500)
+			n.fa.Address("lan0", "192.168.1.1/24")
+			n.visited = append(n.visited, n.r.Packets("tofa"))
+			foreign := n.daemon(n.fa, "ground", groundText)
+			n.start(kind, routerHomeText, routerText)
+			n.at("203.0.113.1")
+			stream := n.dial(n.a, "192.0.2.9:7")
+			n.talk(stream, 1)
+			n.talk(n.dial(n.cn, n.listen(n.b, "10.20.7.11:7")), 2)
+			n.talk(stream, 3)
+			var shown struct{ Visitors []control.Visitor }
+			n.shownBy(foreign, "visitors", &shown)
+			if len(shown.Visitors) != 1 || shown.Visitors[0].Counters.SentBytes < 2000 || shown.Visitors[0].Counters.ReceivedBytes < 2000 {
+				t.Errorf("the foreign agent has %+v", shown.Visitors)
+			}
+			if c := n.leaked(); c > 0 {
+				t.Errorf("%d packets of the mobile network left beside the tunnel", c)
+			}
+			n.forge()
+		})
+	}
+}
+
+// forge sends the home agent the inner tunnel's packet without the outer one,
+// and from the care-of address with another inner source.
+func (n *movingVan) forge() {
+	n.t.Helper()
+	var heard *net.UDPConn
+	n.cn.Do(func() {
+		var err error
+		if heard, err = net.ListenUDP("udp4", &net.UDPAddr{Port: 9}); err != nil {
+			n.t.Error(err)
+		}
+	})
+	defer heard.Close()
+	datagram := func(src string) []byte {
+		b := make([]byte, 28)
+		b[0], b[3], b[8], b[9] = 0x45, 28, 60, 17
+		copy(b[12:], net.ParseIP(src).To4())
+		copy(b[16:], net.ParseIP("192.0.2.9").To4())
+		binary.BigEndian.PutUint16(b[10:], 0)
+		var sum uint32
+		for i := 0; i < 20; i += 2 {
+			sum += uint32(binary.BigEndian.Uint16(b[i:]))
+		}
+		sum = sum&0xffff + sum>>16
+		binary.BigEndian.PutUint16(b[10:], ^uint16(sum))
+		binary.BigEndian.PutUint16(b[20:], 9)
+		binary.BigEndian.PutUint16(b[22:], 9)
+		binary.BigEndian.PutUint16(b[24:], 8)
+		return b
+	}
+	in := func(src, dst string, payload []byte) []byte {
+		h := encap.Header{Kind: encap.IPIP, Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst)}
+		p, err := encap.Append(nil, &h, payload)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		return p
+	}
+	const router, agent, careOf = "10.10.0.5", "198.51.100.1", "203.0.113.1"
+	send := func(packet []byte) {
+		n.r.Do(func() {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+			if err != nil {
+				n.t.Error(err)
+				return
+			}
+			defer unix.Close(fd)
+			if err := unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: netip.MustParseAddr(agent).As4()}); err != nil {
+				n.t.Error(err)
+			}
+		})
+	}
+	arrives := func() bool {
+		heard.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		_, err := heard.Read(make([]byte, 10))
+		return err == nil
+	}
+	good := in(careOf, agent, in(router, agent, datagram("10.20.7.10")))
+	if send(good); !arrives() {
+		n.t.Error("a packet of the network does not arrive: the test cannot fail")
+	}
+	for what, packet := range map[string][]byte{
+		"without the router's own tunnel": in(router, agent, datagram("10.20.7.10")),
+		"from another care-of address":    in("203.0.113.99", agent, in(router, agent, datagram("10.20.7.10"))),
+		"from another router":             in(careOf, agent, in("10.10.0.6", agent, datagram("10.20.7.10"))),
+		"of another network":              in(careOf, agent, in(router, agent, datagram("10.20.8.10"))),
+	} {
+		if send(packet); arrives() {
+			n.t.Errorf("a packet %s was taken", what)
+		}
+	}
+}
+
+// A router in the van's network is a van of its own: its care-of address is one
+// of the first one's network, and both have the same home agent. What goes to a
+// host behind it goes through both tunnels.
+//
+//rfc:5177#3
+//rfc:5177#8
+func TestAVanInAFerry(t *testing.T) {
+	n := newVan(t, "tun")
+	n.at("203.0.113.9")
+	// The trailer takes the place of the host b on the ferry's network.
+	trailer, inside := n.b, nstest.New(t, "inside")
+	nstest.Join(t, trailer, "lan0", inside, "eth0", 1500)
+	trailer.Address("lan0", "10.20.8.1/24")
+	inside.Address("eth0", "10.20.8.10/24")
+	inside.Route("0.0.0.0/0", "10.20.8.1", "", "")
+	n.daemon(trailer, "trailer", trailerText)
+	n.until("both are served", func() bool {
+		return len(n.bound()) == 3
+	})
+	n.talk(n.dial(inside, "192.0.2.9:7"), 1)
+	in := n.dial(n.cn, n.listen(inside, "10.20.8.10:7"))
+	n.talk(in, 2)
+	n.radio(0, false)
+	n.at("172.20.0.9", 3)
+	n.talk(in, 3)
+	if c := n.leaked(); c > 0 {
+		t.Errorf("%d packets of the mobile networks left beside the tunnel", c)
+	}
+}
+
+const trailerText = `version = 1
+state-directory = "%[1]s/trailer-state"
+[control]
+socket = "%[1]s/trailer.sock"
+[mobile-node]
+home-address = "10.10.0.6"
+home-agent = "198.51.100.1"
+spi = 257
+key = "hex:11112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+[[mobile-node.uplink]]
+interface = "eth0"
+[[mobile-node.mobile-network]]
+interface = "lan0"
+prefix = "10.20.8.0/24"
+`

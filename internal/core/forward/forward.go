@@ -78,7 +78,10 @@ type Entry struct {
 	Deliver Deliver
 
 	// Router is the home address of the mobile router that has Inner behind it
-	// (HomeAgent), when Inner is a mobile network; else invalid.
+	// (HomeAgent), when Inner is a mobile network. Where a tunnel of it has a
+	// Wrap, its packets go in two tunnels, the inner one between Wrap and Router
+	// (RFC 5177 section 7); the router's own entry then has itself for Router.
+	// Else invalid.
 	Router netip.Addr
 
 	// Network is the interface that the hosts of the mobile network Inner are on

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"careof/internal/core/forward"
@@ -119,6 +120,9 @@ func (p *Plane) translate(e *forward.Entry) (b bindingValue, untils [maxTunnels]
 		b.KeyLen = uint8(copy(b.Key[:], e.Key))
 	}
 	var first *tunnelValue
+	if e.Role == forward.HomeAgent && e.Router.IsValid() && slices.ContainsFunc(e.Tunnels, func(t forward.Tunnel) bool { return t.Wrap.IsValid() }) {
+		b.Flags |= bindingSlow // a tunnel in a tunnel
+	}
 	for i := range e.Tunnels {
 		ft := &e.Tunnels[i]
 		sends := ft.Mode != forward.Receive && !ft.AnyPort

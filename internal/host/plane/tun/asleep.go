@@ -61,7 +61,7 @@ const sleepersInBlock = 1 << 12
 func maySleep(e *forward.Entry) bool {
 	if e.Role != forward.HomeAgent || e.Inner.Bits() != 32 || len(e.Tunnels) != 1 || e.Broadcast ||
 		len(e.Routes) > 0 || len(e.Direct) > 0 || e.Deliver != (forward.Deliver{}) || e.HomeLink != "" ||
-		e.HomeNetwork.IsValid() || e.LocalGroups || e.Plain {
+		e.HomeNetwork.IsValid() || e.LocalGroups || e.Plain || e.Router.IsValid() {
 		return false
 	}
 	t := &e.Tunnels[0]

@@ -362,8 +362,15 @@ func (p *Plane) tunnel(b *binding, ft forward.Tunnel) (*tunnel, error) {
 	if t.mtu == 0 {
 		t.mtu = mtu - t.overhead()
 	}
+	if b.doubles() && ft.Wrap.IsValid() {
+		t.wrap = &encap.Header{Kind: encap.IPIP, Src: ft.Wrap, Dst: b.entry.Router, DF: t.header.DF}
+		t.mtu -= t.wrap.Overhead()
+	}
 	if t.mtu < minInnerMTU {
 		t.mtu = minInnerMTU
+	}
+	if ft.Encap == encap.UDP && t.wrap != nil {
+		return t, nil // its trains are cut, for prefix has one tunnel's headers
 	}
 	if ft.Encap == encap.UDP {
 		t.prefix = prefixOf(t.header)

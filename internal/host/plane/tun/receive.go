@@ -109,6 +109,12 @@ func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now i
 		of.stats.dropped.Add(1)
 		return
 	}
+	if of.entry.Router.IsValid() && of.entry.Role == forward.HomeAgent && encap.Kind(inner[9]) == encap.IPIP {
+		if of, t, inner = p.unwrap(of, t, h, inner, link, now); of == nil {
+			p.totals.strangers.Add(1)
+			return
+		}
+	}
 	of.stats.received.Store(now)
 	if f, size := merged(inner, t.mtu); size > 0 {
 		payload := len(inner) - f.head

@@ -189,7 +189,10 @@ func (s *sender) loops(b *binding, pkt []byte) bool {
 			return false
 		}
 		for _, t := range b.tunnels {
-			if h.Src == t.t.Local.Addr() {
+			// A mobile network may hold another router, whose tunnel begins
+			// here too: what goes in circles comes through one tunnel twice
+			// (RFC 5177 section 8).
+			if h.Src == t.t.Local.Addr() && (!b.doubles() || h.Dst == t.t.Peer.Addr()) {
 				return true
 			}
 		}
@@ -263,6 +266,14 @@ func (s *sender) push(t *tunnel, buf []byte, off, n int) {
 	tos := encap.EncapTOS(buf[off+1])
 	size := n
 	var err error
+	if t.wrap != nil {
+		w := *t.wrap
+		w.ID = uint16(s.p.ident.Add(1))
+		if off, n, err = encap.Push(&w, buf, off, n); err != nil {
+			t.of.stats.dropped.Add(1)
+			return
+		}
+	}
 	if h.Kind == encap.UDP {
 		off, n, err = encap.PushUDP(&h, buf, off, n)
 		if errors.Is(err, encap.ErrFragment) || errors.Is(err, encap.ErrOptions) {

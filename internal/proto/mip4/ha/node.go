@@ -2,6 +2,7 @@ package ha
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -148,5 +149,9 @@ func (a *Agent) entry(n *Node) (forward.Entry, bool) {
 	if !n.home.IsValid() {
 		return forward.Entry{}, false
 	}
-	return n.list.Entry(n.Key(), n.inner(), a.intercept(n), a.Now().Mono)
+	e, live := n.list.Entry(n.Key(), n.inner(), a.intercept(n), a.Now().Mono)
+	if live && len(n.Networks()) > 0 && slices.ContainsFunc(e.Tunnels, func(t forward.Tunnel) bool { return t.Wrap.IsValid() }) {
+		e.Router = n.home // its packets may hold another tunnel's
+	}
+	return e, live
 }
