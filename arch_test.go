@@ -161,6 +161,7 @@ func wrongImports(p listed) []string {
 // declaredNeeds lists the features that may import another feature.
 var declaredNeeds = map[string]map[string]bool{
 	"internal/proto/mip4/feature/delivery":     {"internal/proto/mip4/feature/vendor": true},
+	"internal/proto/mip4/feature/path":         {"internal/proto/mip4/feature/vendor": true},
 	"internal/proto/mip4/feature/vendor":       {"internal/proto/mip4/feature/opaque": true},
 	"internal/proto/mip4/feature/experimental": {"internal/proto/mip4/feature/opaque": true},
 }

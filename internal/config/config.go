@@ -209,6 +209,7 @@ type MobileNode struct {
 	NATTraversal  NATTraversal
 	Encapsulation Encapsulation
 	Profile       Profile
+	FailBack      time.Duration
 	Revocation    Switch
 	ReverseTunnel Asking
 	Delivery      Delivery
@@ -245,6 +246,11 @@ type Encapsulation struct {
 type Uplink struct {
 	Interface string
 	Priority  int // the highest that works is used
+	Cost      int // of equal priorities the lowest is used
+	Metered   bool
+
+	MaxLoss      int           // per cent; 0: no limit
+	MaxRoundTrip time.Duration // 0: no limit
 }
 
 // A MobileNetwork is a [[mobile-node.mobile-network]] table: a network behind a

@@ -368,7 +368,13 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 	}),
 	Field("profile", Enum[Profile](profileWords...), func(m *MobileNode) *Profile { return &m.Profile }, Help{
 		Default: `"default"`,
-		Doc:     "How eagerly the links are watched: fast notices a dead path sooner, battery probes rarely.",
+		Doc: "How eagerly paths are probed while there is more than one uplink: default notices within a second that nothing comes\n" +
+			"back any more, fast within 250 ms at the price of 25 probes a second, battery within 15 s of use; off probes nothing.",
+	}),
+	Field("fail-back", Duration(time.Second, time.Hour), func(m *MobileNode) *time.Duration { return &m.FailBack }, Help{
+		Default: `"30s"`,
+		Doc: "How long an uplink over which nothing came back must answer again before it is preferred again. It doubles with each\n" +
+			"failure within ten minutes of the one before, up to eight times.",
 	}),
 	Field("reverse-tunnel", Enum[Asking](askingWords...), func(m *MobileNode) *Asking { return &m.ReverseTunnel }, Help{
 		Default: `"required"`,
@@ -419,6 +425,23 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		Field("priority", Int[int](0, 1000), func(u *Uplink) *int { return &u.Priority }, Help{
 			Default: "100",
 			Doc:     "The uplink of the highest priority that works is used.",
+		}),
+		Field("cost", Int[int](0, 1000), func(u *Uplink) *int { return &u.Cost }, Help{
+			Default: "0",
+			Doc: "Of uplinks of equal priority the one of the lowest cost is used; of equal cost the one in use, until another has been\n" +
+				"better by a third and 20 ms for fail-back. A per cent of loss counts for 10 ms.",
+		}),
+		Field("metered", Bool, func(u *Uplink) *bool { return &u.Metered }, Help{
+			Default: "false",
+			Doc:     "Whether every octet is paid for: the uplink is probed less, and hardly while no packets go.",
+		}),
+		Field("max-loss", Int[int](0, 99), func(u *Uplink) *int { return &u.MaxLoss }, Help{
+			Default: "0",
+			Doc:     "The loss in per cent from which on another uplink that works is preferred, whatever its priority; 0 for never.",
+		}),
+		Field("max-round-trip", Duration(0, time.Minute), func(u *Uplink) *time.Duration { return &u.MaxRoundTrip }, Help{
+			Default: `"0s"`,
+			Doc:     "Likewise the round trip to the home agent; 0s for never.",
 		}),
 	}, func(m *MobileNode) *[]Uplink { return &m.Uplinks }, func(u *Uplink) string { return u.Interface }, Help{
 		Doc: "A link to the Internet. There may be several.",

@@ -122,9 +122,10 @@ const (
 	ProfileDefault Profile = iota
 	ProfileFast            // notices a dead path in 250 ms, at the price of more probes
 	ProfileBattery         // probes rarely
+	ProfileOff             // probes nothing
 )
 
-var profileWords = []string{"default", "fast", "battery"}
+var profileWords = []string{"default", "fast", "battery", "off"}
 
 func (p Profile) String() string { return enumString(p, "Profile", profileWords) }
 

@@ -152,7 +152,14 @@ type Uplink struct {
 	Home          bool         `json:"home"` // it is attached to the home network
 	CareOfAddress netip.Addr   `json:"care_of_address,omitzero"`
 	Gateways      []netip.Addr `json:"gateways"`
-	Why           string       `json:"why,omitempty"` // it is not usable
+	Cost          int          `json:"cost"`
+	Metered       bool         `json:"metered"`
+	State         string       `json:"state"`             // in-use, standby, held, dead, unusable
+	Why           string       `json:"why"`               // it is so
+	RoundTrip     Seconds      `json:"round_trip"`        // of probes; 0 while unknown
+	Probes        int          `json:"probes"`            // the last ones, that loss is of
+	Loss          float64      `json:"loss"`              // the part of them that was not answered, 0 to 1
+	Answered      time.Time    `json:"answered,omitzero"` // when a probe last was
 }
 
 // Association is one security association, without its key.

@@ -47,12 +47,19 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		}
 		return []any{a.Interface, a.Address, dash(a.Flags), addresses(a.CareOfAddresses), a.MaxLifetime, yes(a.InUse), why}
 	}),
-	"uplinks": rows("INTERFACE\tPRIORITY\tUSABLE\tACTIVE\tCARE-OF ADDRESS\tGATEWAYS\tWHY", "no uplinks", func(u Uplink) []any {
+	"uplinks": rows("INTERFACE\tPRIORITY\tSTATE\tCARE-OF ADDRESS\tGATEWAYS\tROUND TRIP\tLOSS\tWHY", "no uplinks", func(u Uplink) []any {
 		why := u.Why
 		if u.Home {
 			why = "attached to the home network"
 		}
-		return []any{u.Interface, u.Priority, yes(u.Usable), yes(u.Active), address(u.CareOfAddress), addresses(u.Gateways), dash(why)}
+		took, loss := "-", "-"
+		if u.RoundTrip > 0 {
+			took = time.Duration(u.RoundTrip).Round(time.Millisecond).String()
+		}
+		if u.Probes > 0 {
+			loss = fmt.Sprintf("%.0f %%", 100*u.Loss)
+		}
+		return []any{u.Interface, u.Priority, u.State, address(u.CareOfAddress), addresses(u.Gateways), took, loss, dash(why)}
 	}),
 	"associations": rows("ROLE\tPEER\tSPI\tALGORITHM\tREPLAY\tKEY", "no associations", func(a Association) []any {
 		key := a.Fingerprint

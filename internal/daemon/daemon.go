@@ -277,6 +277,8 @@ func (d *daemon) world() drive.World {
 		Announce: d.plane.Announce,
 		Resolve:  resolve,
 		Note:     d.hub.note,
+
+		Originate: d.plane.Originate,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"careof/internal/proto/mip4/feature/challenge"
 	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/natt"
+	"careof/internal/proto/mip4/feature/path"
 	"careof/internal/proto/mip4/feature/revoke"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
@@ -174,6 +175,13 @@ var modes = map[config.NATTraversal]natt.Mode{
 	config.NATTraversalOff:   natt.Off,
 }
 
+var profiles = map[config.Profile]path.Profile{
+	config.ProfileDefault: path.Default,
+	config.ProfileFast:    path.Fast,
+	config.ProfileBattery: path.Battery,
+	config.ProfileOff:     path.Off,
+}
+
 var asking = map[config.Asking]mn.ReverseTunnel{
 	config.AskRequired:  mn.ReverseRequired,
 	config.AskPreferred: mn.ReversePreferred,
@@ -212,7 +220,9 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		out.ForeignAgents.Associations = append(out.ForeignAgents.Associations, mn.ForeignAssociation{Address: f.Address, Association: f.Associations[0]})
 	}
 	for _, u := range c.Uplinks {
-		out.Uplinks = append(out.Uplinks, mn.UplinkConfig{Interface: u.Interface, Priority: u.Priority})
+		out.Uplinks = append(out.Uplinks, mn.UplinkConfig{
+			Interface: u.Interface, Priority: u.Priority, Cost: u.Cost, Metered: u.Metered, MaxLoss: u.MaxLoss, MaxRoundTrip: u.MaxRoundTrip,
+		})
 	}
 	revocation := revoke.Config{Mode: revoke.Allowed}
 	if c.Revocation == config.Off {
@@ -227,5 +237,6 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		Revocation: revocation, NATTraversal: traversal, Networks: mobileNetworks(c),
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 		Challenge: answers,
+		Paths:     path.Config{Profile: profiles[c.Profile], FailBack: c.FailBack},
 	}
 }

@@ -71,9 +71,16 @@ type Announce struct {
 	HW      HardwareAddr
 }
 
+// Originate sends an IPv4 packet of this host's own into the tunnel device, as
+// if a program had: it goes the way that the data plane has for its source.
+// Nobody is told when it cannot go.
+type Originate struct{ Packet []byte }
+
 func (Send) action()     {}
 func (Commit) action()   {}
 func (Ask) action()      {}
 func (Tell) action()     {}
 func (Result) action()   {}
 func (Announce) action() {}
+
+func (Originate) action() {}

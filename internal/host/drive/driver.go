@@ -33,8 +33,10 @@ type World struct {
 	// tells of each that was refused. nil: they are sent one by one.
 	SendAll  func(messages []engine.Send, refused func(*engine.Send, error))
 	Announce func(engine.Announce) error
-	Discover func(engine.SendDiscovery) error // nil: no role sends any
-	Resolve  func(ctx context.Context, name string) ([]netip.Addr, error)
+	// Originate sends a packet into the tunnel device; nil: no role sends any.
+	Originate func([]byte) error
+	Discover  func(engine.SendDiscovery) error // nil: no role sends any
+	Resolve   func(ctx context.Context, name string) ([]netip.Addr, error)
 	// AAA answers the questions of package core/aaa, without making anybody
 	// wait. nil: nobody does.
 	AAA  func(ctx context.Context, question any, answer func(value any, err error))
@@ -384,6 +386,10 @@ func (d *Driver) act(ctx context.Context, s *shard, actions []engine.Action, out
 			if err := d.world.Announce(a); err != nil {
 				d.tell(note.Note{Kind: note.Failed, Level: note.Warn, Role: d.role, Link: a.Link, HomeAddress: a.Address, Why: err.Error()})
 			}
+		case engine.Originate:
+			if err := d.originate(a.Packet); err != nil {
+				d.tell(note.Note{Kind: note.Failed, Level: note.Debug, Role: d.role, Why: err.Error()})
+			}
 		case engine.SendDiscovery:
 			d.flush(out)
 			if err := d.discover(a); err != nil {
@@ -393,6 +399,13 @@ func (d *Driver) act(ctx context.Context, s *shard, actions []engine.Action, out
 			panic(fmt.Sprintf("drive: unknown action %T", a))
 		}
 	}
+}
+
+func (d *Driver) originate(packet []byte) error {
+	if d.world.Originate == nil {
+		return errors.New("drive: this host sends no packets of its own into the tunnel")
+	}
+	return d.world.Originate(packet)
 }
 
 func (d *Driver) discover(a engine.SendDiscovery) error {

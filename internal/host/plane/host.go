@@ -115,6 +115,7 @@ type Host struct {
 	visits    *visit.Keeper // nil without visitors
 	networks  *lan.Keeper
 	casts     *broadcast.Set // nil without a home agent
+	origin    *origin        // nil without a mobile node
 
 	mu          sync.Mutex
 	intercepted map[forward.Key]interception
@@ -185,6 +186,11 @@ func Open(c Config) (h *Host, err error) {
 	}
 	if err = h.setAside(c.Casts, all); err != nil {
 		return h, err
+	}
+	if len(c.Uplinks) > 0 {
+		if h.origin, err = openOrigin(c.Device); err != nil {
+			return h, err
+		}
 	}
 	h.routes, err = route.New(route.Config{
 		Device: c.Device, Base: c.Base, Mark: c.Mark,
@@ -516,6 +522,9 @@ func (h *Host) Close() error {
 	var errs []error
 	if h.casts != nil {
 		errs = append(errs, h.casts.Close())
+	}
+	if h.origin != nil {
+		errs = append(errs, h.origin.close())
 	}
 	if h.packets != nil {
 		errs = append(errs, h.packets.Close())

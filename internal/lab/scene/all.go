@@ -1,6 +1,10 @@
 package scene
 
-import "careof/wire/encap"
+import (
+	"time"
+
+	"careof/wire/encap"
+)
 
 // All lists the scenes.
 func All() []*Scene {
@@ -12,6 +16,7 @@ func All() []*Scene {
 		tour(encap.IPIP), tour(encap.GRE), tour(encap.Minimal),
 		foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating, foreignBehindNAT,
 		silentMove, bogus,
+		silentHole("default", time.Second), silentHole("fast", 250*time.Millisecond), loadedPath,
 		oneBox, overlapping, bogusBox,
 	}
 }

@@ -393,6 +393,10 @@ func (s *shard) execute(actions []engine.Action) {
 			d.send(s.index, a)
 		case engine.SendDiscovery:
 			d.sendDiscovery(a)
+		case engine.Originate:
+			if err := d.Node.Output(a.Packet, "", forward.HardwareAddr{}); err != nil {
+				w.Tracef(d.Node.Name, "cannot originate: %v", err)
+			}
 		case engine.Commit:
 			d.commits = append(d.commits, commit{shard: s.index, Commit: a})
 			d.work()

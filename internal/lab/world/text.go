@@ -49,6 +49,8 @@ func actionText(a engine.Action) string {
 	switch a := a.(type) {
 	case engine.Send:
 		return fmt.Sprintf("send %s %v > %v ttl %d %s", a.Link, a.Src, a.Dst, a.TTL, digest(a.Data))
+	case engine.Originate:
+		return "originate " + digest(a.Packet)
 	case engine.SendDiscovery:
 		return fmt.Sprintf("discovery %s %v > %v %s", a.Link, a.Src, a.Dst, digest(a.Data))
 	case engine.Commit:

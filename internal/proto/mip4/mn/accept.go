@@ -114,6 +114,7 @@ func (n *Node) settle(x *Response, took time.Duration) {
 	}
 	r.schedule(x.Sent.At, n.rng.Float64())
 	r.refusals, n.problem = 0, Problem{}
+	r.forsaken = false
 	r.giveUp()
 	for _, o := range n.registrations() {
 		if o == r || !o.live {

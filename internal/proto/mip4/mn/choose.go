@@ -14,7 +14,7 @@ import (
 func (n *Node) choose() {
 	x := &Choice{Now: n.now, Node: n}
 	for _, u := range n.uplinksByName() {
-		x.Candidates = append(x.Candidates, Candidate{Link: u.link, Priority: n.priority(u.link.Name)})
+		x.Candidates = append(x.Candidates, n.candidate(u))
 	}
 	engine.Pipeline[*Choice]{&n.Choose}.Run(x, new(engine.Position))
 
@@ -95,6 +95,10 @@ func (n *Node) race(agent candidateAgent) {
 			n.want(c, agent)
 		}
 	}
+	if r := n.links[first.key(agent)]; n.forsaken() && r != nil && r.try != nil && r.try.transmissions > 1 && n.active.try == nil {
+		// Nobody answers on the other path either: whichever comes back first.
+		n.begin(n.active, Register)
+	}
 }
 
 // waits says that a candidate which has not begun waits for one that is
@@ -143,10 +147,14 @@ func (n *Node) width() int {
 }
 
 // broken says that nothing can be sent through the active registration: there
-// is none, or its uplink or care-of address is gone. A link that was never
-// heard of (after a restart) is not broken yet.
+// is none, or its uplink or care-of address is gone, or it was forsaken and
+// there is another. A link that was never heard of (after a restart) is not
+// broken yet.
 func (n *Node) broken() bool {
 	if n.active == nil || !n.active.live {
+		return true
+	}
+	if n.active.forsaken && slices.ContainsFunc(n.choice, func(c Candidate) bool { return !n.active.of(c) }) {
 		return true
 	}
 	if n.uplinks[n.active.Key.Link] == nil {
@@ -224,10 +232,14 @@ func (n *Node) onLink(link engine.Link) bool {
 	})
 }
 
-// chooseOrder: by priority, then by name.
+// chooseOrder: what is not demoted, by priority, by cost, then by name.
 func chooseOrder(x *Choice) engine.Verdict {
-	slices.SortStableFunc(x.Candidates, func(a, b Candidate) int {
-		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Link.Name, b.Link.Name))
-	})
+	slices.SortStableFunc(x.Candidates, compareCandidates)
 	return engine.Next()
+}
+
+// compareCandidates is less than 0 when a goes before b.
+func compareCandidates(a, b Candidate) int {
+	return cmp.Or(cmp.Compare(a.Demoted, b.Demoted), cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Cost, b.Cost),
+		cmp.Compare(b.Preference, a.Preference), cmp.Compare(a.Link.Name, b.Link.Name))
 }

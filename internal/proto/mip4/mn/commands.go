@@ -79,13 +79,18 @@ type RegistrationInfo struct {
 type UplinkInfo struct {
 	Link          string       `json:"link"`
 	Priority      int          `json:"priority"`
+	Cost          int          `json:"cost"`
+	Metered       bool         `json:"metered"`
 	Usable        bool         `json:"usable"`
-	Why           string       `json:"why,omitempty"` // it is not usable
+	State         string       `json:"state"` // in-use, standby, held, dead, unusable
+	Why           string       `json:"why"`   // it is used, or not
 	Home          bool         `json:"home"`
 	CareOfAddress netip.Addr   `json:"care_of_address,omitzero"`
 	ForeignAgent  netip.Addr   `json:"foreign_agent,omitzero"`
 	Gateways      []netip.Addr `json:"gateways"`
 	Active        bool         `json:"active"`
+	Quality       Quality      `json:"-"`
+	Answered      time.Time    `json:"answered,omitzero"` // Quality.Answered on the wall clock
 }
 
 // AgentInfo is a mobility agent that is heard on a link.
@@ -357,23 +362,6 @@ func (r *Registration) state() string {
 		return "requesting"
 	}
 	return "idle"
-}
-
-func (n *Node) uplinkInfos() []UplinkInfo {
-	x := &Choice{Now: n.now, Node: n}
-	for _, u := range n.uplinksByName() {
-		x.Candidates = append(x.Candidates, Candidate{Link: u.link, Priority: n.priority(u.link.Name)})
-	}
-	engine.Pipeline[*Choice]{&n.Choose}.Run(x, new(engine.Position))
-	list := []UplinkInfo{}
-	for _, c := range x.Candidates {
-		list = append(list, UplinkInfo{
-			Link: c.Link.Name, Priority: c.Priority, Usable: c.Unusable == "", Why: c.Unusable, Home: c.Home,
-			CareOfAddress: c.CareOf, ForeignAgent: c.Agent, Gateways: append([]netip.Addr{}, c.Link.Gateways...),
-			Active: n.active != nil && n.active.live && n.active.of(c),
-		})
-	}
-	return list
 }
 
 func (n *Node) agentInfos() []AgentInfo {

@@ -80,7 +80,15 @@ type HomeAgent struct {
 // An UplinkConfig lets an interface be used.
 type UplinkConfig struct {
 	Interface string
-	Priority  int // the greater one is preferred; ties go to the lesser name
+	Priority  int // the greater one is preferred
+	Cost      int // of equal priorities the lesser cost is preferred; ties go to the lesser name
+
+	// What a feature that measures paths is told: whether every octet is paid
+	// for, and from which loss (in per cent) and round trip on another uplink is
+	// to be preferred; 0 for never.
+	Metered      bool
+	MaxLoss      int
+	MaxRoundTrip time.Duration
 }
 
 // ReverseTunnel is the policy on reverse tunnelling (RFC 3024).

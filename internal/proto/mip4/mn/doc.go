@@ -39,6 +39,8 @@
 //	reply.go           checks of replies (Reply)
 //	accept.go, deny.go what an answer leads to (Accepted, Denied)
 //	home.go            returning home and leaving it (Home)
+//	validate.go        is a path good that nothing is registered over?
+//	decision.go        why an uplink is used or not, in words
 //	forwarding.go      the forwarding entry that all this amounts to
 //	records.go         what outlives the process
 //	commands.go        what the operator sees and orders

@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -41,6 +42,44 @@ type Candidate struct {
 	CoLocated, Agent netip.Addr
 	Home             bool   // the link is the home network
 	Unusable         string // why it cannot be used; empty when it can
+
+	// Cost is the configured one. Demoted and Preference are a feature's, who
+	// knows more of the path: a demoted candidate stands behind all that are
+	// less so, and among equals in priority and cost the greater Preference
+	// goes first. Why says what is behind that, for people.
+	Cost       int
+	Demoted    Demotion
+	Preference int
+	Why        string
+	// Quality is what was measured of its path, for people.
+	Quality Quality
+}
+
+// A Demotion says how far a candidate stands back.
+type Demotion uint8
+
+const (
+	Preferable Demotion = iota // by its priority
+	Held                       // it works, and another that works is to be preferred for now
+	Dead                       // nothing comes back over it
+	demotions
+)
+
+var demotionNames = [demotions]string{"preferable", "held", "dead"}
+
+func (d Demotion) String() string {
+	if d < demotions {
+		return demotionNames[d]
+	}
+	return fmt.Sprintf("Demotion(%d)", uint8(d))
+}
+
+// A Quality is what is known of a path by measuring.
+type Quality struct {
+	RoundTrip time.Duration // smoothed; 0 while unknown
+	Probes    int           // of the last ones, that Loss is of
+	Loss      float64       // the part that was not answered, 0 to 1
+	Answered  time.Time     // when something last came back over it; zero: never
 }
 
 // A Purpose says what a request is for.

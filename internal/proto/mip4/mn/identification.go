@@ -151,7 +151,7 @@ func (n *Node) clock(agent netip.Addr) *sequence {
 // taken says whether a pending request has this low half.
 func (n *Node) taken(low uint32) bool {
 	_, _, ok := n.match(low)
-	return ok
+	return ok || n.validating(low) >= 0
 }
 
 // match finds the pending request that a reply with this low half answers.

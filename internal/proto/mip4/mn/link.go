@@ -144,14 +144,20 @@ func (n *Node) allowed(name string) bool {
 	return slices.ContainsFunc(n.cfg.Uplinks, func(u UplinkConfig) bool { return u.Interface == name })
 }
 
-// priority is the configured one.
-func (n *Node) priority(name string) int {
+// Uplink is what is configured of an interface.
+func (n *Node) Uplink(name string) UplinkConfig {
 	for _, u := range n.cfg.Uplinks {
 		if u.Interface == name {
-			return u.Priority
+			return u
 		}
 	}
-	return 0
+	return UplinkConfig{Interface: name}
+}
+
+// candidate begins a Choice.
+func (n *Node) candidate(u *uplink) Candidate {
+	c := n.Uplink(u.link.Name)
+	return Candidate{Link: u.link, Priority: c.Priority, Cost: c.Cost}
 }
 
 // heardAttachment: a link that came up, or whose addresses or gateway

@@ -26,16 +26,17 @@ type Node struct {
 	rng *rand.Rand
 	now engine.Now // of the present Step
 
-	uplinks   map[string]*uplink
-	links     map[RegistrationKey]*Registration
-	active    *Registration // the one to send through; nil when there is none
-	home      *Registration // at home: what ends the bindings; nil when away
-	atHome    bool          // the home agent knows that the node is at home
-	stopped   bool          // the operator deregistered the node
-	agents    map[agentKey]*mobilityAgent
-	choice    []Candidate // of the last Choose, the usable ones, preferred first
-	rechoose  bool
-	plainOnly bool // the home agent knows no simultaneous bindings (code 1)
+	uplinks     map[string]*uplink
+	links       map[RegistrationKey]*Registration
+	active      *Registration // the one to send through; nil when there is none
+	home        *Registration // at home: what ends the bindings; nil when away
+	atHome      bool          // the home agent knows that the node is at home
+	stopped     bool          // the operator deregistered the node
+	agents      map[agentKey]*mobilityAgent
+	choice      []Candidate  // of the last Choose, the usable ones, preferred first
+	validations []validation // unanswered, oldest first
+	rechoose    bool
+	plainOnly   bool // the home agent knows no simultaneous bindings (code 1)
 
 	address  netip.Addr // home address, configured or given; invalid while unknown
 	roster   roster

@@ -55,6 +55,7 @@ type Registration struct {
 	discover    bool // Key.HomeAgent is a directed broadcast
 
 	live       bool
+	forsaken   bool   // its path is dead, as far as a feature can tell: see Forsake
 	accepted   uint64 // Identification of the accepted request
 	acceptedAt order
 	since      time.Time // when the registration became live
@@ -183,7 +184,7 @@ func (r *Registration) giveUp() { r.try, r.retryAt = nil, time.Time{} }
 
 // end makes the registration not live.
 func (r *Registration) end() {
-	r.live, r.expires, r.renewAt, r.accepted = false, time.Time{}, time.Time{}, 0
+	r.live, r.forsaken, r.expires, r.renewAt, r.accepted = false, false, time.Time{}, time.Time{}, 0
 }
 
 // lifetimeOf reads a Lifetime field.

@@ -51,6 +51,9 @@ func (n *Node) receiveReply(p engine.Packet, m *mip4.Message) {
 		return
 	}
 	r, i, ok := n.match(uint32(reply.Identification))
+	if !ok && n.validated(p, m, reply) {
+		return
+	}
 	if !ok {
 		n.ignore(p, "no pending request has this Identification")
 		return

@@ -20,6 +20,7 @@ import (
 	"careof/internal/proto/mip4/feature/naicarry"
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/feature/opaque"
+	"careof/internal/proto/mip4/feature/path"
 	"careof/internal/proto/mip4/feature/regional"
 	"careof/internal/proto/mip4/feature/revoke"
 	"careof/internal/proto/mip4/feature/vendor"
@@ -38,6 +39,7 @@ type Config struct {
 	Revocation   revoke.Config
 	Networks     mobilenetwork.Config
 	Challenge    challenge.Config // RFC 4721
+	Paths        path.Config
 }
 
 // Features lists the features in their order. A caller may leave some out, as
@@ -53,6 +55,7 @@ func Features(c Config) []feature.Feature {
 		message.New(c.Messages),
 		vendor.New(vendors, c.Vendors),
 		delivery.New(vendors),
+		path.New(c.Paths, vendors),
 		experimental.New(c.Experiments),
 		naicarry.New(c.Identity),
 		regional.New(),

@@ -1,0 +1,155 @@
+package path
+
+import (
+	"fmt"
+	"time"
+
+	"careof/internal/core/engine"
+	"careof/internal/proto/mip4/mn"
+)
+
+const (
+	// flapping is the time within which a link that goes flaps times is one
+	// that cannot be relied on; it is again when it has gone less often.
+	flapping = time.Minute
+	flaps    = 3
+	// enough is how many probes loss is judged by: of a path in use, of another.
+	enoughInUse, enoughStandby = 32, 8
+	// worth is how much better another path of equal priority and cost must be,
+	// beside a third.
+	worth = 20 * time.Millisecond
+	// lossWeight is the round trip that losing everything counts for.
+	lossWeight = time.Second
+)
+
+// choose says what is known of each candidate. A path that is dead comes last,
+// one that is held back before that, whatever their priorities.
+func (m *mobile) choose(x *mn.Choice) engine.Verdict {
+	now := x.Now.Mono
+	m.chosen = now.Add(time.Millisecond)
+	active := m.node.Active()
+	for i := range x.Candidates {
+		c := &x.Candidates[i]
+		if c.Unusable != "" || c.Home {
+			continue
+		}
+		t := m.track(c.Link.Name)
+		used := active != nil && active.Live() && active.Of(*c)
+		c.Quality = m.quality(t, used)
+		switch {
+		case t.dead:
+			c.Demoted, c.Why = mn.Dead, m.deadWords(t, now)
+		case !used && t.flaps(now) >= flaps:
+			c.Demoted, t.flapped = mn.Held, true
+			c.Why = fmt.Sprintf("its link went down %d times within a minute", t.flaps(now))
+		case t.held:
+			c.Demoted, c.Why = mn.Held, t.heldWhy
+		}
+		switch {
+		case used:
+			c.Preference = 1
+		case t.settled:
+			c.Preference = 2
+		}
+	}
+	return engine.Next()
+}
+
+func (m *mobile) deadWords(t *track, now time.Time) string {
+	s := fmt.Sprintf("dead for %v", now.Sub(t.since).Round(time.Second))
+	switch {
+	case !t.good.IsZero():
+		return s + fmt.Sprintf("; it answers again, and is preferred again after %v of that, of which %v have passed", t.hold, now.Sub(t.good).Round(time.Second))
+	case !m.backAt(t).IsZero():
+		return s + fmt.Sprintf("; tried again in %v", m.backAt(t).Sub(now).Round(time.Second))
+	}
+	return s
+}
+
+// quality is what was measured.
+func (m *mobile) quality(t *track, used bool) mn.Quality {
+	q := mn.Quality{RoundTrip: t.rtt, Answered: t.heard}
+	o := t.outcomes
+	if used && m.watched == m.node.Active() && m.watched != nil && !t.dead {
+		o = m.alive.outcomes
+		q.Answered = later(q.Answered, m.alive.answered)
+		if m.alive.rtt > 0 {
+			q.RoundTrip = m.alive.rtt
+		}
+	}
+	q.Probes, q.Loss = o.rate()
+	return q
+}
+
+// flaps counts how often the link went down lately.
+func (t *track) flaps(now time.Time) (n int) {
+	for _, at := range t.downs {
+		if now.Sub(at) <= flapping {
+			n++
+		}
+	}
+	return n
+}
+
+// review judges the path in use against what the configuration allows of it.
+func (m *mobile) review(now time.Time) {
+	t := m.track(m.watched.Key.Link)
+	q := m.quality(t, true)
+	if q.Probes >= enoughInUse {
+		m.limit(t, q, now)
+	}
+}
+
+// limit holds a path back whose loss or round trip is beyond what the
+// configuration allows, and lets it go when both have been well below for as
+// long as a dead one must answer.
+func (m *mobile) limit(t *track, q mn.Quality, now time.Time) {
+	u := m.node.Uplink(t.link)
+	loss, rtt := 100*q.Loss, q.RoundTrip
+	why := ""
+	switch {
+	case u.MaxLoss > 0 && loss > float64(u.MaxLoss):
+		why = fmt.Sprintf("%.0f %% of its probes are lost, more than max-loss (%d %%)", loss, u.MaxLoss)
+	case u.MaxRoundTrip > 0 && rtt > u.MaxRoundTrip:
+		why = fmt.Sprintf("it answers in %v, more than max-round-trip (%v)", rtt.Round(time.Millisecond), u.MaxRoundTrip)
+	}
+	switch {
+	case why != "":
+		t.heldWhy, t.good = why, time.Time{}
+		if !t.held {
+			t.held = true
+			m.node.Rechoose()
+		}
+	case t.held && loss <= float64(u.MaxLoss)/2 && (u.MaxRoundTrip == 0 || rtt <= u.MaxRoundTrip*4/5):
+		if t.good.IsZero() {
+			t.good = now
+		}
+		if now.Sub(t.good) >= m.cfg.FailBack {
+			t.held = false
+			m.node.Rechoose()
+		}
+	}
+}
+
+// compare looks whether a standby path has become much better than the path in
+// use, for paths of equal priority and cost, and judges its limits.
+func (m *mobile) compare(t *track, now time.Time) {
+	q := m.quality(t, false)
+	if q.Probes >= enoughStandby {
+		m.limit(t, q, now)
+	}
+	r := m.node.Active()
+	if r == nil {
+		return
+	}
+	mine := m.quality(m.track(r.Key.Link), true)
+	if mine.RoundTrip == 0 || q.RoundTrip == 0 || q.Probes < enoughStandby {
+		return
+	}
+	score := func(q mn.Quality) time.Duration { return q.RoundTrip + time.Duration(q.Loss*float64(lossWeight)) }
+	if theirs := score(q); theirs+theirs/3+worth >= score(mine) {
+		t.better, t.settled = time.Time{}, false
+	} else if t.better.IsZero() {
+		t.better = now
+	}
+}

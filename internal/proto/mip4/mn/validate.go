@@ -1,0 +1,155 @@
+package mn
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/engine"
+	"careof/internal/core/note"
+	"careof/wire/encap"
+	"careof/wire/mip4"
+)
+
+// A validation asks the home agent over a path for an authentic answer that
+// changes nothing: a request to deregister a care-of address that is not
+// registered. A caller's extension sees to it that nobody does even that.
+type validation struct {
+	sent        Sent
+	link        string
+	association *assoc.Association
+	done        func(Validation)
+}
+
+// A Validation is the answer over a path.
+type Validation struct {
+	Took    time.Duration
+	Message *mip4.Message // authentic
+	Reply   mip4.RegistrationReply
+}
+
+const (
+	// maxValidations bounds those that are unanswered.
+	maxValidations = 16
+	// validFor is how long one may be answered.
+	validFor = 10 * time.Second
+)
+
+// Validate asks the home agent whether the path of a candidate is good, with
+// extensions of the caller's, and calls done with an authentic answer. When
+// none comes nobody is told. It says whether a message was sent: not over a
+// path that something is registered over or being registered, since a
+// deregistration could overtake that (two modems may give the same address); not while any request is under way,
+// which a home agent that counts this one would find to be old; not with
+// nonces, of which each is good for one request.
+func (n *Node) Validate(c Candidate, done func(Validation), extensions ...mip4.Payload) bool {
+	agent, ok := n.roster.current()
+	if !ok || agent.discover || agent.association == nil || agent.association.Replay() == assoc.Nonces ||
+		!n.address.IsValid() || !c.coLocates() || c.Agent.IsValid() || c.Unusable != "" || n.home != nil || n.stopped {
+		return false
+	}
+	for _, r := range n.links {
+		if r.try != nil || r.live && r.Key.CareOf == c.CareOf {
+			return false
+		}
+	}
+	n.validations = slices.DeleteFunc(n.validations, func(v validation) bool { return n.now.Mono.Sub(v.sent.At) > validFor })
+	if len(n.validations) >= maxValidations {
+		n.validations = n.validations[1:]
+	}
+	q := mip4.RegistrationRequest{
+		Flags: mip4.FlagD, HomeAddress: n.address, HomeAgent: agent.address, CareOfAddress: c.CareOf,
+	}
+	// It is none of the registration's requests: what of those the home agent
+	// has overtaken stays what it is.
+	seq := n.clock(agent.address)
+	latest := seq.latest
+	q.Identification = seq.next(agent.association.Replay(), n.now, n.rng, n.taken)
+	seq.latest = latest
+	d := mip4.NewRequest(q)
+	if n.cfg.NAI != "" {
+		d.Add(mip4.ZoneHome, &mip4.NAI{Value: string(n.cfg.NAI)})
+	}
+	for _, e := range extensions {
+		d.Add(mip4.ZoneHome, e)
+	}
+	if agent.association.Authenticated() {
+		d.Authenticate(mip4.ExtMobileHome, agent.association)
+	}
+	octets, err := d.Seal()
+	if err != nil {
+		n.Tell(note.Note{Kind: note.Failed, Level: note.Error, Link: c.Link.Name, Why: err.Error()})
+		return false
+	}
+	sent := Sent{
+		Identification: q.Identification, At: n.now.Mono, Purpose: DeregisterOne, Request: q,
+		Src: netip.AddrPortFrom(c.CareOf, 0), Dst: netip.AddrPortFrom(agent.address, encap.Port),
+	}
+	n.validations = append(n.validations, validation{sent, c.Link.Name, agent.association, done})
+	n.sends = append(n.sends, engine.Send{Link: c.Link.Name, Src: sent.Src, Dst: sent.Dst, Data: octets})
+	return true
+}
+
+// validating finds the validation whose Identification has this low half; -1
+// when there is none.
+func (n *Node) validating(low uint32) int {
+	return slices.IndexFunc(n.validations, func(v validation) bool { return uint32(v.sent.Identification) == low })
+}
+
+// validated takes a reply that may answer a validation. One that is not
+// authentic, or came over another link, is nothing.
+func (n *Node) validated(p engine.Packet, m *mip4.Message, reply mip4.RegistrationReply) bool {
+	i := n.validating(uint32(reply.Identification))
+	if i < 0 {
+		return false
+	}
+	v := n.validations[i]
+	if p.Link != v.link && p.Link != "" || n.now.Mono.Sub(v.sent.At) > validFor {
+		return false
+	}
+	if v.association.Authenticated() {
+		e, count := m.Find(mip4.ExtMobileHome)
+		if count != 1 {
+			return false
+		}
+		auth, err := m.Authentication(e)
+		if err != nil || auth.SPI != v.association.SPI() || !v.association.Verify(m.Covered(e), auth.Authenticator) {
+			return false
+		}
+	}
+	n.validations = slices.Delete(n.validations, i, i+1)
+	v.done(Validation{Took: n.now.Mono.Sub(v.sent.At), Message: m, Reply: reply})
+	return true
+}
+
+// Candidates are the usable ones of the last choice, the preferred first.
+func (n *Node) Candidates() []Candidate { return n.choice }
+
+// Rechoose makes the node choose anew at the end of this step.
+func (n *Node) Rechoose() { n.rechoose = true }
+
+// AtHome says that the node is at home, or on its way to being so.
+func (n *Node) AtHome() bool { return n.home != nil }
+
+// Of says whether the registration is one of the candidate.
+func (r *Registration) Of(c Candidate) bool { return r.of(c) }
+
+// Forsake says that nothing comes back over a registration's path although its
+// link is there. The registration stays until another is accepted, and packets
+// go over the next uplink together with the request, as when a link is lost.
+func (n *Node) Forsake(r *Registration) {
+	if r.live {
+		r.forsaken, n.rechoose = true, true
+	}
+}
+
+// Trust ends that.
+func (n *Node) Trust(r *Registration) {
+	if r.forsaken {
+		r.forsaken, n.rechoose = false, true
+	}
+}
+
+// forsaken says that the active registration is.
+func (n *Node) forsaken() bool { return n.active != nil && n.active.live && n.active.forsaken }
