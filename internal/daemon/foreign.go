@@ -125,13 +125,27 @@ func (d *daemon) agentLink(l engine.Link) {
 	}
 }
 
-// sendForeign sends for the foreign agent: to a visitor by its link-layer
-// address, to a home agent by routing.
-func (d *daemon) sendForeign(m engine.Send) error {
-	if m.HW != (engine.HardwareAddr{}) {
-		return d.discovery.SendTo(m)
+// sendingForeign sends for the foreign agent: to visitors by their link-layer
+// addresses, to home agents by routing.
+func (d *daemon) sendingForeign(messages []engine.Send, refused func(*engine.Send, error)) {
+	byRouting := func(m engine.Send) bool { return m.HW == (engine.HardwareAddr{}) }
+	for len(messages) > 0 {
+		n := 0
+		for n < len(messages) && byRouting(messages[n]) {
+			n++
+		}
+		if n > 0 {
+			d.sendingAll(messages[:n], refused)
+			messages = messages[n:]
+			continue
+		}
+		if err := d.discovery.SendTo(messages[0]); err != nil {
+			refused(&messages[0], err)
+		} else {
+			d.showSent(&messages[0])
+		}
+		messages = messages[1:]
 	}
-	return d.sockets.Send(m)
 }
 
 // visitorSignal takes what the visitors' links carry to port 434, with its

@@ -82,7 +82,7 @@ func (d *daemon) machines(agents func() ([]engine.Machine, error)) error {
 			return fmt.Errorf("foreign-agent: %w", err)
 		}
 		world := d.world()
-		world.Send, world.Discover = d.sending(d.sendForeign), d.discovering(d.discovery.SendDiscovery)
+		world.SendAll, world.Discover = d.sendingForeign, d.discovering(d.discovery.SendDiscovery)
 		world.Committed = func(m engine.Send) { d.discovery.Favour(m.Link, m.HW) }
 		d.foreign = drive.New(roleForeignAgent, world, []engine.Machine{m}, nil)
 	}

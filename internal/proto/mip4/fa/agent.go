@@ -66,10 +66,12 @@ type Agent struct {
 	parkedAt engine.Agenda[engine.Ticket]
 	visitors visitors
 	denials  limiter
-	scanned  time.Time    // when pending requests were last searched for a bounced one
-	message  mip4.Message // reused between steps
-	counters counters
-	recent   engine.Ring[Registration]
+
+	strangersTold quota        // notes of relayed requests
+	scanned       time.Time    // when pending requests were last searched for a bounced one
+	message       mip4.Message // reused between steps
+	counters      counters
+	recent        engine.Ring[Registration]
 }
 
 var _ engine.Machine = (*Agent)(nil)

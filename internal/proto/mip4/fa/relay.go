@@ -3,6 +3,7 @@ package fa
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
@@ -89,7 +90,28 @@ func (a *Agent) relay(x *Exchange) {
 	a.Do(engine.Send{
 		Src: netip.AddrPortFrom(x.CareOf, a.cfg.Port), Dst: x.Upstream, Data: data,
 	})
-	a.Tell(p.note(Relayed, note.Debug))
+	if p.known || a.strangersTold.allow(a.Now().Mono) {
+		a.Tell(p.note(Relayed, note.Debug))
+	}
+}
+
+// strangersPerSecond is of how many strangers' requests it is told each second
+// that they were relayed: enough to watch newcomers, and a flood costs the
+// events of the known nothing. They are counted all.
+const strangersPerSecond = 100
+
+// A quota allows so much in a second.
+type quota struct {
+	began time.Time
+	used  int
+}
+
+func (q *quota) allow(now time.Time) bool {
+	if q.began.IsZero() || now.Sub(q.began) >= time.Second {
+		*q = quota{began: now}
+	}
+	q.used++
+	return q.used <= strangersPerSecond
 }
 
 // pend makes the exchange a pending request; nil when there is no room.

@@ -452,8 +452,8 @@ func TestFivePendingRequestsOfANode(t *testing.T) {
 	d.relayed(other)
 }
 
-// Threat T12: a flood of forged requests leaves bounded state, and does not
-// displace who is known.
+// Threat T12: a flood of forged requests leaves bounded state and few notes, and
+// does not displace who is known.
 func TestAFloodOfForgedRequestsIsBounded(t *testing.T) {
 	cfg := config()
 	cfg.MaxPending = 50
@@ -476,8 +476,23 @@ func TestAFloodOfForgedRequestsIsBounded(t *testing.T) {
 	if got := d.counter("pending_displaced"); got != 2000-48 {
 		t.Errorf("%d displaced, want %d", got, 2000-48)
 	}
+	told := func() (n int) {
+		for _, t := range d.notes {
+			if t.Kind == fa.Relayed {
+				n++
+			}
+		}
+		return n
+	}
+	if n := told(); n > 200 || d.counter("requests_relayed") < 2000 {
+		t.Errorf("%d notes of %d relayed requests", n, d.counter("requests_relayed"))
+	}
 	d.delivered(renewal)
 	d.delivered(keyed)
+	before := told()
+	if d.relayed(d.req()); told() != before+1 {
+		t.Error("nothing is told of the visitor's request amid the flood")
+	}
 	d.advance(7 * time.Second)
 	if d.pending() != 0 {
 		t.Error("forged requests outlive the seven seconds")
