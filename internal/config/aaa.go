@@ -17,12 +17,13 @@ import (
 // AAA is the [aaa] section. Subscribers are looked up first, and then servers are
 // asked.
 type AAA struct {
-	Hold          time.Duration // how long an answer holds that does not say itself
-	Timeout       time.Duration // of one try
-	Tries         int           // at one server
-	DeadTime      time.Duration // a server that does not answer is left alone for so long
-	Questions     int           // a second about nodes that are not registered
-	PerSource     int           // of those, open at a time from one address
+	Hold          time.Duration   // how long an answer holds that does not say itself
+	Timeout       time.Duration   // of one try
+	Tries         int             // at one server
+	DeadTime      time.Duration   // a server that does not answer is left alone for so long
+	Algorithm     assoc.Algorithm // of MN-HA keys, when a server does not say
+	Questions     int             // a second about nodes that are not registered
+	PerSource     int             // of those, open at a time from one address
 	NASIdentifier string
 	Source        netip.Addr     // that questions come from; invalid: routing decides
 	Dynamic       netip.AddrPort // where servers may send Disconnect and CoA requests; invalid: nowhere
@@ -202,6 +203,10 @@ var aaaTable = Table[AAA]{
 	Field("questions-per-source", Int[int](1, 100000), func(a *AAA) *int { return &a.PerSource }, Help{
 		Default: "16",
 		Doc:     "How many of those may be open at a time for requests from one IP address.",
+	}),
+	Field("mobile-home-algorithm", Word(assoc.ParseAlgorithm, "hmac-sha256", "hmac-sha1", "hmac-md5", "keyed-md5"), func(a *AAA) *assoc.Algorithm { return &a.Algorithm }, Help{
+		Default: `"hmac-md5"`,
+		Doc:     "What keys between nodes and home agents are used in, when the server gives a key and does not say (Careof-MN-HA-Algorithm).",
 	}),
 	Field("nas-identifier", String, func(a *AAA) *string { return &a.NASIdentifier }, Help{
 		Example: `"fa1.visited.example"`,

@@ -102,6 +102,8 @@ var eventTable = []explained{
 	{"aaa-unanswered", "AAA has said nothing in time, or too many questions were open.", "careof show aaa: do the servers live?"},
 	{"path-dead", "Mobile node: nothing comes back over an uplink although its link is up; another is used if there is one.", "careof show uplinks says how each stands. When it is frequent on one uplink, give it a lower priority."},
 	{"path-back", "Mobile node: an uplink that was dead may be preferred again.", asItShould},
+	{"aaa-adopted", "Home agent: a node that only AAA knows has registered for the first time.", asItShould},
+	{"aaa-ordered", "AAA has ended or changed a session (RFC 5176).", "Ask who runs the AAA server."},
 	{"revoking", "A revocation was sent (RFC 3543).", asItShould},
 	{"revoked", "The peer revoked a binding.", "Ask the one who runs the peer why."},
 	{"acknowledged", "The peer acknowledged a revocation.", asItShould},

@@ -21,7 +21,6 @@ import (
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/internal/enrol"
-	"careof/internal/host/aaa"
 	"careof/internal/host/discovery"
 	"careof/internal/host/drive"
 	"careof/internal/host/link"
@@ -73,7 +72,7 @@ type daemon struct {
 	taps taps
 
 	ledger *enrol.Ledger // nil without a home agent
-	aaa    *aaa.Desk     // nil without an [aaa] section
+	aaa    *authority    // nil without an [aaa] section
 }
 
 // Run runs the daemon until ctx ends. It returns an error when it cannot
@@ -85,7 +84,6 @@ type daemon struct {
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	d := &daemon{cfg: cfg, log: log, hub: newHub(log, cfg.Log), started: time.Now()}
 	d.live.inForce(cfg)
-	d.openAAA()
 	usual := relaxed()
 	defer usual()
 	if err := d.reachable(); err != nil {
@@ -94,6 +92,10 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	for _, w := range cfg.Warnings {
 		log.Warn(w.String())
 	}
+	if err := d.openAAA(); err != nil {
+		return err
+	}
+	defer d.closeAAA()
 	server, err := control.Listen(cfg.Control.Socket, cfg.Control.Group, d)
 	if err != nil {
 		return d.failed("control.socket", err)
@@ -272,7 +274,7 @@ func (d *daemon) world() drive.World {
 	return drive.World{
 		AAA:      d.askAAA,
 		Store:    d.store,
-		Plane:    d.plane,
+		Plane:    d.metered(),
 		Send:     d.sending(d.sockets.Send),
 		Announce: d.plane.Announce,
 		Resolve:  resolve,
@@ -372,6 +374,12 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 	}
 	if d.snmp != nil {
 		spawn("snmp", func() error { d.snmp.Run(ctx); return nil })
+	}
+	if a := d.aaa; a != nil && a.ledger != nil {
+		spawn("accounting", func() error { a.ledger.Run(ctx); return nil })
+	}
+	if a := d.aaa; a != nil && a.orders != nil {
+		spawn("aaa", func() error { return a.orders.Run(ctx) })
 	}
 	spawn("watchdog", func() error { d.watchdog(ctx); return nil })
 	spawn("upkeep", func() error { return d.upkeep(ctx) })

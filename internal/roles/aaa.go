@@ -3,6 +3,7 @@ package roles
 import (
 	"careof/internal/config"
 	"careof/internal/core/aaa"
+	"careof/internal/proto/mip4/feature/subscriber"
 	"careof/internal/proto/mip4/standard"
 )
 
@@ -31,6 +32,7 @@ func Book(c *config.AAA) aaa.Book {
 func WithAAA(features standard.Config, c *config.AAA) standard.Config {
 	if c != nil {
 		features.Challenge.AAA, features.Challenge.Hold = true, c.Hold
+		features.Subscribers = subscriber.Config{Authorise: true, Account: c.Accounting == config.On, Hold: c.Hold}
 	}
 	return features
 }

@@ -34,9 +34,12 @@ func ParseKey(s string) (Key, error) {
 // Len is the key's length in octets.
 func (k Key) Len() int { return len(k.octets) }
 
-// Reveal returns the secret in hexadecimal, for writing a key file. It is the
-// only way out.
+// Reveal returns the secret in hexadecimal, for writing a key file.
 func (k Key) Reveal() string { return hex.EncodeToString(k.octets) }
+
+// Octets returns a copy of the secret for a protocol of the host that needs it
+// as it is: RADIUS.
+func (k Key) Octets() []byte { return append([]byte(nil), k.octets...) }
 
 // Equal tells whether two keys are the same. It is for comparing
 // configurations, not for checking a peer's knowledge.

@@ -195,12 +195,13 @@ func (d *Desk) settle(a asked, g aaa.Grant, err error) {
 	}
 }
 
-// Forget forgets what is remembered of a node: AAA has said something else.
+// Forget forgets what is remembered of a node, or of all when nai is empty: AAA
+// has said something else.
 func (d *Desk) Forget(nai ident.NAI) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for a := range d.known {
-		if a.nai == nai {
+		if nai == "" || a.nai == nai {
 			delete(d.known, a)
 		}
 	}
@@ -256,6 +257,28 @@ func (d *Desk) count(err error) {
 	default:
 		d.counters.Unavailable++
 	}
+}
+
+// First answers about whom a book knows from there, and asks another about
+// everybody else.
+type First struct {
+	Book aaa.Book
+	Then Answerer
+}
+
+// Answer implements [Answerer].
+func (f First) Answer(ctx context.Context, question any) (aaa.Grant, error) {
+	var who ident.NAI
+	switch q := question.(type) {
+	case aaa.Authenticate:
+		who = q.NAI
+	case aaa.Authorise:
+		who = q.NAI
+	}
+	if _, known := f.Book[who]; known {
+		return f.Book.Answer(question)
+	}
+	return f.Then.Answer(ctx, question)
 }
 
 // Book answers from the configuration.

@@ -50,7 +50,8 @@ type Agent struct {
 	unbound  []func(*Node, binding.Binding, Reason)
 	onPlane  []func(*Node, forward.Event)
 	records  []recordOwner
-	prefixes []ownedNetwork // the prefix table, of all shards
+	former   map[string]nodeRecord // of nodes that may be adopted, by name; nil: none may
+	prefixes []ownedNetwork        // the prefix table, of all shards
 
 	allowNetworks func(*Node, []netip.Prefix) []netip.Prefix
 
@@ -115,6 +116,7 @@ func (a *Agent) base() {
 	a.answering = engine.Pipeline[*Exchange]{&a.Reply}
 
 	a.Identify.Add("base", "node", a.identify)
+	a.Identify.Judge(a.judgeIdentity)
 	a.Authenticate.Add("base", "foreign-home", a.checkForeignHome)
 	a.Authenticate.Add("base", "mobile-home", a.checkMobileHome)
 	a.Authenticate.Judge(a.judgeAuthentication)

@@ -8,7 +8,8 @@ import (
 	"careof/wire/mip4"
 )
 
-// identify finds the node that a request speaks of.
+// identify finds the node that a request speaks of. A feature may find one
+// after it.
 //
 // "If the home agent receives a Registration Request from a mobile node with
 // which it does not have any security association, the home agent MUST
@@ -40,6 +41,13 @@ func (a *Agent) identify(x *Exchange) engine.Verdict {
 			x.Node = node
 		}
 	}
+	return engine.Next()
+}
+
+// judgeIdentity has the stage's last word.
+//
+//rfc:5944#3.8.2.1
+func (a *Agent) judgeIdentity(x *Exchange) engine.Verdict {
 	if x.Node == nil {
 		return engine.Drop("no security association")
 	}

@@ -35,6 +35,7 @@ type Node struct {
 	// removed says that the configuration does not have the node any more. It
 	// has no bindings then, and nobody finds it; its replay mark stays.
 	removed bool
+	adopted bool // a feature has brought it in: no configuration has it
 }
 
 // Identity is who the node is by configuration.

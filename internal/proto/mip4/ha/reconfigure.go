@@ -83,6 +83,11 @@ func (a *Agent) reconfigure(c Reconfigure) (Reconfigured, error) {
 			continue
 		}
 		w := wanted[n.String()]
+		if w == nil && n.adopted && !taken[n.config.HomeAddress] && n.keeps(n.config, pools) {
+			kept = append(kept, n)
+			intercepts[n] = a.intercept(n)
+			continue
+		}
 		if w != nil && n.keeps(w, pools) {
 			kept = append(kept, n)
 			intercepts[n] = a.intercept(n)
@@ -105,8 +110,10 @@ func (a *Agent) reconfigure(c Reconfigure) (Reconfigured, error) {
 	clear(a.byHome)
 	clear(a.byNAI)
 	for _, n := range kept {
-		n.config = wanted[n.String()]
-		delete(wanted, n.String())
+		if w := wanted[n.String()]; w != nil {
+			n.config, n.adopted = w, false
+			delete(wanted, n.String())
+		}
 		a.enter(n)
 	}
 	for i := range a.cfg.Nodes {

@@ -240,7 +240,16 @@ func parseNode(now engine.Now, value []byte) (nodeRecord, error) {
 
 func (a *Agent) restoreNode(now engine.Now, name string, value []byte) error {
 	n := a.Named(name)
-	if n == nil || value == nil {
+	if value == nil {
+		return nil
+	}
+	if n == nil {
+		if a.former != nil {
+			if r, err := parseNode(now, value); err == nil {
+				r.bindings = nil
+				a.former[name] = r
+			}
+		}
 		return nil
 	}
 	r, err := parseNode(now, value)

@@ -23,6 +23,7 @@ import (
 	"careof/internal/proto/mip4/feature/path"
 	"careof/internal/proto/mip4/feature/regional"
 	"careof/internal/proto/mip4/feature/revoke"
+	"careof/internal/proto/mip4/feature/subscriber"
 	"careof/internal/proto/mip4/feature/vendor"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
@@ -40,6 +41,7 @@ type Config struct {
 	Networks     mobilenetwork.Config
 	Challenge    challenge.Config // RFC 4721
 	Paths        path.Config
+	Subscribers  subscriber.Config // RFC 5030
 }
 
 // Features lists the features in their order. A caller may leave some out, as
@@ -52,6 +54,7 @@ func Features(c Config) []feature.Feature {
 		grekey.New(c.GREKeys),
 		faerror.New(),
 		challenge.New(c.Challenge),
+		subscriber.New(c.Subscribers),
 		message.New(c.Messages),
 		vendor.New(vendors, c.Vendors),
 		delivery.New(vendors),

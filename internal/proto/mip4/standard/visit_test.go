@@ -48,6 +48,8 @@ type journey struct {
 	aaa   func(question any) (aaa.Grant, error)
 	slow  time.Duration // how long that takes
 	asked []any         // the questions
+	// commits sees what is made durable; nil: nobody does.
+	commits func(h *post, records []engine.Record)
 }
 
 // A post is one machine and where it is.
@@ -169,6 +171,9 @@ func (j *journey) execute(h *post, actions []engine.Action) {
 		case engine.SendDiscovery:
 			j.discover(h, a)
 		case engine.Commit:
+			if j.commits != nil {
+				j.commits(h, a.Records)
+			}
 			for _, c := range a.Changes {
 				switch c.Op {
 				case forward.Put:

@@ -1,0 +1,117 @@
+package ha
+
+import (
+	"fmt"
+	"slices"
+
+	"careof/internal/core/ident"
+)
+
+// Adoption is how a feature brings in nodes that no configuration has: it makes
+// a candidate for an exchange whose node is unknown, in the stage Identify, and
+// adopts it once the request has turned out to be authentic. An adopted node is
+// like any other from then on; it is never forgotten, so that its replay mark
+// never goes back.
+
+// AllowAdoption is called by the feature, before anything is restored: what is
+// stored of nodes that no configuration has is then kept until they are adopted.
+func (a *Agent) AllowAdoption() {
+	if a.former == nil {
+		a.former = make(map[string]nodeRecord)
+	}
+}
+
+// Candidate makes a node that may be adopted. It has a name, associations, and
+// either an address of its own, outside the pools, or none.
+func (a *Agent) Candidate(m MobileNode) (*Node, error) {
+	if m.NAI == "" {
+		return nil, fmt.Errorf("ha: a node without a name cannot be adopted")
+	}
+	if err := a.cfg.checkNode(&m); err != nil {
+		return nil, err
+	}
+	if err := a.addressFree(&m); err != nil {
+		return nil, err
+	}
+	return &Node{config: &m, index: -1, home: m.HomeAddress, adopted: true}, nil
+}
+
+// addressFree says whether no other node has the node's own address.
+//
+//rfc:5944#3.8.3.2
+func (a *Agent) addressFree(m *MobileNode) error {
+	if !m.HomeAddress.IsValid() {
+		return nil
+	}
+	if n := a.byHome[m.HomeAddress]; n != nil && n.config.NAI != m.NAI {
+		return fmt.Errorf("ha: home address %v of %s is another node's", m.HomeAddress, m.NAI)
+	}
+	if a.cfg.inPool(m.HomeAddress) {
+		return fmt.Errorf("ha: home address %v of %s lies in a pool", m.HomeAddress, m.NAI)
+	}
+	return nil
+}
+
+// Adopt takes a candidate in, with the replay mark that an earlier life of it
+// has left. It gives the node of that name that there is by now.
+//
+//rfc:5944#5.7
+func (a *Agent) Adopt(n *Node) *Node {
+	if there := a.byNAI[n.config.NAI]; there != nil {
+		return there
+	}
+	name := n.String()
+	if i := slices.IndexFunc(a.nodes, func(o *Node) bool { return o.removed && o.String() == name }); i >= 0 {
+		old := a.nodes[i]
+		old.removed, old.adopted, old.config, old.last = false, true, n.config, nil
+		old.home = n.config.HomeAddress
+		a.enter(old)
+		return old
+	}
+	n.index = len(a.nodes)
+	a.nodes = append(a.nodes, n)
+	a.enter(n)
+	if r, left := a.former[name]; left {
+		delete(a.former, name)
+		n.mark, n.freed = r.mark, r.freed
+		a.restoreHome(n, r.home)
+	}
+	return n
+}
+
+// Reassociate gives an adopted node what is known of it now. Its bindings stay,
+// unless its address is another one.
+func (a *Agent) Reassociate(n *Node, m MobileNode) error {
+	if !n.adopted || m.NAI != n.config.NAI {
+		return fmt.Errorf("ha: %s was not adopted", n)
+	}
+	if err := a.cfg.checkNode(&m); err != nil {
+		return err
+	}
+	if m.HomeAddress == n.config.HomeAddress {
+		n.config = &m
+		return nil
+	}
+	if n.list.Len() > 0 {
+		return fmt.Errorf("ha: %s has another home address now, and is registered with the old one", n)
+	}
+	if err := a.addressFree(&m); err != nil {
+		return err
+	}
+	a.takeBack(n)
+	delete(a.byHome, n.home)
+	n.config, n.home = &m, m.HomeAddress
+	a.enter(n)
+	return nil
+}
+
+// NodeNamed finds a node by its NAI, nil when there is none.
+func (a *Agent) NodeNamed(nai ident.NAI) *Node { return a.byNAI[nai] }
+
+// NodeList lists all nodes, in the order in which they came.
+func (a *Agent) NodeList() []*Node {
+	return slices.DeleteFunc(slices.Clone(a.nodes), func(n *Node) bool { return n.removed })
+}
+
+// Adopted says whether the node is in no configuration.
+func (n *Node) Adopted() bool { return n.adopted }
