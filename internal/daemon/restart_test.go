@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"careof/internal/control"
+	"careof/internal/core/forward"
 	"careof/internal/host/plane/nstest"
 )
 
@@ -122,12 +124,16 @@ func TestARestartLosesNoPacket(t *testing.T) {
 				{"upgraded", syscall.SIGTERM, next},
 			} {
 				stop := n.flow()
+				before := n.forwarded()
 				n.end("ha", end.how)
 				<-time.After(300 * time.Millisecond) // nobody is there
 				n.start(n.ha, "ha", end.program)
 				n.answers("ha")
 				if len(n.bindings()) != 1 {
 					t.Errorf("%s: the binding is gone", end.name)
+				}
+				if after := n.forwarded(); after.SentPackets < before.SentPackets || after.ReceivedPackets < before.ReceivedPackets {
+					t.Errorf("%s: %+v were counted before, %+v after", end.name, before, after)
 				}
 				sent, back := stop()
 				// What a killed daemon was about to send, or did not read any
@@ -142,6 +148,21 @@ func TestARestartLosesNoPacket(t *testing.T) {
 			}
 		})
 	}
+}
+
+// forwarded is what the home agent has counted for the node.
+func (n *pairNet) forwarded() forward.Counters {
+	n.t.Helper()
+	var list []control.Entry
+	if err := n.home.Show(n.t.Context(), "plane", "", &list); err != nil {
+		n.t.Fatal(err)
+	}
+	for _, e := range list {
+		if e.Inner.Addr() == netip.MustParseAddr("10.10.0.5") {
+			return e.Counters
+		}
+	}
+	return forward.Counters{}
 }
 
 // homeLink has its home agent on the home link, where the correspondent is too.

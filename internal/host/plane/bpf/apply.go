@@ -169,5 +169,6 @@ func (p *Plane) remove(key forward.Key) error {
 	}
 	p.slots.give(in.slot)
 	delete(p.entries, key)
+	delete(p.kept, key)
 	return nil
 }

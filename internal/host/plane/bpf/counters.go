@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -17,15 +18,36 @@ func (p *Plane) slotOf(k forward.Key) *slot {
 }
 
 // Counters implements [forward.Plane]. Packets that wait for segmentation
-// count as what they will be.
+// count as what they will be. What was told once, or counted before Close,
+// outlives the process where maps are pinned.
 func (p *Plane) Counters(k forward.Key) forward.Counters {
-	c := p.slow.Counters(k)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s := p.slotOf(k); s != nil {
-		s.count(&c)
+	s := p.slotOf(k)
+	if s == nil {
+		return p.slow.Counters(k)
 	}
-	return c
+	p.keep(k, s)
+	return s.counters()
+}
+
+// keep adds to a slot what user space has counted since the last time.
+func (p *Plane) keep(k forward.Key, s *slot) {
+	now, had := p.slow.Counters(k), p.kept[k]
+	if s == nil || now == had {
+		return
+	}
+	p.kept[k] = now
+	for _, c := range []struct {
+		at       *uint64
+		now, had uint64
+	}{
+		{&s.sentPackets, now.SentPackets, had.SentPackets}, {&s.sentBytes, now.SentBytes, had.SentBytes},
+		{&s.receivedPackets, now.ReceivedPackets, had.ReceivedPackets}, {&s.receivedBytes, now.ReceivedBytes, had.ReceivedBytes},
+		{&s.dropped, now.DroppedPackets, had.DroppedPackets},
+	} {
+		atomic.AddUint64(c.at, c.now-c.had)
+	}
 }
 
 // Use implements [forward.Plane].

@@ -61,7 +61,9 @@ type slot struct {
 	sent, received                                         uint64
 	slowUntil, softUntil                                   uint64
 	softMTU                                                uint32
-	_                                                      [7]uint32
+	_                                                      uint32
+	dropped                                                uint64
+	_                                                      [4]uint32
 }
 
 // hasNodes marks a number of mobile nodes' bindings that are not all

@@ -67,9 +67,10 @@ type Plane struct {
 	mu       sync.Mutex
 	slots    *slots
 	entries  map[forward.Key]installed
-	left     map[place]leftover // pinned by an earlier process, wanted by nobody yet
-	seed     maphash.Seed       // of leftover.sum and installed.path
-	asides   map[place]bool     // see SetAside
+	left     map[place]leftover               // pinned by an earlier process, wanted by nobody yet
+	seed     maphash.Seed                     // of leftover.sum and installed.path
+	asides   map[place]bool                   // see SetAside
+	kept     map[forward.Key]forward.Counters // what of user space's is counted in slots by now
 	settings settingsValue
 	counts   [4]int // of the tables, as settings tells programs
 	aside    [4]int // how many of them are set aside
@@ -156,6 +157,7 @@ func Open(c Config) (p *Plane, err error) {
 		left:    make(map[place]leftover),
 		seed:    maphash.MakeSeed(),
 		asides:  make(map[place]bool),
+		kept:    make(map[forward.Key]forward.Counters),
 		links:   make(map[string]underLink),
 		ingress: make(map[string]*attachment),
 	}
@@ -230,6 +232,9 @@ func (p *Plane) Close() error {
 		return nil
 	}
 	p.closed = true
+	for k, in := range p.entries {
+		p.keep(k, p.slots.at(in.slot))
+	}
 	err := errors.Join(p.attend(false), p.release())
 	p.mu.Unlock()
 	return errors.Join(err, p.slow.Close())

@@ -170,6 +170,35 @@ func TestRestartLosesNothing(t *testing.T) {
 	}
 }
 
+// Both directions' counters outlive the process, also those of packets that
+// user space sent, as it does on virtual Ethernet.
+func TestCountersOutliveTheProcess(t *testing.T) {
+	pins := bpffs(t)
+	s := planetest.NewScene(t, opener(true, func(c *bpf.Config) { c.Pins, c.AvoidVirtual = pins, true }), 1420)
+	s.Bind(t, forward.Tunnel{Encap: encap.IPIP})
+	planetest.Put(t, s.Agent, bound(time.Hour))
+	for range 2 {
+		if err := s.Agent.(end).Attend(true); err != nil {
+			t.Fatal(err)
+		}
+		warm(t, s)
+		before := s.Agent.Counters(planetest.AgentKey)
+		if slow := s.Agent.(end).slow.Counters(planetest.AgentKey); slow.SentPackets == 0 || before.SentPackets < slow.SentPackets || before.ReceivedPackets == 0 {
+			t.Fatalf("of %+v user space counted %+v: there is nothing to keep", before, slow)
+		}
+		if err := s.Agent.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.Agent, _ = s.NewEnd(t, s.HA, planetest.Config{MTU: 1420, Underlays: []string{"wan0"}})
+		planetest.Put(t, s.Agent, bound(time.Hour))
+		// The last acknowledgements may have been on their way.
+		after := s.Agent.Counters(planetest.AgentKey)
+		if after.SentPackets < before.SentPackets || after.SentPackets > before.SentPackets+100 || after.ReceivedPackets < before.ReceivedPackets || after.ReceivedPackets > before.ReceivedPackets+100 {
+			t.Errorf("counted were %+v before, %+v after", before, after)
+		}
+	}
+}
+
 // A daemon that is killed leaves its programs forwarding, and the next one
 // finds its entries, keeps those that are wanted and removes the rest.
 func TestKilled(t *testing.T) {

@@ -85,7 +85,7 @@ func (s *slot) clear() {
 	for i := range s.until {
 		atomic.StoreUint64(&s.until[i], 0)
 	}
-	for _, p := range []*uint64{&s.sentPackets, &s.sentBytes, &s.receivedPackets, &s.receivedBytes, &s.sent, &s.received, &s.slowUntil, &s.softUntil} {
+	for _, p := range []*uint64{&s.sentPackets, &s.sentBytes, &s.receivedPackets, &s.receivedBytes, &s.dropped, &s.sent, &s.received, &s.slowUntil, &s.softUntil} {
 		atomic.StoreUint64(p, 0)
 	}
 	atomic.StoreUint32(&s.softMTU, 0)

@@ -187,11 +187,12 @@ func (p *Plane) writeSettings() error {
 	return p.o.Settings.Put(uint32(0), &s)
 }
 
-func (s *slot) count(c *forward.Counters) {
-	c.SentPackets += atomic.LoadUint64(&s.sentPackets)
-	c.SentBytes += atomic.LoadUint64(&s.sentBytes)
-	c.ReceivedPackets += atomic.LoadUint64(&s.receivedPackets)
-	c.ReceivedBytes += atomic.LoadUint64(&s.receivedBytes)
+func (s *slot) counters() forward.Counters {
+	return forward.Counters{
+		SentPackets: atomic.LoadUint64(&s.sentPackets), SentBytes: atomic.LoadUint64(&s.sentBytes),
+		ReceivedPackets: atomic.LoadUint64(&s.receivedPackets), ReceivedBytes: atomic.LoadUint64(&s.receivedBytes),
+		DroppedPackets: atomic.LoadUint64(&s.dropped),
+	}
 }
 
 func (s *slot) use() forward.Use {

@@ -84,7 +84,9 @@ struct slot {
 	__u64 slow_until;     // user space has something to say to senders
 	__u64 soft_until;     // until when soft_mtu counts
 	__u32 soft_mtu;       // as routers told
-	__u32 reserved[7];
+	__u32 reserved;
+	__u64 dropped; // by user space; programs drop nothing
+	__u32 reserved2[4];
 };
 
 #define HAS_NODES 0x80000000U
