@@ -109,7 +109,7 @@ func newFollower(t *testing.T, environment ...string) *follower {
 	if os.Geteuid() != 0 {
 		t.Skip("setting up machines needs root")
 	}
-	for _, program := range []string{"ip", "nft", "nsenter", "setpriv", "ping", "mount", "curl", "python3"} {
+	for _, program := range []string{"ip", "nft", "nsenter", "setpriv", "ping", "mount", "curl", "python3", "dnsmasq", "dhclient"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip(program, " is not installed")
 		}

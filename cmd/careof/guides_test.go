@@ -202,6 +202,7 @@ func TestTheGuidesAreTrue(t *testing.T) {
 		{guide: "quickstart.md", telling: "cloud", environment: "PRIVATE=10.0.0.4"},
 		{guide: "join.md"},
 		{guide: "office.md"},
+		{guide: "mobile-router.md"},
 		{guide: "fleet.md"},
 		{guide: "lab.md"},
 	} {

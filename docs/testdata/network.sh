@@ -55,6 +55,7 @@ case "$*" in
 "stop careof" | "disable --now careof") stop ;;
 "restart careof") stop; start ;;
 "reload careof") careof reload -c /etc/careof/careof.toml ;;
+"enable --now dnsmasq") dnsmasq --conf-file=/dev/null --conf-dir=/etc/dnsmasq.d --pid-file=/run/dnsmasq.pid --user=root --dhcp-leasefile=/var/lib/leases ;;
 "enable --now nftables" | "restart nftables") nft -f /etc/nftables.conf ;;
 *) echo "systemctl $*: the guides' test does not know this" >&2; exit 1 ;;
 esac
@@ -74,7 +75,7 @@ for n in isp web server node lan; do
 	install -d -o 64990 -g 64990 -m 0750 "$folder/$n/etc/careof"
 	install -d -o 64990 -g 64990 -m 0700 "$folder/$n/etc/careof/keys.d"
 	rm -f "$folder/$n/etc/careof/careof.toml"
-	mkdir "$folder/$n/lib" "$folder/$n/root"
+	mkdir -p "$folder/$n/lib" "$folder/$n/root" "$folder/$n/etc/dnsmasq.d"
 	ip netns exec $n sh -c "
 		mount --bind '$folder/$n/etc' /etc && mount --bind '$folder/$n/lib' /var/lib && mount --bind '$folder/$n/root' /root &&
 		mount -t tmpfs tmpfs /run && echo \$\$ >'$folder/$n.new' && mv '$folder/$n.new' '$folder/$n.pid' && exec sleep infinity" &
