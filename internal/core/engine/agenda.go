@@ -12,7 +12,8 @@ import (
 // Most deadlines are put off again and again before they come: a refresh of a
 // binding must cost next to nothing with a million of them. So a later
 // deadline is only written down until the old one comes; and what is due in
-// later seconds lies in piles, one a second, that nobody sorts before.
+// later seconds lies in piles, one a second, that nobody sorts or looks through
+// before.
 type Agenda[K cmp.Ordered] struct {
 	current map[K]time.Time
 	near    heap[appointment[K]] // what is due before the second border
@@ -64,23 +65,39 @@ func (a *Agenda[K]) Clear(key K) {
 	a.tidy()
 }
 
-// Next is the earliest deadline, zero when there is none.
+// Next is when to look what is due: never after the earliest deadline, and
+// zero when there is none. It may come before it, where a deadline has been put
+// off or lies in a later second.
 func (a *Agenda[K]) Next() time.Time {
-	if a.settle(); len(a.near) == 0 {
+	switch {
+	case len(a.current) == 0:
 		return time.Time{}
+	case len(a.near) > 0:
+		return a.near[0].at
+	case len(a.later[int64(a.seconds[0])]) == 1:
+		return a.later[int64(a.seconds[0])][0].at
 	}
-	return a.near[0].at
+	return time.Unix(int64(a.seconds[0]), 0)
 }
 
 // Due removes and returns the first key whose deadline is not after mono.
 func (a *Agenda[K]) Due(mono time.Time) (key K, ok bool) {
-	if a.settle(); len(a.near) == 0 || a.near[0].at.After(mono) {
-		return key, false
+	for {
+		switch {
+		case len(a.near) > 0 && a.near[0].at.After(mono):
+			return key, false
+		case len(a.near) > 0:
+			if front := a.near.pop(); a.refile(front) {
+				a.filed--
+				delete(a.current, front.key)
+				return front.key, true
+			}
+		case len(a.seconds) == 0 || int64(a.seconds[0]) > mono.Unix():
+			return key, false
+		default:
+			a.open()
+		}
 	}
-	key = a.near.pop().key
-	a.filed--
-	delete(a.current, key)
-	return key, true
 }
 
 func (a *Agenda[K]) file(it appointment[K]) {
@@ -111,26 +128,15 @@ func (a *Agenda[K]) refile(it appointment[K]) bool {
 	return false
 }
 
-// settle brings a current appointment to the front of near, if there is any.
-func (a *Agenda[K]) settle() {
-	for {
-		for len(a.near) > 0 {
-			if front := a.near[0]; front.at.Equal(a.current[front.key]) {
-				return
-			}
-			a.refile(a.near.pop())
-		}
-		if len(a.seconds) == 0 {
-			return
-		}
-		at := int64(a.seconds.pop())
-		pile := a.later[at]
-		delete(a.later, at)
-		a.border = at + 1
-		for _, it := range pile {
-			if a.refile(it) {
-				a.near.push(it)
-			}
+// open puts in order what is due in the first of the later seconds.
+func (a *Agenda[K]) open() {
+	at := int64(a.seconds.pop())
+	pile := a.later[at]
+	delete(a.later, at)
+	a.border = at + 1
+	for _, it := range pile {
+		if a.refile(it) {
+			a.near.push(it)
 		}
 	}
 }

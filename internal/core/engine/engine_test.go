@@ -33,12 +33,15 @@ func TestAnAgendaComesInOrderOfTimeAndThenOfKey(t *testing.T) {
 		slices.Sort(want)
 		var got []string
 		for {
-			at := a.Next()
+			look := a.Next()
 			key, ok := a.Due(start.Add(time.Hour))
 			if !ok {
 				break
 			}
-			got = append(got, fmt.Sprintf("%d %s", at.Unix(), key))
+			if look.IsZero() || look.After(model[key]) {
+				t.Fatalf("the next look is at %v, and %s is due at %v", look, key, model[key])
+			}
+			got = append(got, fmt.Sprintf("%d %s", model[key].Unix(), key))
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("came out as %v, want %v", got, want)

@@ -3,7 +3,12 @@ package engine
 // Slots are the private facts of features about one exchange, pending request
 // or the like, which embeds them. A copy shares what was there when it was
 // made.
-type Slots struct{ facts map[any]any }
+type Slots struct {
+	first [4]fact // most have no more
+	more  map[any]any
+}
+
+type fact struct{ slot, value any }
 
 func (s *Slots) slots() *Slots { return s }
 
@@ -14,13 +19,23 @@ type Slot[T any] struct{ _ byte }
 // Of is the slot's value in x, the zero T at first.
 func (s *Slot[T]) Of(x interface{ slots() *Slots }) *T {
 	in := x.slots()
-	if v, ok := in.facts[s]; ok {
+	for i := range in.first {
+		switch f := &in.first[i]; f.slot {
+		case s:
+			return f.value.(*T)
+		case nil:
+			v := new(T)
+			*f = fact{s, v}
+			return v
+		}
+	}
+	if v, ok := in.more[s]; ok {
 		return v.(*T)
 	}
-	if in.facts == nil {
-		in.facts = make(map[any]any)
+	if in.more == nil {
+		in.more = make(map[any]any)
 	}
 	v := new(T)
-	in.facts[s] = v
+	in.more[s] = v
 	return v
 }

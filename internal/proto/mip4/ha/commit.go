@@ -111,10 +111,12 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		nt.Encapsulation = tunnelName(b.Tunnel)
 		nt.Endpoint = b.Tunnel.Peer
 	}
-	n.last = newLastReply(x, send.Data)
+	if n.last == nil {
+		n.last = new(lastReply)
+	}
+	n.last.set(x, send.Data)
 
-	then := make([]engine.Action, 0, 3+len(x.then))
-	then = append(append(then, send, a.Telling(nt)), x.then...)
+	then := append(append(a.piecesOf(n).then[:0], send, a.Telling(nt)), x.then...)
 	if link := a.intercept(n); before == 0 && x.FromHome() && link != "" && x.Packet.Link == link && x.Packet.HW != (engine.HardwareAddr{}) {
 		// Nothing was intercepted any more, but neighbours may still think so:
 		// "When the mobile node's home agent receives and accepts this
@@ -151,7 +153,7 @@ func (a *Agent) changes(n *Node, before int, change binding.Change, x *Exchange)
 	if only, alone := n.onlyBinding(change); alone {
 		// Not while a repair is due: what the data plane holds may have more
 		// tunnels than the bindings, and they would live on.
-		out := append(make([]forward.Change, 0, 1+len(n.Networks())), forward.Change{Op: forward.Extend, Entry: a.head(n), Until: only.Expires})
+		out := append(a.piecesOf(n).extend[:0], forward.Change{Op: forward.Extend, Entry: a.head(n), Until: only.Expires})
 		for _, p := range n.Networks() {
 			out = append(out, forward.Change{Op: forward.Extend, Entry: n.networkEntry(p, out[0].Entry), Until: only.Expires})
 		}

@@ -5,6 +5,7 @@ import (
 
 	"careof/internal/core/binding"
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/wire/mip4"
 )
@@ -157,6 +158,25 @@ type turn struct {
 	commits  int
 	waiting  []*Exchange
 	inFlight []*Exchange // holding or awaiting the turn
+
+	pieces
+}
+
+// pieces are the memory of what a commit consists of, in use until the commit
+// is answered: a refresh leaves less to collect.
+type pieces struct {
+	records [1]engine.Record
+	extend  [1]forward.Change
+	then    [4]engine.Action
+}
+
+// piecesOf is memory for the node's next commit: its turn's, unless that of an
+// earlier commit is on its way.
+func (a *Agent) piecesOf(n *Node) *pieces {
+	if t := a.turnOf(n); t.commits == 0 {
+		return &t.pieces
+	}
+	return new(pieces)
 }
 
 // maxTurns bounds the requests of one node that wait for its turn. They are
@@ -236,6 +256,7 @@ func (a *Agent) nextTurn(n *Node) {
 	}
 	if len(t.inFlight) == 0 {
 		n.turn = nil
+		t.pieces = pieces{}
 		a.turns = append(a.turns, t)
 		return
 	}

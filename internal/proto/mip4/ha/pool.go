@@ -153,7 +153,8 @@ func (a *Agent) assignAny(x *Exchange) bool {
 	return true
 }
 
-// recordsFor are the node's records that an exchange has changed.
+// recordsFor are the node's records that an exchange has changed, in the memory
+// of its turn.
 func (a *Agent) recordsFor(x *Exchange) []engine.Record {
-	return []engine.Record{a.record(x.Node)}
+	return append(a.piecesOf(x.Node).records[:0], a.record(x.Node))
 }

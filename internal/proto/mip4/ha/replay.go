@@ -37,15 +37,14 @@ func (l *lastReply) answers(x *Exchange) bool {
 		l.home == x.Request.HomeAddress.As4()
 }
 
-func newLastReply(x *Exchange, data []byte) *lastReply {
-	l := &lastReply{
+func (l *lastReply) set(x *Exchange, data []byte) {
+	*l = lastReply{
 		identification: x.Request.Identification, careOf: x.Request.CareOfAddress.As4(), home: x.Request.HomeAddress.As4(),
 		id: x.ID, lifetime: x.Lifetime, signer: x.Association, data: data,
 	}
 	if x.Lifetime == 0 {
 		l.farewell = &farewell{x.Packet.Src, x.ReplyTo}
 	}
-	return l
 }
 
 // repeatReply answers an exact repeat with the reply it already got.

@@ -296,6 +296,27 @@ func TestNonces(t *testing.T) {
 // adopt takes over another driver's store.
 func (d *driver) adopt(other *driver) *driver { d.store, d.now = other.store, other.now; return d }
 
+// What a commit consists of stays as it is until it is answered, also when a
+// denial of the same node is committed meanwhile.
+func TestACommitOnItsWayIsLeftAlone(t *testing.T) {
+	d := newDriver(t, config(t))
+	n := uint32(d.want(mip4.CodeIdentificationMismatch, d.nonce(0, 1)).Identification >> 32)
+	d.hold = true
+	d.send(d.nonce(n, 2))
+	record := string(d.held[0].Records[0].Value)
+	then := d.held[0].Then[0].(engine.Send).Data
+	d.send(d.nonce(n, 3))
+	if len(d.held) != 2 {
+		t.Fatalf("%d commits, want the acceptance and the denial", len(d.held))
+	}
+	if got := string(d.held[0].Records[0].Value); got != record {
+		t.Errorf("the record of a commit on its way was %x, and is %x", record, got)
+	}
+	if got := d.held[0].Then[0].(engine.Send).Data; string(got) != string(then) {
+		t.Errorf("the reply of a commit on its way was %x, and is %x", then, got)
+	}
+}
+
 // While one request with a nonce waits for its commit, no other can use it.
 func TestNonceIsUsedOnce(t *testing.T) {
 	d := newDriver(t, config(t))
