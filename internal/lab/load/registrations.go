@@ -171,9 +171,8 @@ func addresses() error {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("load: lo: %w", err)
 	}
-	own := &netlink.Addr{IPNet: &net.IPNet{IP: homeAgent.AsSlice(), Mask: net.CIDRMask(32, 32)}}
-	if err := netlink.AddrReplace(lo, own); err != nil {
-		return fmt.Errorf("load: lo: %w", err)
+	if err := own(homeAgent); err != nil {
+		return err
 	}
 	all := &netlink.Route{
 		LinkIndex: lo.Attrs().Index, Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST,
@@ -181,6 +180,18 @@ func addresses() error {
 	}
 	if err := netlink.RouteReplace(all); err != nil {
 		return fmt.Errorf("load: route to %v: %w", careOfPrefix, err)
+	}
+	return nil
+}
+
+// own gives this namespace an address.
+func own(a netip.Addr) error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	if err := netlink.AddrReplace(lo, &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(32, 32)}}); err != nil {
+		return fmt.Errorf("load: lo: %w", err)
 	}
 	return nil
 }
