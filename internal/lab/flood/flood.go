@@ -179,14 +179,17 @@ func (r *run) register(ctx context.Context) (took, asked time.Duration, err erro
 			switch {
 			case e.Kind == note.Requesting && first.IsZero():
 				first = e.Time
-			case e.Kind == note.Registered && !first.IsZero():
-				at = e.Time // and not the answer to a request from before
+			case e.Kind == note.Registered:
+				at = e.Time
 			}
 		}
 		return !at.IsZero()
 	})
 	if err != nil {
 		return 0, 0, fmt.Errorf("the good node is not registered after %v: %w", registrationLimit, err)
+	}
+	if first.IsZero() {
+		first = began // it had asked before it was plugged in again, and asks no more
 	}
 	return at.Sub(began), at.Sub(first), nil
 }
