@@ -137,6 +137,39 @@ func TestEveryMetricInTheDashboardAndTheAlertsExists(t *testing.T) {
 	}
 }
 
+// TestEveryAlertHasItsPlaceInTheOperationsGuide, and every such place an alert.
+func TestEveryAlertHasItsPlaceInTheOperationsGuide(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join("../..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	alerts := regexp.MustCompile(`(?m)^ *- alert: (\w+)$`).FindAllStringSubmatch(read("packaging/monitoring/alerts.yml"), -1)
+	if len(alerts) < 10 {
+		t.Fatalf("only %d alerts", len(alerts))
+	}
+	guide := read("docs/operations.md")
+	places := make(map[string]string)
+	for _, part := range strings.Split(guide, "\n### ")[1:] {
+		if name, text, _ := strings.Cut(part, "\n"); strings.HasPrefix(name, "Careof") {
+			text, _, _ = strings.Cut(text, "\n## ")
+			places[name] = strings.TrimSpace(text)
+		}
+	}
+	for _, a := range alerts {
+		// What it means and what to do is no one-liner.
+		if text := places[a[1]]; strings.Count(text, ".") < 2 || len(text) < 150 {
+			t.Errorf("docs/operations.md does not say what %s means and what to do: %q", a[1], text)
+		}
+		delete(places, a[1])
+	}
+	for name := range places {
+		t.Errorf("docs/operations.md explains %s, and there is no such alert", name)
+	}
+}
+
 // TestPrometheusReadsTheAlertsAndTheMetrics has Prometheus' own tool judge.
 func TestPrometheusReadsTheAlertsAndTheMetrics(t *testing.T) {
 	tool, err := exec.LookPath("promtool")
