@@ -33,10 +33,14 @@ gen: ## what is generated from the code
 	go run ./internal/openapi/gen
 	CAREOF_SOCKET= go run ./cmd/careof manual docs
 
+pictures: ## the dashboard's screenshots and the terminals that the guides show, from a run
+	go test -count=1 ./internal/ui -update
+	go test -count=1 ./cmd/careof -run TestTheRecordings -record
+
 package: ## .deb and .rpm for amd64 and arm64, into dist/
 	./scripts/package
 
 site: ## the guides as a static site, into dist/site
 	go run -C docs/site . $(CURDIR)/dist/site
 
-.PHONY: check vet test netns fuzz soak lab gen package site
+.PHONY: check vet test netns fuzz soak lab gen pictures package site

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,11 +56,16 @@ type screen struct {
 
 func newScreen(t *testing.T, command ...string) *screen {
 	t.Helper()
+	return newScreenOf(t, 80, 24, command...)
+}
+
+func newScreenOf(t *testing.T, wide, tall int, command ...string) *screen {
+	t.Helper()
 	if _, err := exec.LookPath("tmux"); err != nil {
 		t.Skip("tmux is missing: there is no terminal to look at")
 	}
 	s := &screen{t, filepath.Join(t.TempDir(), "tmux")}
-	s.tmux(append([]string{"-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24"}, command...)...)
+	s.tmux(append([]string{"-f", "/dev/null", "new-session", "-d", "-x", strconv.Itoa(wide), "-y", strconv.Itoa(tall)}, command...)...)
 	t.Cleanup(func() {
 		// The server may have ended with its last program.
 		_ = exec.Command("tmux", "-S", s.socket, "kill-server").Run()

@@ -133,7 +133,7 @@ func (n Note) String() string {
 	put("code", n.Code, n.Code != 0)
 	put("id", fmt.Sprintf("%016x", n.Identification), n.Identification != 0)
 	put("lifetime", n.Lifetime, n.Lifetime != 0)
-	put("took", n.Took, n.Took != 0)
+	put("took", n.Took.Round(time.Microsecond), n.Took != 0)
 	put("why", fmt.Sprintf("%q", n.Why), n.Why != "")
 	return b.String()
 }
