@@ -505,7 +505,7 @@ func (d *daemon) watch(ctx context.Context) error {
 	}
 }
 
-func (d *daemon) linkChanged(l engine.Link) {
+func (d *daemon) linkChanged(l engine.Link, more bool) {
 	d.live.link(l)
 	d.sockets.Addresses(l)
 	d.agentLink(l)
@@ -515,7 +515,7 @@ func (d *daemon) linkChanged(l engine.Link) {
 	}
 	for _, driver := range d.drivers() {
 		if driver != nil {
-			driver.Link(l)
+			driver.Link(l, more)
 		}
 	}
 	kind := note.LinkUp

@@ -386,12 +386,13 @@ func (d *daemon) applyParts(ctx context.Context, next *config.Config, out *contr
 			d.visiting.set.SetLinks(uplinkNames(next.MobileNode))
 		}
 		// Uplinks that are new were never heard of.
-		for _, l := range d.live.linksOf(uplinkNames(next.MobileNode)) {
+		links := d.live.linksOf(uplinkNames(next.MobileNode))
+		for i, l := range links {
 			if err := d.plane.LinkChanged(l); err != nil {
 				return err
 			}
 			d.visitingLink(l)
-			d.mobile.Link(l)
+			d.mobile.Link(l, i+1 < len(links))
 		}
 	}
 	return nil

@@ -34,7 +34,12 @@ type Wake struct{}
 
 // LinkChanged tells the present state of one interface: all of it, not what
 // changed. Link.Gone says that the interface does not exist any more.
-type LinkChanged struct{ Link Link }
+type LinkChanged struct {
+	Link Link
+	// More says that the state of another interface follows at once, as at a
+	// start: whoever chooses among links can wait for it.
+	More bool
+}
 
 // A Link is what a machine knows of a network interface.
 type Link struct {

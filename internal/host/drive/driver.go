@@ -250,8 +250,11 @@ func (d *Driver) shardOf(ev engine.Event) int {
 // machine is behind by many messages it is dropped: the sender will repeat it.
 func (d *Driver) Packet(p engine.Packet) { d.admit(p) }
 
-// Link delivers the state of an interface to all machines.
-func (d *Driver) Link(l engine.Link) { d.deliver(engine.LinkChanged{Link: l}, false) }
+// Link delivers the state of an interface to all machines; more says that
+// another's follows at once.
+func (d *Driver) Link(l engine.Link, more bool) {
+	d.deliver(engine.LinkChanged{Link: l, More: more}, false)
+}
 
 // PlaneEvent delivers an event of the data plane.
 func (d *Driver) PlaneEvent(ev forward.Event) { d.deliver(engine.Plane{Event: ev}, true) }

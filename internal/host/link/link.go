@@ -25,12 +25,13 @@ type Watcher struct {
 }
 
 // Watch sends the present state of every interface to changed, then each new
-// state, until ctx ends. Interfaces that ignore says yes to are left out. It
+// state, until ctx ends; more says that another one follows at once.
+// Interfaces that ignore says yes to are left out. It
 // returns the error that ended it, nil when ctx did.
 //
 // Reading the whole state again after every netlink message is what makes a
 // lost or reordered message harmless; a handful of interfaces costs little.
-func Watch(ctx context.Context, ignore func(name string) bool, changed func(engine.Link)) error {
+func Watch(ctx context.Context, ignore func(name string) bool, changed func(l engine.Link, more bool)) error {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("link: %w", err)
@@ -102,7 +103,7 @@ func lost(ctx context.Context) error {
 
 // read compares the kernel's state with the known one and reports differences
 // in order of name.
-func (w *Watcher) read(ignore func(string) bool, changed func(engine.Link)) error {
+func (w *Watcher) read(ignore func(string) bool, changed func(engine.Link, bool)) error {
 	now, err := w.snapshot(ignore)
 	if err != nil {
 		return err
@@ -117,6 +118,7 @@ func (w *Watcher) read(ignore func(string) bool, changed func(engine.Link)) erro
 		}
 	}
 	sort.Strings(names)
+	var news []engine.Link
 	for _, name := range names {
 		l, exists := now[name]
 		if !exists {
@@ -125,7 +127,10 @@ func (w *Watcher) read(ignore func(string) bool, changed func(engine.Link)) erro
 		if old, knew := w.known[name]; knew && equal(old, l) {
 			continue
 		}
-		changed(l)
+		news = append(news, l)
+	}
+	for i, l := range news {
+		changed(l, i+1 < len(news))
 	}
 	w.known = now
 	return nil

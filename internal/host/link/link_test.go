@@ -54,7 +54,7 @@ func TestLinksAddressesAndGatewaysAreReportedAsTheyChange(t *testing.T) {
 			ended <- err
 			return
 		}
-		ended <- Watch(ctx, func(name string) bool { return name == "ignored0" }, func(l engine.Link) { reports <- l })
+		ended <- Watch(ctx, func(name string) bool { return name == "ignored0" }, func(l engine.Link, _ bool) { reports <- l })
 	}()
 
 	await := func(what string, ok func(engine.Link) bool) engine.Link {

@@ -83,11 +83,12 @@ func (n *Node) choose() {
 // replaces what was there.
 //
 // A nonce is good for one request, so with nonces only the preferred uplink
-// starts; the others follow when it does not answer.
+// starts; the others follow when it does not answer, or is refused. So it is when nothing was
+// registered before, as at a start: nobody loses a packet by the wait.
 func (n *Node) race(agent candidateAgent) {
 	first := n.choice[0]
-	alone := agent.association.Replay() == assoc.Nonces
-	if r := n.links[first.key(agent)]; r != nil && r.try != nil && r.try.transmissions > 1 {
+	alone := agent.association.Replay() == assoc.Nonces || n.active == nil
+	if r := n.links[first.key(agent)]; r != nil && r.try != nil && (r.try.transmissions > 1 || r.refusals > 0) {
 		alone = false
 	}
 	for i, c := range slices.Backward(n.choice) {

@@ -494,3 +494,30 @@ func TestStartWithSeveralUplinks(t *testing.T) {
 		}
 	}
 }
+
+// A node that starts is told of its links one by one, in no order of
+// preference: it registers once, over the one that it prefers.
+func TestANodeThatStartsWithTwoUplinksRegistersOnce(t *testing.T) {
+	r := newRig(t, config(t))
+	r.other = granting(-1)
+	r.step(engine.LinkChanged{Link: link("lte0", lteAddress), More: true})
+	if n := len(r.requests); n != 0 {
+		t.Fatalf("%d requests before the other link is known", n)
+	}
+	r.step(engine.LinkChanged{Link: link("wlan0", wifiAddress)})
+	r.run(10 * time.Second)
+	if n := len(r.requests); n != 1 || r.last().Link != "wlan0" {
+		t.Errorf("%d requests, the last over %s", n, r.last().Link)
+	}
+}
+
+// A driver that promises another link and tells of none delays the choice, and
+// does not prevent it.
+func TestALinkThatIsAnnouncedAndNeverToldOfDelaysTheChoice(t *testing.T) {
+	r := newRig(t, config(t))
+	r.step(engine.LinkChanged{Link: link("lte0", lteAddress), More: true})
+	r.run(time.Second)
+	if n := len(r.requests); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+}

@@ -36,7 +36,8 @@ type Node struct {
 	choice      []Candidate  // of the last Choose, the usable ones, preferred first
 	validations []validation // unanswered, oldest first
 	rechoose    bool
-	plainOnly   bool // the home agent knows no simultaneous bindings (code 1)
+	more        time.Time // links are still being told of: the choice waits until then
+	plainOnly   bool      // the home agent knows no simultaneous bindings (code 1)
 
 	address  netip.Addr // home address, configured or given; invalid while unknown
 	roster   roster
@@ -190,6 +191,10 @@ func (n *Node) Step(now engine.Now, ev engine.Event) []engine.Action {
 	switch ev := ev.(type) {
 	case engine.LinkChanged:
 		n.heard(ev.Link)
+		n.more = time.Time{}
+		if ev.More {
+			n.more = now.Mono.Add(patience)
+		}
 	case engine.Packet:
 		n.receive(ev)
 	case engine.Discovery:
@@ -208,7 +213,7 @@ func (n *Node) Step(now engine.Now, ev engine.Event) []engine.Action {
 	// Each round can only lead to a further one through an acceptance or a
 	// change of home agent, so few rounds settle it.
 	for range 4 {
-		if !n.rechoose {
+		if !n.rechoose || n.more.After(now.Mono) {
 			break
 		}
 		n.rechoose = false
@@ -230,6 +235,10 @@ func (n *Node) answered(a engine.Answer) {
 		then(a.Err)
 	}
 }
+
+// patience is how long a choice waits for the links that are yet to be told of.
+// It is for a driver that does not keep its word.
+const patience = 100 * time.Millisecond
 
 // planeEvent hands an event of the data plane to the features, and takes
 // routers' complaints as a hint.
@@ -270,6 +279,9 @@ func (n *Node) Deadline() time.Time {
 	}
 	if n.rechoose {
 		at = n.now.Mono
+		if n.more.After(at) {
+			at = n.more
+		}
 	}
 	return at
 }
