@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +22,11 @@ var talkers = map[string][]struct{ correspondent, mobile, address string }{
 	"foreign-agents": {{"cn", "mn", "10.10.0.5"}},
 	"gre-keys":       {{"cn1", "mn1", "10.10.0.5"}, {"cn2", "mn2", "10.10.0.5"}},
 	"lan":            {{"neighbour", "mn", "192.168.10.50"}},
+	"van":            {{"cn", "laptop", "10.20.7.10"}},
 }
+
+// routers are the nodes by whose moves others move.
+var routers = map[string]string{"laptop": "mn"}
 
 // TestEveryExampleHasALaboratory finds examples that nothing runs.
 func TestEveryExampleHasALaboratory(t *testing.T) {
@@ -106,7 +111,7 @@ func play(t *testing.T, lab string) {
 	for _, line := range top.Try {
 		run("sh", "-c", line)
 		for _, p := range talkers[top.Name] {
-			if strings.HasPrefix(line, "careof lab move "+p.mobile+" ") && !slices.ContainsFunc(talking, func(c *conversation) bool { return c.what == p.correspondent+" and "+p.mobile }) {
+			if strings.HasPrefix(line, "careof lab move "+cmp.Or(routers[p.mobile], p.mobile)+" ") && !slices.ContainsFunc(talking, func(c *conversation) bool { return c.what == p.correspondent+" and "+p.mobile }) {
 				talking = append(talking, converse(t, p.correspondent, p.mobile, p.address, in))
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"careof/internal/config"
 	"careof/internal/lab/netns"
 	"careof/internal/lab/topology"
 )
@@ -134,6 +135,9 @@ func (l *Lab) Move(ctx context.Context, m Movement, out io.Writer) error {
 	}
 	var plugged, free []string
 	for _, i := range n.Interfaces {
+		if behind(n, i.Name) {
+			continue
+		}
 		if l.Attached(m.Node, i.Name) != "" {
 			plugged = append(plugged, i.Name)
 		} else {
@@ -176,6 +180,13 @@ func (l *Lab) Move(ctx context.Context, m Movement, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "%s: %s\n", m.Node, l.standing(m.Node))
 	return nil
+}
+
+// behind says whether an interface is a mobile router's own network, which
+// stays with it.
+func behind(n *topology.Node, name string) bool {
+	return n.Parsed != nil && n.Parsed.MobileNode != nil &&
+		slices.ContainsFunc(n.Parsed.MobileNode.Networks, func(m config.MobileNetwork) bool { return m.Interface == name })
 }
 
 func (l *Lab) unplugAll(node string, interfaces []string) error {
