@@ -16,7 +16,7 @@ a machine that does other things too.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchFlood(e), newBenchHandover(e), newBenchRegistrations(e), newBenchSoak(e), newBenchTunnel(e))
+	cmd.AddCommand(newBenchFlood(e), newBenchHandover(e), newBenchPicture(e), newBenchRegistrations(e), newBenchSoak(e), newBenchTunnel(e))
 	return cmd
 }
 
