@@ -12,12 +12,14 @@ func newBenchHandover(e *env) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "handover",
-		Short: "Measure how long nothing arrives when a node moves between foreign agents",
+		Short: "Measure how long nothing arrives when a node moves, or its network is a black hole",
 		Long: `Handover moves a mobile node between two foreign agents, 50 ms from its home agent,
 while a datagram every 5 ms goes in either direction, and prints for how long none
 arrived. The node learns of its move in three ways: its link goes down and up; the
 link says nothing, and the new agent's advertisements tell another prefix; or it
-says nothing, and the old agent is not heard any more.
+says nothing, and the old agent is not heard any more. Then a node with two uplinks
+and no foreign agents: the network of the one in use swallows everything, its link
+stays up, and the node's probes tell (profiles default and fast).
 
 Each is measured in virtual time, where the figures are exact, and in network
 namespaces with real daemons.`,

@@ -1,6 +1,7 @@
 // Package handover measures how long nothing arrives when a mobile node moves
-// between two foreign agents: with the link's own word that it has moved, and
-// without it. The same moves are made in the simulated world, where the figures
+// between two foreign agents, with the link's own word that it has moved and
+// without it, and when the network of one of two uplinks swallows everything
+// while its link stays up. The same moves are made in the simulated world, where the figures
 // are exact, and on namespaces with real daemons.
 //
 // What must not go in here: moves (scene), and how a laboratory makes them.
@@ -52,11 +53,18 @@ var ways = []struct {
 	told      string
 	announced bool
 	prefixes  bool
+	profile   string // of a node with two uplinks, one of which becomes a black hole
 }{
-	{"the link goes down and up", true, false},
-	{"prefixes in advertisements", false, true},
-	{"silence of the old agent", false, false},
+	{"the link goes down and up", true, false, ""},
+	{"prefixes in advertisements", false, true, ""},
+	{"silence of the old agent", false, false, ""},
+	{"probes into a black hole, profile default", false, false, "default"},
+	{"probes into a black hole, profile fast", false, false, "fast"},
 }
+
+// failBack is how long the path must answer again between two black holes; it
+// doubles with each.
+const failBack = time.Second
 
 // Run measures. On namespaces it must be called inside netns.Enter.
 func Run(ctx context.Context, o Options) (*Report, error) {
@@ -73,12 +81,18 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 				}
 			},
 		}
+		if way.profile != "" {
+			s.Topology, s.Edit = "default", func(t *topology.Topology) { scene.Profile(t, way.profile, failBack) }
+		}
 		for _, world := range []string{"virtual", "namespaces"} {
 			if world != "virtual" && o.Virtual {
 				continue
 			}
 			var down, up []time.Duration
 			s.Play = func(l scene.Lab) { down, up = scene.Handovers(l, o.Moves, way.announced) }
+			if way.profile != "" {
+				s.Play = func(l scene.Lab) { down, up = scene.Holes(l, o.Moves) }
+			}
 			fmt.Fprintf(o.Tell, "%s, %s\n", way.told, world)
 			var err error
 			if world == "virtual" {
@@ -122,7 +136,7 @@ func outage(told, world string, down, up []time.Duration) Outage {
 
 // Write prints the report as a table.
 func (r *Report) Write(out io.Writer) error {
-	fmt.Fprintf(out, "moves between two foreign agents: round trip to the home agent %v, advertisements every %v at most\n\n", r.RoundTrip, r.Interval)
+	fmt.Fprintf(out, "moves between two foreign agents, and out of a black hole to another uplink: round trip to the home agent %v, advertisements every %v at most\n\n", r.RoundTrip, r.Interval)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, strings.Join([]string{"THE NODE IS TOLD BY", "WORLD", "MOVES", "OUTAGE, MEDIAN", "LONGEST"}, "\t"))
 	for _, o := range r.Outages {

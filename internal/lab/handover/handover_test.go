@@ -30,6 +30,8 @@ func TestOutageOfMovesBetweenForeignAgents(t *testing.T) {
 		// An agent is lost after its advertisement's lifetime, three intervals
 		// (RFC 1256 section 4.1); what has been heard since then is tried.
 		{"silence of the old agent", r.Interval, 3*r.Interval + announced + time.Second},
+		{"probes into a black hole, profile default", r.RoundTrip, time.Second},
+		{"probes into a black hole, profile fast", r.RoundTrip, 250 * time.Millisecond},
 	} {
 		found := false
 		for _, o := range r.Outages {

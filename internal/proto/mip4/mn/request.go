@@ -134,6 +134,11 @@ func (n *Node) sent(r *Registration, s Sent) {
 	limit := n.cfg.RetransmitCap
 	if l := lifetimeOf(s.Request.Lifetime); s.Purpose == Register {
 		limit = max(minimumInterval, min(limit, l))
+		if n.forsaken() {
+			// Nothing is registered any more that works, and the links are up: a
+			// tunnel, a lift. The node shall be back soon after its end.
+			limit = min(limit, forsakenCap)
+		}
 	}
 	t.timeout = min(t.timeout, limit)
 	r.retryAt = n.now.Mono.Add(t.timeout)

@@ -151,5 +151,8 @@ func (n *Node) Trust(r *Registration) {
 	}
 }
 
+// forsakenCap bounds the time between retransmissions while it is.
+const forsakenCap = 4 * time.Second
+
 // forsaken says that the active registration is.
 func (n *Node) forsaken() bool { return n.active != nil && n.active.live && n.active.forsaken }

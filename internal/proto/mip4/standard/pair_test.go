@@ -90,6 +90,10 @@ type pair struct {
 	sent    int // requests of the node
 	echoes  []time.Time
 	answers bool // the home agent's data plane answers keepalives
+
+	probes int                      // echo requests that the node sent into its tunnel
+	ways   map[string]time.Duration // round trips over links, where it is not 50 ms
+	losses map[string]func() bool   // of probes of either kind over links
 }
 
 type arrival struct {
@@ -204,6 +208,8 @@ func (p *pair) execute(h *host, actions []engine.Action) {
 				ans.Value = use
 			}
 			p.later(0, h, ans)
+		case engine.Originate:
+			p.originate(h, a.Packet)
 		case engine.Tell:
 			h.notes = append(h.notes, a.Note)
 		case engine.Result:
@@ -225,10 +231,10 @@ func (p *pair) send(from *host, s engine.Send) {
 		if port, ok := p.nat[s.Src.Addr()]; ok {
 			src = netip.AddrPortFrom(natAddress, port)
 		}
-		if p.down[s.Link] || p.lossy() {
+		if p.down[s.Link] || p.lossy() || p.loses(s.Link) {
 			return
 		}
-		p.later(25*time.Millisecond, p.agent, engine.Packet{Link: "eth0", Src: src, Dst: s.Dst, TTL: s.TTL, Data: data})
+		p.later(p.way(s.Link)-25*time.Millisecond, p.agent, engine.Packet{Link: "eth0", Src: src, Dst: s.Dst, TTL: s.TTL, Data: data})
 		return
 	}
 	dst := s.Dst
@@ -241,6 +247,40 @@ func (p *pair) send(from *host, s engine.Send) {
 		return
 	}
 	p.later(25*time.Millisecond, p.node, engine.Packet{Src: netip.AddrPortFrom(agent, 434), Dst: dst, TTL: 60, Data: data})
+}
+
+func (p *pair) way(link string) time.Duration {
+	if w := p.ways[link]; w != 0 {
+		return w
+	}
+	return 50 * time.Millisecond
+}
+
+func (p *pair) loses(link string) bool {
+	lost := p.losses[link]
+	return lost != nil && lost()
+}
+
+// originate sends the node's packet through its tunnel; the home agent answers
+// an echo request.
+func (p *pair) originate(h *host, packet []byte) {
+	p.probes++
+	e, err := encap.ParseEcho(packet)
+	if err != nil || e.Src != h.machine.(*mn.Node).HomeAddress() || e.Dst != agent {
+		p.t.Fatalf("%x: %+v %v", packet, e, err)
+	}
+	for _, t := range h.entries[h.machine.(*mn.Node).Key()].Tunnels {
+		if t.Mode == forward.Receive {
+			continue
+		}
+		if !p.answers || p.down[t.Link] || p.loses(t.Link) {
+			return
+		}
+		p.later(p.way(t.Link), h, engine.Plane{Event: forward.EchoReply{
+			Key: h.machine.(*mn.Node).Key(), From: t.Peer, ID: e.ID, Seq: e.Seq, Received: p.now.Mono.Add(p.way(t.Link)),
+		}})
+		return
+	}
 }
 
 // echo is the home agent's data plane: it answers keepalives that come from

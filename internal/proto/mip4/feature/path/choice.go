@@ -13,8 +13,9 @@ const (
 	// that cannot be relied on; it is again when it has gone less often.
 	flapping = time.Minute
 	flaps    = 3
-	// enough is how many probes loss is judged by: of a path in use, of another.
-	enoughInUse, enoughStandby = 32, 8
+	// enough is how many probes loss is judged by at least: of a path in use, of
+	// another, which is judged by no more than ofStandby since they are rare.
+	enoughInUse, enoughStandby, ofStandby = 32, 8, 16
 	// worth is how much better another path of equal priority and cost must be,
 	// beside a third.
 	worth = 20 * time.Millisecond
@@ -69,15 +70,14 @@ func (m *mobile) deadWords(t *track, now time.Time) string {
 // quality is what was measured.
 func (m *mobile) quality(t *track, used bool) mn.Quality {
 	q := mn.Quality{RoundTrip: t.rtt, Answered: t.heard}
-	o := t.outcomes
+	q.Probes, q.Loss = t.outcomes.of(ofStandby)
 	if used && m.watched == m.node.Active() && m.watched != nil && !t.dead {
-		o = m.alive.outcomes
+		q.Probes, q.Loss = m.alive.outcomes.rate()
 		q.Answered = later(q.Answered, m.alive.answered)
 		if m.alive.rtt > 0 {
 			q.RoundTrip = m.alive.rtt
 		}
 	}
-	q.Probes, q.Loss = o.rate()
 	return q
 }
 

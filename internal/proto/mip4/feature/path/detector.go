@@ -134,10 +134,16 @@ func (d *detector) needed() int {
 	if n, now := d.outcomes.of(lately); n == lately {
 		loss = max(loss, now)
 	}
+	return inARow(loss, mistake, leastLost, mostLost)
+}
+
+// inARow is how many probes in a row must be lost so that this is no chance, as
+// improbable as mistake, on a path with this loss; between two bounds.
+func inARow(loss, mistake float64, least, most int) int {
 	if loss < 0.01 {
-		return leastLost
+		return least
 	}
-	return min(max(int(math.Ceil(math.Log(mistake)/math.Log(min(loss, 0.99)))), leastLost), mostLost)
+	return min(max(int(math.Ceil(math.Log(mistake)/math.Log(min(loss, 0.99)))), least), most)
 }
 
 // doubts says that a probe is overdue.

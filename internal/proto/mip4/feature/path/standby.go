@@ -41,9 +41,12 @@ const (
 	// wait is the least time that a question's answer is waited for.
 	wait = time.Second
 	// again is between questions that get no answer, and missed how many of
-	// those are enough.
-	again  = time.Second
-	missed = 3
+	// those are enough on a path that loses none otherwise; at most missedMost
+	// of them, or so many that they are hardly lost by chance.
+	again         = time.Second
+	missed        = 3
+	missedMost    = 12
+	missedMistake = 1e-4
 	// recent is how long a failure is remembered, and maxHold how often the
 	// time to hold doubles at most.
 	recent  = 10 * time.Minute
@@ -235,10 +238,11 @@ func (m *mobile) miss(t *track, now time.Time) {
 		}
 		return
 	}
+	_, loss := t.outcomes.of(ofStandby)
 	t.outcomes.add(false)
 	t.misses++
 	switch {
-	case t.misses < missed:
+	case t.misses < inARow(loss, missedMistake, missed, missedMost):
 		t.next = now
 	case !t.dead:
 		t.fail(now, m.cfg.FailBack)

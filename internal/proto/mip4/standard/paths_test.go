@@ -1,0 +1,287 @@
+package standard_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"careof/internal/core/engine"
+	"careof/internal/core/note"
+	"careof/internal/proto/mip4/feature"
+	styles "careof/internal/proto/mip4/feature/delivery"
+	"careof/internal/proto/mip4/feature/path"
+	"careof/internal/proto/mip4/feature/vendor"
+	"careof/internal/proto/mip4/mn"
+	"careof/internal/proto/mip4/standard"
+)
+
+// paths is a pair whose node has two uplinks that work, the first in use.
+func paths(t *testing.T, change func(*mn.Config)) *pair {
+	t.Helper()
+	nc := nodeConfig(t)
+	if change != nil {
+		change(&nc)
+	}
+	p := newPair(t, agentConfig(t), nc, standard.Config{})
+	p.ways, p.losses = map[string]time.Duration{}, map[string]func() bool{}
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.up("lte0", lte)
+	p.run(10 * time.Second)
+	return p
+}
+
+func (p *pair) uplink(name string) mn.UplinkInfo {
+	p.t.Helper()
+	p.step(p.node, engine.Command{Ticket: 1, Value: mn.ListUplinks{}})
+	list := p.node.results[len(p.node.results)-1].Value.([]mn.UplinkInfo)
+	i := slices.IndexFunc(list, func(u mn.UplinkInfo) bool { return u.Link == name })
+	if i < 0 {
+		p.t.Fatalf("no uplink %s among %+v", name, list)
+	}
+	return list[i]
+}
+
+// over says that packets go over a link, within a time and not before another.
+func (p *pair) over(link string, after, within time.Duration) {
+	p.t.Helper()
+	for since := time.Duration(0); since < within; since += 50 * time.Millisecond {
+		if p.status().Link == link {
+			if since < after {
+				p.t.Fatalf("over %s after %v already, and not %v", link, since, after)
+			}
+			p.agree()
+			return
+		}
+		p.run(50 * time.Millisecond)
+	}
+	p.t.Fatalf("not over %s after %v: %+v, %+v", link, within, p.uplink("wlan0"), p.uplink("lte0"))
+}
+
+func (p *pair) told(kind note.Kind) (n int) {
+	for _, t := range p.node.notes {
+		if t.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *pair) saysOf(link, state string, words ...string) {
+	p.t.Helper()
+	u := p.uplink(link)
+	if u.State != state {
+		p.t.Errorf("%s is %s, not %s: %s", link, u.State, state, u.Why)
+	}
+	for _, w := range words {
+		if !strings.Contains(u.Why, w) {
+			p.t.Errorf("%s: %q does not say %q", link, u.Why, w)
+		}
+	}
+}
+
+// The network of the uplink in use swallows everything: within a second packets
+// go over the other one, and back when the first has answered for 30 s; after
+// a second time, for 60 s.
+func TestABlackHoleMovesTheNodeToItsOtherUplinkAndBack(t *testing.T) {
+	p := paths(t, nil)
+	p.saysOf("wlan0", "in-use", "priority 100 goes before 50")
+	p.saysOf("lte0", "standby", "wlan0 is used")
+	if q := p.uplink("lte0").Quality; q.Probes == 0 || q.RoundTrip != 50*time.Millisecond {
+		t.Errorf("the standby path was not measured: %+v", q)
+	}
+	for i, hold := range []time.Duration{30 * time.Second, time.Minute} {
+		p.down["wlan0"] = true
+		p.over("lte0", 700*time.Millisecond, time.Second)
+		p.saysOf("wlan0", "dead", "dead for")
+		p.run(20 * time.Second)
+		if p.status().Link != "lte0" {
+			t.Fatal("back over a path that is dead")
+		}
+		p.down["wlan0"] = false
+		p.run(11 * time.Second)
+		p.saysOf("wlan0", "dead", "it answers again")
+		p.over("wlan0", hold-22*time.Second, hold+15*time.Second)
+		if p.told(path.PathDead) != i+1 || p.told(path.PathBack) != i+1 {
+			t.Errorf("told %d and %d times", p.told(path.PathDead), p.told(path.PathBack))
+		}
+		p.run(10 * time.Second)
+	}
+}
+
+// When both are dead it is not the path: the registration stays, and goes on
+// as soon as anything answers.
+func TestWhenNothingAnswersTheRegistrationStays(t *testing.T) {
+	p := paths(t, nil)
+	p.down["wlan0"], p.down["lte0"] = true, true
+	p.run(30 * time.Second)
+	p.down["wlan0"] = false
+	p.run(5 * time.Second)
+	p.agree()
+	p.run(20 * time.Second)
+	p.saysOf("wlan0", "in-use")
+}
+
+func TestOfEqualPrioritiesTheLowerCostIsUsed(t *testing.T) {
+	p := paths(t, func(c *mn.Config) {
+		c.Uplinks = []mn.UplinkConfig{{Interface: "wlan0", Priority: 100, Cost: 10}, {Interface: "lte0", Priority: 100, Cost: 1}}
+	})
+	p.over("lte0", 0, time.Second)
+	p.saysOf("lte0", "in-use", "cost 1 is less than 10")
+}
+
+// Of uplinks that are equal in all else the one in use stays, until another
+// has been clearly better for long.
+func TestAmongEqualsTheNodeMovesForMuchBetterAndNotForALittle(t *testing.T) {
+	p := paths(t, func(c *mn.Config) {
+		c.Uplinks = []mn.UplinkConfig{{Interface: "wlan0", Priority: 100}, {Interface: "lte0", Priority: 100}}
+	})
+	p.saysOf("wlan0", "in-use", "equal priority and cost")
+	p.ways["wlan0"] = 65 * time.Millisecond
+	p.run(5 * time.Minute)
+	if p.status().Link != "wlan0" {
+		t.Fatal("moved for 15 ms")
+	}
+	p.ways["wlan0"] = 250 * time.Millisecond
+	p.over("lte0", 25*time.Second, 2*time.Minute)
+	before := p.sent
+	p.run(10 * time.Minute)
+	if p.status().Link != "lte0" {
+		t.Error("moved back")
+	}
+	if questions := p.sent - before; questions > 10*60/5+5 {
+		t.Errorf("%d messages in ten minutes", questions)
+	}
+}
+
+func TestLossBeyondTheLimitHoldsAnUplinkBack(t *testing.T) {
+	p := paths(t, func(c *mn.Config) { c.Uplinks[0].MaxLoss = 20 })
+	luck := rand.New(rand.NewPCG(3, 4))
+	p.losses["wlan0"] = func() bool { return luck.Float64() < 0.4 }
+	p.over("lte0", time.Second, 30*time.Second)
+	p.saysOf("wlan0", "held", "more than max-loss (20 %)")
+	p.run(3 * time.Minute)
+	if p.status().Link != "lte0" {
+		t.Fatal("back over a path that loses four in ten")
+	}
+	delete(p.losses, "wlan0")
+	p.over("wlan0", 20*time.Second, 5*time.Minute)
+	if p.told(path.PathDead) != 0 {
+		t.Error("taken for dead")
+	}
+}
+
+func TestALinkThatComesAndGoesIsHeldBack(t *testing.T) {
+	p := paths(t, nil)
+	for range 3 {
+		p.lose("wlan0")
+		p.run(2 * time.Second)
+		p.up("wlan0", wifi)
+		p.run(2 * time.Second)
+	}
+	p.saysOf("wlan0", "held", "went down 3 times within a minute")
+	if p.status().Link != "lte0" {
+		t.Fatalf("over %s", p.status().Link)
+	}
+	p.over("wlan0", 30*time.Second, 70*time.Second)
+}
+
+// without is the home agent of somebody else, who lacks some features.
+func (p *pair) without(names ...string) {
+	list := slices.DeleteFunc(standard.Features(standard.Config{}), func(f feature.Feature) bool { return slices.Contains(names, f.Name) })
+	a, err := standard.HomeAgent(agentConfig(p.t), list, rand.New(rand.NewPCG(1, 99)))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.restore(p.agent, a)
+}
+
+// A home agent that knows nothing of all this answers echoes, and discards the
+// questions: the node notices a black hole all the same, asks rarely, and tries
+// the path again after a while.
+func TestWithAHomeAgentThatAnswersNoQuestions(t *testing.T) {
+	p := newPair(t, agentConfig(t), nodeConfig(t), standard.Config{})
+	p.without(path.Name, vendor.Name, styles.Name)
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.up("lte0", lte)
+	p.run(5 * time.Minute)
+	if p.sent > 5 {
+		t.Errorf("%d messages", p.sent)
+	}
+	p.down["wlan0"] = true
+	p.over("lte0", 700*time.Millisecond, time.Second)
+	p.saysOf("wlan0", "dead", "tried again in")
+	p.run(10 * time.Second)
+	p.down["wlan0"] = false
+	p.over("wlan0", 15*time.Second, 30*time.Second)
+}
+
+// One that has RFC 3115 denies the question, which is an answer; it counts it
+// for replay protection, so it is asked less.
+func TestWithAHomeAgentThatDeniesQuestions(t *testing.T) {
+	p := newPair(t, agentConfig(t), nodeConfig(t), standard.Config{})
+	p.without(path.Name, styles.Name)
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.up("lte0", lte)
+	p.run(5 * time.Minute)
+	if p.sent < 8 || p.sent > 15 {
+		t.Errorf("%d messages", p.sent)
+	}
+	if q := p.uplink("lte0").Quality; q.Probes == 0 || q.Loss > 0 {
+		t.Errorf("measured %+v", q)
+	}
+	p.agree()
+}
+
+// A home agent that answers no echoes is not taken for a dead path.
+func TestWithAHomeAgentThatAnswersNoEchoes(t *testing.T) {
+	p := newPair(t, agentConfig(t), nodeConfig(t), standard.Config{})
+	p.answers = false
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.up("lte0", lte)
+	p.run(10 * time.Minute)
+	if p.status().Link != "wlan0" || p.told(path.PathDead) > 0 {
+		t.Error("the path was taken for dead")
+	}
+	if p.probes > 50 {
+		t.Errorf("%d probes", p.probes)
+	}
+}
+
+func TestWithOneUplinkNothingIsProbed(t *testing.T) {
+	p := newPair(t, agentConfig(t), nodeConfig(t), standard.Config{})
+	p.up("wlan0", wifi)
+	p.run(10 * time.Minute)
+	if p.probes > 0 || p.sent > 3 {
+		t.Errorf("%d probes, %d messages", p.probes, p.sent)
+	}
+}
+
+// A question binds nothing and is written nowhere, and a captured one that is
+// sent again changes as little.
+func TestAQuestionChangesNothingAtTheHomeAgent(t *testing.T) {
+	p := paths(t, nil)
+	before := map[string]string{}
+	for k, v := range p.agent.store {
+		before[k] = string(v)
+	}
+	puts, sent := p.agent.puts, p.sent
+	p.run(time.Minute)
+	if p.sent-sent < 10 {
+		t.Fatalf("%d questions", p.sent-sent)
+	}
+	if p.agent.puts != puts || len(p.agent.store) != len(before) {
+		t.Error("the home agent has changed forwarding or records")
+	}
+	for k, v := range p.agent.store {
+		if before[k] != string(v) {
+			t.Errorf("record %q has changed", k)
+		}
+	}
+	p.agree()
+}
