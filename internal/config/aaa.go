@@ -257,7 +257,7 @@ var aaaTable = Table[AAA]{
 		}),
 	}, aaaSecretRows(func(s *Subscriber) *AAASecret { return &s.AAASecret }, `"keys.d/van7.aaa"`)...),
 		tables("key", associationRows(func(a *association) *association { return a }, nodeAtHome, 256, `"keys.d/van7"`),
-			func(s *Subscriber) *[]association { return &s.Security.keys },
+			func(s *Subscriber) *[]association { return &s.Security.written().keys },
 			func(a *association) string { return formatSPI(a.spi) }, Help{
 				Doc: "A security association between the node and its home agent, for home agents that ask.",
 			})),
@@ -288,7 +288,7 @@ func (d *decoder) checkAAA(c *Config) {
 		}
 		names[s.NAI] = true
 		d.checkAAASecret(path, &s.AAASecret)
-		if len(s.Security.keys) > 0 {
+		if len(s.Security.written().keys) > 0 {
 			d.associate(path, &s.Security, nodeAtHome)
 		}
 	}

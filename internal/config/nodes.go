@@ -92,8 +92,7 @@ func plainNode(line []byte) (p MobileNodePeer, ok bool) {
 	if err != nil {
 		return p, false
 	}
-	p.inline = association{spi: uint32(number), algorithm: algorithm, key: key, replay: assoc.Timestamps}
-	made, err := assoc.New(p.inline.spi, algorithm, key, assoc.Timestamps)
+	made, err := assoc.New(uint32(number), algorithm, key, assoc.Timestamps)
 	if err != nil {
 		return p, false
 	}
@@ -168,7 +167,6 @@ func parseNode(fields []string) (MobileNodePeer, *Problem) {
 	if err != nil {
 		return bad("", err)
 	}
-	p.inline = a
 	p.Associations = []*assoc.Association{made}
 	return p, nil
 }

@@ -27,8 +27,26 @@ type Security struct {
 	Insecure bool
 	Source   netip.Prefix
 
+	asWritten *written // nil for a line of the nodes file: of a million of them the associations say it all
+}
+
+// written is what a table says of its associations.
+type written struct {
 	inline association   // spi, key, key-file, algorithm and replay of the table itself
 	keys   []association // the [[….key]] tables
+}
+
+// written is what the table says, to be added to while it is read.
+func (s *Security) written() *written {
+	if s.asWritten != nil {
+		return s.asWritten
+	}
+	if len(s.Associations) > 0 {
+		a := s.Associations[0]
+		return &written{inline: association{spi: a.SPI(), key: a.Key(), algorithm: a.Algorithm(), replay: a.Replay()}}
+	}
+	s.asWritten = new(written)
+	return s.asWritten
 }
 
 // association is an association as it is written.
@@ -132,7 +150,7 @@ func associationRows[S any](at func(*S) *association, rel relation, spi int, key
 
 // securityRows are the keys of a table that describes a peer.
 func securityRows[S any](at func(*S) *Security, rel relation, spi int, keyFile string) Table[S] {
-	t := associationRows(func(s *S) *association { return &at(s).inline }, rel, spi, keyFile)
+	t := associationRows(func(s *S) *association { return &at(s).written().inline }, rel, spi, keyFile)
 	for i := range t {
 		if t[i].Name == "key" {
 			t[i] = keyOrTables(t[i], at, rel, spi)
@@ -167,7 +185,8 @@ func keyOrTables[S any](row Row[S], at func(*S) *Security, rel relation, spi int
 			for i, m := range elements(d, path, "key", v) {
 				var a association
 				decodeTable(d, indexed(path, i), t, m, &a)
-				at(s).keys = append(at(s).keys, a)
+				w := at(s).written()
+				w.keys = append(w.keys, a)
 			}
 		default:
 			single(d, path, s, v)
@@ -175,8 +194,8 @@ func keyOrTables[S any](row Row[S], at func(*S) *Security, rel relation, spi int
 	}
 	row.values = func(path string, s *S, out []Value) []Value {
 		out = values(path, s, out)
-		for i := range at(s).keys {
-			a := &at(s).keys[i]
+		for i := range at(s).written().keys {
+			a := &at(s).written().keys[i]
 			out = tableValues(path+"["+formatSPI(a.spi)+"]", t, a, out)
 		}
 		return out
@@ -186,11 +205,12 @@ func keyOrTables[S any](row Row[S], at func(*S) *Security, rel relation, spi int
 
 // associate checks what the table at path says and makes its associations.
 func (d *decoder) associate(path string, s *Security, rel relation) {
-	if s.inline.written() || len(s.keys) == 0 {
-		d.makeAssociation(path, s, &s.inline, rel)
+	w := s.written()
+	if w.inline.written() || len(w.keys) == 0 {
+		d.makeAssociation(path, s, &w.inline, rel)
 	}
-	for i := range s.keys {
-		d.makeAssociation(indexed(path+".key", i), s, &s.keys[i], rel)
+	for i := range w.keys {
+		d.makeAssociation(indexed(path+".key", i), s, &w.keys[i], rel)
 	}
 	seen := map[uint32]bool{}
 	for _, a := range s.Associations {
@@ -253,7 +273,7 @@ func (d *decoder) checkNone(path string, s *Security, a *association, rel relati
 		return
 	case a.key.Len() > 0 || a.keyFile != "":
 		d.problem(path+".algorithm", "leave the key out, or choose hmac-sha256", "none takes no key")
-	case len(s.keys) > 0:
+	case len(s.written().keys) > 0:
 		d.problem(path+".algorithm", "remove the keys, or choose hmac-sha256", "none cannot stand beside keys")
 	}
 	if !s.Insecure {

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
+	"sync"
 
 	"careof/internal/config"
 	"careof/internal/core/engine"
@@ -26,17 +28,17 @@ func shards(c *config.HomeAgent) int {
 func agents(cfg *config.Config) ([]engine.Machine, error) {
 	whole, features := homeConfig(cfg)
 	n := shards(cfg.HomeAgent)
-	var list []engine.Machine
+	list, errs := make([]engine.Machine, n), make([]error, n)
+	var making sync.WaitGroup
 	for i := range n {
-		one := whole
-		one.Shard, one.Shards = i, n
-		m, err := standard.HomeAgent(one, standard.Features(features), luck())
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, m)
+		making.Go(func() { // each looks for its nodes among all of them
+			one := whole
+			one.Shard, one.Shards = i, n
+			list[i], errs[i] = standard.HomeAgent(one, standard.Features(features), luck())
+		})
 	}
-	return list, nil
+	making.Wait()
+	return list, cmp.Or(errs...)
 }
 
 // agentRoute says which of the home agent's machines an event concerns; nil

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 )
 
@@ -10,13 +11,34 @@ import (
 // again as it grows is for nothing.
 const startGC = 300
 
+// The collector lets the heap double before it looks through it again. Of a
+// heap as large as that of some hundred thousand bindings it keeps less room:
+// largeGC is its percentage from largeHeap octets on.
+const (
+	largeGC   = 50
+	largeHeap = 256 << 20
+)
+
 // relaxed lets the collector run less often until the function that it returns
-// is called, which may be more than once. What the environment sets
-// (GOGC) is left alone.
+// is called, which may be more than once. Then what a start has needed goes
+// back to the system. What the environment sets (GOGC) is left alone.
 func relaxed() (usual func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
 	before := debug.SetGCPercent(startGC)
-	return func() { debug.SetGCPercent(before) }
+	done := false
+	return func() {
+		if done {
+			return
+		}
+		done = true
+		percent := before
+		var m runtime.MemStats
+		if runtime.ReadMemStats(&m); m.HeapAlloc > largeHeap && percent > largeGC {
+			percent = largeGC
+		}
+		debug.SetGCPercent(percent)
+		go debug.FreeOSMemory()
+	}
 }

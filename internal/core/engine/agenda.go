@@ -15,7 +15,7 @@ import (
 // later seconds lies in piles, one a second, that nobody sorts or looks through
 // before.
 type Agenda[K cmp.Ordered] struct {
-	current map[K]time.Time
+	current map[K]int64          // Unix nanoseconds
 	near    heap[appointment[K]] // what is due before the second border
 	border  int64
 	later   map[int64][]appointment[K] // the rest, by second
@@ -25,13 +25,13 @@ type Agenda[K cmp.Ordered] struct {
 
 // An appointment that is not current is passed over.
 type appointment[K cmp.Ordered] struct {
-	at  time.Time
+	at  int64 // Unix nanoseconds
 	key K
 }
 
 func (a appointment[K]) before(b appointment[K]) bool {
-	if c := a.at.Compare(b.at); c != 0 {
-		return c < 0
+	if a.at != b.at {
+		return a.at < b.at
 	}
 	return a.key < b.key
 }
@@ -47,12 +47,16 @@ func (a *Agenda[K]) Set(key K, at time.Time) {
 		a.Clear(key)
 		return
 	}
+	a.set(key, at.UnixNano())
+}
+
+func (a *Agenda[K]) set(key K, at int64) {
 	if a.current == nil {
-		a.current, a.later = make(map[K]time.Time), make(map[int64][]appointment[K])
+		a.current, a.later = make(map[K]int64), make(map[int64][]appointment[K])
 	}
 	was, filed := a.current[key]
 	a.current[key] = at
-	if filed && !at.Before(was) {
+	if filed && at >= was {
 		return // it is filed no later than was
 	}
 	a.file(appointment[K]{at, key})
@@ -73,9 +77,9 @@ func (a *Agenda[K]) Next() time.Time {
 	case len(a.current) == 0:
 		return time.Time{}
 	case len(a.near) > 0:
-		return a.near[0].at
+		return time.Unix(0, a.near[0].at)
 	case len(a.later[int64(a.seconds[0])]) == 1:
-		return a.later[int64(a.seconds[0])][0].at
+		return time.Unix(0, a.later[int64(a.seconds[0])][0].at)
 	}
 	return time.Unix(int64(a.seconds[0]), 0)
 }
@@ -84,7 +88,7 @@ func (a *Agenda[K]) Next() time.Time {
 func (a *Agenda[K]) Due(mono time.Time) (key K, ok bool) {
 	for {
 		switch {
-		case len(a.near) > 0 && a.near[0].at.After(mono):
+		case len(a.near) > 0 && a.near[0].at > mono.UnixNano():
 			return key, false
 		case len(a.near) > 0:
 			if front := a.near.pop(); a.refile(front) {
@@ -100,9 +104,18 @@ func (a *Agenda[K]) Due(mono time.Time) (key K, ok bool) {
 	}
 }
 
+// secondOf is the second that an instant is in.
+func secondOf(ns int64) int64 {
+	const second = int64(time.Second)
+	if at := ns / second; ns%second >= 0 {
+		return at
+	}
+	return ns/second - 1
+}
+
 func (a *Agenda[K]) file(it appointment[K]) {
 	a.filed++
-	at := it.at.Unix()
+	at := secondOf(it.at)
 	if at < a.border {
 		a.near.push(it)
 		return
@@ -118,11 +131,11 @@ func (a *Agenda[K]) file(it appointment[K]) {
 // was right as it was.
 func (a *Agenda[K]) refile(it appointment[K]) bool {
 	at, ok := a.current[it.key]
-	if ok && at.Equal(it.at) {
+	if ok && at == it.at {
 		return true
 	}
 	a.filed--
-	if ok && at.After(it.at) {
+	if ok && at > it.at {
 		a.file(appointment[K]{at, it.key})
 	}
 	return false

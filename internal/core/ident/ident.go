@@ -64,12 +64,24 @@ func (n Node) Shard(shards int) int {
 	if shards <= 1 {
 		return 0
 	}
+	var space [MaxNAI]byte
+	return shardOf(n.Append(space[:0]), shards)
+}
+
+// ShardOf is [Node.Shard] of the node with this name, as [Node.String] has it.
+func ShardOf(name string, shards int) int {
+	if shards <= 1 {
+		return 0
+	}
+	return shardOf(name, shards)
+}
+
+func shardOf[T string | []byte](name T, shards int) int {
 	// FNV-1a: stable over restarts, which a keyed hash would not be.
 	const prime = 1099511628211
 	h := uint64(14695981039346656037)
-	var space [MaxNAI]byte
-	for _, c := range n.Append(space[:0]) {
-		h = (h ^ uint64(c)) * prime
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * prime
 	}
 	return int(h % uint64(shards))
 }

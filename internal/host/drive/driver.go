@@ -4,6 +4,7 @@
 package drive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,18 +103,65 @@ func (d *Driver) Restore(ctx context.Context, mine func(forward.Entry) bool) err
 			persistent = append(persistent, p)
 		}
 	}
-	err := d.world.Store.Load(d.role, func(r engine.Record) error {
-		for _, p := range persistent {
-			if err := p.Restore(now, r); err != nil {
-				return fmt.Errorf("drive: %s: stored record %q: %w", d.role, r.Key, err)
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := d.load(now, persistent); err != nil {
 		return err
 	}
 	return d.repair(ctx, persistent, mine)
+}
+
+// loadBatch is how many records go to the machines at a time.
+const loadBatch = 1024
+
+// load reads the records and has each machine find its own among them, while
+// the next ones are being read.
+func (d *Driver) load(now engine.Now, machines []engine.Persistent) error {
+	var restoring sync.WaitGroup
+	errs := make([]error, len(machines))
+	boxes := make([]chan []engine.Record, len(machines))
+	for i, m := range machines {
+		boxes[i] = make(chan []engine.Record, 4)
+		restoring.Go(func() {
+			for batch := range boxes[i] {
+				for _, r := range batch {
+					if errs[i] != nil {
+						break
+					}
+					if err := m.Restore(now, r); err != nil {
+						errs[i] = fmt.Errorf("drive: %s: stored record %q: %w", d.role, r.Key, err)
+					}
+				}
+			}
+		})
+	}
+	var batch []engine.Record
+	var octets []byte // of the batch's records: those of the store do not last
+	keep := func(b []byte) []byte {
+		if b == nil {
+			return nil
+		}
+		from := len(octets)
+		octets = append(octets, b...)
+		return octets[from:len(octets):len(octets)]
+	}
+	flush := func() {
+		for _, box := range boxes {
+			box <- batch
+		}
+		batch, octets = make([]engine.Record, 0, loadBatch), make([]byte, 0, cap(octets))
+	}
+	err := d.world.Store.Load(d.role, func(r engine.Record) error {
+		batch = append(batch, engine.Record{Key: keep(r.Key), Value: keep(r.Value)})
+		if len(batch) == loadBatch {
+			flush()
+		}
+		return nil
+	})
+	flush()
+	for _, box := range boxes {
+		close(box)
+	}
+	restoring.Wait()
+	return cmp.Or(err, cmp.Or(errs...))
 }
 
 // repairBatch is how many entries are applied at a time at a start.

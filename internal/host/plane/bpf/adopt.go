@@ -35,7 +35,6 @@ func (p *Plane) adopt() error {
 		}
 	}
 	p.slots.reserve(used)
-	p.entries = make(map[forward.Key]installed, len(p.left))
 	return nil
 }
 
@@ -149,6 +148,9 @@ func (p *Plane) Reconcile() error {
 		}
 		p.slots.give(b.slot)
 		delete(p.left, at)
+	}
+	if len(p.left) == 0 {
+		p.left = make(map[place]leftover) // a million deleted ones take room
 	}
 	return errors.Join(errs...)
 }

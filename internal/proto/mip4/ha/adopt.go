@@ -43,7 +43,7 @@ func (a *Agent) addressFree(m *MobileNode) error {
 	if !m.HomeAddress.IsValid() {
 		return nil
 	}
-	if n := a.byHome[m.HomeAddress]; n != nil && n.config.NAI != m.NAI {
+	if n := a.byHome[four(m.HomeAddress)]; n != nil && n.config.NAI != m.NAI {
 		return fmt.Errorf("ha: home address %v of %s is another node's", m.HomeAddress, m.NAI)
 	}
 	if a.cfg.inPool(m.HomeAddress) {
@@ -64,7 +64,7 @@ func (a *Agent) Adopt(n *Node) *Node {
 	if i := slices.IndexFunc(a.nodes, func(o *Node) bool { return o.removed && o.String() == name }); i >= 0 {
 		old := a.nodes[i]
 		old.removed, old.adopted, old.config, old.last = false, true, n.config, nil
-		old.home = n.config.HomeAddress
+		old.setHome(n.config.HomeAddress)
 		a.enter(old)
 		return old
 	}
@@ -99,8 +99,9 @@ func (a *Agent) Reassociate(n *Node, m MobileNode) error {
 		return err
 	}
 	a.takeBack(n)
-	delete(a.byHome, n.home)
-	n.config, n.home = &m, m.HomeAddress
+	delete(a.byHome, four(n.home))
+	n.config = &m
+	n.setHome(m.HomeAddress)
 	a.enter(n)
 	return nil
 }

@@ -38,8 +38,8 @@ type Agent struct {
 	processing engine.Pipeline[*Exchange]
 	answering  engine.Pipeline[*Exchange]
 
-	nodes    []*Node // in configuration order, own shard only
-	byHome   map[netip.Addr]*Node
+	nodes    []*Node           // in configuration order, own shard only
+	byHome   map[[4]byte]*Node // see four
 	byNAI    map[ident.NAI]*Node
 	relays   map[netip.Addr]*Relay
 	pools    []*pool // parallel to cfg.Networks
@@ -82,7 +82,7 @@ func New(cfg Config, rng *rand.Rand, features ...func(*Agent)) (*Agent, error) {
 	a := &Agent{
 		Desk: engine.Desk{Role: RoleName},
 		cfg:  cfg, rng: rng,
-		byHome:   make(map[netip.Addr]*Node, len(cfg.Nodes)/max(cfg.Shards, 1)),
+		byHome:   make(map[[4]byte]*Node, len(cfg.Nodes)/max(cfg.Shards, 1)),
 		byNAI:    make(map[ident.NAI]*Node),
 		relays:   make(map[netip.Addr]*Relay),
 		links:    make(map[string]engine.Link),
@@ -288,7 +288,7 @@ func (a *Agent) packet(p engine.Packet) {
 func (a *Agent) ignore() { a.counters.ignored++ }
 
 func (a *Agent) plane(ev forward.Event) {
-	n := a.byHome[planeHome(ev)]
+	n := a.byHome[four(planeHome(ev))]
 	if n == nil || n.list.Len() == 0 {
 		return
 	}

@@ -167,11 +167,11 @@ func (a *Agent) refuseAuthenticator(x *Exchange, spi uint32) engine.Verdict {
 		if shared || x.ForeignCheck == ForeignStrange || every == 0 {
 			return engine.Drop(why)
 		}
-		if n := x.Node; !n.denied.IsZero() && a.Now().Mono.Sub(n.denied) < every {
+		if last := x.Node.refused().denied; !last.IsZero() && a.Now().Mono.Sub(last) < every {
 			return engine.Drop(why)
 		}
 	}
-	x.Node.denied = a.Now().Mono
+	x.Node.refused().denied = a.Now().Mono
 	// "the home agent SHOULD choose a security association that is likely to
 	// exist in the mobile node; for example, this may be an older security
 	// association": the first one that the request did not just fail with.

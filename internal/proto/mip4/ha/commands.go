@@ -148,7 +148,7 @@ func (a *Agent) Find(who ident.Node) *Node {
 	if who.NAI != "" {
 		return a.byNAI[who.NAI]
 	}
-	return a.byHome[who.HomeAddress]
+	return a.byHome[four(who.HomeAddress)]
 }
 
 func (a *Agent) clearBinding(c engine.Command) bool {

@@ -27,7 +27,7 @@ func (a *Agent) deny(x *Exchange, send engine.Send) {
 		n.Level = note.Warn // "SHOULD log the error as a security exception"
 	}
 	n.Code, n.Why = uint8(x.Code), x.Why
-	if x.Code == mip4.CodeIdentificationMismatch && !x.Node.warnings.allow(a.Now().Mono, warningRate) {
+	if x.Code == mip4.CodeIdentificationMismatch && !x.Node.refused().warnings.allow(a.Now().Mono, warningRate) {
 		n.Level = note.Debug
 	}
 	a.remember(x)

@@ -223,6 +223,9 @@ func (c *Config) check() error {
 		}
 	}
 	for i := range c.Nodes {
+		if c.Shard != 0 {
+			break // shard 0 does it for all
+		}
 		if err := c.checkNode(&c.Nodes[i]); err != nil {
 			return err
 		}

@@ -16,26 +16,37 @@ import (
 type Node struct {
 	config *MobileNode
 	index  int         // in Agent.nodes
-	key    forward.Key // of the forwarding entry of keyOf
-	keyOf  netip.Addr
-	home   netip.Addr // configured, or assigned from a pool; invalid before that
-	mark   assoc.Mark // never goes back
+	key    forward.Key // of the forwarding entry of home; empty until somebody asks
+	home   netip.Addr  // configured, or assigned from a pool; invalid before that. See setHome
+	mark   assoc.Mark  // never goes back
 	list   binding.List
 	// networks are the mobile networks of a mobile router, nil for others.
 	networks *networks
 	last     *lastReply
 	turn     *turn         // nil when nothing of this node is being committed
-	denied   time.Time     // monotonic: when the last 131 went out
 	freed    time.Time     // monotonic: when the last binding ended
 	repair   time.Duration // the last pause before a repair, zero while all is well
-	// Refusals of old Identifications: anybody can send a captured request
-	// again, as often as they like.
-	mismatches, warnings meter
-	requests             meter // authentic and fresh ones
+	refusals *refusals     // nil before the first
+	requests meter         // authentic and fresh ones
 	// removed says that the configuration does not have the node any more. It
 	// has no bindings then, and nobody finds it; its replay mark stays.
 	removed bool
 	adopted bool // a feature has brought it in: no configuration has it
+}
+
+// refusals limit what is refused: anybody can send a captured request again, as
+// often as they like.
+type refusals struct {
+	denied               time.Time // monotonic: when the last 131 went out
+	mismatches, warnings meter     // of old Identifications
+}
+
+// refused is the node's refusals, for one more.
+func (n *Node) refused() *refusals {
+	if n.refusals == nil {
+		n.refusals = new(refusals)
+	}
+	return n.refusals
 }
 
 // Identity is who the node is by configuration.
@@ -52,10 +63,17 @@ func (n *Node) Bindings() []binding.Binding { return n.list.All() }
 
 // Key is the key of the node's forwarding entry.
 func (n *Node) Key() forward.Key {
-	if n.keyOf != n.home {
-		n.keyOf, n.key = n.home, entryKey(n.home)
+	if n.key == "" {
+		n.key = entryKey(n.home)
 	}
 	return n.key
+}
+
+// setHome gives the node a home address, or takes it away.
+func (n *Node) setHome(home netip.Addr) {
+	if n.home != home {
+		n.home, n.key = home, ""
+	}
 }
 
 // Association finds the node's association with this SPI.
@@ -86,24 +104,43 @@ func homeOf(key forward.Key) (netip.Addr, bool) {
 	return a, err == nil
 }
 
+// four is an address as a key of Agent.byHome: nobody has the one that stands
+// for all that are not IPv4.
+func four(a netip.Addr) [4]byte {
+	if !a.Is4() {
+		return [4]byte{}
+	}
+	return a.As4()
+}
+
 // index takes the shard's part of the configuration.
 func (a *Agent) index() error {
-	taken, err := a.cfg.identities()
-	if err != nil {
-		return err
+	var taken map[[4]byte]bool
+	var err error
+	if a.cfg.Shard == 0 {
+		// It has the pools, and looks through the whole configuration for all.
+		if taken, err = a.cfg.identities(); err != nil {
+			return err
+		}
 	}
+	var block []Node // some at a time are made faster than one
 	for i := range a.cfg.Nodes {
 		c := &a.cfg.Nodes[i]
 		if c.Shard(a.cfg.Shards) != a.cfg.Shard {
 			continue
 		}
-		n := &Node{config: c, index: len(a.nodes), home: c.HomeAddress}
+		if len(block) == 0 {
+			block = make([]Node, 256)
+		}
+		n := &block[0]
+		block = block[1:]
+		*n = Node{config: c, index: len(a.nodes), home: c.HomeAddress}
 		a.nodes = append(a.nodes, n)
 		if c.NAI != "" {
 			a.byNAI[c.NAI] = n
 		}
 		if n.home.IsValid() {
-			a.byHome[n.home] = n
+			a.byHome[four(n.home)] = n
 		}
 	}
 	a.relate()
@@ -124,7 +161,7 @@ func (a *Agent) Named(name string) *Node {
 	if err != nil {
 		return nil
 	}
-	if n := a.byHome[home]; n != nil && n.config.NAI == "" {
+	if n := a.byHome[four(home)]; n != nil && n.config.NAI == "" {
 		return n
 	}
 	return nil

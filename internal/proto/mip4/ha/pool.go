@@ -34,7 +34,7 @@ func (c *Config) inPool(a netip.Addr) bool {
 
 // makePools makes the pools, all of them free. Addresses that are some node's
 // own, ours or no host's are left out.
-func makePools(cfg *Config, taken map[netip.Addr]bool) ([]*pool, error) {
+func makePools(cfg *Config, taken map[[4]byte]bool) ([]*pool, error) {
 	pools := make([]*pool, len(cfg.Networks))
 	for i := range pools {
 		pools[i] = &pool{network: &cfg.Networks[i], owner: make(map[netip.Addr]*Node), all: make(map[netip.Addr]bool)}
@@ -50,7 +50,7 @@ func makePools(cfg *Config, taken map[netip.Addr]bool) ([]*pool, error) {
 				if n++; n > maxPool {
 					return nil, fmt.Errorf("ha: the pools hold more than %d addresses", maxPool)
 				}
-				if !taken[a] && !seen[a] && p.network.assignable(a) && !cfg.own(a) {
+				if !taken[four(a)] && !seen[a] && p.network.assignable(a) && !cfg.own(a) {
 					seen[a], p.all[a] = true, true
 					p.free = append(p.free, a)
 				}
@@ -64,8 +64,8 @@ func makePools(cfg *Config, taken map[netip.Addr]bool) ([]*pool, error) {
 func (a *Agent) give(p *pool, n *Node, addr netip.Addr) {
 	a.takeBack(n)
 	p.owner[addr] = n
-	a.byHome[addr] = n
-	n.home = addr
+	a.byHome[four(addr)] = n
+	n.setHome(addr)
 }
 
 // takeBack takes a node's assigned address away.
@@ -78,8 +78,8 @@ func (a *Agent) takeBack(n *Node) {
 			delete(p.owner, n.home)
 		}
 	}
-	delete(a.byHome, n.home)
-	n.home = netip.Addr{}
+	delete(a.byHome, four(n.home))
+	n.setHome(netip.Addr{})
 }
 
 // assign gives the node the pool address that it asks for, when nobody has it

@@ -83,7 +83,7 @@ func (a *Agent) reconfigure(c Reconfigure) (Reconfigured, error) {
 			continue
 		}
 		w := wanted[n.String()]
-		if w == nil && n.adopted && !taken[n.config.HomeAddress] && n.keeps(n.config, pools) {
+		if w == nil && n.adopted && !taken[four(n.config.HomeAddress)] && n.keeps(n.config, pools) {
 			kept = append(kept, n)
 			intercepts[n] = a.intercept(n)
 			continue
@@ -100,7 +100,7 @@ func (a *Agent) reconfigure(c Reconfigure) (Reconfigured, error) {
 			done.Removed++
 			continue
 		}
-		n.home = netip.Addr{}
+		n.setHome(netip.Addr{})
 		kept = append(kept, n)
 	}
 	old := a.cfg
@@ -167,8 +167,8 @@ func (a *Agent) enter(n *Node) {
 	}
 	switch {
 	case n.config.HomeAddress.IsValid():
-		n.home = n.config.HomeAddress
-		a.byHome[n.home] = n
+		n.setHome(n.config.HomeAddress)
+		a.byHome[four(n.home)] = n
 	case n.home.IsValid():
 		a.restoreHome(n, n.home)
 	}
@@ -236,22 +236,22 @@ func (a *Agent) relate() {
 
 // identities are the home addresses that nodes have of their own; no two may
 // have one name or address.
-func (c *Config) identities() (map[netip.Addr]bool, error) {
+func (c *Config) identities() (map[[4]byte]bool, error) {
 	names := make(map[ident.NAI]bool)
-	homes := make(map[netip.Addr]bool, len(c.Nodes))
+	homes := make(map[[4]byte]bool, len(c.Nodes))
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
 		if n.NAI != "" && names[n.NAI] {
 			return nil, fmt.Errorf("ha: mobile node %s is there twice", n.NAI)
 		}
-		if n.HomeAddress.IsValid() && homes[n.HomeAddress] {
+		if n.HomeAddress.IsValid() && homes[four(n.HomeAddress)] {
 			return nil, fmt.Errorf("ha: home address %v belongs to two mobile nodes", n.HomeAddress)
 		}
 		if n.NAI != "" {
 			names[n.NAI] = true
 		}
 		if n.HomeAddress.IsValid() {
-			homes[n.HomeAddress] = true
+			homes[four(n.HomeAddress)] = true
 		}
 	}
 	return homes, nil

@@ -239,10 +239,10 @@ func parseNode(now engine.Now, value []byte) (nodeRecord, error) {
 }
 
 func (a *Agent) restoreNode(now engine.Now, name string, value []byte) error {
-	n := a.Named(name)
-	if value == nil {
-		return nil
+	if value == nil || a.former == nil && a.cfg.Shard != 0 && ident.ShardOf(name, a.cfg.Shards) != a.cfg.Shard {
+		return nil // another machine's. Shard 0 has the pools' nodes too, whatever their names
 	}
+	n := a.Named(name)
 	if n == nil {
 		if a.former != nil {
 			if r, err := parseNode(now, value); err == nil {

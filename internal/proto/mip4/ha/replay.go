@@ -148,7 +148,7 @@ func (a *Agent) checkIdentification(x *Exchange) engine.Verdict {
 			x.Discovery = true
 			return engine.Deny(uint8(mip4.CodeUnknownHomeAgent), "sent to a broadcast address; "+why)
 		}
-		if !n.mismatches.allow(a.Now().Mono, mismatchRate) {
+		if !n.refused().mismatches.allow(a.Now().Mono, mismatchRate) {
 			a.counters.suppressed++
 			return engine.Done()
 		}

@@ -28,14 +28,14 @@ func Route(cfg Config, n int) func(engine.Event) int {
 	byNAI := make(map[ident.NAI]int)
 	for i := range cfg.Nodes {
 		c := &cfg.Nodes[i]
-		shard := c.Shard(n)
 		if c.NAI != "" {
-			byNAI[c.NAI] = shard
+			byNAI[c.NAI] = c.Shard(n)
 		}
 		if c.HomeAddress.IsValid() && (c.NAI != "" || cfg.inPool(c.HomeAddress)) {
-			byHome[c.HomeAddress] = shard
+			byHome[c.HomeAddress] = c.Shard(n)
 		}
 	}
+	cfg.Nodes = nil // what follows is kept
 	node := func(who ident.Node) int {
 		if shard, ok := byNAI[who.NAI]; ok && who.NAI != "" {
 			return shard
