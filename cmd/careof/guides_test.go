@@ -40,7 +40,7 @@ func fenced(text, language string) (blocks []string) {
 	return blocks
 }
 
-var keyFileName = regexp.MustCompile(`key-file = "([^"]+)"`)
+var keyFileName = regexp.MustCompile(`(?:key|secret)-file = "([^"]+)"`)
 
 // putKeys makes the key files that a configuration names.
 func putKeys(t *testing.T, dir, text string) {

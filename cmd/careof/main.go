@@ -93,6 +93,7 @@ Start here:
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputTable, outputWide, outputJSON}, cobra.ShellCompDirectiveNoFileComp)))
 
 	root.AddCommand(
+		newAAA(e),
 		newBench(e),
 		newCapture(e),
 		newCheck(e),

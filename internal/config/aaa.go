@@ -78,6 +78,9 @@ func secretText(s string) (assoc.Key, error) {
 	return assoc.NewKey([]byte(s)), nil
 }
 
+// ParseSecret reads a shared secret as it stands in the configuration.
+func ParseSecret(s string) (assoc.Key, error) { return secretText(s) }
+
 // hidden is a text of which only a fingerprint is shown.
 var hidden = Kind[string]{
 	Name: "a text",

@@ -89,6 +89,7 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		}
 		return []any{n.Role, prefix, dash(n.Interface), dash(router), address(n.CareOfAddress), n.State, size(n.Counters.SentBytes), size(n.Counters.ReceivedBytes)}
 	}),
+	"aaa": aaaTable,
 	"stages": rows("ROLE\tSTAGE\tRFC\tHOOKS", "no stages", func(s Stage) []any {
 		return []any{s.Role, s.Stage, s.Section, strings.Join(s.Hooks, " → ")}
 	}),

@@ -1,13 +1,20 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
+	crand "crypto/rand"
+
 	"careof/internal/config"
+	"careof/internal/control"
 	"careof/internal/core/aaa"
+	"careof/internal/core/assoc"
 	"careof/internal/core/forward"
+	"careof/internal/core/ident"
 	host "careof/internal/host/aaa"
 	"careof/internal/host/clock"
 	"careof/internal/host/drive"
@@ -17,11 +24,12 @@ import (
 // authority is what answers the roles' questions about nodes, and hears of
 // their sessions; nil without an [aaa] section.
 type authority struct {
-	desk   *host.Desk
-	book   aaa.Book
-	radius *host.RADIUS // nil without servers
-	ledger *host.Ledger // nil without accounting
-	orders *host.Orders // nil when no server may give any
+	desk     *host.Desk
+	answerer host.Answerer // behind the desk
+	book     aaa.Book
+	radius   *host.RADIUS // nil without servers
+	ledger   *host.Ledger // nil without accounting
+	orders   *host.Orders // nil when no server may give any
 }
 
 // aaaServers is how RADIUS servers are asked.
@@ -58,12 +66,14 @@ func (d *daemon) openAAA() error {
 	limits := host.Limits{Questions: c.Questions, PerSource: c.PerSource}
 	d.aaa = a
 	if len(c.Servers) == 0 {
-		a.desk = host.New(host.Book{Book: a.book}, limits)
+		a.answerer = host.Book{Book: a.book}
+		a.desk = host.New(a.answerer, limits)
 		return nil
 	}
 	servers := d.aaaServers(d.cfg)
 	a.radius = host.NewRADIUS(servers)
-	a.desk = host.New(host.First{Book: a.book, Then: a.radius}, limits)
+	a.answerer = host.First{Book: a.book, Then: a.radius}
+	a.desk = host.New(a.answerer, limits)
 	if c.Accounting == config.On {
 		a.ledger = host.NewLedger(a.radius, c.Interim, d.used, func() time.Time { return clock.Now().Mono })
 	}
@@ -144,4 +154,83 @@ func (d *daemon) carry(ctx context.Context, order any) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// shownAAA is what `careof show aaa` shows.
+func (d *daemon) shownAAA() control.AAA {
+	out := control.AAA{Servers: []control.AAAServer{}, Sessions: []control.AAASession{}}
+	a := d.aaa
+	if a == nil {
+		return out
+	}
+	out.Subscribers, out.Questions = len(a.book), control.AAAQuestions(a.desk.Counters())
+	if a.radius != nil {
+		for _, s := range a.radius.Status() {
+			out.Servers = append(out.Servers, control.AAAServer{
+				Address: s.Address, State: s.State, Since: s.Since, Requests: s.Requests, Answers: s.Answers, Timeouts: s.Timeouts,
+				Forged: s.Forged, RoundTrip: control.Seconds(s.Took),
+			})
+		}
+	}
+	if a.ledger != nil {
+		var sessions []host.SessionStatus
+		sessions, out.Waiting, out.Lost = a.ledger.Status()
+		for _, s := range sessions {
+			home, _ := netip.ParseAddr(s.HomeAddress)
+			out.Sessions = append(out.Sessions, control.AAASession{
+				ID: s.ID, Role: s.Role, NAI: s.NAI, HomeAddress: home, Lasted: control.Seconds(s.Lasted.Truncate(time.Second)), Counters: s.Counters,
+			})
+		}
+	}
+	return out
+}
+
+// testSPI is whose key is asked for when an order names none.
+const testSPI = 256
+
+// TestAAA implements [control.AAATester]. It asks past what is remembered and
+// bounded: an operator asks.
+func (d *daemon) TestAAA(ctx context.Context, order control.AAATestOrder) (control.AAATest, error) {
+	out := control.AAATest{NAI: order.NAI}
+	if d.aaa == nil {
+		return out, fmt.Errorf("%w: this daemon has no [aaa] section", control.ErrNotFound)
+	}
+	name, err := ident.ParseNAI(order.NAI)
+	if err != nil {
+		return out, fmt.Errorf("%w: %w", control.ErrInvalid, err)
+	}
+	who := aaa.Subject{NAI: name}
+	if c := d.cfg.HomeAgent; c != nil {
+		who.HomeAgent = c.Addresses[0]
+	}
+	if order.Secret != "" {
+		key, err := config.ParseSecret(order.Secret)
+		if err != nil {
+			return out, fmt.Errorf("%w: secret: %w", control.ErrInvalid, err)
+		}
+		var challenge [16]byte
+		_, _ = crand.Read(challenge[:]) // never fails
+		data := []byte("careof aaa test " + order.NAI)
+		v := d.verdict(ctx, aaa.Authenticate{Subject: who, Proof: aaa.Proof{
+			SPI: assoc.CHAPSPI, Covered: data, Challenge: challenge[:], Authenticator: key.CHAP(nil, data, challenge[:]),
+		}})
+		out.Challenge = &v
+	}
+	out.Key = d.verdict(ctx, aaa.Authorise{Subject: who, SPI: cmp.Or(order.SPI, testSPI)})
+	return out, nil
+}
+
+func (d *daemon) verdict(ctx context.Context, question any) control.AAAVerdict {
+	began := time.Now()
+	g, err := d.aaa.answerer.Answer(ctx, question)
+	v := control.AAAVerdict{Granted: err == nil, Took: control.Seconds(time.Since(began))}
+	if err != nil {
+		v.Why = err.Error()
+		return v
+	}
+	v.HomeAddress, v.HomeAgent, v.Prefixes, v.Lifetime = g.HomeAddress, g.HomeAgent, g.Prefixes, control.Seconds(g.Lifetime)
+	for _, a := range g.Associations {
+		v.SPI, v.Algorithm, v.Fingerprint = a.SPI(), a.Algorithm().String(), a.Key().String()
+	}
+	return v
 }

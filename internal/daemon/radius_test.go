@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -21,63 +22,21 @@ import (
 	"careof/internal/host/plane/nstest"
 )
 
-const radiusHomeText = `version = 1
-state-directory = "%[1]s/ha-state"
-[control]
-socket = "%[1]s/ha.sock"
-[aaa]
-nas-identifier = "ha1.test"
-dynamic-authorisation = "198.51.100.1:3799"
-[[aaa.server]]
-address = "192.0.2.9"
-secret = "a-long-secret-for-agents"
-[home-agent]
-address = "198.51.100.1"
-[[home-agent.network]]
-prefix = "10.10.0.0/24"
-[[home-agent.foreign-agent]]
-address = "203.0.113.1"
-spi = 300
-key = "hex:f0112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-`
-
-const radiusForeignText = `version = 1
-state-directory = "%[1]s/fa-state"
-[control]
-socket = "%[1]s/fa.sock"
-[aaa]
-nas-identifier = "fa1.test"
-[[aaa.server]]
-address = "192.0.2.9"
-secret = "a-long-secret-for-agents"
-[foreign-agent]
-interfaces = ["lan0"]
-care-of-address = "203.0.113.1"
-advertise-interval = "3s"
-challenge-window = 2
-[[foreign-agent.home-agent]]
-address = "198.51.100.1"
-spi = 300
-key = "hex:f0112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-`
-
-const radiusNodeText = `version = 1
-state-directory = "%[1]s/mn-state"
-[control]
-socket = "%[1]s/mn.sock"
-[mobile-node]
-nai = "van7@fleet.example"
-home-agent = "198.51.100.1"
-spi = 256
-key = "hex:00112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-[mobile-node.aaa]
-secret = "van7-password"
-[[mobile-node.uplink]]
-interface = "eth0"
-`
+// guide is the configuration of one machine as docs/aaa.md has it, with folder
+// and socket of the test's own.
+func guide(t *testing.T, machine, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/aaa.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile("(?s)```toml\n# " + machine + "\n(.*?)```").FindSubmatch(text)
+	if m == nil {
+		t.Fatalf("docs/aaa.md has no configuration of a %s", machine)
+	}
+	own := fmt.Sprintf("version = 1\nstate-directory = \"%%[1]s/%[1]s-state\"\n[control]\nsocket = \"%%[1]s/%[1]s.sock\"\n", name)
+	return strings.Replace(string(m[1]), "version = 1\n", own, 1)
+}
 
 // A node that is known to a stock FreeRADIUS and to nobody else, as docs/aaa.md
 // has it: it answers the foreign agent's challenge with its password, gets its
@@ -97,9 +56,17 @@ func TestANodeThatOnlyFreeRADIUSKnows(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := aaatest.FreeRADIUS(t, n.cn.Do)
-	home := n.daemon(n.ha, "ha", radiusHomeText)
-	n.control = n.daemon(n.fa, "fa", radiusForeignText)
-	n.daemon(n.mn, "mn", radiusNodeText)
+	for name, secret := range map[string]string{
+		"radius": aaatest.Secret, "fa1": "f0112233445566778899aabbccddeeff", "home": "00112233445566778899aabbccddeeff", "aaa": "van7-password",
+	} {
+		file := filepath.Join(n.dir, "keys.d", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(secret+"\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	home := n.daemon(n.ha, "ha", guide(t, "home agent", "ha"))
+	n.control = n.daemon(n.fa, "fa", guide(t, "foreign agent", "fa"))
+	n.daemon(n.mn, "mn", guide(t, "mobile node", "mn"))
 	address := netip.MustParseAddr("10.10.0.77")
 	bindings := func() []control.Binding {
 		var shown struct{ Bindings []control.Binding }
@@ -114,6 +81,19 @@ func TestANodeThatOnlyFreeRADIUSKnows(t *testing.T) {
 		list := n.listed()
 		return len(list) == 1 && list[0].State == "accepted"
 	})
+
+	for secret, granted := range map[string]bool{"van7-password": true, "a guess": false} {
+		v, err := home.TestAAA(t.Context(), control.AAATestOrder{NAI: "van7@fleet.example", Secret: secret})
+		if err != nil || v.Challenge == nil || v.Challenge.Granted != granted || !v.Key.Granted || v.Key.HomeAddress != address {
+			t.Errorf("aaa test with %q: %+v, %v", secret, v, err)
+		}
+	}
+	var shown struct{ AAA control.AAA }
+	n.shownBy(home, "aaa", &shown)
+	if a := shown.AAA; len(a.Servers) != 1 || a.Servers[0].State != "alive" || a.Servers[0].Forged != 0 ||
+		len(a.Sessions) != 1 || a.Sessions[0].NAI != "van7@fleet.example" || a.Questions.Granted == 0 {
+		t.Errorf("shown %+v", a)
+	}
 
 	echoed := n.echoes(address, 50)
 	if echoed != 50 {
