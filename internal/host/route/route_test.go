@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -446,5 +447,22 @@ func TestAVirtualHomeNetworkComesAndGoes(t *testing.T) {
 	do(t, keeper.Reconcile())
 	if led(one) || !led(two) {
 		t.Errorf("routes are %+v", k.routes)
+	}
+}
+
+// The device is without a carrier while no daemon runs: a host that ignores
+// routes over such devices forwards nothing then, and is told.
+func TestIgnoringRoutesWithoutACarrierIsWarnedOf(t *testing.T) {
+	k := newFake()
+	keeper := open(t, k, Config{Forward: true})
+	warned := func() bool {
+		return slices.ContainsFunc(keeper.Status().Warnings, func(w string) bool { return strings.Contains(w, "ignore_routes_with_linkdown") })
+	}
+	if warned() {
+		t.Error("warned of nothing")
+	}
+	k.sysctls["net/ipv4/conf/all/ignore_routes_with_linkdown"] = "1"
+	if !warned() {
+		t.Error("not warned")
 	}
 }

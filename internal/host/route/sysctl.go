@@ -131,6 +131,12 @@ func (k *Keeper) warnings() []string {
 			out = append(out, fmt.Sprintf("net.ipv4.conf.all.rp_filter is not 0: while %s has no address, what comes through the foreign agent is filtered in the encapsulating style", link))
 		}
 	}
+	// The device has no carrier without a daemon.
+	for _, at := range []string{"all", k.c.Device} {
+		if k.value("net/ipv4/conf/"+at+"/ignore_routes_with_linkdown") == "1" {
+			out = append(out, fmt.Sprintf("net.ipv4.conf.%s.ignore_routes_with_linkdown is 1: nothing is forwarded while the daemon is restarted (hint: set it to 0, or for single links)", at))
+		}
+	}
 	if k.c.Forward && k.value("net/ipv4/ip_forward") != "1" {
 		out = append(out, "net.ipv4.ip_forward is 0: nothing is forwarded")
 	}
