@@ -125,6 +125,16 @@ func TestCommandsInTheGuidesExist(t *testing.T) {
 	}
 }
 
+// TestEveryGuideIsFound wants each in the table of contents.
+func TestEveryGuideIsFound(t *testing.T) {
+	all := guides(t)
+	for name := range all {
+		if page, is := strings.CutPrefix(name, "docs/"); is && page != "README.md" && !strings.Contains(all["docs/README.md"], "("+page+")") {
+			t.Errorf("docs/README.md does not lead to %s", page)
+		}
+	}
+}
+
 // TestTheSiteIsBuilt fails too when a link of a guide leads nowhere.
 func TestTheSiteIsBuilt(t *testing.T) {
 	out := t.TempDir()
