@@ -182,6 +182,8 @@ type ForeignAgent struct {
 	AllowHomeAgents       []netip.Prefix // nil: all
 	MaxVisitors           int
 	MaxPending            int
+	RequestsPerStation    int // a second, from a link-layer address that is no visitor's; 0: any number
+	RequestsOfStrangers   int // a second, from all of those together; 0: any number
 	MaxLifetime           time.Duration
 	ReverseTunnel         ReverseTunnel
 	ChallengeWindow       int // 0: no challenges (RFC 4721)

@@ -287,6 +287,16 @@ var foreignAgentTable = append(Table[ForeignAgent]{
 		Default: "16384",
 		Doc:     "How many requests may wait for a reply. A further one takes the place of the oldest one of a stranger.",
 	}),
+	Field("requests-per-station", Int[int](0, 1000000), func(f *ForeignAgent) *int { return &f.RequestsPerStation }, Help{
+		Default: "100",
+		Doc: "How many messages a second are taken from one link-layer address that is no visitor's, with a burst of 4 seconds'\n" +
+			"worth; 0: any number.",
+	}),
+	Field("requests-of-strangers", Int[int](0, 1000000), func(f *ForeignAgent) *int { return &f.RequestsOfStrangers }, Help{
+		Default: "2000",
+		Doc: "How many messages a second are taken from all of those together; 0: any number. What they ask is relayed, and a flood\n" +
+			"must not fill the way to the home agents that visitors need too. Those above are dropped without an answer.",
+	}),
 	Field("nat-traversal", natTraversalKind, func(f *ForeignAgent) *NATTraversal { return &f.NATTraversal }, Help{
 		Default: `"auto"`,
 		Doc: "Whether to ask home agents to tunnel in UDP port 434 (RFC 3519 section 4.5): auto asks when the care-of address\n" +

@@ -43,6 +43,9 @@ var counterTable = []explained{
 	{"home-agent.messages_shed", "Messages of addresses at which nobody is bound, dropped because there was too much: those who are bound go first.", "Somebody floods port 434. Nodes that are bound renew all the same; a firewall nearer to the source can help new ones."},
 	{"home-agent.messages_limited", "Messages above the limit of one source address (requests-per-source).", "A flood from one address, or very many nodes behind one NAT: then raise requests-per-source."},
 
+	{"foreign-agent.messages_dropped", "Messages of visitors and of their home agents, dropped because there was too much of them.", "The host has too little time for the daemon, or one visitor floods it: careof top, and the host's load."},
+	{"foreign-agent.messages_shed", "Messages of strangers, dropped because there was too much: visitors go first.", "Somebody floods the visitors' link. Visitors renew all the same."},
+	{"foreign-agent.messages_limited", "Messages of stations that are no visitors, above requests-per-station or, all together, requests-of-strangers.", "A flood on the visitors' link: tcpdump shows whose. Newcomers have to be lucky while it lasts; visitors do not."},
 	{"foreign-agent.requests_relayed", "Requests of visitors that were sent on to home agents.", asItShould},
 	{"foreign-agent.registrations_accepted", "Visits that began or were renewed.", asItShould},
 	{"foreign-agent.registrations_refused", "Replies in which a home agent refused.", "careof show registrations has the codes; careof explain CODE says what each means."},

@@ -87,6 +87,7 @@ func (d *daemon) machines(agents func() ([]engine.Machine, error)) error {
 		world.SendAll, world.Discover = d.sendingForeign, d.discovering(d.discovery.SendDiscovery)
 		world.Committed = func(m engine.Send) { d.discovery.Favour(m.Link, m.HW) }
 		d.foreign = drive.New(roleForeignAgent, world, []engine.Machine{m}, nil)
+		d.foreign.Limit(drive.Limits{PerStation: c.RequestsPerStation, Stations: c.RequestsOfStrangers, Peers: c.MaxVisitors})
 	}
 	if c := d.cfg.MobileNode; c != nil {
 		node, features := d.mobileConfig(c)

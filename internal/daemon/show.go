@@ -322,6 +322,12 @@ func (d *daemon) counters(ctx context.Context) (any, error) {
 	for _, c := range home {
 		add(roleHomeAgent+"."+c.Name, c.Help, c.Value)
 	}
+	if d.foreign != nil {
+		a := d.foreign.Admission()
+		add(roleForeignAgent+".messages_dropped", "messages of visitors and of their home agents dropped because there was too much of them", a.Dropped)
+		add(roleForeignAgent+".messages_shed", "messages of strangers, dropped because there was too much", a.Shed)
+		add(roleForeignAgent+".messages_limited", "messages above requests-per-station or requests-of-strangers", a.Limited)
+	}
 	if d.home != nil {
 		a := d.home.Admission()
 		add(roleHomeAgent+".messages_dropped", "messages of known peers dropped because there was too much of them", a.Dropped)

@@ -15,6 +15,13 @@ type Limits struct {
 	// PerSource is how many messages a second one IP address may send that is
 	// not known to be somebody's (see [admission]); 0: any number.
 	PerSource int
+	// PerStation is the same for a link-layer address, where messages come with
+	// one: a station can make up as many IP addresses as it likes.
+	PerStation int
+	// Stations is how many messages a second all such strangers may send
+	// together: they can make up link-layer addresses too, and what they send
+	// is relayed. 0: any number.
+	Stations int
 	// Peers is how many peers there may be, for the memory of known ones.
 	Peers int
 }
@@ -34,7 +41,8 @@ type admission struct {
 	seed   maphash.Seed
 	began  time.Time
 	peers  []atomic.Uint64 // tag of the peer, and when it was last committed for
-	meters []atomic.Int64  // when the last permission will have been worked off, in nanoseconds
+	meters []atomic.Int64  // of sources; see take
+	common atomic.Int64    // of all stations together
 
 	shed    atomic.Uint64 // strangers' messages that found no room
 	limited atomic.Uint64 // messages above a source's limit
@@ -48,6 +56,8 @@ const (
 	// burst is how many seconds' worth of messages a source may send at once:
 	// many nodes behind one translator come back together.
 	burst = 4
+	// commonBurst is how much of a second's worth all stations may send at once.
+	commonBurst = time.Second / 4
 )
 
 func newAdmission(l Limits) *admission {
@@ -56,7 +66,7 @@ func newAdmission(l Limits) *admission {
 		n *= 2
 	}
 	a := &admission{limits: l, seed: maphash.MakeSeed(), began: time.Now(), peers: make([]atomic.Uint64, n)}
-	if l.PerSource > 0 {
+	if l.PerSource > 0 || l.PerStation > 0 {
 		a.meters = make([]atomic.Int64, sourceSlots)
 	}
 	return a
@@ -84,18 +94,40 @@ func (a *admission) knows(peer netip.AddrPort) bool {
 	return at != 0 && v>>32 == tag && uint64(a.now()/time.Second)+1-at <= known
 }
 
-// allows takes a permission of a stranger's source address.
-func (a *admission) allows(source netip.Addr) bool {
+// allows takes a permission of a stranger's source.
+func (a *admission) allows(p *engine.Packet) bool {
+	var allowed bool
+	if p.HW == (engine.HardwareAddr{}) {
+		allowed = a.take(a.meter(maphash.Comparable(a.seed, p.Src.Addr())), a.limits.PerSource, burst*time.Second)
+	} else {
+		allowed = a.take(a.meter(maphash.Comparable(a.seed, p.HW)), a.limits.PerStation, burst*time.Second) &&
+			a.take(&a.common, a.limits.Stations, commonBurst)
+	}
+	if !allowed {
+		a.limited.Add(1)
+	}
+	return allowed
+}
+
+func (a *admission) meter(hash uint64) *atomic.Int64 {
 	if a.meters == nil {
+		return nil
+	}
+	return &a.meters[hash%sourceSlots]
+}
+
+// take takes one of so many permissions a second, or of any number. A meter
+// says when the last one taken will have been worked off, in nanoseconds; no
+// further ahead than the burst.
+func (a *admission) take(meter *atomic.Int64, perSecond int, burst time.Duration) bool {
+	if perSecond == 0 {
 		return true
 	}
-	meter := &a.meters[maphash.Comparable(a.seed, source)%sourceSlots]
-	every := int64(time.Second) / int64(a.limits.PerSource)
+	every := int64(time.Second) / int64(perSecond)
 	for {
 		was, now := meter.Load(), int64(a.now())
 		next := max(was, now) + every
-		if next-now > int64(burst*time.Second) {
-			a.limited.Add(1)
+		if next-now > int64(burst) {
 			return false
 		}
 		if meter.CompareAndSwap(was, next) {
@@ -108,7 +140,7 @@ func (a *admission) allows(source netip.Addr) bool {
 type Admission struct {
 	Dropped uint64 // of known peers and of the data plane, since a machine was behind
 	Shed    uint64 // of strangers, since there was too much
-	Limited uint64 // of strangers, above the limit of their source address
+	Limited uint64 // of strangers, above the limit of their source or of them all
 }
 
 // Admission tells what was not taken on.
@@ -141,7 +173,7 @@ func (d *Driver) admit(p engine.Packet) {
 		box.put(p, true)
 	case !box.hasRoomForStrangers():
 		d.admission.shed.Add(1)
-	case d.admission.allows(p.Src.Addr()):
+	case d.admission.allows(&p):
 		p.Data = append([]byte(nil), p.Data...)
 		box.putStranger(p)
 	}

@@ -138,6 +138,46 @@ func TestOneSourceCannotTakeAllRoom(t *testing.T) {
 	})
 }
 
+// A station that nobody knows has a limit, whatever IP addresses it makes up; and
+// so have all of them together, whatever link-layer addresses they make up.
+// Messages without one, as replies of home agents are, do not count.
+func TestStationsHaveTheirLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(Limits{PerStation: 10, Stations: 1000})
+		from := func(i, station int) bool {
+			p := engine.Packet{Src: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 434)}
+			if station >= 0 {
+				p.HW = engine.HardwareAddr{2, 0, 0, byte(station >> 16), byte(station >> 8), byte(station)}
+			}
+			return a.allows(&p)
+		}
+		one, all, replies := 0, 0, 0
+		for i := range 1000 {
+			if from(i, 0) {
+				one++
+			}
+		}
+		time.Sleep(time.Second)
+		for i := range 10000 {
+			if from(i, i+1) {
+				all++
+			}
+			if from(i, -1) {
+				replies++
+			}
+		}
+		if one > 10*burst || one < 10 {
+			t.Errorf("%d messages of one station were taken at once", one)
+		}
+		if all > 250 || all < 200 {
+			t.Errorf("%d messages of ever other stations were taken at once, want a quarter of the 1000 of a second", all)
+		}
+		if replies != 10000 {
+			t.Errorf("%d of 10000 messages without a station were taken", replies)
+		}
+	})
+}
+
 // TestStrangersLeaveNoState: a million of them do not make a driver grow.
 func TestStrangersLeaveNoState(t *testing.T) {
 	a := newAdmission(Limits{PerSource: 10})
@@ -147,7 +187,7 @@ func TestStrangersLeaveNoState(t *testing.T) {
 		if a.knows(src) {
 			t.Fatalf("%v is known, who never was bound", src)
 		}
-		a.allows(src.Addr())
+		a.allows(&engine.Packet{Src: src})
 	}
 	if len(a.peers) != peers || len(a.meters) != meters {
 		t.Error("the tables have grown")

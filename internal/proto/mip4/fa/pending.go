@@ -135,6 +135,22 @@ func (t *pendings) remove(p *Pending) {
 	}
 }
 
+// supersede forgets what the node of an accepted request has asked the same home
+// agent before: the home agent answers nothing older now, and nobody must be
+// told that it did not answer.
+func (t *pendings) supersede(p *Pending) {
+	if t.of(p.node()) == 0 {
+		return
+	}
+	for _, other := range t.byID {
+		if other.id < p.id && !other.committing && other.node() == p.node() && other.NAI == p.NAI &&
+			other.Request.HomeAddress == p.Request.HomeAddress && other.Request.HomeAgent == p.Request.HomeAgent &&
+			other.Request.CareOfAddress == p.Request.CareOfAddress {
+			t.remove(other)
+		}
+	}
+}
+
 // evict makes room by forgetting the oldest stranger's request.
 func (t *pendings) evict() bool {
 	oldest := t.strangers.Front()

@@ -727,3 +727,26 @@ func TestAReplysWayIsTheHomeAgents(t *testing.T) {
 		t.Errorf("with one arm: %d datagrams, visitors %v", len(sent), d.accepted())
 	}
 }
+
+// A request that was lost on the way is not given up with a denial (78) once a
+// later one of the same node was accepted: the node would believe it.
+//
+//rfc:5944#3.7.1
+func TestAnAcceptedRequestEndsTheNodesEarlierOnes(t *testing.T) {
+	d := newDriver(t, config())
+	other := d.req()
+	other.hw, other.home = otherMAC, netip.MustParseAddr("10.66.0.1")
+	other.src = netip.AddrPortFrom(other.home, 40000)
+	d.relayed(other)
+	d.relayed(d.req()) // lost
+	d.delivered(answerTo(t, d.relayed(d.req())))
+	if d.pending() != 1 {
+		t.Errorf("%d requests are pending, want the other node's alone", d.pending())
+	}
+	d.advance(8 * time.Second)
+	for _, m := range d.take() {
+		if m.HW != otherMAC {
+			t.Errorf("sent to the visitor: %x", m.Data)
+		}
+	}
+}

@@ -206,6 +206,7 @@ func (a *Agent) visit(r *Return, send engine.Send) {
 			a.undo(v, old, p, send.Data, err)
 			return
 		}
+		a.pending.supersede(p)
 		a.counters.accepted++
 		if a.visitors.byKey[v.key()] != v {
 			return // ended, or replaced, in the meantime

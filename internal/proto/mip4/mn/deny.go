@@ -21,6 +21,12 @@ import (
 //rfc:5944#3.6.2.3-1
 func (n *Node) deny(x *Response) {
 	r := x.Registration
+	if x.Reply.Code != mip4.CodeIdentificationMismatch && r.live && r.acceptedAt.later(x.Sent) {
+		// A later request was accepted since. An agent that gives up the
+		// earlier one (78) says nothing of today.
+		n.discard(r, x.Reply.Code, "a later request has been accepted")
+		return
+	}
 	level := note.Warn
 	if x.Reply.Code == mip4.CodeIdentificationMismatch || x.Reply.Code == mip4.CodeUnknownHomeAgent {
 		level = note.Info // part of the ordinary procedures

@@ -735,6 +735,45 @@ func TestForeignAgentRefuses(t *testing.T) {
 	}
 }
 
+// An agent gives up a request of which a later one was accepted since (78): that
+// is history, and the next registration through it goes on.
+//
+//rfc:5944#3.6.2.3
+func TestADenialOfAnEarlierRequestIsHistory(t *testing.T) {
+	r := newRig(t, foreign(t))
+	var first *engine.Send
+	silent := false
+	r.other = func(r *rig, s engine.Send) []engine.Packet {
+		switch {
+		case first == nil:
+			first = &s // lost behind the agent
+		case !silent:
+			return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+		}
+		return nil
+	}
+	r.bare("wlan0", 1)
+	r.step(advertA())
+	r.run(5 * time.Second)
+	if s := r.status(); s.State != "registered" {
+		t.Fatal(s.State)
+	}
+	silent = true
+	r.bare("wlan0", 2)
+	r.step(advertA())
+	r.run(100 * time.Millisecond)
+	asked := len(r.requests)
+	r.step(r.reply(*first, answer{code: mip4.CodeFATimeout, unsigned: true}))
+	silent = false
+	r.run(1500 * time.Millisecond)
+	if s := r.status(); s.State != "registered" || s.ForeignAgent != agentA || len(r.requests) != asked+1 {
+		t.Errorf("%s through %v after %d further requests, want the retransmission alone", s.State, s.ForeignAgent, len(r.requests)-asked)
+	}
+	if r.count(note.Refused) != 0 {
+		t.Error("it counts as refused")
+	}
+}
+
 // A denial that claims to be the foreign agent's must come from it, and none
 // ends a registration (threat T11, contradiction C38).
 //
