@@ -83,7 +83,10 @@ func (a *admission) now() time.Duration { return time.Since(a.began) }
 // committed remembers a peer that something was committed for.
 func (a *admission) committed(peer netip.AddrPort) {
 	slot, tag := a.slot(peer)
-	slot.Store(tag<<32 | uint64(a.now()/time.Second) + 1)
+	now := tag<<32 | uint64(a.now()/time.Second) + 1
+	if slot.Load() != now { // most are committed for twice in a row
+		slot.Store(now)
+	}
 }
 
 // knows tells whether a peer is one of those.
@@ -166,11 +169,8 @@ func (d *Driver) admit(p engine.Packet) {
 	}
 	box := d.shards[i].box
 	switch {
-	case familiar && !box.hasRoom():
-		box.dropped.Add(1)
 	case familiar:
-		p.Data = append([]byte(nil), p.Data...)
-		box.put(p, true)
+		box.putPacket(p)
 	case !box.hasRoomForStrangers():
 		d.admission.shed.Add(1)
 	case d.admission.allows(&p):

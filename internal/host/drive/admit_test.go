@@ -219,3 +219,35 @@ func TestWhoseMessageLeadsToACommitIsKnown(t *testing.T) {
 		}
 	})
 }
+
+// What a machine is handed stays as it is until it asks for more, whatever
+// comes in meanwhile, and whoever sent it may use its buffer again.
+func TestMessagesKeepTheirOctets(t *testing.T) {
+	b := newMailbox()
+	buffer := make([]byte, 4)
+	put := func(round int) {
+		for k := range 100 {
+			copy(buffer, fmt.Sprintf("%d.%02d", round, k))
+			b.putPacket(engine.Packet{Data: buffer})
+		}
+	}
+	put(0)
+	for round := range 5 {
+		taken := b.take()
+		put(round + 1)
+		if len(taken) != 100 {
+			t.Fatalf("%d messages were taken, want 100", len(taken))
+		}
+		for k, ev := range taken {
+			if got, want := string(ev.(engine.Packet).Data), fmt.Sprintf("%d.%02d", round, k); got != want {
+				t.Fatalf("message %d of round %d says %q, want %q", k, round, got, want)
+			}
+		}
+	}
+	for range 2 * backlog {
+		b.putPacket(engine.Packet{Data: buffer})
+	}
+	if b.dropped.Load() != backlog+100 {
+		t.Errorf("%d messages were dropped, want what has no room", b.dropped.Load())
+	}
+}

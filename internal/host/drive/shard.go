@@ -89,15 +89,14 @@ type mailbox struct {
 	strangers []engine.Event // wait until there is nothing else
 	closed    bool
 	spare     []engine.Event // taken and worked off
+
+	octets, spareOctets []byte // of the packets among events, and among those taken
 }
 
 func newMailbox() *mailbox { return &mailbox{ready: make(chan struct{}, 1)} }
 
-func (b *mailbox) hasRoom() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.droppable < backlog
-}
+// mostOctets is how much memory is kept for messages that are yet to come.
+const mostOctets = 1 << 20
 
 // strangersAtOnce is how many strangers' messages are worked off before it is
 // seen whether something better has come.
@@ -125,6 +124,26 @@ func (b *mailbox) signal() {
 	case b.ready <- struct{}{}:
 	default:
 	}
+}
+
+// putPacket adds a message of somebody known, if there is room, and copies its
+// buffer.
+func (b *mailbox) putPacket(p engine.Packet) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed:
+		return
+	case b.droppable >= backlog:
+		b.dropped.Add(1)
+		return
+	}
+	at := len(b.octets)
+	b.octets = append(b.octets, p.Data...)
+	p.Data = b.octets[at:len(b.octets):len(b.octets)]
+	b.droppable++
+	b.events = append(b.events, p)
+	b.signal()
 }
 
 // put adds an event and tells whether it will be delivered.
@@ -163,6 +182,10 @@ func (b *mailbox) take() []engine.Event {
 	}
 	events := b.events
 	b.events, b.spare, b.droppable = b.spare[:0], events, 0
+	b.octets, b.spareOctets = b.spareOctets[:0], b.octets
+	if cap(b.octets) > mostOctets {
+		b.octets = nil
+	}
 	if len(b.strangers) > 0 {
 		b.signal()
 	}
