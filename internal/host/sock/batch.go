@@ -2,8 +2,10 @@ package sock
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"unsafe"
 
@@ -66,7 +68,8 @@ func NewBatchReader(c syscall.Conn, n, size int) (*BatchReader, error) {
 }
 
 // Read waits for datagrams and tells how many have come. They are valid until
-// the next Read. When the socket is closed the error is [net.ErrClosed].
+// the next Read. When the socket is closed the error is [net.ErrClosed], and
+// at its deadline one that is [os.ErrDeadlineExceeded].
 func (r *BatchReader) Read() (int, error) {
 	for i := range r.headers {
 		h := &r.headers[i].header
@@ -74,7 +77,10 @@ func (r *BatchReader) Read() (int, error) {
 		h.SetControllen(controlSize)
 		h.Flags = 0
 	}
-	if r.raw.Read(r.receive) != nil {
+	switch err := r.raw.Read(r.receive); {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return 0, err
+	case err != nil:
 		return 0, net.ErrClosed // nothing else ends the wait itself
 	}
 	return r.n, r.err

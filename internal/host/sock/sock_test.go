@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -253,4 +254,21 @@ func times(n, size int) []int {
 		sizes[i] = size
 	}
 	return sizes
+}
+
+// Who waits for datagrams until a deadline can tell that from a closed socket:
+// one means to go on, the other to end.
+func TestADeadlineIsNoClosedSocket(t *testing.T) {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	must(t, err)
+	in, err := NewBatchReader(conn, 4, 2048)
+	must(t, err)
+	must(t, conn.SetReadDeadline(time.Unix(1, 0)))
+	if _, err := in.Read(); !errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
+		t.Errorf("at the deadline the error is %v", err)
+	}
+	must(t, conn.Close())
+	if _, err := in.Read(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("of a closed socket the error is %v", err)
+	}
 }
