@@ -11,6 +11,7 @@ import (
 	"layeh.com/radius"
 
 	"careof/internal/core/aaa"
+	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 )
 
@@ -27,6 +28,7 @@ type Ledger struct {
 	mu       sync.Mutex
 	sessions map[aaa.Session]*live
 	byKey    map[forward.Key]aaa.Session
+	interims engine.Agenda[aaa.Session]
 	queue    []record
 	ready    chan struct{}
 	lost     uint64
@@ -42,7 +44,6 @@ type live struct {
 	about aaa.Account
 	last  forward.Counters // as the plane told
 	sum   forward.Counters // of the session
-	next  time.Time        // of the next interim record; zero: none
 }
 
 // A record waits to be told.
@@ -76,10 +77,9 @@ func (l *Ledger) Account(q aaa.Account) {
 		l.sessions[q.Session], l.byKey[q.Key] = v, q.Session
 	}
 	v.about = q
-	every := cmp.Or(q.Interim, l.interim)
-	v.next = time.Time{}
-	if every > 0 {
-		v.next = l.mono().Add(every)
+	l.interims.Clear(q.Session)
+	if every := cmp.Or(q.Interim, l.interim); every > 0 && q.Moment != aaa.Stop {
+		l.interims.Set(q.Session, l.mono().Add(every))
 	}
 	if q.Moment == aaa.Stop {
 		delete(l.sessions, q.Session)
@@ -112,11 +112,17 @@ func (l *Ledger) sample(v *live) {
 // put has a session's record told.
 func (l *Ledger) put(v *live) {
 	if len(l.queue) >= maxQueue {
-		l.queue = slices.Delete(l.queue, 0, 1)
+		l.drop()
 		l.lost++
 	}
 	l.queue = append(l.queue, record{about: v.about, sum: v.sum, lasted: l.mono().Sub(v.about.Began), at: time.Now()})
 	l.wake()
+}
+
+// drop forgets the oldest record.
+func (l *Ledger) drop() {
+	l.queue[0] = record{}
+	l.queue = l.queue[1:]
 }
 
 func (l *Ledger) wake() {
@@ -168,17 +174,14 @@ func (l *Ledger) due() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.mono()
-	var ids []aaa.Session
-	for id, v := range l.sessions {
-		if !v.next.IsZero() && !v.next.After(now) {
-			ids = append(ids, id)
+	for {
+		id, due := l.interims.Due(now)
+		if !due {
+			return
 		}
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
 		v := l.sessions[id]
 		v.about.Moment, v.about.Why = aaa.Interim, ""
-		v.next = now.Add(cmp.Or(v.about.Interim, l.interim))
+		l.interims.Set(id, now.Add(cmp.Or(v.about.Interim, l.interim)))
 		l.sample(v)
 		l.put(v)
 	}
@@ -201,7 +204,7 @@ func (l *Ledger) tellOne(ctx context.Context) bool {
 	}
 	l.told++
 	if len(l.queue) > 0 && l.queue[0].at.Equal(r.at) && l.queue[0].about.Session == r.about.Session {
-		l.queue = slices.Delete(l.queue, 0, 1)
+		l.drop()
 	}
 	return true
 }

@@ -337,6 +337,34 @@ func TestAccountingTellsWhatThePlaneCounted(t *testing.T) {
 	<-ended
 }
 
+// A session that goes on is told of as often as the server, or the configuration,
+// wants.
+func TestInterimRecordsComeByThemselves(t *testing.T) {
+	status := make(chan byte, 100)
+	f := serve(t, func(_ []byte, p *radius.Packet) [][]byte {
+		status <- p.Get(40)[3]
+		return [][]byte{reply(t, p, radius.CodeAccountingResponse, false)}
+	})
+	c := aaa.NewRADIUS(aaa.RADIUSConfig{Servers: []aaa.Server{f.server()}})
+	l := aaa.NewLedger(c, 50*time.Millisecond, (&counting{}).Counters, time.Now)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); l.Run(ctx) }()
+	l.Account(question.Account{Moment: question.Start, Session: 7, Key: "ha/10.10.0.5", Began: time.Now(), Subject: question.Subject{NAI: "van7@fleet.example"}})
+	for i, want := range []byte{7, 1, 3, 3} {
+		select {
+		case got := <-status:
+			if got != want {
+				t.Errorf("record %d has status %d, want %d", i, got, want)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("record %d never came", i)
+		}
+	}
+	cancel()
+	<-ended
+}
+
 // Disconnect requests are obeyed once, from the servers alone.
 //
 //rfc:5176#2.1

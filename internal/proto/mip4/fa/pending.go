@@ -68,26 +68,6 @@ func (t *pendings) same(x *Exchange) *Pending {
 	return nil
 }
 
-// Repeats says whether a request of the same station that differs at most in
-// Identification and lifetime is pending: then x is a retransmission of it.
-//
-//rfc:4721#3.2-3
-//rfc:4721#3.2-4
-func (a *Agent) Repeats(x *Exchange) bool {
-	node := neighbour{x.Packet.Link, x.Packet.HW}
-	if a.pending.of(node) == 0 {
-		return false
-	}
-	for _, p := range a.pending.byID {
-		q, r := p.Request, x.Request
-		q.Identification, q.Lifetime = r.Identification, r.Lifetime
-		if p.node() == node && q == r && p.NAI == x.NAI && p.Source == x.Packet.Src && p.Destination == x.Packet.Dst {
-			return true
-		}
-	}
-	return false
-}
-
 func (t *pendings) add(p *Pending) {
 	key := keyOf(p.Request.HomeAddress, p.Request.Identification)
 	if alike := t.byKey[key]; len(alike) >= maxAlike {

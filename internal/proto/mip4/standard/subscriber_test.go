@@ -237,7 +237,7 @@ func TestAnAdoptedNodeOutlivesTheHomeAgent(t *testing.T) {
 
 	again := newPlan(t)
 	again.home.Nodes = nil
-	again.atHome.Subscribers.Authorise = true
+	again.atHome.Subscribers.Authorise, again.atHome.Subscribers.Account = true, true
 	m, err := standard.HomeAgent(again.home, standard.Features(again.atHome), rand.New(rand.NewPCG(9, 9)))
 	if err != nil {
 		t.Fatal(err)
@@ -263,9 +263,13 @@ func TestAnAdoptedNodeOutlivesTheHomeAgent(t *testing.T) {
 		t.Fatalf("%d entries came back", entries)
 	}
 	j.home.machine = m
+	told := len(questions[aaa.Account](j))
 	j.step(j.home, engine.Packet{Link: "eth0", TTL: 64, Src: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.66"), 434), Dst: netip.AddrPortFrom(agent, 434), Data: captured})
 	if count(j.home, note.Moved)+count(j.home, note.Bound) != 1 { // the one of before
 		t.Errorf("a captured request was accepted:\n%s", j.trace())
+	}
+	if now := questions[aaa.Account](j)[told:]; len(now) != 1 || now[0].Moment != aaa.Start || now[0].NAI != "van7@fleet.example" {
+		t.Errorf("after the restart AAA was told %+v", now)
 	}
 	j.run(20 * time.Minute)
 	j.visits(j.fa(1), encap.IPIP)

@@ -141,16 +141,24 @@ func (f *foreign) request(x *fa.Exchange) engine.Verdict {
 	if !known {
 		return engine.Deny(uint8(mip4.CodeFAUnknownChallenge), "the challenge is not one of ours, or too old")
 	}
-	last := f.used.of(whose(x))
+	m := f.used.of(whose(x))
+	last := m.at
 	if x.Visitor != nil {
 		last = max(last, f.facts.Of(x.Visitor).at)
 	}
-	if at < last || at == last && !f.agent.Repeats(x) {
+	again := at == m.at && m.until.After(x.Now().Mono) && m.request == fieldsOf(x)
+	if at < last || at == last && !again {
 		return engine.Deny(uint8(mip4.CodeFAStaleChallenge), "the challenge was used before")
 	}
 	r := f.facts.Of(x)
 	r.value, r.at = bytes.Clone(e.Body), at
 	return engine.Next()
+}
+
+func fieldsOf(x *fa.Exchange) request {
+	r := request{station{x.Packet.Link, x.Packet.HW}, x.Packet.Src, x.Packet.Dst, x.Request}
+	r.fields.Identification, r.fields.Lifetime = 0, 0
+	return r
 }
 
 func whose(x *fa.Exchange) who {
@@ -270,7 +278,7 @@ func (f *foreign) prolong(w *word, q aaa.Authenticate) {
 //rfc:4721#A-1
 func (f *foreign) use(x *fa.Exchange) engine.Verdict {
 	if r := f.facts.Of(x); r.at != 0 {
-		f.used.put(whose(x), r.at)
+		f.used.put(mark{whose(x), r.at, fieldsOf(x), x.Now().Mono.Add(f.agent.Config().PendingTime)})
 	}
 	return engine.Next()
 }
@@ -312,6 +320,7 @@ func (f *foreign) deliver(r *fa.Return) engine.Verdict {
 	value, at := f.issuer.personal(r.Now().Mono, station{p.Link, p.HW})
 	s := f.facts.Of(r)
 	s.given = at
+	f.used.answered(who{p.NAI, p.Request.HomeAddress, p.Request.HomeAgent}, s.at)
 	if r.Accepted() && s.word != nil && s.word.explicit {
 		r.Lifetime = min(r.Lifetime, s.word.until.Sub(r.Now().Mono))
 	}

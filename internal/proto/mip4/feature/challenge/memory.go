@@ -11,6 +11,7 @@ import (
 
 	"careof/internal/core/engine"
 	"careof/internal/core/ident"
+	"careof/wire/mip4"
 )
 
 // size is the length of our challenges in octets: "SHOULD be at least 4" (RFC
@@ -123,13 +124,29 @@ type used struct {
 }
 
 type mark struct {
-	who who
-	at  moment
+	who     who
+	at      moment
+	request request
+	until   time.Time // monotonic: until then the request waits for its reply
 }
 
-func (u *used) put(w who, at moment) {
+// A request is what a retransmission has in common with what it repeats: "the
+// relevant fields ... are the same as represented in the visitor list entry for
+// the pending Registration Request", but for "the remaining Lifetime of the
+// pending registration" and "the Identification field" (RFC 4721 section 3.2).
+//
+//rfc:4721#3.2-3
+//rfc:4721#3.2-4
+type request struct {
+	station  station
+	from, to netip.AddrPort
+	fields   mip4.RegistrationRequest // without Identification and Lifetime
+}
+
+func (u *used) put(m mark) {
+	w := m.who
 	if e := u.marks[w]; e != nil {
-		e.Value = mark{w, at}
+		e.Value = m
 		u.order.MoveToBack(e)
 		return
 	}
@@ -138,12 +155,23 @@ func (u *used) put(w who, at moment) {
 		delete(u.marks, oldest.Value.(mark).who)
 		u.order.Remove(oldest)
 	}
-	u.marks[w] = u.order.PushBack(mark{w, at})
+	u.marks[w] = u.order.PushBack(m)
 }
 
-func (u *used) of(w who) moment {
+// of is the last mark of a node, the zero mark when there is none.
+func (u *used) of(w who) mark {
 	if e := u.marks[w]; e != nil {
-		return e.Value.(mark).at
+		return e.Value.(mark)
 	}
-	return 0
+	return mark{}
+}
+
+// answered: the request that has used a challenge waits no more.
+func (u *used) answered(w who, at moment) {
+	if e := u.marks[w]; e != nil {
+		if m := e.Value.(mark); m.at == at {
+			m.until = time.Time{}
+			e.Value = m
+		}
+	}
 }

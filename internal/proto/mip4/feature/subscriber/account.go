@@ -27,6 +27,10 @@ type homeSessions struct {
 	agent *ha.Agent
 	home  *home // nil: nobody is adopted
 	open  map[*ha.Node]*session
+	// restored are nodes whose sessions AAA is told of in the first step: before
+	// it nobody hears.
+	restored []*ha.Node
+	since    time.Time // monotonic
 }
 
 // accountHome tells AAA of sessions, and takes its orders.
@@ -35,9 +39,25 @@ type homeSessions struct {
 func accountHome(c Config, a *ha.Agent, h *home) {
 	s := &homeSessions{cfg: c, agent: a, home: h, open: make(map[*ha.Node]*session)}
 	a.OnBound(s.bound)
-	a.OnRestored(s.bound)
+	a.OnRestored(func(n *ha.Node, _ binding.Binding) {
+		s.since = a.Now().Mono
+		s.restored = append(s.restored, n)
+	})
+	a.AddTimer(func() time.Time { return s.since }, s.resume)
 	a.OnUnbound(s.unbound)
 	s.orders()
+}
+
+// resume begins sessions for the bindings that a restart has brought back: the
+// servers have been told that everything from before is over.
+func (s *homeSessions) resume() {
+	list := s.restored
+	s.restored, s.since = nil, time.Time{}
+	for _, n := range list {
+		for _, b := range n.Bindings() {
+			s.bound(n, b)
+		}
+	}
 }
 
 // bound: a node's first binding begins a session; another care-of address is

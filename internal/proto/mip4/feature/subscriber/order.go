@@ -19,7 +19,16 @@ func (s *homeSessions) orders() {
 
 // each calls do for every node with bindings that the order means.
 func (s *homeSessions) each(e aaa.End, do func(*ha.Node)) (n int) {
-	for _, node := range s.agent.NodeList() {
+	list := s.agent.NodeList
+	if e.NAI != "" {
+		list = func() []*ha.Node {
+			if one := s.agent.NodeNamed(e.NAI); one != nil {
+				return []*ha.Node{one}
+			}
+			return nil
+		}
+	}
+	for _, node := range list() {
 		if len(node.Bindings()) > 0 && fits(e, node.Identity().NAI, node.Home(), s.open[node]) {
 			do(node)
 			n++
