@@ -207,6 +207,8 @@ func (k *Keeper) installed(c *nftables.Conn) string {
 // router is at home, whatever becomes of rules and routes.
 //
 //rfc:5177#10
+//rfc:5177#10-7
+//rfc:5177#10-8
 func (k *Keeper) rules() (out [][]expr.Any) {
 	drop, accept := &expr.Verdict{Kind: expr.VerdictDrop}, &expr.Verdict{Kind: expr.VerdictAccept}
 	list := k.sorted()

@@ -95,6 +95,8 @@ func (n *router) crosses(from *nstest.Node, src string, to *nstest.Node, dst str
 // belonging to the Mobile Network", and those with an address of its own.
 //
 //rfc:5177#10
+//rfc:5177#10-7
+//rfc:5177#10-8
 func TestOnlyTheNetworksOwnSourcesGoOut(t *testing.T) {
 	n := newRouter(t, "careof0")
 	if !n.crosses(n.host, "10.20.7.10", n.there, "192.0.2.9") {

@@ -179,6 +179,12 @@ func isFragment(pkt []byte) bool { return binary.BigEndian.Uint16(pkt[6:])&0x3ff
 //
 //rfc:2003#6.2-1
 //rfc:3024#4.3.2-2
+//rfc:5177#6.5-2
+//rfc:5177#7-4
+//rfc:5177#7-5
+//rfc:5177#7-6
+//rfc:5177#10-9
+//rfc:5177#10-10
 func (p *Plane) match(h *encap.Header, link string, inner []byte, now int64) (*binding, *tunnel) {
 	src, dst := binary.BigEndian.Uint32(inner[12:]), binary.BigEndian.Uint32(inner[16:])
 	fragment := isFragment(inner) || inner[9] == igmp.Protocol // see unfold

@@ -16,6 +16,8 @@ import (
 // CoA)" (RFC 5177 section 7).
 //
 //rfc:5177#7
+//rfc:5177#7-1
+//rfc:5177#7-2
 func (b *binding) doubles() bool {
 	e := &b.entry
 	return e.Role == forward.HomeAgent && e.Router.IsValid() && e.Inner.Bits() < 32

@@ -61,6 +61,14 @@ func TestNestedNetworksAndCircles(t *testing.T) {
 //
 //rfc:5177#7
 //rfc:5177#10
+//rfc:5177#6.5-2
+//rfc:5177#7-1
+//rfc:5177#7-2
+//rfc:5177#7-4
+//rfc:5177#7-5
+//rfc:5177#7-6
+//rfc:5177#10-9
+//rfc:5177#10-10
 func TestTwoTunnelsThroughAForeignAgent(t *testing.T) {
 	b := newBench(t)
 	e := networkEntry("van", vanNet, careOf)

@@ -37,6 +37,8 @@ func (n *Node) Networks() []netip.Prefix {
 }
 
 // hold makes these the node's mobile networks.
+//
+//rfc:5177#6.2.1-1
 func (n *Node) hold(list []netip.Prefix) {
 	switch {
 	case n.networks == nil && len(list) == 0:
@@ -55,6 +57,7 @@ func (n *Node) hold(list []netip.Prefix) {
 //
 //rfc:5177#6.1
 //rfc:5177#6.7
+//rfc:5177#6.7-1
 func (a *Agent) vacate(n *Node) {
 	if n.list.Len() == 0 {
 		n.freed = a.Now().Mono
@@ -85,6 +88,8 @@ func (n *Node) networkKey(p netip.Prefix) forward.Key {
 // are broadcasts.
 //
 //rfc:5177#6.5
+//rfc:5177#6.5-1
+//rfc:5177#7-3
 func (n *Node) networkEntry(p netip.Prefix, home forward.Entry) forward.Entry {
 	return forward.Entry{
 		Key: n.networkKey(p), Role: home.Role, Inner: p, Router: n.home, Tunnels: home.Tunnels,
@@ -99,6 +104,10 @@ func (n *Node) networkEntry(p netip.Prefix, home forward.Entry) forward.Entry {
 // (RFC 5177 section 6.1).
 //
 //rfc:5177#6.1
+//rfc:5177#6.3-3
+//rfc:5177#6.3-4
+//rfc:5177#6.3-5
+//rfc:5177#6.3-6
 func (n *Node) puts(home forward.Entry) []forward.Change {
 	out := append(n.withdrawals(), forward.Change{Op: forward.Put, Entry: home})
 	for _, p := range n.Networks() {

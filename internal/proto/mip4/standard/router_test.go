@@ -1,6 +1,7 @@
 package standard_test
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -82,6 +83,13 @@ func (p *pair) states() (list []string) {
 //rfc:5177#6.3
 //rfc:5177#6.5
 //rfc:5177#6.7
+//rfc:5177#6.1-1
+//rfc:5177#6.3-3
+//rfc:5177#6.5-1
+//rfc:5177#6.7-1
+//rfc:5177#7-3
+//rfc:5177#10-5
+//rfc:5177#10-6
 func TestNetworksFollowTheirRouter(t *testing.T) {
 	p := aRouter(t, []netip.Prefix{lan, depot}, routerConfig(lan, depot))
 	p.up("lte0", lte)
@@ -117,6 +125,8 @@ func TestNetworksFollowTheirRouter(t *testing.T) {
 //rfc:5177#3
 //rfc:5177#6.1
 //rfc:5177#6.3
+//rfc:5177#9-2
+//rfc:5177#6.1-2
 func TestAHomeAgentKnowsTheNetworksOfAnImplicitRouter(t *testing.T) {
 	c := routerConfig(lan)
 	c.Networks.Implicit = true
@@ -132,6 +142,9 @@ func TestAHomeAgentKnowsTheNetworksOfAnImplicitRouter(t *testing.T) {
 //rfc:5177#6.3
 //rfc:5177#6.6
 //rfc:5177#10
+//rfc:5177#10-1
+//rfc:5177#10-2
+//rfc:5177#10-3
 func TestWhatIsNotInThePrefixTableIsNotServed(t *testing.T) {
 	p := aRouter(t, []netip.Prefix{lan}, routerConfig(lan, theft))
 	p.up("lte0", lte)
@@ -150,6 +163,7 @@ func TestWhatIsNotInThePrefixTableIsNotServed(t *testing.T) {
 //
 //rfc:5177#5.1
 //rfc:5177#6.3
+//rfc:5177#5.1-2
 func TestARefusedPrefixIsNotAskedForAgain(t *testing.T) {
 	p := aRouter(t, []netip.Prefix{lan}, routerConfig(theft))
 	p.up("lte0", lte)
@@ -173,6 +187,7 @@ func TestARefusedPrefixIsNotAskedForAgain(t *testing.T) {
 //
 //rfc:5177#5.1
 //rfc:5177#6.1
+//rfc:5177#5.1-1
 func TestANodeThatMayNotRouteStaysANode(t *testing.T) {
 	p := aRouter(t, nil, routerConfig(lan, depot))
 	p.up("lte0", lte)
@@ -205,6 +220,7 @@ func TestAHomeAgentWithoutMobileNetworks(t *testing.T) {
 // What outlives a restart: networks of a binding, at both ends.
 //
 //rfc:5177#6.2.1
+//rfc:5177#6.2.1-1
 func TestNetworksOutliveARestart(t *testing.T) {
 	ac := agentConfig(t)
 	ac.Nodes[0].Prefixes = []netip.Prefix{lan, depot}
@@ -244,6 +260,9 @@ func TestNetworksOutliveARestart(t *testing.T) {
 // forwarding for those prefixes."
 //
 //rfc:5177#6.3
+//rfc:5177#6.3-4
+//rfc:5177#6.3-5
+//rfc:5177#6.3-6
 func TestANetworkThatIsNotNamedAnyMoreGoes(t *testing.T) {
 	p := aRouter(t, []netip.Prefix{lan, depot}, routerConfig(lan, depot))
 	p.up("lte0", lte)
@@ -286,6 +305,9 @@ func TestAReloadTakesAPrefixAway(t *testing.T) {
 //
 //rfc:6626#3.1
 //rfc:6626#3.2
+//rfc:6626#3.1-1
+//rfc:6626#3.1-2
+//rfc:6626#3.1-3
 func TestAPrefixIsAssigned(t *testing.T) {
 	pool := netip.MustParsePrefix("10.30.0.0/22")
 	c := standard.Config{Networks: mobilenetwork.Config{
@@ -334,5 +356,41 @@ func TestNoPrefixIsAssignedWithoutAPool(t *testing.T) {
 	p.served(lan)
 	if n := p.status().Networks[1]; n.Served || n.State != "invalid prefix length" {
 		t.Errorf("the second network is %+v", n)
+	}
+}
+
+// "the home address field of the registration request message MAY be set to zero
+// while the message also includes one or more Mobile Network Request extensions
+// with the Prefix field also set to zero": the NAI says who asks.
+//
+//rfc:6626#3.2-3
+func TestAnAddressAndAPrefixAreAssigned(t *testing.T) {
+	ac, nc := agentConfig(t), nodeConfig(t)
+	ac.Nodes[0].HomeAddress, nc.HomeAddress = netip.Addr{}, netip.Addr{}
+	c := standard.Config{Networks: mobilenetwork.Config{
+		Pools:    []mobilenetwork.Pool{{Prefix: netip.MustParsePrefix("10.30.0.0/22"), Length: 24, PerNode: 1}},
+		Networks: []mobilenetwork.Network{{Link: "lan0"}},
+	}}
+	p := newPair(t, ac, nc, c)
+	p.up("lte0", lte)
+	p.run(time.Second)
+	got := p.status().Networks[0].Prefix
+	p.served(got)
+	// The home agent forgets nothing either.
+	p.bootAgent(ac, c)
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.served(got)
+}
+
+// A mobile router without a reverse tunnel would send its hosts' packets where
+// they do not come from.
+//
+//rfc:5177#5-1
+func TestAMobileRouterHasAReverseTunnel(t *testing.T) {
+	nc := nodeConfig(t)
+	nc.ReverseTunnel = mn.ReversePreferred
+	if _, err := standard.MobileNode(nc, standard.Features(routerConfig(lan)), rand.New(rand.NewPCG(1, 2))); err == nil {
+		t.Error("a router that would go without was made")
 	}
 }

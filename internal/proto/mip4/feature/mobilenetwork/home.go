@@ -19,6 +19,8 @@ type home struct {
 }
 
 // addHome adds mobile networks to a home agent.
+//
+//rfc:5177#6.1-1
 func addHome(cfg Config, a *ha.Agent) error {
 	if err := cfg.check(); err != nil {
 		return err
@@ -55,6 +57,9 @@ func (h *home) apart(c ha.Config) error {
 }
 
 // keep says which networks a node may still have.
+//
+//rfc:6626#3.2-1
+//rfc:6626#3.2-2
 func (h *home) keep(n *ha.Node, list []netip.Prefix) []netip.Prefix {
 	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool {
 		return !slices.Contains(n.Configuration().Prefixes, p) && !h.restore(n, p)
@@ -72,6 +77,11 @@ func (h *home) keep(n *ha.Node, list []netip.Prefix) []netip.Prefix {
 //rfc:5177#6.3
 //rfc:5177#6.7
 //rfc:5177#10
+//rfc:5177#6.1-2
+//rfc:5177#6.3-1
+//rfc:5177#6.7-2
+//rfc:5177#10-1
+//rfc:5177#10-2
 func (h *home) bind(x *ha.Exchange) engine.Verdict {
 	if x.Deregisters() {
 		return engine.Next()
@@ -126,6 +136,9 @@ func (h *home) answer(x *ha.Exchange, ack mip4.MobileNetworkAck) {
 //rfc:5177#6.3
 //rfc:5177#6.6
 //rfc:6626#3.2
+//rfc:5177#6.6-4
+//rfc:5177#6.6-5
+//rfc:5177#10-3
 func (h *home) judge(x *ha.Exchange, r mip4.MobileNetworkRequest) mip4.MobileNetworkAck {
 	ack := mip4.MobileNetworkAck{PrefixLength: r.PrefixLength, Prefix: r.Prefix}
 	p, ok := r.Network()
@@ -153,6 +166,11 @@ func (h *home) judge(x *ha.Exchange, r mip4.MobileNetworkRequest) mip4.MobileNet
 //rfc:5177#4.2
 //rfc:5177#6.3
 //rfc:5177#6.6
+//rfc:5177#4.2-1
+//rfc:5177#6.3-2
+//rfc:5177#6.6-1
+//rfc:5177#6.6-2
+//rfc:5177#6.6-3
 func (h *home) reply(x *ha.Exchange) engine.Verdict {
 	if len(x.Node.Configuration().Prefixes) == 0 && !h.gives() {
 		return engine.Next()

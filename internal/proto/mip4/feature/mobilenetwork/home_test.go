@@ -147,6 +147,13 @@ func request(prefix string, length uint8) mip4.MobileNetworkRequest {
 //rfc:5177#6.3
 //rfc:5177#6.6
 //rfc:6626#3.1
+//rfc:5177#4.2-1
+//rfc:5177#6.3-1
+//rfc:5177#6.3-2
+//rfc:5177#6.6-1
+//rfc:5177#6.6-2
+//rfc:5177#6.6-4
+//rfc:5177#6.6-5
 func TestACodeForEachPrefix(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -185,6 +192,7 @@ func TestACodeForEachPrefix(t *testing.T) {
 //
 //rfc:5177#6.1
 //rfc:5177#6.7
+//rfc:5177#6.7-2
 func TestWhoMayBeARouter(t *testing.T) {
 	p := newAgent(t, mobilenetwork.Config{})
 	if code, acks := p.ask(plain, careOf, 300, request("10.20.7.0", 24)); code != 148 || acks != nil || len(p.plane) != 0 {
@@ -207,6 +215,7 @@ func TestWhoMayBeARouter(t *testing.T) {
 //
 //rfc:5177#6.3
 //rfc:5177#6.6
+//rfc:5177#6.6-3
 func TestForwardingThatFails(t *testing.T) {
 	p := newAgent(t, mobilenetwork.Config{})
 	p.fail = errors.New("no room")
@@ -248,6 +257,9 @@ func TestANestedRouter(t *testing.T) {
 //
 //rfc:6626#3.2
 //rfc:6626#4
+//rfc:6626#3.2-1
+//rfc:6626#3.2-2
+//rfc:6626#4-1
 func TestAPoolIsUsedUp(t *testing.T) {
 	pool := mobilenetwork.Pool{Prefix: netip.MustParsePrefix("10.30.0.0/23"), Length: 24, PerNode: 1}
 	p := newAgent(t, mobilenetwork.Config{Pools: []mobilenetwork.Pool{pool}})

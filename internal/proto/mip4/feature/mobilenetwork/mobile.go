@@ -86,8 +86,11 @@ func (m *mobile) publish() {
 //
 //rfc:5177#4.1
 //rfc:5177#5
-//rfc:5177#10
-//rfc:6626#3.1
+//rfc:5177#5-1
+//rfc:5177#9-2
+//rfc:5177#10-5
+//rfc:5177#10-6
+//rfc:6626#3.1-1
 func (m *mobile) request(x *mn.Attempt) engine.Verdict {
 	agent := x.Registration.Key.HomeAgent
 	if x.Purpose != mn.Register || m.implicit || m.disallowed[agent] {
@@ -119,6 +122,8 @@ var zero = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 //rfc:5177#5
 //rfc:5177#5.1
 //rfc:6626#3.1
+//rfc:6626#3.1-2
+//rfc:6626#3.1-3
 func (m *mobile) accepted(x *mn.Response) engine.Verdict {
 	if x.Sent.Purpose != mn.Register || !x.Authentic {
 		return engine.Next()
@@ -216,6 +221,8 @@ const disallowed = "the home agent does not permit this node to be a mobile rout
 // home address can be registered all the same, so that is tried at once.
 //
 //rfc:5177#5.1
+//rfc:5177#5.1-1
+//rfc:5177#5.1-2
 func (m *mobile) denied(x *mn.Response) engine.Verdict {
 	agent := x.Registration.Key.HomeAgent
 	if !x.Authentic || x.Sent.Purpose != mn.Register {

@@ -88,6 +88,7 @@ func (h *home) assigned(x *ha.Exchange, q netip.Prefix) bool {
 //
 //rfc:6626#3.2
 //rfc:6626#4
+//rfc:6626#4-1
 func (h *home) assign(x *ha.Exchange, hint int) (netip.Prefix, bool) {
 	pools := slices.Clone(h.pools)
 	slices.SortStableFunc(pools, func(a, b *pool) int { return distance(a.Length, hint) - distance(b.Length, hint) })
@@ -115,6 +116,7 @@ func distance(length, hint int) int {
 	return 1
 }
 
+//rfc:6626#3.2-3
 func (p *pool) choose(x *ha.Exchange) (netip.Prefix, bool) {
 	for _, q := range x.Node.Networks() {
 		if p.has(q) && !slices.Contains(x.Networks, q) {
