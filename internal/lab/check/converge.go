@@ -19,7 +19,7 @@ import (
 func Converged(w *world.World, mobile *world.Node, agent *world.Daemon, peer *world.Node) error {
 	var near *forward.Entry
 	for e := range mobile.Plane().List(context.Background()) {
-		if e.Role == forward.MobileNode {
+		if e.Role == forward.MobileNode && e.Network == "" {
 			near = &e
 			break
 		}

@@ -86,6 +86,8 @@ type Peer struct {
 	ident.Node
 	Keys   []*assoc.Association
 	Source netip.Prefix // algorithm none
+	// Prefixes are the mobile networks that it may bring.
+	Prefixes []netip.Prefix
 }
 
 // A Home is a home agent as it is configured.

@@ -198,7 +198,7 @@ func (h *home) vouches(n *node, t forward.Tunnel) bool {
 }
 
 // entryNodes finds the nodes that an entry of a home agent may be for: the one
-// whose home address it is. A pool address is named for the first time in the
+// whose home address it is, or in whose mobile networks it lies. A pool address is named for the first time in the
 // reply, which comes after the entry; until then it may be any node's that
 // asks for one.
 func (h *home) entryNodes(e forward.Entry) []*node {
@@ -208,6 +208,9 @@ func (h *home) entryNodes(e forward.Entry) []*node {
 		n := h.nodes[p.String()]
 		if n == nil {
 			continue
+		}
+		if slices.ContainsFunc(p.Prefixes, func(q netip.Prefix) bool { return q.Contains(e.Inner.Addr()) && q.Bits() <= e.Inner.Bits() }) {
+			return []*node{n}
 		}
 		if p.HomeAddress == e.Inner.Addr() || slices.Contains(n.addrs, e.Inner.Addr()) {
 			return []*node{n}

@@ -161,7 +161,9 @@ func (c *Checker) mirrored(d *world.Daemon) {
 			continue
 		}
 		if have.Role == forward.HomeAgent {
-			homes++
+			if have.Inner.Bits() == 32 {
+				homes++
+			}
 			c.tunnels(d, have)
 		}
 		e, wanted := want[have.Key]

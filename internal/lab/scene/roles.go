@@ -48,7 +48,7 @@ func checked(h *ha.Config) check.Home {
 		c.Networks = append(c.Networks, n.Prefix)
 	}
 	for _, n := range h.Nodes {
-		c.Peers = append(c.Peers, check.Peer{Node: n.Node, Keys: n.Keys, Source: n.Source})
+		c.Peers = append(c.Peers, check.Peer{Node: n.Node, Keys: n.Keys, Source: n.Source, Prefixes: n.Prefixes})
 	}
 	return c
 }

@@ -89,7 +89,8 @@ func properties(g *topology.Segment) world.Properties {
 func (s *Sim) addNode(n *topology.Node) error {
 	w := s.World
 	node := w.AddNode(n.Name)
-	node.Forward = n.Kind == topology.Router || n.Kind == topology.HomeAgent || n.Kind == topology.ForeignAgent
+	node.Forward = n.Kind == topology.Router || n.Kind == topology.HomeAgent || n.Kind == topology.ForeignAgent ||
+		n.Kind == topology.MobileNode && n.Parsed != nil && len(n.Parsed.MobileNode.Networks) > 0
 	for _, i := range n.Interfaces {
 		at := node.AddInterface(i.Name)
 		if i.Segment == "" {

@@ -14,7 +14,7 @@ func (s *Sim) Binding(mobile string) Binding {
 	var b Binding
 	var visits bool
 	for e := range n.Plane().List(context.Background()) {
-		if e.Role != forward.MobileNode {
+		if e.Role != forward.MobileNode || e.Network != "" {
 			continue
 		}
 		b.HomeAddress = e.Inner.Addr()

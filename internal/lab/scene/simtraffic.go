@@ -48,7 +48,7 @@ func (s *Sim) address(name string) netip.Addr {
 	n := s.node(name)
 	if p := n.Plane(); p != nil {
 		for e := range p.List(context.Background()) {
-			if e.Role == forward.MobileNode {
+			if e.Role == forward.MobileNode && e.Network == "" {
 				return e.Inner.Addr()
 			}
 		}

@@ -96,6 +96,8 @@ keepalive = "%ds"
 prefix = "10.10.0.0/24"
 pool = ["10.10.0.100-10.10.0.120"]
 `, agentAddress, interfaces, int(s.lifetime/time.Second), pick(luck, "auto", "auto", "force"), 10+luck.IntN(20))
+	// Some are mobile routers, of which the other choices know nothing.
+	routers := rand.New(rand.NewPCG(s.Seed, 0x6e656d6f))
 	template := *t.Node(mobile)
 	at := 0
 	for i := range t.Nodes {
@@ -119,6 +121,8 @@ pool = ["10.10.0.100-10.10.0.120"]
 		}
 		security := fmt.Sprintf("spi = %d\nkey = %s\nalgorithm = %q\nreplay = %q\n", 256+i, swarmKey, pick(luck, "hmac-sha256", "hmac-sha1", "hmac-md5", "keyed-md5"), replay)
 		fmt.Fprintf(&home, "[[home-agent.mobile-node]]\n%s%s", identity, security)
+		key, network, granted := router(routers, i)
+		home.WriteString(granted)
 		where := fmt.Sprintf("home-agent = %q\n", pick(luck, agentAddress, agentAddress, HostName(agent)))
 		if homeLink || luck.IntN(4) == 0 {
 			where += "home-network = \"10.10.0.0/24\"\n"
@@ -140,9 +144,33 @@ priority = 100
 interface = "wwan0"
 priority = 50
 `, identity, where, security, pick(luck, "auto", "auto", "force"), pick(luck, "auto", "auto", "ipip", "gre", "minimal"), 8+luck.IntN(60))
+		n.Config = strings.Replace(n.Config, "[mobile-node]\n", "[mobile-node]\n"+key, 1) + network
 		t.Nodes = append(t.Nodes, n)
 	}
 	t.Node(agent).Config = home.String()
+}
+
+// router makes the i-th node a mobile router, or does not: of one network or two,
+// and perhaps of one that it may not bring.
+func router(luck *rand.Rand, i int) (key, network, granted string) {
+	if luck.IntN(2) == 0 {
+		return "", "", ""
+	}
+	own := fmt.Sprintf("10.20.%d.0/24", i)
+	granted = fmt.Sprintf("prefixes = [%q]\n", own)
+	brings := []string{own}
+	switch luck.IntN(4) {
+	case 0:
+		brings = append(brings, fmt.Sprintf("10.99.%d.0/24", i))
+	case 1:
+		granted = ""
+	case 2:
+		key = "mobile-networks = \"implicit\"\n"
+	}
+	for at, p := range brings {
+		network += fmt.Sprintf("[[mobile-node.mobile-network]]\ninterface = \"lan%d\"\nprefix = %q\n", at, p)
+	}
+	return key, network, granted
 }
 
 // shape gives a segment random faults. The links of the servers are good.

@@ -210,6 +210,10 @@ func (n *Node) forward(from *Interface, packet []byte) {
 		n.sendError(encap.ICMP{Type: encap.TimeExceeded}, packet)
 		return
 	}
+	if n.plane != nil && n.plane.behind(ip) {
+		n.plane.leaveHome(ip, packet)
+		return
+	}
 	r, ok := n.route(ip.Dst)
 	if !ok {
 		n.Counts.NoRoute++

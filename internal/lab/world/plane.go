@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"careof/internal/core/forward"
+	"careof/wire/encap"
 )
 
 // A Plane is a node's data plane. It obeys the same rules as the real ones
@@ -225,6 +226,22 @@ func (p *Plane) claims(dst netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// behind tells whether a packet comes from a mobile network of this node and
+// leaves it: it has no way but the tunnel's.
+func (p *Plane) behind(ip encap.IPv4) bool {
+	from := false
+	for _, e := range p.entries {
+		if e.entry.Network == "" {
+			continue
+		}
+		if e.entry.Inner.Contains(ip.Dst) {
+			return false
+		}
+		from = from || e.entry.Inner.Contains(ip.Src)
+	}
+	return from
 }
 
 // ownsHome tells whether an address is a home address that lives here.

@@ -54,6 +54,9 @@ func (p *Plane) leaveHome(ip encap.IPv4, packet []byte) error {
 			p.node.emit(r, packet)
 			return nil
 		}
+		if e.entry.Network != "" && p.push(e, ip, packet, false) {
+			return nil
+		}
 		for _, r := range e.entry.Routes {
 			if r.Contains(ip.Dst) {
 				if p.push(e, ip, packet, true) {
@@ -283,7 +286,7 @@ func (p *Plane) leave(e *installed, t forward.Tunnel, link *Interface, h *encap.
 		n.deliver(arrival{link: link, tunnel: true}, ip, inner)
 		return
 	}
-	if e.entry.Role == forward.HomeAgent {
+	if e.entry.Role == forward.HomeAgent || e.entry.Network != "" {
 		n.forward(nil, inner)
 	}
 }
