@@ -80,17 +80,26 @@ func (l *Lab) rewrite(n *topology.Node, state, socket string) ([]byte, error) {
 	}
 	absolute(config, folder)
 	config["state-directory"] = state
-	listen, _ := config["control"].(map[string]any)
-	if listen == nil {
-		listen = make(map[string]any)
+	section(config, "control")["socket"] = socket
+	if plane := section(config, "plane"); plane["bpffs"] == nil && (plane["kind"] == nil || plane["kind"] == "auto") {
+		// Nothing is pinned that would outlive the laboratory.
+		plane["bpffs"] = filepath.Join(state, "bpf")
 	}
-	listen["socket"] = socket
-	config["control"] = listen
 	var out bytes.Buffer
 	if err := toml.NewEncoder(&out).Encode(config); err != nil {
 		return nil, fmt.Errorf("live: node %s: %w", n.Name, err)
 	}
 	return out.Bytes(), nil
+}
+
+// section is a table of the configuration, made when it is not there.
+func section(config map[string]any, name string) map[string]any {
+	s, _ := config[name].(map[string]any)
+	if s == nil {
+		s = make(map[string]any)
+		config[name] = s
+	}
+	return s
 }
 
 // absolute makes the names of key and node files absolute.
