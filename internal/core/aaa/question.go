@@ -34,6 +34,9 @@ type Subject struct {
 	Registered bool
 }
 
+// Name is the node's NAI, empty when it has none.
+func (s Subject) Name() string { return string(s.NAI) }
+
 // Authenticate asks whether the Mobile-AAA authenticator of a request is right
 // (RFC 4721 section 6), and what the node is granted. It is answered with a
 // [Grant].

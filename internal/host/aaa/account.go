@@ -3,6 +3,7 @@ package aaa
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -32,7 +33,6 @@ type Ledger struct {
 	queue    []record
 	ready    chan struct{}
 	lost     uint64
-	told     uint64
 }
 
 // maxQueue bounds the records that wait for a server. The oldest one goes then:
@@ -199,10 +199,12 @@ func (l *Ledger) tellOne(ctx context.Context) bool {
 	_, _, _, err := l.radius.exchange(ctx, true, func(s Server) *radius.Packet { return l.radius.account(s, r) })
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil {
+	switch {
+	case errors.Is(err, aaa.ErrUnavailable):
 		return false
+	case err != nil:
+		l.lost++ // it cannot be told, ever
 	}
-	l.told++
 	if len(l.queue) > 0 && l.queue[0].at.Equal(r.at) && l.queue[0].about.Session == r.about.Session {
 		l.drop()
 	}
@@ -268,9 +270,7 @@ func (r *RADIUS) account(s Server, rec record) *radius.Packet {
 	q := rec.about
 	if rec.on {
 		p := radius.New(radius.CodeAccountingRequest, s.Secret)
-		if r.cfg.NASIdentifier != "" {
-			p.Add(attrNASIdentifier, radius.Attribute(r.cfg.NASIdentifier))
-		}
+		putText(p, attrNASIdentifier, r.cfg.NASIdentifier)
 		putAddr(p, attrNASIPAddress, r.cfg.NASAddress)
 		putU32(p, attrAcctStatusType, statusOn)
 		putU32(p, attrEventTimestamp, uint32(rec.at.Unix()))

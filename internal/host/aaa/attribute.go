@@ -71,6 +71,16 @@ func getU32(p *radius.Packet, t radius.Type) (uint32, bool) {
 	return binary.BigEndian.Uint32(a), true
 }
 
+// mostText is the longest value of an attribute, in octets.
+const mostText = 253
+
+// putText adds a text, or nothing when it is empty. What does not fit is cut.
+func putText(p *radius.Packet, t radius.Type, s string) {
+	if s != "" {
+		p.Add(t, radius.Attribute(s[:min(len(s), mostText)]))
+	}
+}
+
 func putAddr(p *radius.Packet, t radius.Type, a netip.Addr) {
 	if a.Is4() {
 		four := a.As4()

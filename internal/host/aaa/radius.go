@@ -51,6 +51,10 @@ type serverState struct {
 	Server
 	dead  time.Time // not to be asked until then; zero: it lives
 	stats ServerStatus
+	// Accounting is another port, and may be another program: one being dead
+	// says nothing of the other.
+	deaf time.Time // not to be told until then
+	told bool      // that it is deaf
 }
 
 // ServerStatus is a server as shown.
@@ -103,13 +107,17 @@ func (r *RADIUS) Status() []ServerStatus {
 // order is in which order the servers are tried: those that live as they are
 // listed, so that the first one is used again when its time of death is over;
 // then the others, as a last resort.
-func (r *RADIUS) order() (list []int) {
+func (r *RADIUS) order(accounting bool) (list []int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
 	var dead []int
 	for i := range r.servers {
-		if r.servers[i].dead.After(now) {
+		until := r.servers[i].dead
+		if accounting {
+			until = r.servers[i].deaf
+		}
+		if until.After(now) {
 			dead = append(dead, i)
 			continue
 		}
@@ -130,6 +138,9 @@ func (r *RADIUS) update(i int, change func(*serverState)) {
 //rfc:5030#5
 func (r *RADIUS) Answer(ctx context.Context, question any) (aaa.Grant, error) {
 	var make1 func(Server) *radius.Packet
+	if q, ok := question.(interface{ Name() string }); ok && len(q.Name()) > mostText {
+		return aaa.Grant{}, fmt.Errorf("aaa: a name of %d octets does not fit RADIUS: %w", len(q.Name()), aaa.ErrRejected)
+	}
 	switch q := question.(type) {
 	case aaa.Authenticate:
 		if q.Proof.SPI != assoc.CHAPSPI {
@@ -171,10 +182,8 @@ func (r *RADIUS) request(code radius.Code, s Server, who aaa.Subject) *radius.Pa
 	if name == "" {
 		name = who.HomeAddress.String()
 	}
-	p.Add(attrUserName, radius.Attribute(name))
-	if r.cfg.NASIdentifier != "" {
-		p.Add(attrNASIdentifier, radius.Attribute(r.cfg.NASIdentifier))
-	}
+	putText(p, attrUserName, name)
+	putText(p, attrNASIdentifier, r.cfg.NASIdentifier)
 	putAddr(p, attrNASIPAddress, r.cfg.NASAddress)
 	putU32(p, attrNASPortType, 5) // Virtual
 	putAddr(p, attrFramedIPAddress, who.HomeAddress)
@@ -285,7 +294,7 @@ func keyOf(octets []byte) assoc.Key {
 // exchange puts a request to the servers in turn, and gives the first authentic
 // answer. accounting says which of a server's ports is asked.
 func (r *RADIUS) exchange(ctx context.Context, accounting bool, make1 func(Server) *radius.Packet) (answer, request *radius.Packet, s Server, err error) {
-	for _, i := range r.order() {
+	for _, i := range r.order(accounting) {
 		server := r.servers[i].Server // never changed
 		request := make1(server)
 		octets, err := sign(request)
@@ -297,20 +306,24 @@ func (r *RADIUS) exchange(ctx context.Context, accounting bool, make1 func(Serve
 			to = server.Accounting
 		}
 		began := r.now()
-		answer, err := r.ask(ctx, i, to, octets, server.Secret)
+		answer, err := r.ask(ctx, i, to, octets, server.Secret, accounting)
 		if err == nil {
-			r.alive(i, r.now().Sub(began))
+			r.alive(i, accounting, r.now().Sub(began))
 			return answer, request, server, nil
 		}
 		if ctx.Err() != nil {
 			break
 		}
-		r.died(i, err)
+		r.died(i, accounting, err)
 	}
 	return nil, nil, s, fmt.Errorf("aaa: %w", aaa.ErrUnavailable)
 }
 
-func (r *RADIUS) alive(i int, took time.Duration) {
+func (r *RADIUS) alive(i int, accounting bool, took time.Duration) {
+	if accounting {
+		r.update(i, func(s *serverState) { s.deaf, s.told = time.Time{}, false })
+		return
+	}
 	again := false
 	r.update(i, func(s *serverState) {
 		again = s.stats.State == "dead"
@@ -325,8 +338,18 @@ func (r *RADIUS) alive(i int, took time.Duration) {
 	}
 }
 
-func (r *RADIUS) died(i int, err error) {
+func (r *RADIUS) died(i int, accounting bool, err error) {
 	fresh := false
+	if accounting {
+		r.update(i, func(s *serverState) {
+			fresh, s.told = !s.told, true
+			s.deaf = r.now().Add(r.cfg.DeadTime)
+		})
+		if fresh {
+			r.cfg.Warn("an AAA server does not take accounting records", "server", r.servers[i].Accounting, "why", err.Error())
+		}
+		return
+	}
 	r.update(i, func(s *serverState) {
 		if fresh = s.stats.State != "dead"; fresh {
 			s.stats.State, s.stats.Since = "dead", r.now()
@@ -342,7 +365,12 @@ func (r *RADIUS) died(i int, err error) {
 // Every request has a socket of its own, and so a port that cannot be guessed. A
 // retransmission is the same datagram: same identifier, same authenticator (RFC
 // 2865 section 2.5). What is not authentic is no answer: the true one may follow.
-func (r *RADIUS) ask(ctx context.Context, i int, to netip.AddrPort, octets, secret []byte) (*radius.Packet, error) {
+func (r *RADIUS) ask(ctx context.Context, i int, to netip.AddrPort, octets, secret []byte, accounting bool) (*radius.Packet, error) {
+	count := func(add func(*ServerStatus)) {
+		if !accounting {
+			r.update(i, func(s *serverState) { add(&s.stats) })
+		}
+	}
 	var from *net.UDPAddr
 	if r.cfg.Source.IsValid() {
 		from = net.UDPAddrFromAddrPort(netip.AddrPortFrom(r.cfg.Source, 0))
@@ -363,7 +391,7 @@ func (r *RADIUS) ask(ctx context.Context, i int, to netip.AddrPort, octets, secr
 		if err := conn.SetReadDeadline(time.Now().Add(r.cfg.Timeout)); err != nil {
 			return nil, err
 		}
-		r.update(i, func(s *serverState) { s.stats.Requests++ })
+		count(func(s *ServerStatus) { s.Requests++ })
 		if _, err := conn.Write(octets); err != nil {
 			last = err
 			continue
@@ -395,7 +423,7 @@ func (r *RADIUS) ask(ctx context.Context, i int, to netip.AddrPort, octets, secr
 			}
 			return p, nil
 		}
-		r.update(i, func(s *serverState) { s.stats.Timeouts++ })
+		count(func(s *ServerStatus) { s.Timeouts++ })
 	}
 	return nil, last
 }

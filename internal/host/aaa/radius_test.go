@@ -205,6 +205,44 @@ func TestADeadServerFailsOverAndBack(t *testing.T) {
 	}
 }
 
+// A server whose accounting port is dead still answers questions, and is shown
+// alive.
+func TestAccountingThatNobodyTakes(t *testing.T) {
+	f := serve(t, func(_ []byte, p *radius.Packet) [][]byte { return [][]byte{reply(t, p, radius.CodeAccessAccept, true)} })
+	s := f.server()
+	nobody, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nobody.Close()
+	s.Accounting = nobody.LocalAddr().(*net.UDPAddr).AddrPort()
+	warned := make(chan string, 10)
+	c := aaa.NewRADIUS(aaa.RADIUSConfig{
+		Servers: []aaa.Server{s}, Timeout: 50 * time.Millisecond, Tries: 1, DeadTime: time.Hour,
+		Warn: func(text string, _ ...any) { warned <- text },
+	})
+	if _, err := c.Answer(t.Context(), asking()); err != nil {
+		t.Fatal(err)
+	}
+	l := aaa.NewLedger(c, 0, (&counting{}).Counters, time.Now)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); l.Run(ctx) }()
+	select {
+	case text := <-warned:
+		if text != "an AAA server does not take accounting records" {
+			t.Errorf("warned: %s", text)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("nobody is warned")
+	}
+	if s := c.Status()[0]; s.State != "alive" || s.Timeouts != 0 {
+		t.Errorf("shown as %+v", s)
+	}
+	cancel()
+	<-ended
+}
+
 // A question waits for its answer and nobody else does; beyond the limits it is
 // refused without being asked, unless the node is registered.
 func TestADeskBoundsWhatStrangersAsk(t *testing.T) {
