@@ -65,7 +65,7 @@ func contents() []chapter {
 		}
 		return out
 	}
-	first := pages("README.md", "docs/README.md", "docs/concept.md", "docs/which-mode.md", "docs/join.md", "docs/office.md", "docs/mobile-router.md", "docs/fleet.md", "docs/lab.md", "docs/quickstart.md")
+	first := pages("README.md", "docs/README.md", "docs/concept.md", "docs/which-mode.md", "docs/join.md", "docs/office.md", "docs/mobile-router.md", "docs/uplinks.md", "docs/fleet.md", "docs/lab.md", "docs/quickstart.md")
 	reference := pages("docs/configuration.md", "docs/codes.md")
 	project := pages("docs/benchmarks.md", "CONFORMANCE.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 	known := map[string]bool{}

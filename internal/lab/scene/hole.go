@@ -86,13 +86,13 @@ var loadedPath = &Scene{
 			}
 		}
 		l.Shape(access1, func(g *topology.Segment) { g.Loss = 0.3 })
-		stays("three packets in ten are lost", 30*time.Second)
+		stays("three packets in ten are lost", 15*time.Second)
 		l.Shape(access1, func(g *topology.Segment) { g.Loss = 0 })
 		for ms := 0; ms <= 400; ms += 50 {
 			l.Shape(access1, func(g *topology.Segment) { g.Delay.Duration = time.Duration(ms) * time.Millisecond })
 			stays("the round trip grows", 500*time.Millisecond)
 		}
-		stays("the round trip is 850 ms", 20*time.Second)
+		stays("the round trip is 850 ms", 6*time.Second)
 		flow.Stop()
 	},
 }

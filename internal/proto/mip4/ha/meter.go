@@ -21,6 +21,17 @@ var (
 	warningRate  = rate{time.Second, 8}
 )
 
+// MayAnswer takes leave to send an exchange's node one answer of which nothing
+// is remembered: there are as many as there are refusals with 133, so that what
+// somebody has captured and sends again is of as little use.
+func (a *Agent) MayAnswer(x *Exchange) bool {
+	if x.Node.mismatches.allow(a.Now().Mono, mismatchRate) {
+		return true
+	}
+	a.counters.suppressed++
+	return false
+}
+
 // allow takes a permission, if there is one.
 func (m *meter) allow(now time.Time, r rate) bool {
 	at := now.UnixNano()

@@ -91,6 +91,9 @@ type pair struct {
 	echoes  []time.Time
 	answers bool // the home agent's data plane answers keepalives
 
+	last    engine.Send // of the node
+	replies int         // of the home agent
+
 	probes int                      // echo requests that the node sent into its tunnel
 	ways   map[string]time.Duration // round trips over links, where it is not 50 ms
 	losses map[string]func() bool   // of probes of either kind over links
@@ -225,8 +228,12 @@ func (p *pair) send(from *host, s engine.Send) {
 		return
 	}
 	data := slices.Clone(s.Data)
+	if from == p.agent {
+		p.replies++
+	}
 	if from == p.node {
 		p.sent++
+		p.last = s
 		src := netip.AddrPortFrom(s.Src.Addr(), 40434)
 		if port, ok := p.nat[s.Src.Addr()]; ok {
 			src = netip.AddrPortFrom(natAddress, port)

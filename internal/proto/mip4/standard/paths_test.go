@@ -2,6 +2,7 @@ package standard_test
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -274,6 +275,15 @@ func TestAQuestionChangesNothingAtTheHomeAgent(t *testing.T) {
 	p.run(time.Minute)
 	if p.sent-sent < 10 {
 		t.Fatalf("%d questions", p.sent-sent)
+	}
+	// A stranger who has heard one has it answered to whom he likes, seldom.
+	replies := p.replies
+	for range 1000 {
+		p.step(p.agent, engine.Packet{Link: "eth0", Src: netip.MustParseAddrPort("192.0.2.66:9"), Dst: p.last.Dst, Data: slices.Clone(p.last.Data)})
+		p.now.Mono, p.now.Wall = p.now.Mono.Add(time.Millisecond), p.now.Wall.Add(time.Millisecond)
+	}
+	if n := p.replies - replies; n == 0 || n > 100 {
+		t.Errorf("%d of 1000 replayed questions in a second were answered", n)
 	}
 	if p.agent.puts != puts || len(p.agent.store) != len(before) {
 		t.Error("the home agent has changed forwarding or records")

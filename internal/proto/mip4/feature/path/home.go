@@ -24,7 +24,7 @@ func addHome(a *ha.Agent) error {
 // Nothing that the node's present time does not stand in is answered so; it
 // takes the ordinary way, and is denied there. Within that window a stranger
 // who has heard one may repeat it and have its answer sent to whom he likes:
-// one octet for one octet, as with any request that is answered with 133.
+// one octet for one octet, and not oftener than requests are answered with 133.
 //
 //rfc:3115#2.1
 func question(x *ha.Exchange) engine.Verdict {
@@ -37,6 +37,9 @@ func question(x *ha.Exchange) engine.Verdict {
 	now, window := x.Now().Wall, x.Agent.Config().Window
 	if off := assoc.TimeOf(x.Request.Identification, now).Sub(now).Abs(); x.Association.Replay() == assoc.Nonces || off > window {
 		return engine.Next()
+	}
+	if !x.Agent.MayAnswer(x) {
+		return engine.Done()
 	}
 	d := mip4.NewReply(mip4.RegistrationReply{
 		Code: mip4.CodeHAVendorFromMobileNode, Lifetime: x.Request.Lifetime, HomeAddress: x.Request.HomeAddress, HomeAgent: x.HomeAgent,
