@@ -25,7 +25,7 @@ var (
 // is remembered: there are as many as there are refusals with 133, so that what
 // somebody has captured and sends again is of as little use.
 func (a *Agent) MayAnswer(x *Exchange) bool {
-	if x.Node.mismatches.allow(a.Now().Mono, mismatchRate) {
+	if x.Node.refused().mismatches.allow(a.Now().Mono, mismatchRate) {
 		return true
 	}
 	a.counters.suppressed++
