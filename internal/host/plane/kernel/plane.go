@@ -160,6 +160,9 @@ func plan(e *forward.Entry) (*installed, error) {
 		if device && e.Role != forward.HomeAgent {
 			return nil, fmt.Errorf("tunnel devices are for home agents: %w", ErrUnsupported)
 		}
+		if device && e.Router.IsValid() && t.Wrap.IsValid() {
+			return nil, fmt.Errorf("a mobile network through a foreign agent, which needs two tunnels: %w", ErrUnsupported)
+		}
 		if t.Mode == forward.Receive {
 			continue
 		}
