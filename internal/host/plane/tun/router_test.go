@@ -107,8 +107,12 @@ func TestTwoTunnelsThroughAForeignAgent(t *testing.T) {
 	}
 	b.fromNetwork(encap.Header{Kind: encap.IPIP, Src: homeAddr, Dst: haAddr}, reply)
 	none(b, "without the foreign agent's tunnel", b.dev.out)
+	// Another router visits the same foreign agent.
+	neighbour := networkEntry("ferry", ferryNet, careOf)
+	neighbour.Router, neighbour.Tunnels = homeAddr.Next(), e.Tunnels
+	b.put(neighbour)
 	b.fromNetwork(back, wrapped(homeAddr, haAddr, udpPacket(ferryHost, cnAddr, 10)))
-	none(b, "of another network", b.dev.out)
+	none(b, "of another router's network", b.dev.out)
 	b.fromNetwork(back, wrapped(other, haAddr, reply))
 	none(b, "of another router", b.dev.out)
 }
