@@ -16,7 +16,9 @@ import (
 	"careof/internal/core/note"
 	"careof/internal/lab/live"
 	"careof/internal/lab/netns"
+	"careof/internal/lab/scene"
 	"careof/internal/lab/topology"
+	"careof/internal/proto/mip4/feature/path"
 )
 
 // Options of a demonstration.
@@ -74,6 +76,9 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	}
 	d := &demo{Options: o, began: time.Now(), registered: make(chan string, 64)}
 	top := topology.Default()
+	// A link that goes down five times within a minute is not preferred any
+	// more, and these do so for show.
+	scene.Profile(top, "off", path.DefaultFailBack)
 	d.introduce()
 	d.lab, err = live.Build(ctx, top, live.Options{Seed: o.Seed, Keep: o.Keep, Command: o.Command, Heard: d.heard})
 	if err != nil {

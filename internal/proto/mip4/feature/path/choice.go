@@ -12,7 +12,7 @@ const (
 	// flapping is the time within which a link that goes flaps times is one
 	// that cannot be relied on; it is again when it has gone less often.
 	flapping = time.Minute
-	flaps    = 3
+	flaps    = 5
 	// enough is how many probes loss is judged by at least: of a path in use, of
 	// another, which is judged by no more than ofStandby since they are rare.
 	enoughInUse, enoughStandby, ofStandby = 32, 8, 16
