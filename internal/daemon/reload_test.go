@@ -35,6 +35,7 @@ type pairNet struct {
 	home, mobile  *control.Client
 	process       map[string]*exec.Cmd
 	correspondent netip.Addr
+	agent         netip.Addr // of a home agent with one interface
 }
 
 const pairHomeText = `version = 1

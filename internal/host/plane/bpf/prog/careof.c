@@ -587,7 +587,9 @@ static __always_inline int send(struct __sk_buff *skb, const int served)
 		// user space's for a tunnel's.
 		if (size.longest > t->mtu || len + t->overhead > 0xffff)
 			return PASS;
-		if (src == t->local || src == t->peer)
+		// What this host says itself waits for no daemon: the echo replies
+		// by which mobile nodes see that their path is alive, above all.
+		if (src == t->peer || (src == t->local && (served || skb->ingress_ifindex)))
 			return PASS;
 		if (!n++)
 			first = i;
