@@ -82,7 +82,18 @@ func Open(dir string) (*Store, error) {
 	if err := s.room(); err != nil {
 		return nil, err
 	}
-	if err := s.open(filepath.Join(dir, "store"), vfs.Default); err != nil {
+	// Keys of enrolled nodes are in it, and dir may be everybody's to enter:
+	// it was there, and the files are readable where the umask is 022.
+	path := filepath.Join(dir, "store")
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if i, err := os.Stat(path); err == nil && i.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(path, 0o700); err != nil && !errors.Is(err, os.ErrPermission) {
+			return nil, fmt.Errorf("store: %w", err)
+		}
+	}
+	if err := s.open(path, vfs.Default); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -64,6 +64,30 @@ func TestWhatWasAppliedIsThereAfterReopening(t *testing.T) {
 	}
 }
 
+// Keys of enrolled nodes are in the store; a state directory that somebody made
+// for everybody to enter shows them to nobody.
+func TestTheStoreIsNobodyElses(t *testing.T) {
+	for _, before := range []bool{false, true} {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if before { // as earlier versions made it
+			if err := os.Mkdir(filepath.Join(dir, "store"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if i, err := os.Stat(filepath.Join(dir, "store")); err != nil || i.Mode().Perm() != 0o700 {
+			t.Errorf("there before %v: mode %v, %v", before, i.Mode(), err)
+		}
+	}
+}
+
 func TestSecondDaemonIsTold(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir)
