@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"careof/internal/config"
+	"careof/internal/crowd"
 )
 
 // A right is what a caller may do.
@@ -63,6 +64,16 @@ func isOpen(r *http.Request) bool {
 	return false
 }
 
+const (
+	// connectionLimit bounds the connections of the TCP listener, each of which
+	// costs memory before anything is known about its other end.
+	connectionLimit = 256
+	// strangerLimit bounds those of one source that have shown no token yet.
+	strangerLimit = 32
+	// strangerTime is how long a handshake may take, and a request's header.
+	strangerTime = 3 * time.Second
+)
+
 // ListenTCP serves the API of a backend on the address that the
 // configuration names: over TLS when it has a certificate, and only to callers
 // with a token.
@@ -84,7 +95,7 @@ func ListenTCP(c config.Control, backend Backend) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	s := &Server{listener: newCrowd(listener, connectionLimit, strangerLimit)}
+	s := &Server{listener: crowd.New(listener, connectionLimit, strangerLimit)}
 	if secure != nil {
 		s.listener = tls.NewListener(s.listener, secure)
 	}
@@ -92,7 +103,7 @@ func ListenTCP(c config.Control, backend Backend) (*Server, error) {
 		Handler:           ownHost(byToken(c, Handler(backend))),
 		ReadHeaderTimeout: strangerTime,
 		IdleTimeout:       time.Minute,
-		ConnContext:       withVisitor,
+		ConnContext:       crowd.WithVisitor,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          quiet(),
 	}
@@ -119,7 +130,7 @@ func byToken(c config.Control, next http.Handler) http.Handler {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			w.Header().Set("Connection", "close")
 		} else {
-			isKnown(r)
+			crowd.IsKnown(r)
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		admit(has, next, w, r, otherwise)

@@ -16,17 +16,19 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"sync"
 	"time"
+
+	"careof/internal/crowd"
 )
 
 const (
 	// talkLimit bounds one connection in time, bodyLimit a claim in octets,
-	// connectionLimit the connections at a time, and everyClaim their rate:
-	// strangers may reach this port.
+	// connectionLimit the connections at a time, sourceLimit those of one
+	// address, and everyClaim their rate: strangers may reach this port.
 	talkLimit       = 10 * time.Second
 	bodyLimit       = 4 << 10
-	connectionLimit = 64
+	connectionLimit = 256
+	sourceLimit     = 16
 	everyClaim      = 20 * time.Millisecond
 )
 
@@ -99,8 +101,7 @@ func (l *Ledger) Listen(address string, complete func(*Grant)) (*Server, error) 
 	if err != nil {
 		return nil, fmt.Errorf("enrol: %w", err)
 	}
-	limited := &limited{Listener: plain, free: make(chan struct{}, connectionLimit)}
-	listener := tls.NewListener(limited, &tls.Config{
+	listener := tls.NewListener(crowd.New(plain, connectionLimit, sourceLimit), &tls.Config{
 		Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"},
 	})
 	pace := time.NewTicker(everyClaim)
@@ -161,37 +162,4 @@ func ignoreClosed(err error) error {
 		return nil
 	}
 	return err
-}
-
-// A limited listener has so many connections at a time; more wait in the
-// kernel's queue, and are dropped there when it is full.
-type limited struct {
-	net.Listener
-	free chan struct{}
-}
-
-func (l *limited) Accept() (net.Conn, error) {
-	l.free <- struct{}{}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.free
-		return nil, err
-	}
-	if err := c.SetDeadline(time.Now().Add(2 * talkLimit)); err != nil {
-		c.Close()
-		<-l.free
-		return nil, err
-	}
-	return &counted{Conn: c, done: func() { <-l.free }}, nil
-}
-
-type counted struct {
-	net.Conn
-	done func()
-	once sync.Once
-}
-
-func (c *counted) Close() error {
-	c.once.Do(c.done)
-	return c.Conn.Close()
 }

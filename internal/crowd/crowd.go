@@ -1,4 +1,6 @@
-package control
+// Package crowd is a TCP listener that strangers may reach, and before which
+// they do not stand in the way of those who have something to ask.
+package crowd
 
 import (
 	"context"
@@ -8,24 +10,12 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"time"
 )
 
-const (
-	// connectionLimit bounds the connections of the TCP listener, each of which
-	// costs memory before anything is known about its other end.
-	connectionLimit = 256
-	// strangerLimit bounds those of one source that have shown no token yet.
-	strangerLimit = 32
-	// strangerTime is how long a handshake may take, and a request's header.
-	strangerTime = 3 * time.Second
-)
-
-// A crowd is a listener before which strangers do not stand in the way. It
-// takes every connection at once; where there is no room, the connection that
-// has been without a token for longest goes, of the source that has most of
-// these.
-type crowd struct {
+// A Listener takes every connection at once; where there is no room, the
+// connection that has been without a token for longest goes, of the source that
+// has most of these.
+type Listener struct {
 	net.Listener
 	limit, each int
 
@@ -37,17 +27,19 @@ type crowd struct {
 // A visitor is one connection, of which nothing is known at first.
 type visitor struct {
 	net.Conn
-	crowd  *crowd
+	crowd  *Listener
 	source netip.Prefix
 	left   bool // under the crowd's lock
 }
 
-func newCrowd(l net.Listener, limit, each int) *crowd {
-	return &crowd{Listener: l, limit: limit, each: each, strangers: make(map[netip.Prefix][]*visitor)}
+// New puts a crowd before a listener: limit bounds its connections, and each
+// those of one source that are not known.
+func New(l net.Listener, limit, each int) *Listener {
+	return &Listener{Listener: l, limit: limit, each: each, strangers: make(map[netip.Prefix][]*visitor)}
 }
 
 // Accept implements [net.Listener].
-func (c *crowd) Accept() (net.Conn, error) {
+func (c *Listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := c.Listener.Accept()
 		if err != nil {
@@ -80,7 +72,7 @@ func sourceOf(a net.Addr) netip.Prefix {
 
 // enter counts a connection in and returns the one that has to go for it. It
 // is not let in where everybody else has shown a token.
-func (c *crowd) enter(v *visitor) (gone *visitor, entered bool) {
+func (c *Listener) enter(v *visitor) (gone *visitor, entered bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	from := v.source
@@ -106,13 +98,13 @@ func (c *crowd) enter(v *visitor) (gone *visitor, entered bool) {
 	return gone, true
 }
 
-func (c *crowd) add(v *visitor) {
+func (c *Listener) add(v *visitor) {
 	c.open++
 	c.strangers[v.source] = append(c.strangers[v.source], v)
 }
 
 // remove counts a connection out, once.
-func (c *crowd) remove(v *visitor) {
+func (c *Listener) remove(v *visitor) {
 	if v.left {
 		return
 	}
@@ -122,7 +114,7 @@ func (c *crowd) remove(v *visitor) {
 }
 
 // known takes a connection off the list of strangers.
-func (c *crowd) known(v *visitor) {
+func (c *Listener) known(v *visitor) {
 	list := c.strangers[v.source]
 	if i := slices.Index(list, v); i >= 0 {
 		list = slices.Delete(list, i, i+1)
@@ -144,16 +136,16 @@ func (v *visitor) Close() error {
 
 type visitorKey struct{}
 
-// withVisitor puts a request's connection into its context.
-func withVisitor(ctx context.Context, c net.Conn) context.Context {
+// WithVisitor puts a request's connection into its context.
+func WithVisitor(ctx context.Context, c net.Conn) context.Context {
 	if secure, ok := c.(*tls.Conn); ok {
 		c = secure.NetConn()
 	}
 	return context.WithValue(ctx, visitorKey{}, c)
 }
 
-// isKnown says that the connection of a request has shown a token: it stays.
-func isKnown(r *http.Request) {
+// IsKnown says that the connection of a request has shown a token: it stays.
+func IsKnown(r *http.Request) {
 	if v, ok := r.Context().Value(visitorKey{}).(*visitor); ok {
 		v.crowd.mu.Lock()
 		v.crowd.known(v)
