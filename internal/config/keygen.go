@@ -49,6 +49,9 @@ func NewPair(random io.Reader, r KeygenRequest) (*Pair, error) {
 		if identity.HomeAddress, err = parseAddress(a.String()); err != nil {
 			return nil, fmt.Errorf("config: %s: %w", r.Node, err)
 		}
+	} else if strings.Trim(r.Node, "0123456789.") == "" {
+		// It could be an NAI, but nobody means one by 10.10.0.300.
+		return nil, fmt.Errorf("config: %q is no IPv4 address (for example \"192.0.2.1\"), and a name of digits and dots is no name for a node", r.Node)
 	} else if identity.NAI, err = ident.ParseNAI(r.Node); err != nil {
 		return nil, fmt.Errorf("config: %q is neither an address nor an NAI: %w", r.Node, err)
 	}

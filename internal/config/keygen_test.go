@@ -52,6 +52,7 @@ func TestKeygenRefuses(t *testing.T) {
 		want string
 	}{
 		{KeygenRequest{Node: "a b"}, "neither an address nor an NAI"},
+		{KeygenRequest{Node: "10.10.0.300"}, "no IPv4 address"},
 		{KeygenRequest{Node: "2001:db8::1"}, "no IPv4 address"},
 		{KeygenRequest{Node: "10.10.0.5", SPI: 255}, "reserved"},
 		{KeygenRequest{Node: "10.10.0.5", Algorithm: "none"}, "takes no key"},
