@@ -262,8 +262,8 @@ func (r *RADIUS) grant(answer, request *radius.Packet, s Server, spi uint32) (aa
 	if v := vendorValues(answer, vendor3GPP2, vsaMobileHomeSPI); len(v) > 0 && len(v[0]) == 4 {
 		spi = uint32(v[0][0])<<24 | uint32(v[0][1])<<16 | uint32(v[0][2])<<8 | uint32(v[0][3])
 	}
-	for _, v := range vendorValues(answer, vendor3GPP2, vsaMobileHomeKey) {
-		octets, err := unsalt(v, s.Secret, request.Authenticator)
+	if v := vendorValues(answer, vendor3GPP2, vsaMobileHomeKey); len(v) > 0 { // one SPI, one key
+		octets, err := unsalt(v[0], s.Secret, request.Authenticator)
 		if err != nil {
 			return g, fmt.Errorf("aaa: %v: the MN-HA key: %w", s.Address, errors.Join(err, aaa.ErrRejected))
 		}
@@ -273,7 +273,6 @@ func (r *RADIUS) grant(answer, request *radius.Packet, s Server, spi uint32) (aa
 			return g, fmt.Errorf("aaa: %v: %w: %w", s.Address, err, aaa.ErrRejected)
 		}
 		g.Associations = append(g.Associations, a)
-		break // one SPI, one key
 	}
 	return g, nil
 }
