@@ -94,34 +94,3 @@ func TestNextHopsThatChangeAreFollowed(t *testing.T) {
 		t.Errorf("only %.2f went past user space: nothing was tested", sent)
 	}
 }
-
-// TCP does not send again what the kernel still keeps, and while it asks for a
-// link-layer address that nobody tells it keeps a packet for three seconds. So
-// the packets of the mobile node itself wait in user space after a move, and the
-// kernel lets go of them at once.
-func TestAPacketIsNotKeptWhileItsNextHopIsAskedFor(t *testing.T) {
-	s := planetest.NewScene(t, opener(false, nil), 1420)
-	s.R.Sysctl("net/ipv4/conf/eth1/arp_ignore", 8) // the gateway says nothing
-	s.Bind(t, forward.Tunnel{Encap: encap.IPIP})
-	s.MN.Do(func() {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer unix.Close(fd)
-		if err := unix.Sendto(fd, []byte("hello"), 0, &unix.SockaddrInet4{Port: 2000, Addr: planetest.Correspondent.As4()}); err != nil {
-			t.Error(err)
-		}
-		for end := time.Now().Add(time.Second); ; <-time.After(time.Millisecond) {
-			kept, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
-			if err != nil || time.Now().After(end) {
-				t.Errorf("%d octets are kept after a second: %v", kept, err)
-				return
-			}
-			if kept == 0 {
-				return
-			}
-		}
-	})
-}

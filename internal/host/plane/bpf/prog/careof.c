@@ -364,10 +364,9 @@ struct way {
 	__u8 dst[ETH_ALEN], src[ETH_ALEN];
 };
 
-static __always_inline long look_up(struct __sk_buff *skb, const struct tunnel *t, __u32 len, __u8 tos, __u32 flags, __u32 mark, struct bpf_fib_lookup *f)
+static __always_inline long look_up(struct __sk_buff *skb, const struct tunnel *t, __u32 len, __u8 tos, __u32 flags, struct bpf_fib_lookup *f)
 {
 	__builtin_memset(f, 0, sizeof(*f));
-	__builtin_memcpy(f->smac, &mark, sizeof(mark));
 	f->family = FAMILY_INET;
 	f->tos = tos & ~ECN_MASK;
 	f->l4_protocol = t->kind;
@@ -388,7 +387,7 @@ static __always_inline int find_way(struct __sk_buff *skb, const struct tunnel *
 {
 	struct bpf_fib_lookup f;
 
-	if (look_up(skb, t, len, tos, flags, 0, &f) != BPF_FIB_LKUP_RET_SUCCESS)
+	if (look_up(skb, t, len, tos, flags, &f) != BPF_FIB_LKUP_RET_SUCCESS)
 		return -1;
 	// A way back into the device is a circle; a gateway may be IPv6.
 	if (f.ifindex == skb->ifindex || f.family != FAMILY_INET)
@@ -411,23 +410,6 @@ static __always_inline int is_hop(const struct hop *h, const struct tunnel *t, _
 	return now < h->until && h->peer == t->peer && h->local == t->local && h->oif == t->ifindex &&
 	       h->peer_port == t->peer_port && h->local_port == t->local_port && h->kind == t->kind &&
 	       h->tos == (tos & ~ECN_MASK) && len <= h->mtu;
-}
-
-// Since Linux 6.10: the mark that rules see. It is where the answer's link-layer
-// addresses will be.
-#define FIB_LOOKUP_MARK (1U << 5)
-
-// Tells whether the kernel would keep a packet: it does while it asks for the next
-// hop's link-layer address, and where there is no route by an interface yet it
-// asks for the peer's, for three seconds. TCP does not send again what the kernel
-// still keeps (skb_still_in_host_queue). Kernels that do not know the mark are
-// taken at their word that there is a way.
-static __always_inline int is_kept(struct __sk_buff *skb, const struct settings *c, const struct tunnel *t, __u32 len, __u8 tos)
-{
-	struct bpf_fib_lookup f;
-	long answer = look_up(skb, t, len, tos, FIB_LOOKUP_MARK, c->mark, &f);
-
-	return answer > 0 && answer != BPF_FIB_LKUP_RET_FRAG_NEEDED;
 }
 
 // Tells whether a packet went to this neighbour the kernel's way a moment ago.
@@ -459,7 +441,7 @@ static __always_inline int learn_way(struct __sk_buff *skb, const struct setting
 	way->ifindex = t->ifindex;
 	if (c->mark)
 		return t->ifindex ? 0 : find_way(skb, t, len, tos, BPF_FIB_LOOKUP_SKIP_NEIGH, way);
-	answer = look_up(skb, t, len, tos, 0, 0, &f);
+	answer = look_up(skb, t, len, tos, 0, &f);
 	if (answer == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return -1;
 	if (answer != BPF_FIB_LKUP_RET_SUCCESS)
@@ -629,10 +611,6 @@ static __always_inline int send(struct __sk_buff *skb, const int served)
 	else if ((known = learn_way(skb, c, t, size.longest + t->overhead, tos, now, h, &way)) < 0)
 		return PASS;
 	if (served && avoid(c, way.ifindex))
-		return PASS;
-	// What a mobile node itself sends by an uplink waits in user space, if it has
-	// to: that keeps a copy. Only the probe's uplink is the device itself.
-	if (!known && t->ifindex && t->ifindex != c->device && skb->sk && is_kept(skb, c, t, size.longest + t->overhead, tos))
 		return PASS;
 	if (make_room(skb, t))
 		return PASS;
