@@ -176,13 +176,13 @@ func TestLossBeyondTheLimitHoldsAnUplinkBack(t *testing.T) {
 
 func TestALinkThatComesAndGoesIsHeldBack(t *testing.T) {
 	p := paths(t, nil)
-	for range 3 {
+	for range 5 {
 		p.lose("wlan0")
 		p.run(2 * time.Second)
 		p.up("wlan0", wifi)
 		p.run(2 * time.Second)
 	}
-	p.saysOf("wlan0", "held", "went down 3 times within a minute")
+	p.saysOf("wlan0", "held", "went down 5 times within a minute")
 	if p.status().Link != "lte0" {
 		t.Fatalf("over %s", p.status().Link)
 	}

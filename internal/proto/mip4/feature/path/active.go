@@ -185,8 +185,13 @@ func (m *mobile) ask() {
 func (m *mobile) probe(now time.Time) {
 	r := m.watched
 	if m.alive.dead(now, m.answers == r.Key.HomeAgent) {
-		m.die(now)
-		return
+		if m.replied != r.Key.HomeAgent || m.answered(m.alive.heard) {
+			m.die(now)
+			return
+		}
+		// The home agent answers questions, and now over no path: it is away
+		// itself, for a restart perhaps. Leaving would help nobody.
+		m.insist(now)
 	}
 	m.review(now)
 	if m.alive.doubts(now) {

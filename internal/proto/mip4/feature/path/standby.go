@@ -210,6 +210,21 @@ func (m *mobile) hurry(now time.Time) {
 	}
 }
 
+// answered says whether the home agent has answered over another path since
+// then.
+func (m *mobile) answered(since time.Time) bool {
+	return slices.ContainsFunc(m.standbys(), func(c mn.Candidate) bool { return m.track(c.Link.Name).heard.After(since) })
+}
+
+// insist asks over the other paths, whenever they were last heard of.
+func (m *mobile) insist(now time.Time) {
+	for _, c := range m.standbys() {
+		if t := m.track(c.Link.Name); t.asked.IsZero() {
+			m.question(c, t, now)
+		}
+	}
+}
+
 // question asks over one path.
 func (m *mobile) question(c mn.Candidate, t *track, now time.Time) {
 	every := m.pace(t.link).standby
