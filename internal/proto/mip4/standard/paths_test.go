@@ -174,6 +174,21 @@ func TestLossBeyondTheLimitHoldsAnUplinkBack(t *testing.T) {
 	}
 }
 
+// A home agent that restarts answers over no path for a while; that is no reason
+// to leave one for another.
+func TestAHomeAgentThatIsAwayMakesNoPathDead(t *testing.T) {
+	p := paths(t, nil)
+	p.run(30 * time.Second) // its answers are known
+	always := func() bool { return true }
+	p.losses["wlan0"], p.losses["lte0"] = always, always
+	p.run(3 * time.Second)
+	clear(p.losses)
+	p.run(10 * time.Second)
+	if n := p.told(path.PathDead); n != 0 || p.status().Link != "wlan0" {
+		t.Errorf("%d paths are dead, and it is over %s", n, p.status().Link)
+	}
+}
+
 func TestALinkThatComesAndGoesIsHeldBack(t *testing.T) {
 	p := paths(t, nil)
 	for range 5 {
