@@ -198,3 +198,42 @@ func TestProxy(t *testing.T) {
 		t.Errorf("proxied %v after the end, %v", got, err)
 	}
 }
+
+// What the kernel keeps for a neighbour that does not answer is gone at once when
+// somebody says so: TCP would not send it again until then.
+func TestNobodyIsWaitedFor(t *testing.T) {
+	agent, _ := lan(t)
+	var n *Neighbours
+	agent.Do(func() {
+		var err error
+		if n, err = OpenNeighbours(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { n.Close() })
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		kept := func() int {
+			kept, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kept
+		}
+		nobody := netip.MustParseAddr("10.10.0.77")
+		if err := unix.Sendto(fd, []byte("hello"), 0, &unix.SockaddrInet4{Port: 9, Addr: nobody.As4()}); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.LetGo("lan0", netip.MustParseAddr("10.10.0.78")); err != nil || kept() == 0 {
+			t.Errorf("another's packet is gone, or was not kept at all: %v", err)
+		}
+		if err := n.LetGo("lan0", nobody); err != nil || kept() != 0 {
+			t.Errorf("%d octets are kept: %v", kept(), err)
+		}
+		if err := n.LetGo("gone0", netip.Addr{}); err != nil {
+			t.Error(err)
+		}
+	})
+}

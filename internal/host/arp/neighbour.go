@@ -69,6 +69,30 @@ func (n *Neighbours) Unproxy(link string, addr netip.Addr) error {
 	return nil
 }
 
+// LetGo ends the search for neighbours on a link, for all or for one address:
+// the packets that the kernel has kept for them are gone. It is no error when
+// the link is gone or nothing is searched for.
+func (n *Neighbours) LetGo(link string, only netip.Addr) error {
+	index, err := n.index(link)
+	if err != nil {
+		return nil
+	}
+	list, err := netspace.Dump(func() ([]netlink.Neigh, error) { return n.h.NeighList(index, unix.AF_INET) })
+	if err != nil {
+		return fmt.Errorf("arp: neighbours on %s: %w", link, err)
+	}
+	for i := range list {
+		e := &list[i]
+		if e.State&netlink.NUD_INCOMPLETE == 0 || only.IsValid() && !e.IP.Equal(only.AsSlice()) {
+			continue
+		}
+		if err := n.h.NeighDel(e); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("arp: neighbour %v on %s: %w", e.IP, link, err)
+		}
+	}
+	return nil
+}
+
 func proxyEntry(index int, addr netip.Addr) *netlink.Neigh {
 	return &netlink.Neigh{
 		LinkIndex: index, Family: unix.AF_INET, Flags: netlink.NTF_PROXY,

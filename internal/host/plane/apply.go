@@ -38,6 +38,11 @@ func (h *Host) Apply(ctx context.Context, changes []forward.Change) error {
 		switch c := &run[0]; {
 		case c.Op == forward.Extend:
 			err = h.packets.Apply(ctx, run)
+			for i := range run {
+				if used := h.uplinks[run[i].Entry.Key]; err == nil && used != nil {
+					err = h.letGo(run[i].Entry.Key, used)
+				}
+			}
 		case c.Op == forward.Put && c.Entry.Role == forward.HomeAgent:
 			err = h.putAll(ctx, run)
 		case c.Op == forward.Put:
@@ -116,6 +121,9 @@ func (h *Host) put(ctx context.Context, c *forward.Change) error {
 	}
 	if e.Role == forward.MobileNode {
 		h.slow.AskGroups(e.Key)
+		if err := h.letGo(e.Key, e.Tunnels); err != nil {
+			return err
+		}
 	}
 	return h.intercept(e)
 }
@@ -197,6 +205,11 @@ func (h *Host) delete(ctx context.Context, c *forward.Change) error {
 	}
 	if err := h.packets.Apply(ctx, []forward.Change{*c}); err != nil {
 		return err
+	}
+	if h.uplinks[e.Key] != nil {
+		if err := h.letGo(e.Key, nil); err != nil {
+			return err
+		}
 	}
 	if was && c.ReturnedTo != (forward.HardwareAddr{}) {
 		return h.announcer.Announce(at.link, at.addr, c.ReturnedTo)

@@ -119,7 +119,8 @@ type Host struct {
 
 	mu          sync.Mutex
 	intercepted map[forward.Key]interception
-	underlays   map[string]int // MTU by link
+	uplinks     map[forward.Key][]forward.Tunnel // of mobile nodes
+	underlays   map[string]int                   // MTU by link
 	mtu         int
 	closed      bool
 }
@@ -135,7 +136,7 @@ func Open(c Config) (h *Host, err error) {
 	if len(c.Encapsulations) == 0 {
 		c.Encapsulations = encap.Kinds()
 	}
-	h = &Host{c: c, intercepted: make(map[forward.Key]interception), underlays: make(map[string]int)}
+	h = &Host{c: c, intercepted: make(map[forward.Key]interception), uplinks: make(map[forward.Key][]forward.Tunnel), underlays: make(map[string]int)}
 	defer func() {
 		if err != nil {
 			h.Close()

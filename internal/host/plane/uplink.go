@@ -1,0 +1,38 @@
+package plane
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+
+	"careof/internal/core/forward"
+)
+
+// letGo frees what the kernel keeps of a mobile node's packets while it asks for
+// link-layer addresses that nobody tells: on links that its tunnels have left,
+// and, on those that they use, for the home agent itself, which the kernel takes
+// for a neighbour while a new link has an address and no route yet. It would keep
+// them for three seconds, and TCP does not send again what the kernel keeps
+// (skb_still_in_host_queue).
+func (h *Host) letGo(key forward.Key, tunnels []forward.Tunnel) error {
+	if h.fast == nil {
+		return nil // user space keeps copies
+	}
+	var errs []error
+	before := h.uplinks[key]
+	h.uplinks[key] = slices.Clone(tunnels)
+	for _, t := range before {
+		if t.Link != "" && !slices.ContainsFunc(tunnels, func(now forward.Tunnel) bool { return now.Link == t.Link }) {
+			errs = append(errs, h.neighbour.LetGo(t.Link, netip.Addr{}))
+		}
+	}
+	for _, t := range tunnels {
+		if t.Link != "" {
+			errs = append(errs, h.neighbour.LetGo(t.Link, t.Peer.Addr()))
+		}
+	}
+	if len(tunnels) == 0 {
+		delete(h.uplinks, key)
+	}
+	return errors.Join(errs...)
+}
