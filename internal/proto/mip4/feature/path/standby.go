@@ -203,8 +203,9 @@ func (m *mobile) standbyDue(now time.Time) {
 
 // hurry asks over the other paths at once, since the one in use is in doubt.
 func (m *mobile) hurry(now time.Time) {
+	fresh := min(wait, m.alive.pace.limit/2) // so that the answer comes before the path's death
 	for _, c := range m.standbys() {
-		if t := m.track(c.Link.Name); t.asked.IsZero() && now.Sub(t.heard) > wait && !t.next.After(now.Add(m.pace(t.link).standby)) {
+		if t := m.track(c.Link.Name); t.asked.IsZero() && now.Sub(t.heard) > fresh && !t.next.After(now.Add(m.pace(t.link).standby)) {
 			m.question(c, t, now)
 		}
 	}
