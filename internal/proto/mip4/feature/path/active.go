@@ -184,18 +184,16 @@ func (m *mobile) ask() {
 //rfc:3519#4.9
 func (m *mobile) probe(now time.Time) {
 	r := m.watched
-	if m.alive.dead(now, m.answers == r.Key.HomeAgent) {
-		if m.replied != r.Key.HomeAgent || m.answered(m.alive.heard) {
-			m.die(now)
-			return
-		}
-		// The home agent answers questions, and now over no path: it is away
-		// itself, for a restart perhaps. Leaving would help nobody.
-		m.insist(now)
+	silent := m.alive.dead(now, m.answers == r.Key.HomeAgent)
+	// A home agent that answers questions, and now over no path, is away
+	// itself, for a restart perhaps. Leaving would help nobody.
+	if silent && (m.replied != r.Key.HomeAgent || m.answered(m.alive.heard)) {
+		m.die(now)
+		return
 	}
 	m.review(now)
 	if m.alive.doubts(now) {
-		m.hurry(now)
+		m.hurry(now, silent)
 	}
 	interval := m.interval(now)
 	if !m.alive.doubts(now) && !m.alive.lastSent.IsZero() && now.Sub(m.alive.lastSent) < interval {

@@ -201,11 +201,14 @@ func (m *mobile) standbyDue(now time.Time) {
 	}
 }
 
-// hurry asks over the other paths at once, since the one in use is in doubt.
-func (m *mobile) hurry(now time.Time) {
+// hurry asks over the other paths at once, since the one in use is in doubt: over
+// those that have not been heard of just now, and when it is silent over all.
+func (m *mobile) hurry(now time.Time, silent bool) {
 	fresh := min(wait, m.alive.pace.limit/2) // so that the answer comes before the path's death
 	for _, c := range m.standbys() {
-		if t := m.track(c.Link.Name); t.asked.IsZero() && now.Sub(t.heard) > fresh && !t.next.After(now.Add(m.pace(t.link).standby)) {
+		t := m.track(c.Link.Name)
+		due := now.Sub(t.heard) > fresh && !t.next.After(now.Add(m.pace(t.link).standby))
+		if t.asked.IsZero() && (due || silent) {
 			m.question(c, t, now)
 		}
 	}
@@ -215,15 +218,6 @@ func (m *mobile) hurry(now time.Time) {
 // then.
 func (m *mobile) answered(since time.Time) bool {
 	return slices.ContainsFunc(m.standbys(), func(c mn.Candidate) bool { return m.track(c.Link.Name).heard.After(since) })
-}
-
-// insist asks over the other paths, whenever they were last heard of.
-func (m *mobile) insist(now time.Time) {
-	for _, c := range m.standbys() {
-		if t := m.track(c.Link.Name); t.asked.IsZero() {
-			m.question(c, t, now)
-		}
-	}
 }
 
 // question asks over one path.
