@@ -37,11 +37,8 @@ func (h *Host) Apply(ctx context.Context, changes []forward.Change) error {
 		var err error
 		switch c := &run[0]; {
 		case c.Op == forward.Extend:
-			err = h.packets.Apply(ctx, run)
-			for i := range run {
-				if used := h.uplinks[run[i].Entry.Key]; err == nil && used != nil {
-					err = h.letGo(run[i].Entry.Key, used)
-				}
+			if err = h.packets.Apply(ctx, run); err == nil {
+				err = h.answered(run)
 			}
 		case c.Op == forward.Put && c.Entry.Role == forward.HomeAgent:
 			err = h.putAll(ctx, run)
@@ -206,10 +203,8 @@ func (h *Host) delete(ctx context.Context, c *forward.Change) error {
 	if err := h.packets.Apply(ctx, []forward.Change{*c}); err != nil {
 		return err
 	}
-	if h.uplinks[e.Key] != nil {
-		if err := h.letGo(e.Key, nil); err != nil {
-			return err
-		}
+	if err := h.letGo(e.Key, nil); err != nil {
+		return err
 	}
 	if was && c.ReturnedTo != (forward.HardwareAddr{}) {
 		return h.announcer.Announce(at.link, at.addr, c.ReturnedTo)

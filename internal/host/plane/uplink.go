@@ -20,7 +20,11 @@ func (h *Host) letGo(key forward.Key, tunnels []forward.Tunnel) error {
 	}
 	var errs []error
 	before := h.uplinks[key]
-	h.uplinks[key] = slices.Clone(tunnels)
+	if len(tunnels) > 0 {
+		h.uplinks[key] = slices.Clone(tunnels)
+	} else {
+		delete(h.uplinks, key)
+	}
 	for _, t := range before {
 		if t.Link != "" && !slices.ContainsFunc(tunnels, func(now forward.Tunnel) bool { return now.Link == t.Link }) {
 			errs = append(errs, h.neighbour.LetGo(t.Link, netip.Addr{}))
@@ -31,8 +35,21 @@ func (h *Host) letGo(key forward.Key, tunnels []forward.Tunnel) error {
 			errs = append(errs, h.neighbour.LetGo(t.Link, t.Peer.Addr()))
 		}
 	}
-	if len(tunnels) == 0 {
-		delete(h.uplinks, key)
+	return errors.Join(errs...)
+}
+
+// answered is letGo for entries whose end was put off: a mobile node's, when the
+// home agent has answered again.
+func (h *Host) answered(extended []forward.Change) error {
+	if len(h.uplinks) == 0 {
+		return nil // a home agent's, and there may be very many
+	}
+	var errs []error
+	for i := range extended {
+		key := extended[i].Entry.Key
+		if tunnels, mobile := h.uplinks[key]; mobile {
+			errs = append(errs, h.letGo(key, tunnels))
+		}
 	}
 	return errors.Join(errs...)
 }
