@@ -13,29 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"careof/internal/control"
 	"careof/internal/core/forward"
 	"careof/internal/host/plane/nstest"
 )
-
-// bpffs mounts a BPF file system for the test.
-func bpffs(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "bpf")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV) {
-			t.Skipf("no BPF file system: %v", err)
-		}
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-	return dir
-}
 
 // otherBinary is this program as another file: what an upgrade installs.
 func otherBinary(t *testing.T) string {
@@ -113,7 +94,7 @@ func TestARestartLosesNoPacket(t *testing.T) {
 		{"home link, one interface, auto", "auto", homeLink},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			n := c.make(t, fmt.Sprintf("[plane]\nkind = %q\nbpffs = %q\n", c.kind, bpffs(t)))
+			n := c.make(t, fmt.Sprintf("[plane]\nkind = %q\nbpffs = %q\n", c.kind, nstest.BPFFS(t)))
 			next := otherBinary(t)
 			for _, end := range []struct {
 				name    string

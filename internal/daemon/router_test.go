@@ -142,7 +142,7 @@ func (n *movingVan) start(kind, home, van string) {
 	n.t.Helper()
 	plane := strings.NewReplacer("KIND", kind)
 	if kind == "bpf" {
-		plane = strings.NewReplacer("KIND", kind, "BPFFS", bpffs(n.t))
+		plane = strings.NewReplacer("KIND", kind, "BPFFS", nstest.BPFFS(n.t))
 	}
 	n.haControl = n.daemon(n.ha, "ha", plane.Replace(home))
 	n.control = n.daemon(n.mn, "van", plane.Replace(van))

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"careof/internal/host/plane"
 	"careof/internal/host/plane/bpf"
 	"careof/internal/host/plane/nstest"
@@ -27,15 +25,7 @@ func TestWithPrograms(t *testing.T) {
 	if err := bpf.Supported(); err != nil {
 		t.Skip(err)
 	}
-	dir := filepath.Join(t.TempDir(), "bpf")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
-		t.Skipf("no BPF file system: %v", err)
-	}
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-	kind, pins = plane.BPF, dir
+	kind, pins = plane.BPF, nstest.BPFFS(t)
 	defer func() { kind, pins = plane.TUN, "" }()
 	for _, test := range []struct {
 		name string
@@ -78,10 +68,7 @@ func TestKinds(t *testing.T) {
 	}
 	check(t, errors.Join(s.agent.Close(), s.mobile.Close()))
 
-	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
-		t.Skipf("no BPF file system: %v", err)
-	}
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	nstest.MountBPF(t, dir)
 	pinned := func() (n int) {
 		files, err := os.ReadDir(dir)
 		check(t, err)

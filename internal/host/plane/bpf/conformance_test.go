@@ -4,10 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
@@ -73,20 +70,3 @@ func opener(persistent bool, change func(*bpf.Config)) planetest.Open {
 }
 
 func TestConformance(t *testing.T) { planetest.Run(t, opener(false, nil)) }
-
-// bpffs mounts a BPF file system that vanishes with the test.
-func bpffs(t testing.TB) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "bpf")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV) {
-			t.Skipf("no BPF file system: %v", err)
-		}
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-	return dir
-}

@@ -140,7 +140,7 @@ func warm(t *testing.T, s *planetest.Scene) {
 // A planned restart loses no packet: programs and maps are pinned, the next
 // process takes them over, and what was applied before is not written again.
 func TestRestartLosesNothing(t *testing.T) {
-	pins := bpffs(t)
+	pins := nstest.BPFFS(t)
 	s := planetest.NewScene(t, pinned(pins), 1420)
 	s.Bind(t, forward.Tunnel{Encap: encap.IPIP})
 	planetest.Put(t, s.Agent, bound(time.Hour))
@@ -173,7 +173,7 @@ func TestRestartLosesNothing(t *testing.T) {
 // Both directions' counters outlive the process, also those of packets that
 // user space sent, as it does on virtual Ethernet.
 func TestCountersOutliveTheProcess(t *testing.T) {
-	pins := bpffs(t)
+	pins := nstest.BPFFS(t)
 	s := planetest.NewScene(t, opener(true, func(c *bpf.Config) { c.Pins, c.AvoidVirtual = pins, true }), 1420)
 	s.Bind(t, forward.Tunnel{Encap: encap.IPIP})
 	planetest.Put(t, s.Agent, bound(time.Hour))
@@ -202,7 +202,7 @@ func TestCountersOutliveTheProcess(t *testing.T) {
 // A daemon that is killed leaves its programs forwarding, and the next one
 // finds its entries, keeps those that are wanted and removes the rest.
 func TestKilled(t *testing.T) {
-	pins := bpffs(t)
+	pins := nstest.BPFFS(t)
 	s := planetest.NewScene(t, opener(false, nil), 1420)
 	s.Bind(t, forward.Tunnel{Encap: encap.IPIP})
 	// The scene's own agent makes way for a process.
@@ -303,7 +303,7 @@ func TestKilled(t *testing.T) {
 
 // A dead daemon's tunnels end when they should.
 func TestEndWithoutADaemon(t *testing.T) {
-	pins := bpffs(t)
+	pins := nstest.BPFFS(t)
 	s := planetest.NewScene(t, pinned(pins), 1420)
 	s.Bind(t, forward.Tunnel{Encap: encap.IPIP})
 	planetest.Put(t, s.Agent, bound(time.Second))

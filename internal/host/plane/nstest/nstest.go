@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"testing"
@@ -155,6 +156,30 @@ func (n *Node) Route(dst, via, link, src string) {
 	if err := n.H.RouteAdd(r); err != nil {
 		n.t.Fatalf("%s: route %s via %s %s: %v", n.Name, dst, via, link, err)
 	}
+}
+
+// BPFFS mounts a BPF file system in a folder of its own; it goes with the test.
+// Without one the test is skipped.
+func BPFFS(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "bpf")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	MountBPF(t, dir)
+	return dir
+}
+
+// MountBPF is [BPFFS] in a folder that is there.
+func MountBPF(t testing.TB, dir string) {
+	t.Helper()
+	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV) {
+			t.Skipf("no BPF file system: %v", err)
+		}
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
 // Sysctl sets a file under /proc/sys.
