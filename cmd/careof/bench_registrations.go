@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -25,22 +26,9 @@ next one takes until it is ready with all bindings.`,
   careof bench registrations --nodes 1000000 -o json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if done, err := enter(); done {
-				return err
-			}
-			if e.output == outputTable {
-				o.Progress = func(s string) { fmt.Fprintln(e.stderr, s) }
-			}
-			ctx, stop := careful(cmd.Context())
-			defer stop()
-			r, err := load.Registrations(ctx, o)
-			if err != nil {
-				return err
-			}
-			if e.output == outputJSON {
-				return e.printJSON(r)
-			}
-			return e.benchRegistrations(r)
+			run := func(ctx context.Context) (*load.Report, error) { return load.Registrations(ctx, o) }
+			_, err := underLoad(cmd.Context(), e, &o.Progress, run, e.benchRegistrations)
+			return err
 		},
 	}
 	flags := cmd.Flags()
@@ -52,6 +40,27 @@ next one takes until it is ready with all bindings.`,
 	flags.StringVar(&o.Keep, "dir", "", "a folder for configuration, log and store, which stay there; none: a temporary one")
 	flags.StringVar(&o.Profile, "profile", "", "write a processor profile of the daemon, taken during the refreshes, to this file")
 	return cmd
+}
+
+// underLoad runs a benchmark of package load in the laboratory's namespaces, tells
+// of its progress to people, and shows what came of it to people or programs.
+func underLoad[R any](ctx context.Context, e *env, progress *func(string), run func(context.Context) (*R, error), show func(*R) error) (*R, error) {
+	if done, err := enter(); done {
+		return nil, err
+	}
+	if e.output == outputTable {
+		*progress = func(s string) { fmt.Fprintln(e.stderr, s) }
+	}
+	ctx, stop := careful(ctx)
+	defer stop()
+	r, err := run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if e.output == outputJSON {
+		return r, e.printJSON(r)
+	}
+	return r, show(r)
 }
 
 // benchRegistrations prints a report for people.

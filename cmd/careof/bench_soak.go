@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,27 +30,15 @@ a row, when more than one in a hundred of what is real is lost, or when memory g
   careof bench soak --for 1m --forged 20000 -o json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if done, err := enter(); done {
+			run := func(ctx context.Context) (*load.SoakReport, error) { return load.Soak(ctx, o) }
+			r, err := underLoad(cmd.Context(), e, &o.Progress, run, e.benchSoak)
+			if err != nil || r == nil {
 				return err
 			}
-			if e.output == outputTable {
-				o.Progress = func(s string) { fmt.Fprintln(e.stderr, s) }
-			}
-			ctx, stop := careful(cmd.Context())
-			defer stop()
-			r, err := load.Soak(ctx, o)
-			if err != nil {
-				return err
-			}
-			if e.output == outputJSON {
-				err = e.printJSON(r)
-			} else {
-				err = e.benchSoak(r)
-			}
-			if wrong := r.Verdict(); err == nil && len(wrong) > 0 {
+			if wrong := r.Verdict(); len(wrong) > 0 {
 				return errors.New(strings.Join(wrong, "; "))
 			}
-			return err
+			return nil
 		},
 	}
 	flags := cmd.Flags()

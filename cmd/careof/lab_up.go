@@ -293,33 +293,30 @@ back. Cut a segment and nobody is told: packets just vanish, until it is healed.
 }
 
 func newLabKill(*env) *cobra.Command {
-	var name labName
-	cmd := &cobra.Command{
+	return labDaemon(&cobra.Command{
 		Use:   "kill NODE",
 		Short: "Kill a node's daemon, as kill -9 does",
 		Long: `Kill ends a node's daemon without a word to anybody. What the node's kernel has
 stays: look whether packets still pass. Start brings the daemon back.`,
 		Example: `  careof lab kill ha
   careof lab start ha`,
-		Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return name.ask(netns.Request{Command: "kill", Args: args})
-		},
-	}
-	name.flag(cmd)
-	return cmd
+	})
 }
 
 func newLabStart(*env) *cobra.Command {
-	var name labName
-	cmd := &cobra.Command{
+	return labDaemon(&cobra.Command{
 		Use:     "start NODE",
 		Short:   "Start a node's daemon again",
 		Example: `  careof lab start ha`,
-		Args:    usageArgs(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return name.ask(netns.Request{Command: "start", Args: args})
-		},
+	})
+}
+
+// labDaemon completes a command that does to a node's daemon what its name says.
+func labDaemon(cmd *cobra.Command) *cobra.Command {
+	var name labName
+	cmd.Args = usageArgs(cobra.ExactArgs(1))
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return name.ask(netns.Request{Command: cmd.Name(), Args: args})
 	}
 	name.flag(cmd)
 	return cmd
