@@ -4,11 +4,14 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"errors"
+	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 
 	"careof/internal/core/aaa"
 	"careof/internal/core/assoc"
+	"careof/internal/core/ident"
 )
 
 func key(t testing.TB, s string) assoc.Key {
@@ -111,20 +114,81 @@ func TestABookKnowsOnlyItsSubscribers(t *testing.T) {
 	ask := aaa.Authenticate{Subject: aaa.Subject{NAI: "van7@fleet.example"}, Proof: aaa.Proof{
 		SPI: 2, Covered: data, Challenge: []byte{1, 2, 3, 4}, Authenticator: aaa.Signer{Secret: secret, Challenge: []byte{1, 2, 3, 4}}.Sign(nil, data),
 	}}
-	if g, err := b.Answer(ask); err != nil || len(g.Associations) != 1 {
+	if g, err := b.Answer(ask, nil); err != nil || len(g.Associations) != 1 {
 		t.Errorf("a subscriber: %+v, %v", g, err)
 	}
 	ask.Proof.Challenge = []byte{1, 2, 3, 5}
-	if _, err := b.Answer(ask); !errors.Is(err, aaa.ErrRejected) {
+	if _, err := b.Answer(ask, nil); !errors.Is(err, aaa.ErrRejected) {
 		t.Errorf("another challenge: %v", err)
 	}
 	ask.NAI = "van8@fleet.example"
-	if _, err := b.Answer(ask); !errors.Is(err, aaa.ErrRejected) {
+	if _, err := b.Answer(ask, nil); !errors.Is(err, aaa.ErrRejected) {
 		t.Errorf("a stranger: %v", err)
 	}
 	for spi, want := range map[uint32]bool{300: true, 301: false} {
-		if _, err := b.Answer(aaa.Authorise{Subject: aaa.Subject{NAI: "van7@fleet.example"}, SPI: spi}); (err == nil) != want {
+		if _, err := b.Answer(aaa.Authorise{Subject: aaa.Subject{NAI: "van7@fleet.example"}, SPI: spi}, nil); (err == nil) != want {
 			t.Errorf("SPI %d: %v", spi, err)
 		}
+	}
+}
+
+// The RFC has no vectors; these were computed with another implementation.
+//
+//rfc:3957#5
+func TestKeysAreDerivedFromNonceAndIdentity(t *testing.T) {
+	nonce, _ := hex.DecodeString("101112131415161718191a1b1c1d1e1f")
+	home := netip.MustParseAddr("10.0.0.1")
+	for _, c := range []struct {
+		nai  ident.NAI
+		want string
+	}{
+		{"mn@example.com", "60a73423f37b8e71c29b55672ddf2be04d4bf761"},
+		{"", "d372b61c100e35bbeb6ef98d5646ad81441e39c1"}, // then the home address counts
+	} {
+		if got := aaa.CHAP(key(t, keyOf16)).Derive(nonce, aaa.Identity(c.nai, home)).Reveal(); got != c.want {
+			t.Errorf("%q: %s, want %s", c.nai, got, c.want)
+		}
+	}
+}
+
+// Each key has a nonce of its own of at least 128 bits, and the node's SPI towards
+// the node, the agent's towards the agent.
+//
+//rfc:3957#5
+//rfc:3957#6.2
+//rfc:3957#6.4
+func TestABookMakesTheKeysThatAreAskedFor(t *testing.T) {
+	shared, _ := assoc.New(512, assoc.HMACMD5, key(t, keyOf16), assoc.Timestamps)
+	secret := aaa.Shared(shared)
+	b := aaa.Book{"van7@fleet.example": {Secrets: []aaa.Secret{secret}}}
+	data := covered("00000200")
+	ask := aaa.Authenticate{
+		Subject: aaa.Subject{NAI: "van7@fleet.example"},
+		Proof:   aaa.Proof{SPI: 512, Covered: data, Authenticator: aaa.Signer{Secret: secret}.Sign(nil, data)},
+		Wishes:  aaa.KeyWishes{MobileHome: aaa.KeyWish{MobileSPI: 900, AgentSPI: 901}, MobileForeign: aaa.KeyWish{MobileSPI: 902}},
+	}
+	g, err := b.Answer(ask, rand.NewChaCha8([32]byte{1}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	home, foreign := g.Keys.MobileHome, g.Keys.MobileForeign
+	if home == nil || foreign == nil || g.Keys.ForeignHome != nil {
+		t.Fatalf("keys: %+v", g.Keys)
+	}
+	if a := home.Association; a.SPI() != 901 || a.Outbound().SPI() != 900 || a.Algorithm() != assoc.HMACSHA1 || home.AAASPI != 512 {
+		t.Errorf("home: %v, AAA SPI %d", a, home.AAASPI)
+	}
+	if a := foreign.Association; a.SPI() != 902 || a.Outbound().SPI() != 902 {
+		t.Errorf("foreign: %v", a)
+	}
+	if len(home.Nonce) < 16 || string(home.Nonce) == string(foreign.Nonce) || home.Association.Key().Equal(foreign.Association.Key()) {
+		t.Error("the keys have no nonces of their own")
+	}
+	if k := secret.Derive(home.Nonce, []byte("van7@fleet.example")); !k.Equal(home.Association.Key()) {
+		t.Error("the node makes another key of the nonce")
+	}
+	ask.Proof.Covered = data[1:]
+	if g, err := b.Answer(ask, rand.NewChaCha8([32]byte{1})); err == nil || g.Keys.MobileHome != nil {
+		t.Error("a stranger gets keys")
 	}
 }

@@ -3,6 +3,7 @@ package aaa
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"careof/internal/core/ident"
 )
@@ -11,6 +12,7 @@ import (
 type Subscriber struct {
 	Secrets []Secret // shared with it
 	Grant   Grant
+	Keys    KeyPolicy // what keys are made for it
 }
 
 // A Book answers questions from what is written in it: the nodes of a
@@ -18,8 +20,9 @@ type Subscriber struct {
 type Book map[ident.NAI]Subscriber
 
 // Answer answers an [Authenticate] or an [Authorise]; [Account] is heard and
-// forgotten. Other questions are refused.
-func (b Book) Answer(question any) (Grant, error) {
+// forgotten. Other questions are refused. random is for the keys that are wanted
+// with an answer; nil: none are made.
+func (b Book) Answer(question any, random io.Reader) (Grant, error) {
 	switch q := question.(type) {
 	case Authenticate:
 		s, known := b[q.NAI]
@@ -27,9 +30,18 @@ func (b Book) Answer(question any) (Grant, error) {
 			return Grant{}, fmt.Errorf("aaa: %s: %w", q.NAI, ErrRejected)
 		}
 		for _, secret := range s.Secrets {
-			if secret.Verify(q.Proof) {
-				return s.Grant, nil
+			if !secret.Verify(q.Proof) {
+				continue
 			}
+			g := s.Grant
+			if random != nil {
+				keys, err := s.Keys.Make(secret, Identity(q.NAI, q.HomeAddress), q.Wishes, random)
+				if err != nil {
+					return Grant{}, err
+				}
+				g.Keys = keys
+			}
+			return g, nil
 		}
 		return Grant{}, fmt.Errorf("aaa: %s: wrong Mobile-AAA authenticator: %w", q.NAI, ErrRejected)
 	case Authorise:

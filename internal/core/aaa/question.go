@@ -43,6 +43,8 @@ func (s Subject) Name() string { return string(s.NAI) }
 type Authenticate struct {
 	Subject
 	Proof Proof
+	// Wishes are the keys that are wanted with the answer.
+	Wishes KeyWishes
 }
 
 // A Proof is what an authenticator was computed over. Its octets are the
@@ -86,6 +88,7 @@ type Grant struct {
 	Lifetime     time.Duration        // how long all of it holds
 	Interim      time.Duration        // how often accounting is wanted in between
 	Class        []byte               // to be repeated in accounting
+	Keys         SessionKeys          // that AAA has made for this registration (RFC 3957)
 }
 
 // A Moment is what an accounting record tells of.

@@ -62,6 +62,7 @@ type Association struct {
 	algorithm Algorithm
 	key       Key
 	replay    Style
+	out       *Association // of another SPI, nil: the same in both directions
 }
 
 // New makes an association. None takes no key; every other algorithm needs one.
@@ -82,7 +83,31 @@ func New(spi uint32, algorithm Algorithm, key Key, replay Style) (*Association, 
 	case replay != Timestamps && replay != Nonces:
 		return nil, fmt.Errorf("assoc: SPI %d has no replay protection style", spi)
 	}
-	return &Association{spi, algorithm, key, replay}, nil
+	return &Association{spi: spi, algorithm: algorithm, key: key, replay: replay}, nil
+}
+
+// NewPair makes an association whose two directions have SPIs of their own: in
+// stands in what is received, out in what is sent. "A Mobility Security
+// Association is a simplex connection" (RFC 3957 section 2).
+//
+//rfc:3957#2
+func NewPair(in, out uint32, algorithm Algorithm, key Key, replay Style) (*Association, error) {
+	a, err := New(in, algorithm, key, replay)
+	if err != nil || in == out {
+		return a, err
+	}
+	if a.out, err = New(out, algorithm, key, replay); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Outbound is the association as it signs what is sent.
+func (a *Association) Outbound() *Association {
+	if a.out != nil {
+		return a.out
+	}
+	return a
 }
 
 // SPI is the security parameter index that selects the association.
@@ -185,5 +210,5 @@ func (a *Association) String() string {
 
 // Equal says whether two associations are the same, key included.
 func (a *Association) Equal(o *Association) bool {
-	return a.spi == o.spi && a.algorithm == o.algorithm && a.replay == o.replay && hmac.Equal(a.key.octets, o.key.octets)
+	return a.spi == o.spi && a.Outbound().spi == o.Outbound().spi && a.algorithm == o.algorithm && a.replay == o.replay && hmac.Equal(a.key.octets, o.key.octets)
 }

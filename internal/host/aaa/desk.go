@@ -2,6 +2,7 @@ package aaa
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -276,7 +277,7 @@ func (f First) Answer(ctx context.Context, question any) (aaa.Grant, error) {
 		who = q.NAI
 	}
 	if _, known := f.Book[who]; known {
-		return f.Book.Answer(question)
+		return f.Book.Answer(question, rand.Reader)
 	}
 	return f.Then.Answer(ctx, question)
 }
@@ -286,5 +287,5 @@ type Book struct{ aaa.Book }
 
 // Answer implements [Answerer].
 func (b Book) Answer(_ context.Context, question any) (aaa.Grant, error) {
-	return b.Book.Answer(question)
+	return b.Book.Answer(question, rand.Reader)
 }

@@ -94,7 +94,7 @@ func (a *Agent) deliver(r *Return) {
 //rfc:5944#3.7.1-9
 func (a *Agent) seal(r *Return) ([]byte, error) {
 	if sa := r.Pending.Association; sa != nil {
-		r.Draft.Authenticate(mip4.ExtMobileForeign, sa)
+		r.Draft.Authenticate(mip4.ExtMobileForeign, sa.Outbound())
 	}
 	return r.Draft.Seal()
 }

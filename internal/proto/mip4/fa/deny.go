@@ -77,7 +77,7 @@ func (a *Agent) deny(d *Denial, why string) {
 	}
 	engine.Pipeline[*Denial]{&a.Deny}.Run(d, new(engine.Position))
 	if p.Association != nil {
-		d.Draft.Authenticate(mip4.ExtMobileForeign, p.Association)
+		d.Draft.Authenticate(mip4.ExtMobileForeign, p.Association.Outbound())
 	}
 	data, err := d.Draft.Seal()
 	if err != nil {

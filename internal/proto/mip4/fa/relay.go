@@ -71,7 +71,7 @@ const maxDatagram = 65535 - 20 - 8
 //rfc:5944#3.7.2-1
 func (a *Agent) relay(x *Exchange) {
 	if x.Signer != nil {
-		x.Draft.Authenticate(mip4.ExtForeignHome, x.Signer)
+		x.Draft.Authenticate(mip4.ExtForeignHome, x.Signer.Outbound())
 	}
 	data, err := x.Draft.Seal()
 	if err == nil && len(data) > maxDatagram {

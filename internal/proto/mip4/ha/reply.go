@@ -132,14 +132,14 @@ const replySize = 96
 //rfc:5944#3.5.2-1
 func (a *Agent) seal(x *Exchange) ([]byte, error) {
 	if x.Association.Authenticated() {
-		x.Draft.Authenticate(mip4.ExtMobileHome, x.Association)
+		x.Draft.Authenticate(mip4.ExtMobileHome, x.Association.Outbound())
 	}
 	if fa := x.ForeignAgent; fa != nil && len(fa.keys) > 0 {
 		sa := fa.association(fa.spi)
 		if sa == nil {
 			sa = fa.keys[0]
 		}
-		x.Draft.Authenticate(mip4.ExtForeignHome, sa)
+		x.Draft.Authenticate(mip4.ExtForeignHome, sa.Outbound())
 	}
 	return x.Draft.Append(make([]byte, 0, replySize))
 }

@@ -76,7 +76,7 @@ func (n *Node) send(x *Attempt, t *try) {
 		d.Add(e.zone, e.payload)
 	}
 	if r.association.Authenticated() {
-		d.Authenticate(mip4.ExtMobileHome, r.association)
+		d.Authenticate(mip4.ExtMobileHome, r.association.Outbound())
 	}
 	if x.AAA != nil {
 		d.Authenticate(mip4.ExtGeneralizedAuth, x.AAA)
@@ -84,7 +84,7 @@ func (n *Node) send(x *Attempt, t *try) {
 	if x.Foreign != nil {
 		// "the Mobile-Foreign Authentication Extension" is the last one (RFC
 		// 5944 section 3.6.1.3).
-		d.Authenticate(mip4.ExtMobileForeign, x.Foreign)
+		d.Authenticate(mip4.ExtMobileForeign, x.Foreign.Outbound())
 	}
 	octets, err := d.Seal()
 	if err != nil {

@@ -75,7 +75,7 @@ func (n *Node) Validate(c Candidate, done func(Validation), extensions ...mip4.P
 		d.Add(mip4.ZoneHome, e)
 	}
 	if agent.association.Authenticated() {
-		d.Authenticate(mip4.ExtMobileHome, agent.association)
+		d.Authenticate(mip4.ExtMobileHome, agent.association.Outbound())
 	}
 	octets, err := d.Seal()
 	if err != nil {

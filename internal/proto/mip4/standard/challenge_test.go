@@ -36,7 +36,7 @@ func challenged(t testing.TB, change func(*plan)) *journey {
 		change(p)
 	}
 	j := newJourney(t, p)
-	j.aaa = aaa.Book{"van7@fleet.example": {Secrets: []aaa.Secret{secret}}}.Answer
+	j.aaa = answers(aaa.Book{"van7@fleet.example": {Secrets: []aaa.Secret{secret}}})
 	j.slow = 10 * time.Millisecond
 	return j
 }
@@ -491,4 +491,10 @@ func TestOtherMessagesWhileAAAThinks(t *testing.T) {
 	j.step(j.fa(1), engine.Packet{Link: "eth1", HW: engine.HardwareAddr{2, 1}, TTL: 255, Src: netip.MustParseAddrPort("10.10.0.9:434"), Dst: netip.AddrPortFrom(j.fa(1).address, 434), Data: other})
 	j.run(700 * time.Millisecond)
 	j.visits(j.fa(1), encap.IPIP)
+}
+
+// answers has a book answer, and make keys with luck of its own.
+func answers(b aaa.Book) func(any) (aaa.Grant, error) {
+	luck := rand.NewChaCha8([32]byte{7})
+	return func(q any) (aaa.Grant, error) { return b.Answer(q, luck) }
 }

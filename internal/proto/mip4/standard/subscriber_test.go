@@ -33,7 +33,7 @@ func subscribed(t testing.TB, change func(*plan, *aaa.Subscriber)) *journey {
 	})
 	k, _ := assoc.ParseKey("00112233445566778899aabbccddeeff")
 	sub.Secrets = []aaa.Secret{aaa.CHAP(k)}
-	j.aaa = aaa.Book{"van7@fleet.example": sub}.Answer
+	j.aaa = answers(aaa.Book{"van7@fleet.example": sub})
 	return j
 }
 

@@ -50,7 +50,7 @@ func question(x *ha.Exchange) engine.Verdict {
 	}
 	d.Add(mip4.ZoneHome, &mip4.NVSE{Vendor: vendor.Careof, VendorType: Answer})
 	if x.Association.Authenticated() {
-		d.Authenticate(mip4.ExtMobileHome, x.Association)
+		d.Authenticate(mip4.ExtMobileHome, x.Association.Outbound())
 	}
 	data, err := d.Seal()
 	if err != nil {

@@ -35,7 +35,7 @@ func signed(m *mip4.Message, by mip4.ExtType, keys []*assoc.Association) bool {
 // seal lays a message out and signs it.
 func seal(fixed mip4.Fixed, by mip4.ExtType, key *assoc.Association) ([]byte, error) {
 	d := mip4.NewMessage(fixed)
-	d.Authenticate(by, key)
+	d.Authenticate(by, key.Outbound())
 	return d.Seal()
 }
 
