@@ -61,6 +61,8 @@ type Agent struct {
 	timeouts  []func(*Pending)
 	onPlane   []func(*Visitor, forward.Event)
 
+	furtherKeys []func(netip.Addr) []*assoc.Association
+
 	pending  pendings
 	parked   map[engine.Ticket]*waiting // requests that wait for an answer
 	parkedAt engine.Agenda[engine.Ticket]
@@ -160,10 +162,22 @@ func (a *Agent) Config() Config { return a.cfg }
 // HomeAgentKeys are the associations with a home agent; none when none is
 // shared.
 func (a *Agent) HomeAgentKeys(address netip.Addr) []*assoc.Association {
+	var keys []*assoc.Association
 	if h := a.agents[address]; h != nil {
-		return h.Keys
+		keys = h.Keys
 	}
-	return nil
+	for _, run := range a.furtherKeys {
+		if further := run(address); len(further) > 0 {
+			keys = append(keys[:len(keys):len(keys)], further...)
+		}
+	}
+	return keys
+}
+
+// AddHomeAgentKeys has run tell of associations with home agents that no
+// configuration has, the latest to expire last: it signs.
+func (a *Agent) AddHomeAgentKeys(run func(netip.Addr) []*assoc.Association) {
+	a.furtherKeys = append(a.furtherKeys, run)
 }
 
 // Rand is the agent's source of luck.

@@ -50,6 +50,13 @@ type Exchange struct {
 	Inside      encap.Kind         // within UDP
 	Offered     bool               // judged: 72
 	Style       Style
+	// HomeAgent is the one that serves: the request's, or one that a feature
+	// assigns where the request leaves it open (0.0.0.0, 255.255.255.255); judged:
+	// 116.
+	HomeAgent netip.Addr
+	// Carried is the home agent's reply, when AAA has taken the request there and
+	// brought it back (RFC 4004 section 3.1): then nothing is relayed.
+	Carried []byte
 
 	// Relay: facts that a feature may replace; judged at its end.
 	CareOf   netip.Addr         // that the request is relayed from
@@ -71,6 +78,11 @@ func (x *Exchange) CoLocated() bool { return x.Request.Flags.Has(mip4.FlagD) }
 
 // Deregisters says whether the request ends a registration: Lifetime 0.
 func (x *Exchange) Deregisters() bool { return x.Request.Lifetime == 0 }
+
+// Unassigned says whether the request leaves open which home agent serves.
+func (x *Exchange) Unassigned() bool {
+	return x.Request.HomeAgent == unspecified || x.Request.HomeAgent == limitedBroadcast
+}
 
 // note starts a note about the request.
 func (x *Exchange) note(kind note.Kind, level note.Level) note.Note {
@@ -100,6 +112,7 @@ type Pending struct {
 	Source      netip.AddrPort      // of the request
 	Destination netip.AddrPort      // of the request
 	CareOf      netip.Addr          // that the request was relayed from
+	HomeAgent   netip.Addr          // that serves
 	Upstream    netip.AddrPort      // where it was relayed to
 	Association *assoc.Association  // shared with the mobile node
 	Encap       encap.Kind

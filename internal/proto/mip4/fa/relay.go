@@ -22,7 +22,7 @@ func (a *Agent) settleUpstream(x *Exchange) engine.Verdict {
 	if a.offers(x.Request.CareOfAddress) {
 		x.CareOf = x.Request.CareOfAddress
 	}
-	x.Upstream = netip.AddrPortFrom(x.Request.HomeAgent, a.cfg.Port)
+	x.Upstream = netip.AddrPortFrom(x.HomeAgent, a.cfg.Port)
 	x.Draft = mip4.RelayDraft(x.Message.Head())
 	return engine.Next()
 }
@@ -43,8 +43,8 @@ func (a *Agent) settleUpstream(x *Exchange) engine.Verdict {
 //rfc:5944#3.7.1-7
 //rfc:5944#3.8.2.2-4
 func (a *Agent) settleSigner(x *Exchange) engine.Verdict {
-	if h := a.agents[x.Request.HomeAgent]; h != nil && !x.Deregisters() && a.offers(x.Request.CareOfAddress) {
-		x.Signer = newest(h.Keys)
+	if keys := a.HomeAgentKeys(x.HomeAgent); len(keys) > 0 && !x.Deregisters() && a.offers(x.Request.CareOfAddress) {
+		x.Signer = newest(keys)
 	}
 	return engine.Next()
 }
@@ -86,12 +86,30 @@ func (a *Agent) relay(x *Exchange) {
 		a.denyRequest(x, mip4.CodeFAResources, "too many requests are pending")
 		return
 	}
+	if x.Carried != nil {
+		a.carried(p, x.Carried)
+		return
+	}
 	a.counters.relayed++
 	a.Do(engine.Send{
 		Src: netip.AddrPortFrom(x.CareOf, a.cfg.Port), Dst: x.Upstream, Data: data,
 	})
 	if p.known || a.strangersTold.allow(a.Now().Mono) {
 		a.Tell(p.note(Relayed, note.Debug))
+	}
+}
+
+// carried takes the reply that AAA has brought as if the home agent had sent it.
+//
+//rfc:4004#8.3
+func (a *Agent) carried(p *Pending, reply []byte) {
+	m, err := mip4.Parse(reply)
+	if err == nil {
+		a.reply(engine.Packet{Src: p.Upstream, Dst: netip.AddrPortFrom(p.CareOf, a.cfg.Port), Data: reply}, m)
+	}
+	if a.pending.byID[p.id] == p && !p.committing {
+		a.pending.remove(p)
+		a.denyPending(p, mip4.CodeFAPoorlyFormedReply, "AAA brought no reply to this request")
 	}
 }
 
@@ -126,7 +144,7 @@ func (a *Agent) pend(x *Exchange) *Pending {
 	p := &Pending{
 		Request: x.Request, NAI: x.NAI, Link: x.Packet.Link, HW: x.Packet.HW,
 		Source: x.Packet.Src, Destination: x.Packet.Dst,
-		CareOf: x.CareOf, Upstream: x.Upstream, Association: x.Association,
+		CareOf: x.CareOf, HomeAgent: x.HomeAgent, Upstream: x.Upstream, Association: x.Association,
 		Encap: x.Encap, Inside: x.Inside, Key: x.Key, HasKey: x.HasKey, Style: x.Style,
 		Since: a.Now().Mono, Until: a.Now().Mono.Add(a.cfg.PendingTime),
 		Slots: x.Slots,

@@ -130,17 +130,17 @@ func (a *Agent) matchWhere(r *Return, from func(*Pending) bool) *Pending {
 //rfc:5944#3.7.1
 //rfc:5944#3.5.4
 func (a *Agent) checkForeignHome(r *Return) engine.Verdict {
-	h := a.agents[r.Reply.HomeAgent]
-	if h == nil {
-		h = a.agents[r.Pending.Request.HomeAgent]
+	keys := a.HomeAgentKeys(r.Reply.HomeAgent)
+	if len(keys) == 0 {
+		keys = a.HomeAgentKeys(r.Pending.HomeAgent)
 	}
-	if h == nil {
+	if len(keys) == 0 {
 		return engine.Next()
 	}
 	if _, n := r.Message.Find(mip4.ExtForeignHome); n == 0 && r.Pending.Request.Lifetime == 0 && r.Reply.Lifetime == 0 {
 		return engine.Next()
 	}
-	if _, why := verify(r.Message, mip4.ExtForeignHome, h.Keys); why != "" {
+	if _, why := verify(r.Message, mip4.ExtForeignHome, keys); why != "" {
 		n := r.Pending.note(note.Discarded, note.Warn)
 		n.Why, n.Endpoint = why, r.Packet.Src
 		a.Tell(n)
@@ -172,7 +172,7 @@ func (a *Agent) checkReply(r *Return) engine.Verdict {
 		return refuse(mip4.CodeFAMissingHomeAddress, "the reply lacks the home address")
 	case !unicast(r.Reply.HomeAddress) || a.ours(r.Reply.HomeAddress):
 		return refuse(mip4.CodeFAPoorlyFormedReply, "the home address of the reply is not a mobile node's")
-	case r.Reply.HomeAgent != p.Request.HomeAgent:
+	case r.Reply.HomeAgent != p.HomeAgent:
 		return refuse(mip4.CodeFAPoorlyFormedReply, "another home agent has accepted")
 	}
 	return engine.Next()

@@ -169,6 +169,10 @@ func (a *Agent) checkHomeAddress(x *Exchange) engine.Verdict {
 //rfc:5944#3.7.2
 func (a *Agent) checkHomeAgent(x *Exchange) engine.Verdict {
 	agent := x.Request.HomeAgent
+	if x.Unassigned() {
+		return engine.Next() // judged at the end of the stage
+	}
+	x.HomeAgent = agent
 	for _, own := range a.cfg.OwnHomeAgents {
 		if own == agent {
 			return engine.Next()
@@ -313,6 +317,9 @@ func (a *Agent) checkRoom(x *Exchange) engine.Verdict {
 //
 //rfc:3024#4.2.1-1
 func (a *Agent) judgeRequest(x *Exchange) engine.Verdict {
+	if !x.HomeAgent.IsValid() {
+		return engine.Deny(uint8(mip4.CodeFAInvalidHomeAgent), "the Home Agent field is no other host's address")
+	}
 	if !x.Offered && !x.CoLocated() && !x.Deregisters() {
 		return engine.Deny(uint8(mip4.CodeFAEncapsulationUnavailable), "the requested encapsulation is not offered")
 	}

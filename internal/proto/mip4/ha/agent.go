@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"careof/internal/core/assoc"
 	"careof/internal/core/binding"
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
@@ -53,6 +54,7 @@ type Agent struct {
 	former   map[string]nodeRecord // of nodes that may be adopted, by name; nil: none may
 	prefixes []ownedNetwork        // the prefix table, of all shards
 
+	furtherKeys   []func(netip.Addr) []*assoc.Association
 	allowNetworks func(*Node, []netip.Prefix) []netip.Prefix
 
 	started  bool
@@ -266,7 +268,7 @@ func (a *Agent) packet(p engine.Packet) {
 		return
 	}
 	if len(p.Data) > 0 && mip4.MessageType(p.Data[0]) == mip4.TypeRegistrationRequest {
-		a.request(p)
+		a.request(p, nil)
 		return
 	}
 	m := &a.message

@@ -31,10 +31,35 @@ func (r *Relay) association(spi uint32) *assoc.Association {
 // ForeignAgentKeys are the associations with the foreign agent at an address;
 // none when there is no such agent.
 func (a *Agent) ForeignAgentKeys(address netip.Addr) []*assoc.Association {
-	if r := a.relays[address]; r != nil {
+	if r := a.relayAt(address); r != nil {
 		return r.keys
 	}
 	return nil
+}
+
+// AddForeignAgentKeys has run tell of associations with foreign agents that no
+// configuration has, the latest to expire first.
+func (a *Agent) AddForeignAgentKeys(run func(netip.Addr) []*assoc.Association) {
+	a.furtherKeys = append(a.furtherKeys, run)
+}
+
+// relayAt is the foreign agent at an address with all its associations, nil when
+// there is none.
+func (a *Agent) relayAt(address netip.Addr) *Relay {
+	r := a.relays[address]
+	for _, run := range a.furtherKeys {
+		further := run(address)
+		if len(further) == 0 {
+			continue
+		}
+		own := Relay{Address: address}
+		if r != nil {
+			own.keys = append(own.keys, r.keys...)
+		}
+		own.keys = append(own.keys, further...)
+		r = &own
+	}
+	return r
 }
 
 // A ForeignCheck is what became of the Foreign-Home authenticator.
@@ -62,11 +87,11 @@ func (f ForeignCheck) String() string { return foreignChecks[f] }
 //
 //rfc:5944#3.5.4
 func (a *Agent) relay(x *Exchange) *Relay {
-	source := a.relays[x.Packet.Src.Addr()]
+	source := a.relayAt(x.Packet.Src.Addr())
 	if x.Request.Flags.Has(mip4.FlagD) {
 		return source
 	}
-	careOf := a.relays[x.Request.CareOfAddress]
+	careOf := a.relayAt(x.Request.CareOfAddress)
 	if x.Deregisters() {
 		if _, n := x.Message.Find(mip4.ExtForeignHome); source == nil && n > 0 {
 			return careOf

@@ -33,14 +33,14 @@ func (a *Agent) deny(x *Exchange, send engine.Send) {
 	a.remember(x)
 	moved := x.Fresh || (x.Authentic && x.Association.Replay() == nonces)
 	if !moved {
-		a.Do(send)
+		a.Do(a.outgoing(x, send))
 		a.Tell(n)
 		a.leave(x)
 		return
 	}
 	a.commit(x.Node, engine.Commit{
 		Records: append(a.recordsFor(x), x.extra...),
-		Then:    append([]engine.Action{send, a.Telling(n)}, x.then...),
+		Then:    append([]engine.Action{a.outgoing(x, send), a.Telling(n)}, x.then...),
 	}, func(err error) {
 		if err != nil {
 			a.failed(x.Node, err)
@@ -116,7 +116,7 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 	}
 	n.last.set(x, send.Data)
 
-	then := append(append(a.piecesOf(n).then[:0], send, a.Telling(nt)), x.then...)
+	then := append(append(a.piecesOf(n).then[:0], a.outgoing(x, send), a.Telling(nt)), x.then...)
 	if link := a.intercept(n); before == 0 && x.FromHome() && link != "" && x.Packet.Link == link && x.Packet.HW != (engine.HardwareAddr{}) {
 		// Nothing was intercepted any more, but neighbours may still think so:
 		// "When the mobile node's home agent receives and accepts this
@@ -232,7 +232,7 @@ func (a *Agent) undo(x *Exchange, removed []binding.Binding, err error) {
 		nt := x.note(note.Denied, note.Error)
 		nt.Code, nt.Why = uint8(x.Code), x.Why
 		then = []engine.Action{
-			engine.Send{Link: x.ReplyTo.Link, Src: x.ReplyTo.Src, Dst: x.ReplyTo.Dst, HW: x.ReplyTo.HW, Data: data},
+			a.outgoing(x, engine.Send{Link: x.ReplyTo.Link, Src: x.ReplyTo.Src, Dst: x.ReplyTo.Dst, HW: x.ReplyTo.HW, Data: data}),
 			a.Telling(nt),
 		}
 	}

@@ -70,6 +70,9 @@ type Exchange struct {
 	// hook that asked finds it here.
 	Answer *engine.Answer
 
+	submission *Submission // nil: it came as a datagram
+	answered   bool        // a submission has had its answer
+
 	at       engine.Position
 	replying bool
 	limit    time.Duration

@@ -11,15 +11,16 @@ import (
 )
 
 // request begins an exchange.
-func (a *Agent) request(p engine.Packet) {
+func (a *Agent) request(p engine.Packet, s *Submission) {
 	var x *Exchange
 	if last := len(a.spare) - 1; last >= 0 {
 		x, a.spare = a.spare[last], a.spare[:last]
 	} else {
 		x = new(Exchange)
 	}
-	x.Agent, x.limit = a, binding.Infinite
+	x.Agent, x.limit, x.submission = a, binding.Infinite, s
 	if err := x.begin(p); err != nil {
+		x.Why = err.Error()
 		a.ignore()
 		a.leave(x)
 		return
@@ -29,6 +30,9 @@ func (a *Agent) request(p engine.Packet) {
 		a.discard(x, why)
 		a.leave(x)
 		return
+	}
+	if s != nil {
+		s.Prepare(x)
 	}
 	a.advance(x)
 }
@@ -86,6 +90,7 @@ func (a *Agent) answerWith(x *Exchange, code mip4.Code, why string) {
 // discard ends an exchange without an answer. Only what a known mobile node's
 // key vouches for is worth a word: anybody can send the rest.
 func (a *Agent) discard(x *Exchange, why string) {
+	x.Why = why
 	if !x.Authentic {
 		a.ignore()
 		return
@@ -225,6 +230,9 @@ func (t *turn) holds(x *Exchange) bool {
 
 // leave takes a finished exchange off its node's turn and lets the next go on.
 func (a *Agent) leave(x *Exchange) {
+	if x.submission != nil && !x.answered {
+		a.Do(x.submission.Reply(x, nil))
+	}
 	n := x.Node
 	if n != nil && n.turn != nil {
 		t := n.turn

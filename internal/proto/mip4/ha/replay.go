@@ -92,7 +92,7 @@ func (a *Agent) repeatReply(x *Exchange) engine.Verdict {
 	send := engine.Send{Link: to.Link, Src: to.Src, Dst: to.Dst, HW: to.HW, Data: data}
 	a.counters.repeated++
 	a.Tell(x.note(note.Repeated, note.Debug))
-	a.Do(send)
+	a.Do(a.outgoing(x, send))
 	return engine.Done()
 }
 
