@@ -69,6 +69,9 @@ type Plane struct {
 	Kind   PlaneKind
 	Device string
 	BPFFS  string
+	// ClampMSS lowers the segment size that TCP connections through the device
+	// announce to what fits.
+	ClampMSS bool
 }
 
 // Enrolment is the [enrolment] section.

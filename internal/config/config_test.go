@@ -78,7 +78,7 @@ func TestDefaultsAreFilledIn(t *testing.T) {
 	if c.StateDirectory != "/var/lib/careof" || c.Control.Socket != "/run/careof/careof.sock" || c.Control.Group != "careof" {
 		t.Errorf("daemon defaults: %+v", c)
 	}
-	if c.Plane != (Plane{PlaneAuto, "careof0", "/sys/fs/bpf/careof"}) || c.Log.For("plane") != slog.LevelInfo {
+	if c.Plane != (Plane{PlaneAuto, "careof0", "/sys/fs/bpf/careof", true}) || c.Log.For("plane") != slog.LevelInfo {
 		t.Errorf("plane %+v, log %+v", c.Plane, c.Log)
 	}
 	h := c.HomeAgent

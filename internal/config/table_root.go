@@ -103,6 +103,11 @@ var planeTable = Table[Plane]{
 		Default: `"/sys/fs/bpf/careof"`,
 		Doc:     "Where the eBPF plane pins its maps and programs.",
 	}),
+	Field("clamp-mss", Bool, func(p *Plane) *bool { return &p.ClampMSS }, Help{
+		Default: "true",
+		Doc: "Whether TCP connections through the tunnel device are made to announce segments that fit through it (an nftables table\n" +
+			"of the daemon's own), so that they work where the ICMP messages that would tell them are dropped.",
+	}),
 }
 
 var enrolmentTable = Table[Enrolment]{

@@ -219,7 +219,7 @@ func agentCapacity(c *config.HomeAgent) int {
 func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 	out := plane.Config{
 		Device: cfg.Plane.Device, Kind: planeKinds[cfg.Plane.Kind], Pins: cfg.Plane.BPFFS,
-		Datagrams: d.sockets, Port: d.sockets.Port,
+		Datagrams: d.sockets, Port: d.sockets.Port, Unclamped: !cfg.Plane.ClampMSS,
 	}
 	if cfg.HomeAgent == nil {
 		out.Capacity = nodeCapacity

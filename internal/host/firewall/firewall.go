@@ -2,7 +2,9 @@
 // tunnel packets are met with silence by the daemon; when the daemon is dead
 // nobody listens, and the kernel would answer "protocol unreachable" or "port
 // unreachable" and so tell a scanner what this host is. The table drops these
-// answers on their way out, and nothing else. It stays when the daemon ends.
+// answers on their way out. It also lowers the segment size that TCP connections
+// through the tunnel device announce, where it is told to. It stays when the
+// daemon ends.
 package firewall
 
 import (
@@ -10,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -30,6 +33,9 @@ const comment = "careof silence 1"
 type Firewall struct {
 	space  *netspace.Space
 	device string
+
+	mu      sync.Mutex
+	segment int // the largest that TCP may announce; 0 leaves it alone
 }
 
 // Open binds to the calling thread's network namespace and changes nothing.
@@ -38,7 +44,7 @@ func Open(device string) (*Firewall, error) {
 	if err != nil {
 		return nil, fmt.Errorf("firewall: %w", err)
 	}
-	return &Firewall{space, device}, nil
+	return &Firewall{space: space, device: device}, nil
 }
 
 // Close leaves the table in place.
@@ -79,6 +85,9 @@ func (f *Firewall) Install() error {
 	for _, exprs := range f.rules() {
 		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs, UserData: []byte(comment)})
 	}
+	if size := f.size(); size > 0 {
+		f.clamp(c, table, size)
+	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("firewall: install: %w", err)
 	}
@@ -116,7 +125,21 @@ func (f *Firewall) Installed() (bool, error) {
 	if len(rules) != len(f.rules()) {
 		return false, nil
 	}
-	return !slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return string(r.UserData) != comment }), nil
+	silent := !slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return string(r.UserData) != comment })
+	return silent && f.clamped(c, table, f.size()), nil
+}
+
+func (f *Firewall) size() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.segment
+}
+
+// name is the device's, as the kernel compares names of interfaces.
+func (f *Firewall) name() []byte {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, f.device)
+	return name
 }
 
 // Remove takes the table away, for uninstalling.
@@ -170,10 +193,8 @@ func (f *Firewall) rules() [][]expr.Any {
 	unreachable(encap.PortUnreachable, slices.Concat(udp, plain, equal(atQuotePorts, port))...)
 	unreachable(encap.PortUnreachable, slices.Concat(udp, compare(expr.CmpOpNeq, atQuote, []byte{plainHeader}))...)
 
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, f.device)
 	out = append(out, slices.Concat(
-		[]expr.Any{&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name}},
+		[]expr.Any{&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: f.name()}},
 		icmp(icmpRedirect), []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}))
 	return out
 }

@@ -121,6 +121,9 @@ func (h *Host) put(ctx context.Context, c *forward.Change) error {
 		if err := h.letGo(e.Key, e.Tunnels); err != nil {
 			return err
 		}
+		if err := h.narrowed(e.Key, e.Tunnels); err != nil {
+			return err
+		}
 	}
 	return h.intercept(e)
 }
@@ -203,7 +206,7 @@ func (h *Host) delete(ctx context.Context, c *forward.Change) error {
 	if err := h.packets.Apply(ctx, []forward.Change{*c}); err != nil {
 		return err
 	}
-	if err := h.letGo(e.Key, nil); err != nil {
+	if err := errors.Join(h.letGo(e.Key, nil), h.narrowed(e.Key, nil)); err != nil {
 		return err
 	}
 	if was && c.ReturnedTo != (forward.HardwareAddr{}) {

@@ -83,6 +83,7 @@ type Config struct {
 	Transient bool
 	// MTU of the device; 0 works it out from the links and Encapsulations.
 	MTU            int
+	Unclamped      bool         // leave the segment size that TCP announces alone
 	Encapsulations []encap.Kind // enabled ones; none means all
 	Datagrams      tun.Datagrams
 	Mark           uint32 // SO_MARK of outer packets, 0 for none; give the UDP sockets the same
@@ -121,6 +122,7 @@ type Host struct {
 	intercepted map[forward.Key]interception
 	uplinks     map[forward.Key][]forward.Tunnel // of mobile nodes
 	underlays   map[string]int                   // MTU by link
+	narrow      map[forward.Key]int              // MTU of mobile nodes' tunnels whose path was found to be narrower
 	mtu         int
 	closed      bool
 }
@@ -136,7 +138,7 @@ func Open(c Config) (h *Host, err error) {
 	if len(c.Encapsulations) == 0 {
 		c.Encapsulations = encap.Kinds()
 	}
-	h = &Host{c: c, intercepted: make(map[forward.Key]interception), uplinks: make(map[forward.Key][]forward.Tunnel), underlays: make(map[string]int)}
+	h = &Host{c: c, intercepted: make(map[forward.Key]interception), uplinks: make(map[forward.Key][]forward.Tunnel), narrow: make(map[forward.Key]int), underlays: make(map[string]int)}
 	defer func() {
 		if err != nil {
 			h.Close()
@@ -147,7 +149,11 @@ func Open(c Config) (h *Host, err error) {
 	if h.firewall, err = firewall.Open(c.Device); err != nil {
 		return h, err
 	}
-	if _, err = h.firewall.Reconcile(); err != nil {
+	h.mtu = c.MTU
+	if h.mtu == 0 {
+		h.mtu = route.DeviceMTU(nil, c.Encapsulations)
+	}
+	if err = h.clamp(); err != nil {
 		return h, err
 	}
 	if h.announcer, err = arp.NewAnnouncer(); err != nil {
@@ -155,10 +161,6 @@ func Open(c Config) (h *Host, err error) {
 	}
 	if h.neighbour, err = arp.OpenNeighbours(); err != nil {
 		return h, err
-	}
-	h.mtu = c.MTU
-	if h.mtu == 0 {
-		h.mtu = route.DeviceMTU(nil, c.Encapsulations)
 	}
 	dev, err := tun.OpenDevice(c.Device, h.mtu, !c.Transient)
 	if err != nil {
@@ -369,6 +371,9 @@ func (h *Host) LinkChanged(l engine.Link) error {
 				return err
 			}
 			h.mtu = mtu
+			if err := h.clamp(); err != nil {
+				return err
+			}
 		}
 	}
 	if h.casts != nil {
