@@ -22,7 +22,7 @@ fuzz: ## every fuzz target for FUZZTIME
 	./scripts/fuzz $(FUZZTIME)
 
 CRASHES ?= 1000
-soak: ## the daemon killed a thousand times, with real processes: about half an hour (root, or user namespaces)
+soak: ## the daemon killed a thousand times, with real processes: about ten minutes (root, or user namespaces)
 	go test -count=1 -v -timeout 4h ./internal/lab/load -run Kill -crashes $(CRASHES)
 
 lab: ## the demonstration: a node moves, its connection stays

@@ -290,7 +290,7 @@ func (h *Host) openFast() error {
 	if h.c.Kind == TUN {
 		return removePinned(pins, h.c.Device)
 	}
-	err := bpf.Supported()
+	err := bpf.SupportedAgain(pins, h.c.Device)
 	if err == nil {
 		c := bpf.Config{Slow: h.slow, Device: h.c.Device, Pins: pins, Capacity: h.c.Capacity, Mark: h.c.Mark, Port: h.c.Port, AvoidVirtual: h.c.Kind == Auto}
 		h.fast, err = bpf.Open(c)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -226,37 +227,42 @@ func TestKillAtRandomPointsLeavesTheStateOfAFreshStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := &fleetState{accepted: make(map[int]netip.Addr), asked: make(map[int][]netip.Addr), requests: make(map[int][]byte)}
-	answered := 0
+	answered, shards := 0, 0
+	next := func() *exec.Cmd {
+		t.Helper()
+		shards = shards%3 + 1
+		file := filepath.Join(b.dir, "careof.toml")
+		if err := os.WriteFile(file, []byte(configuration(b.dir, b.Plane, shards)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return command(file)
+	}
+	start := func() {
+		t.Helper()
+		next()
+		if err := b.start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start()
+	began := time.Now()
 	for k := range *crashes {
-		if k%4 == 3 {
-			// While it starts.
-			cmd := command(filepath.Join(b.dir, "careof.toml"))
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Duration(luck.IntN(80)) * time.Millisecond)
-			cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-		shards := 0
-		start := func() {
-			t.Helper()
-			shards = shards%3 + 1
-			text := configuration(b.dir, b.Plane, shards)
-			if err := os.WriteFile(filepath.Join(b.dir, "careof.toml"), []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if err := b.start(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		start()
 		wait := time.Duration(luck.IntN(60000)) * time.Microsecond
 		daemon := b.daemon
 		time.AfterFunc(wait, daemon.kill)
 		known.register(t, b.generator, luck, daemon.ended)
 		answered += len(known.accepted)
 
+		if k%4 == 3 {
+			// While it starts, of what the kill has left.
+			cmd := next()
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Duration(luck.Int64N(int64(max(daemon.took, time.Millisecond)))))
+			cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
 		start()
 		after, bound := state(t, b)
 		for i, careOf := range known.accepted {
@@ -272,7 +278,8 @@ func TestKillAtRandomPointsLeavesTheStateOfAFreshStart(t *testing.T) {
 		}
 		replayed(t, b, known, k)
 
-		// The same records in a kernel that has nothing of ours.
+		// The same records in a kernel that has nothing of ours. It is this
+		// daemon that the next crash meets.
 		b.daemon.kill()
 		wipe(t)
 		start()
@@ -280,9 +287,11 @@ func TestKillAtRandomPointsLeavesTheStateOfAFreshStart(t *testing.T) {
 		if !slices.Equal(after, fresh) || !maps.Equal(bound, again) {
 			t.Errorf("crash %d: after a kill there is\n%s\nand after a first start\n%s", k, only(after, fresh), only(fresh, after))
 		}
-		b.daemon.kill()
 		if t.Failed() {
 			t.Fatalf("after %d crashes, -seed %d\n%s", k+1, *seed, b.tail())
+		}
+		if k%100 == 99 {
+			t.Logf("%d crashes, %v each", k+1, (time.Since(began) / time.Duration(k+1)).Round(time.Millisecond))
 		}
 	}
 	if answered == 0 {

@@ -1,8 +1,11 @@
 package bpf
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -27,6 +30,32 @@ var Supported = sync.OnceValue(func() error {
 	}
 	return nil
 })
+
+// SupportedAgain is [Supported] for a daemon that may have been here before. Where
+// an earlier process with the same programs found that they work, it left word
+// beside its pins, which do not outlive the kernel that they are about; verifying
+// the programs a second time is most of what a small daemon's start costs.
+func SupportedAgain(base, device string) error {
+	if base == "" {
+		return Supported()
+	}
+	dir, err := pinDirectory(base, device)
+	if err != nil {
+		return Supported() // Open has to say what is wrong
+	}
+	sum := sha256.Sum256(object)
+	word := filepath.Join(dir, fmt.Sprintf("proven_%x", sum[:8]))
+	if _, err := os.Stat(word); err == nil {
+		return nil
+	}
+	if err := Supported(); err != nil {
+		os.Remove(dir) // made for nothing; what is not empty stays
+		return err
+	}
+	// Without it the next start tries again.
+	_ = os.Mkdir(word, 0o700)
+	return nil
+}
 
 func try(o *objects) error {
 	s, err := openSlots(o.Slots)
