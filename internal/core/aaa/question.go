@@ -45,6 +45,9 @@ type Authenticate struct {
 	Proof Proof
 	// Wishes are the keys that are wanted with the answer.
 	Wishes KeyWishes
+	// CoLocated says that a home agent asks about a request that came to it
+	// directly.
+	CoLocated bool
 }
 
 // A Proof is what an authenticator was computed over. Its octets are the
