@@ -240,13 +240,32 @@ func (s *Server) answered(c engine.Command, m *diameter.Message, q mipapp.AMR, t
 	}
 	// What is not the foreign agent's does not go to it.
 	keys.MobileHome = nil
-	one.attendants[q.Session] = attendant{who: q.Origin, since: s.Now().Mono}
+	s.attend(one, q)
 	s.agents[q.Session] = string(q.User)
 	s.authorised(one, q)
 	s.answer(c, mipapp.AMA{
 		Result: diameter.Success, User: q.User, Lifetime: har.Lifetime, Reply: h.Reply, MultiSession: one.multi,
 		HomeAddress: h.HomeAddress, HomeAgent: h.HomeAgent, Keys: keys,
 	}.Answer(m))
+}
+
+// maxAttendants bounds the foreign agents of one node that are remembered: those
+// that it has left end their sessions, or are forgotten.
+const maxAttendants = 16
+
+// attend remembers the foreign agent that has asked about a node.
+func (s *Server) attend(one *session, q mipapp.AMR) {
+	if _, there := one.attendants[q.Session]; !there && len(one.attendants) >= maxAttendants {
+		oldest := ""
+		for id, a := range one.attendants {
+			if o, ok := one.attendants[oldest]; !ok || a.since.Before(o.since) || a.since.Equal(o.since) && id < oldest {
+				oldest = id
+			}
+		}
+		delete(one.attendants, oldest)
+		delete(s.agents, oldest)
+	}
+	one.attendants[q.Session] = attendant{who: q.Origin, since: s.Now().Mono}
 }
 
 func (s *Server) authorised(one *session, q mipapp.AMR) {
@@ -275,10 +294,6 @@ func (s *Server) begin(q mipapp.AMR, to target, lifetime time.Duration) *session
 		s.sessions[q.User] = one
 	}
 	one.agent, one.address, one.visited = to.agent, to.address, to.visited
-	one.via = mipapp.Identity{}
-	if to.visited {
-		one.via = q.Foreign
-	}
 	one.until = s.Now().Mono.Add(lifetime)
 	one.renewals++
 	s.ends.Set(q.User, one.until.Add(grace))

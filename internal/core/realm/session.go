@@ -24,7 +24,6 @@ var unspecified = netip.AddrFrom4([4]byte{})
 type session struct {
 	user        ident.NAI
 	agent       mipapp.Identity // the home agent
-	via         mipapp.Identity // the visited realm's server, for a home agent there
 	address     netip.Addr      // of the home agent
 	homeAddress netip.Addr
 	visited     bool

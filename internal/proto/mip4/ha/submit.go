@@ -42,9 +42,9 @@ func (a *Agent) outgoing(x *Exchange, send engine.Send) engine.Action {
 	return x.submission.Reply(x, send.Data)
 }
 
-// Vouched says that the foreign agent at an address has relayed the request and
+// RelayedBy says that the foreign agent at an address has relayed the request and
 // was authenticated otherwise: the reply is signed for it with the association.
-func (x *Exchange) Vouched(address netip.Addr, by *assoc.Association) {
+func (x *Exchange) RelayedBy(address netip.Addr, by *assoc.Association) {
 	x.ForeignCheck = ForeignValid
 	x.ForeignAgent = &Relay{Address: address}
 	if by != nil {
