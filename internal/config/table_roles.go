@@ -101,6 +101,12 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Doc: "Whether the end of a binding is told to its other end at once, and acknowledged (RFC 3543): foreign agents with an\n" +
 			"association, and nodes that register directly. required refuses others with code 129.",
 	}),
+	Field("path-validation", Enum[PathValidation](pathValidationWords...), func(h *HomeAgent) *PathValidation { return &h.PathValidation }, Help{
+		Default: `"auto"`,
+		Doc: "Whether a new outer address of a node gets more than three octets for each that came from there before it has answered\n" +
+			"a challenge. auto: of the nodes that say that they can answer. required refuses others with code 129, and so protects\n" +
+			"third parties from nodes that name them as their care-of address.",
+	}),
 	Field("failure-replies", Duration(time.Second, time.Hour), func(h *HomeAgent) *time.Duration { return &h.FailureReplies }, Help{
 		Example: `"10s"`,
 		Doc: "The least time between two replies with code 131 to one node, for requests that fail authentication and that no\n" +
@@ -375,6 +381,11 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 	Field("revocation", switchKind, func(m *MobileNode) *Switch { return &m.Revocation }, Help{
 		Default: `"on"`,
 		Doc:     "Whether the home agent is asked to tell when it ends a direct registration (RFC 3543).",
+	}),
+	Field("path-validation", switchKind, func(m *MobileNode) *Switch { return &m.PathValidation }, Help{
+		Default: `"off"`,
+		Doc: "Whether the home agent is told that this node answers challenges: it then sends much to a new outer address only when\n" +
+			"that has answered, and tells which address it sees. Home agents that know nothing of this skip it.",
 	}),
 	Field("profile", Enum[Profile](profileWords...), func(m *MobileNode) *Profile { return &m.Profile }, Help{
 		Default: `"default"`,

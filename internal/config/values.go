@@ -85,6 +85,21 @@ var revocationWords = []string{"allowed", "required", "off"}
 
 func (r Revocation) String() string { return enumString(r, "Revocation", revocationWords) }
 
+// A PathValidation says whether new outer addresses of mobile nodes answer a
+// challenge before many packets go there.
+type PathValidation uint8
+
+// Of which nodes.
+const (
+	PathValidationAuto     PathValidation = iota // of those that say that they can
+	PathValidationRequired                       // others are refused
+	PathValidationOff                            // of none
+)
+
+var pathValidationWords = []string{"auto", "required", "off"}
+
+func (v PathValidation) String() string { return enumString(v, "PathValidation", pathValidationWords) }
+
 // Advertise says how agent advertisements are sent.
 type Advertise uint8
 

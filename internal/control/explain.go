@@ -58,6 +58,7 @@ var counterTable = []explained{
 	{"foreign-agent.commits_failed", "Visits that could not be made forwarding.", "careof doctor: the device, or a setting of the visitors' link."},
 
 	{"plane.strangers", "Tunnel packets that no live binding allows. They are dropped without an answer.", "A few come after every move. A steady rate is a peer that lost its binding, or somebody who tries."},
+	{"plane.withheld", "Packets for a care-of address that has not answered a challenge yet, beyond three times what came from there (path validation).", "A few after moves to unknown networks. A steady rate is a node whose outer address never answers: careof show binding names it."},
 	{"plane.malformed", "Tunnel packets that are none.", "Nothing, unless they come from a peer of yours: careof capture --data shows them."},
 	{"plane.unbound", "Packets for or from an address without a binding.", "Somebody still talks to a node that is away and not registered."},
 	{"plane.loops", "Packets that would have gone in a circle, and were dropped.", "A care-of address is routed into the home network: look at the routes of both."},
@@ -71,6 +72,9 @@ var counterTable = []explained{
 // of the counters that count them.
 var eventTable = []explained{
 	{"bound", "Home agent: a mobile node without a binding registered, and its packets go to its care-of address.", asItShould},
+	{"address-challenged", "Home agent: a binding goes to an outer address that has not shown yet that it wants the packets; it gets three octets for each that comes from there.", "Nothing, where an address-validated follows. Without it the node does not get the replies, or somebody named an address that is not his."},
+	{"address-validated", "Home agent: an outer address has answered the challenge, and gets all packets.", asItShould},
+	{"outer-address-changed", "Mobile node: the home agent sees it at another outer address than before, though its own is the same.", "Usually a NAT that has bound anew. When it happens again and again on one network, somebody on the way rewrites addresses: use another uplink."},
 	{"refreshed", "Home agent: the same binding was renewed.", asItShould},
 	{"moved", "Home agent: a binding goes to another care-of address, port or encapsulation now.", asItShould},
 	{"unbound", "Home agent: a binding was ended by the node, by an operator, or because the configuration does not have the node any more; why says which.", asItShould},

@@ -47,7 +47,9 @@ type Binding struct {
 	Encapsulation  string           `json:"encapsulation"`
 	ReverseTunnel  bool             `json:"reverse_tunnel"`
 	NAT            bool             `json:"nat"`
-	State          string           `json:"state"` // "active", "half-bound"
+	Validated      time.Time        `json:"validated,omitzero"`    // when the endpoint answered a challenge; none where it was not asked
+	Unvalidated    bool             `json:"unvalidated,omitempty"` // it was asked, and has not: little is sent there
+	State          string           `json:"state"`                 // "active", "half-bound"
 	Granted        Seconds          `json:"granted"`
 	Remaining      Seconds          `json:"remaining"`
 	Since          time.Time        `json:"since"`
@@ -81,6 +83,7 @@ type Registration struct {
 	CareOfAddress netip.Addr     `json:"care_of_address,omitzero"`
 	ForeignAgent  netip.Addr     `json:"foreign_agent,omitzero"` // mobile node: it goes through this one
 	Source        netip.AddrPort `json:"source,omitzero"`        // home agent: of the request
+	Outer         netip.AddrPort `json:"outer,omitzero"`         // mobile node: the outer address that the home agent sees
 	State         string         `json:"state"`                  // mobile node: registered, requesting …; home agent: the code in words
 	Active        bool           `json:"active"`                 // mobile node: packets leave here
 	Encapsulation string         `json:"encapsulation,omitempty"`

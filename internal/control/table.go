@@ -177,8 +177,13 @@ func registrations(w io.Writer, text json.RawMessage) error {
 			own, line = "TIME\tHOME ADDRESS\tNAI\tCARE-OF ADDRESS\tFROM\tCODE\tMEANING\tWHY", []any{
 				r.Time.Local().Format(time.TimeOnly), address(r.HomeAddress), dash(r.NAI), address(r.CareOfAddress), r.Source, r.Code, r.State, dash(r.Why),
 			}
-		} else if r.Active {
-			line[4] = r.State + ", active"
+		} else {
+			if r.Active {
+				line[4] = r.State + ", active"
+			}
+			if r.Outer.IsValid() && r.Outer.Addr() != r.CareOfAddress {
+				line[4] = fmt.Sprintf("%v, seen as %v", line[4], r.Outer)
+			}
 		}
 		if own != heading {
 			fmt.Fprintln(t, own)
@@ -207,7 +212,7 @@ func prefixes(list []netip.Prefix) string {
 }
 
 func bindingBlock(b Binding) [][2]any {
-	return [][2]any{
+	list := [][2]any{
 		{"home address", b.HomeAddress},
 		{"NAI", dash(b.NAI)},
 		{"care-of address", b.CareOfAddress},
@@ -222,6 +227,13 @@ func bindingBlock(b Binding) [][2]any {
 		{"received", fmt.Sprintf("%d packets, %s", b.Counters.ReceivedPackets, size(b.Counters.ReceivedBytes))},
 		{"dropped", b.Counters.DroppedPackets},
 	}
+	switch {
+	case b.Unvalidated:
+		list = append(list, [2]any{"validated", "no: the endpoint has not answered a challenge, and is sent little"})
+	case !b.Validated.IsZero():
+		list = append(list, [2]any{"validated", "the endpoint answered a challenge at " + b.Validated.Local().Format(time.RFC3339)})
+	}
+	return list
 }
 
 func status(w io.Writer, text json.RawMessage) error {

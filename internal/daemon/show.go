@@ -172,6 +172,7 @@ func (d *daemon) showBindings(list []ha.Binding) []control.Binding {
 			HomeAddress: b.HomeAddress, NAI: b.NAI, CareOfAddress: b.CareOfAddress, Endpoint: control.Endpoint(b.Endpoint),
 			Encapsulation: b.Encapsulation, ReverseTunnel: b.ReverseTunnel, NAT: b.BehindNAT, State: state,
 			Granted: control.Seconds(b.Granted), Remaining: control.Seconds(b.Left), Since: b.Since,
+			Validated: b.Validated, Unvalidated: b.Unvalidated,
 			Identification: b.Identification, Networks: b.Networks,
 			Counters: d.plane.Counters(forward.Key(b.Key)),
 		})
@@ -191,7 +192,7 @@ func (d *daemon) registrations(ctx context.Context) (any, error) {
 				Role: roleMobileNode, HomeAddress: n.HomeAddress, NAI: n.NAI, HomeAgent: r.HomeAgent, Uplink: r.Link, CareOfAddress: r.CareOfAddress, ForeignAgent: r.ForeignAgent,
 				State: r.State, Active: r.Active, Encapsulation: r.Encapsulation,
 				Granted: control.Seconds(r.Granted), Remaining: control.Seconds(r.Left), RoundTrip: control.Seconds(r.Took),
-				Time: r.Since, SPI: r.SPI, Message: r.Message,
+				Time: r.Since, SPI: r.SPI, Message: r.Message, Outer: r.Outer,
 			})
 		}
 	}
@@ -357,6 +358,7 @@ func (d *daemon) counters(ctx context.Context) (any, error) {
 // planeCounters are what the data plane counts beside its entries.
 func planeCounters(t tun.Totals) []control.Counter {
 	return []control.Counter{
+		{Name: "plane.withheld", Meaning: "packets for an address that has not answered a challenge yet, beyond what it may be sent until then", Value: t.Withheld},
 		{Name: "plane.strangers", Meaning: "tunnel packets that no live binding allows", Value: t.Strangers},
 		{Name: "plane.malformed", Meaning: "tunnel packets that are none", Value: t.Malformed},
 		{Name: "plane.unbound", Meaning: "packets for or from an address without a binding", Value: t.Unbound},

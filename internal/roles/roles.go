@@ -15,6 +15,7 @@ import (
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/feature/path"
 	"careof/internal/proto/mip4/feature/revoke"
+	"careof/internal/proto/mip4/feature/validate"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
@@ -61,6 +62,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		},
 		GREKeys:    grekey.Config{RefuseHome: c.GREKeys == config.Off},
 		Revocation: revoke.Config{Mode: revocations[c.Revocation]},
+		Validation: validate.Config{Mode: validations[c.PathValidation]},
 		Networks:   homeNetworks(c),
 		Messages:   texts(c.Messages), Identity: c.Identity,
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
@@ -151,6 +153,12 @@ var revocations = map[config.Revocation]revoke.Mode{
 	config.RevocationOff:      revoke.Off,
 }
 
+var validations = map[config.PathValidation]validate.Mode{
+	config.PathValidationAuto:     validate.Auto,
+	config.PathValidationRequired: validate.Required,
+	config.PathValidationOff:      validate.Off,
+}
+
 var greKeys = map[config.GREKeys]grekey.Mode{
 	config.GREKeysAsked:  grekey.Asked,
 	config.GREKeysAlways: grekey.Always,
@@ -228,6 +236,10 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 	if c.Revocation == config.Off {
 		revocation.Mode = revoke.Off
 	}
+	validation := validate.Config{Mode: validate.Off}
+	if c.PathValidation == config.On {
+		validation.Mode = validate.On
+	}
 	var answers challenge.Config
 	if c.AAA != nil {
 		own := secret(c.AAA)
@@ -236,7 +248,8 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 	return out, standard.Config{
 		Revocation: revocation, NATTraversal: traversal, Networks: mobileNetworks(c),
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
-		Challenge: answers,
-		Paths:     path.Config{Profile: profiles[c.Profile], FailBack: c.FailBack},
+		Challenge:  answers,
+		Validation: validation,
+		Paths:      path.Config{Profile: profiles[c.Profile], FailBack: c.FailBack},
 	}
 }

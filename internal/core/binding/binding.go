@@ -83,12 +83,19 @@ type Binding struct {
 	Tunnel         forward.Tunnel // Until is derived from Expires and stays zero here
 	Broadcast      bool           // B: wants the home network's broadcasts
 	Decapsulates   bool           // D: co-located, takes off the outer header itself
+	Validated      time.Time      // monotonic, to the second: when Source answered a challenge; zero: it has not
 	Flags          uint8          // all flags of the request, to be shown and stored
 	ReplyTo        ReplyTo
 }
 
 // Live says whether the binding is still valid at mono.
 func (b *Binding) Live(mono time.Time) bool { return b.Expires.IsZero() || mono.Before(b.Expires) }
+
+// Validate says that the binding's other end has answered a challenge at mono,
+// and ends the limit of what may be sent there.
+func (b *Binding) Validate(mono time.Time) {
+	b.Validated, b.Tunnel.Budget = time.Unix(mono.Unix(), 0), 0
+}
 
 // Grant starts the binding's lifetime at mono.
 func (b *Binding) Grant(mono time.Time, lifetime time.Duration) {

@@ -330,8 +330,18 @@ func (l *List) Entry(key forward.Key, inner netip.Prefix, intercept string, mono
 	if l.rest == nil {
 		return e, true
 	}
-	for _, t := range l.rest.draining {
+	// What goes nowhere else may go where the node was known to be until now.
+	spare := -1
+	if slices.ContainsFunc(e.Tunnels, func(t forward.Tunnel) bool { return t.Budget > 0 }) {
+		for i, t := range l.rest.draining {
+			if t.Budget == 0 && mono.Before(t.Until) {
+				spare = i
+			}
+		}
+	}
+	for i, t := range l.rest.draining {
 		if mono.Before(t.Until) {
+			t.Spare, t.Budget = i == spare, 0
 			e.Tunnels = append(e.Tunnels, t)
 		}
 	}

@@ -14,8 +14,8 @@ import (
 // addresses of a million have one of these, and nothing else.
 type packed struct {
 	identification           uint64
-	lifetime                 time.Duration
-	since, renewed, expires  int64 // Unix nanoseconds, never for the zero time
+	lifetime, validated      uint32 // seconds; the latter Unix and one more, 0 for never
+	since, renewed, expires  int64  // Unix nanoseconds, never for the zero time
 	careOf                   uint32
 	source, local, peer, own endpoint
 	wrap                     uint32
@@ -32,7 +32,10 @@ type packed struct {
 // endpoint is an IPv4 address and a port, in network byte order.
 type endpoint [6]byte
 
-const never = math.MinInt64
+const (
+	never    = math.MinInt64
+	infinite = math.MaxUint32
+)
 
 // Bits of a packed binding.
 const (
@@ -48,12 +51,15 @@ const (
 func pack(b *Binding) (p packed, ok bool) {
 	t := &b.Tunnel
 	p = packed{
-		identification: b.Identification, lifetime: b.Lifetime,
+		identification: b.Identification, lifetime: inSeconds(b.Lifetime),
 		since: nanos(b.Since), renewed: nanos(b.Renewed), expires: nanos(b.Expires),
 		careOf: word(b.CareOfAddress),
 		source: endpointOf(b.Source), local: endpointOf(t.Local), peer: endpointOf(t.Peer), own: endpointOf(b.ReplyTo.Src),
 		wrap: word(t.Wrap), key: t.Key, keyIn: t.KeyIn, number: b.ID.number, mtu: uint16(t.MTU), flags: b.Flags,
 		encap: t.Encap, inside: t.Inside, mode: t.Mode, hw: b.ReplyTo.HW, link: b.ReplyTo.Link,
+	}
+	if !b.Validated.IsZero() {
+		p.validated = uint32(b.Validated.Unix() + 1)
 	}
 	for i, set := range [...]bool{b.ID.numbered, t.AnyPort, t.HasKey, b.Broadcast, b.Decapsulates} {
 		if set {
@@ -69,7 +75,7 @@ func pack(b *Binding) (p packed, ok bool) {
 func (p *packed) unpack(b *Binding) {
 	*b = Binding{
 		CareOfAddress: address(p.careOf), Source: p.source.addrPort(),
-		Identification: p.identification, Lifetime: p.lifetime,
+		Identification: p.identification, Lifetime: ofSeconds(p.lifetime),
 		Since: instant(p.since), Renewed: instant(p.renewed), Expires: instant(p.expires),
 		Tunnel: forward.Tunnel{
 			Local: p.local.addrPort(), Peer: p.peer.addrPort(), AnyPort: p.bits&bitAnyPort != 0,
@@ -79,7 +85,24 @@ func (p *packed) unpack(b *Binding) {
 		Broadcast: p.bits&bitBroadcast != 0, Decapsulates: p.bits&bitDecapsulates != 0, Flags: p.flags,
 		ReplyTo: ReplyTo{Link: p.link, Src: p.own.addrPort(), Dst: p.source.addrPort(), HW: p.hw},
 	}
+	if p.validated != 0 {
+		b.Validated = time.Unix(int64(p.validated)-1, 0)
+	}
 	b.ID = p.id()
+}
+
+func inSeconds(d time.Duration) uint32 {
+	if d == Infinite {
+		return infinite
+	}
+	return uint32(d / time.Second)
+}
+
+func ofSeconds(s uint32) time.Duration {
+	if s == infinite {
+		return Infinite
+	}
+	return time.Duration(s) * time.Second
 }
 
 func (p *packed) id() ID {
@@ -91,12 +114,12 @@ func (p *packed) id() ID {
 
 // equal says whether two bindings are the same, instants by what they mean.
 func (b *Binding) equal(other *Binding) bool {
-	if !b.Since.Equal(other.Since) || !b.Renewed.Equal(other.Renewed) || !b.Expires.Equal(other.Expires) {
+	if !b.Since.Equal(other.Since) || !b.Renewed.Equal(other.Renewed) || !b.Expires.Equal(other.Expires) || !b.Validated.Equal(other.Validated) {
 		return false
 	}
 	x, y := *b, *other
 	for _, one := range []*Binding{&x, &y} {
-		one.Since, one.Renewed, one.Expires = time.Time{}, time.Time{}, time.Time{}
+		one.Since, one.Renewed, one.Expires, one.Validated = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	}
 	return x == y
 }

@@ -157,7 +157,16 @@ type Tunnel struct {
 	// packet from this address to the home address before they go into the
 	// tunnel: RFC 5944 section 4.3, for a foreign agent's care-of address. It
 	// is the home agent's own, as the mobile node knows it. Invalid: no wrapping.
-	Wrap  netip.Addr
+	Wrap netip.Addr
+	// Budget is how many octets of outer packets Peer may be sent while nobody
+	// knows whether it is there and wants them: what it has paid for with
+	// requests. Each octet that comes from there through the tunnel allows three
+	// more. It only grows for one Peer. 0: there is no limit, since Peer has
+	// answered a challenge, or is asked none.
+	Budget int
+	// Spare makes a tunnel that receives only, and whose other end was known to
+	// be good, take what those with a Budget may not.
+	Spare bool
 	MTU   int       // of the inner packet, 0 lets the plane work it out
 	Until time.Time // monotonic; the plane itself stops using the tunnel then. Zero: no end
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ type Plane struct {
 
 // PlaneCounts counts what a plane did with packets.
 type PlaneCounts struct {
-	Sent, Received, Unbound, Stranger, Malformed, Loop, TooBig, Lapsed int
+	Sent, Received, Unbound, Stranger, Malformed, Loop, TooBig, Lapsed, Withheld int
 }
 
 type installed struct {
@@ -37,6 +38,7 @@ type installed struct {
 	counters forward.Counters
 	use      forward.Use
 	hinted   map[string]time.Duration // when the last event of a sort was sent
+	spent    map[netip.AddrPort]int   // of budgets, by the other end, in octets; what came from there has been taken off
 }
 
 type pathMTU struct {
@@ -83,9 +85,12 @@ func (p *Plane) Apply(_ context.Context, changes []forward.Change) error {
 			if have {
 				before := p.entries[at].entry
 				p.entries[at].entry = e
+				maps.DeleteFunc(p.entries[at].spent, func(peer netip.AddrPort, _ int) bool {
+					return !slices.ContainsFunc(e.Tunnels, func(t forward.Tunnel) bool { return t.Peer == peer && t.Budget > 0 })
+				})
 				p.intercepting(before, e, forward.HardwareAddr{})
 			} else {
-				p.entries = slices.Insert(p.entries, at, &installed{entry: e, hinted: make(map[string]time.Duration)})
+				p.entries = slices.Insert(p.entries, at, &installed{entry: e, hinted: make(map[string]time.Duration), spent: make(map[netip.AddrPort]int)})
 				p.intercepting(forward.Entry{}, e, forward.HardwareAddr{})
 			}
 			if e.Role == forward.MobileNode {

@@ -113,6 +113,12 @@ func EntryText(e forward.Entry) string {
 		if t.AnyPort {
 			b.WriteString(" any-port")
 		}
+		if t.Budget > 0 {
+			fmt.Fprintf(&b, " budget %d", t.Budget)
+		}
+		if t.Spare {
+			b.WriteString(" spare")
+		}
 		fmt.Fprintf(&b, " %s until %s}", modeNames[t.Mode], clockText(t.Until))
 	}
 	return b.String()

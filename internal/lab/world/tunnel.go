@@ -77,7 +77,7 @@ func (p *Plane) leaveHome(ip encap.IPv4, packet []byte) error {
 // push sends a packet into all the sending tunnels of an entry; false when
 // there is none.
 func (p *Plane) push(e *installed, ip encap.IPv4, packet []byte, own bool) bool {
-	sent := false
+	sent, held := false, false
 	for _, t := range e.entry.Tunnels {
 		if !p.sends(t) {
 			if t.Mode != forward.Receive && !t.AnyPort {
@@ -85,10 +85,40 @@ func (p *Plane) push(e *installed, ip encap.IPv4, packet []byte, own bool) bool 
 			}
 			continue
 		}
+		if !e.affords(t, len(packet)) {
+			held = true
+			continue
+		}
 		sent = true
 		p.enter(e, t, ip, packet, own)
 	}
-	return sent
+	if sent || !held {
+		return sent
+	}
+	for _, t := range e.entry.Tunnels {
+		if t.Spare && p.Live(t) {
+			p.enter(e, t, ip, packet, own)
+			return true
+		}
+	}
+	p.Counts.Withheld++
+	e.counters.DroppedPackets++
+	return true
+}
+
+// affords pays for a packet of n octets from a tunnel's budget, if it has one
+// and enough is left.
+func (e *installed) affords(t forward.Tunnel, n int) bool {
+	if t.Budget == 0 {
+		return true
+	}
+	h := encap.Header{Kind: t.Encap, Inner: t.Inside, HasKey: t.HasKey}
+	n += h.Overhead()
+	if e.spent[t.Peer]+n > t.Budget {
+		return false
+	}
+	e.spent[t.Peer] += n
+	return true
 }
 
 // enter sends a packet into one tunnel.
@@ -269,6 +299,10 @@ func (p *Plane) leave(e *installed, t forward.Tunnel, link *Interface, h *encap.
 	if err := encap.SetECN(h, inner); err != nil {
 		e.counters.DroppedPackets++
 		return
+	}
+	if t.Budget > 0 {
+		o := encap.Header{Kind: t.Encap, Inner: t.Inside, HasKey: t.HasKey}
+		e.spent[t.Peer] -= 3 * (len(inner) + o.Overhead())
 	}
 	p.Counts.Received++
 	e.counters.ReceivedPackets++

@@ -158,6 +158,9 @@ func alike(a, b *tunnelValue) bool {
 }
 
 func (p *Plane) translateTunnel(ft *forward.Tunnel) (t tunnelValue, ok bool) {
+	if ft.Budget > 0 {
+		return t, false // what is sent and what comes is counted in user space
+	}
 	h := encap.Header{Kind: ft.Encap, HasKey: ft.HasKey}
 	switch ft.Encap {
 	case encap.IPIP, encap.GRE:

@@ -156,7 +156,8 @@ func plan(e *forward.Entry) (*installed, error) {
 	for i := range e.Tunnels {
 		t := &e.Tunnels[i]
 		in.modes = append(in.modes, t.Mode)
-		device := slices.Contains(Protocols, t.Encap)
+		// What is to be counted user space sends, and it also takes what comes.
+		device := slices.Contains(Protocols, t.Encap) && t.Budget == 0
 		if device && e.Role != forward.HomeAgent {
 			return nil, fmt.Errorf("tunnel devices are for home agents: %w", ErrUnsupported)
 		}

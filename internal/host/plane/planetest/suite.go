@@ -36,6 +36,7 @@ var duties = []duty{
 	{"longest prefix", testLongestPrefix},
 	{"end and extension", testUntil},
 	{"a replaced tunnel drains", testDrain},
+	{"an end that is not validated", testBudget},
 	{"half bound", testHalfBound},
 	{"rebinding", testRebinding},
 	{"keepalives", testKeepalives},

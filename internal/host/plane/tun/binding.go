@@ -41,6 +41,7 @@ type tunnel struct {
 	wrap   *encap.Header  // around every inner packet, within header; nil for none
 	soft   softState
 	sent   atomic.Int64 // instant of the last packet into it
+	purse  *purse       // what may still be sent; nil without a limit
 
 	before, after *tunnel // to the same peer; peers guards them
 

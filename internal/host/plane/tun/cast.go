@@ -307,6 +307,11 @@ func (p *Plane) into(t *tunnel, packet []byte, now int64) {
 		h := t.header
 		t.unfold(&h, f)
 		h.ID = uint16(p.ident.Add(1))
+		if !t.pay(len(f) + t.overhead()) {
+			p.totals.withheld.Add(1)
+			t.of.stats.dropped.Add(1)
+			continue
+		}
 		if err := p.sendInto(t, &h, f); err != nil {
 			t.of.stats.dropped.Add(1)
 			continue

@@ -100,10 +100,11 @@ type Totals struct {
 	ErrorsRelayed uint64 `json:"errors_relayed"` // ICMP errors sent to original senders
 	EventsLost    uint64 `json:"events_lost"`
 	SendErrors    uint64 `json:"send_errors"` // refused by a socket or the device
+	Withheld      uint64 `json:"withheld"`    // for an end that has not shown to be there, beyond its budget
 }
 
 type totals struct {
-	strangers, malformed, unbound, loops, congested, relayed, lost, sendErrors atomic.Uint64
+	strangers, malformed, unbound, loops, congested, relayed, lost, sendErrors, withheld atomic.Uint64
 }
 
 // own is what a running plane may be told anew.
@@ -290,6 +291,7 @@ func (p *Plane) install(e forward.Entry) error {
 		if old != nil {
 			t.soft.inherit(old, t)
 		}
+		t.purse = purseOf(old, &t.t)
 		b.tunnels = append(b.tunnels, t)
 	}
 	if e.Role == forward.ForeignAgent {
@@ -478,7 +480,7 @@ func (p *Plane) Totals() Totals {
 		Strangers: p.totals.strangers.Load(), Malformed: p.totals.malformed.Load(),
 		Unbound: p.totals.unbound.Load(), Loops: p.totals.loops.Load(),
 		Congested: p.totals.congested.Load(), ErrorsRelayed: p.totals.relayed.Load(),
-		EventsLost: p.totals.lost.Load(), SendErrors: p.totals.sendErrors.Load(),
+		EventsLost: p.totals.lost.Load(), SendErrors: p.totals.sendErrors.Load(), Withheld: p.totals.withheld.Load(),
 	}
 }
 

@@ -116,6 +116,7 @@ func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now i
 		}
 	}
 	of.stats.received.Store(now)
+	t.earn(len(inner) + t.overhead())
 	if f, size := merged(inner, t.mtu); size > 0 {
 		payload := len(inner) - f.head
 		n := (payload + size - 1) / size

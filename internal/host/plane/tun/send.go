@@ -83,8 +83,13 @@ func (s *sender) packet(buf []byte, n int) {
 		return
 	}
 	var first *tunnel
+	held := false
 	for _, t := range b.tunnels {
 		if !t.sends(s.now) {
+			continue
+		}
+		if !t.affords(n + t.overhead()) {
+			held = true
 			continue
 		}
 		if inward && encap.Loops(word4(pkt[12:16]), t.t.Peer.Addr(), nil) {
@@ -102,6 +107,11 @@ func (s *sender) packet(buf []byte, n int) {
 		// Simultaneous bindings: "a separate copy of each" goes to every one.
 		// It is made before the first is changed in place.
 		s.tunnel(t, s.copy(pkt), n)
+	}
+	if first == nil && held {
+		if first = b.spare(s.now); first == nil {
+			s.p.totals.withheld.Add(1)
+		}
 	}
 	if first == nil {
 		// No live tunnel: fail closed, and say nothing, for the next one may
@@ -288,6 +298,11 @@ func (s *sender) push(t *tunnel, buf []byte, off, n int) {
 		}
 	}
 	if err != nil {
+		t.of.stats.dropped.Add(1)
+		return
+	}
+	if !t.pay(size + t.overhead()) {
+		s.p.totals.withheld.Add(1)
 		t.of.stats.dropped.Add(1)
 		return
 	}

@@ -56,7 +56,7 @@ func (s *sender) whole(a *arrival) bool {
 		}
 		t = x
 	}
-	if t == nil || t.prefix == nil || s.p.config.Datagrams == nil {
+	if t == nil || t.purse != nil || t.prefix == nil || s.p.config.Datagrams == nil {
 		return false
 	}
 	if inward && encap.Loops(word4(pkt[12:16]), t.t.Peer.Addr(), nil) {

@@ -50,6 +50,7 @@ type Agent struct {
 	restored []func(*Node, binding.Binding)
 	unbound  []func(*Node, binding.Binding, Reason)
 	onPlane  []func(*Node, forward.Event)
+	aside    []func(*Exchange, *mip4.Draft)
 	records  []recordOwner
 	former   map[string]nodeRecord // of nodes that may be adopted, by name; nil: none may
 	prefixes []ownedNetwork        // the prefix table, of all shards
@@ -185,6 +186,18 @@ func (a *Agent) OnUnbound(run func(*Node, binding.Binding, Reason)) {
 
 // OnPlane has run called for events of the data plane about a node's entry.
 func (a *Agent) OnPlane(run func(*Node, forward.Event)) { a.onPlane = append(a.onPlane, run) }
+
+// OnAside has run called for replies that are outside the pipeline, so that
+// features can add to them: those to questions about paths, which bind nothing.
+func (a *Agent) OnAside(run func(*Exchange, *mip4.Draft)) { a.aside = append(a.aside, run) }
+
+// Aside lets the features add to a reply outside the pipeline, before it is
+// signed.
+func (a *Agent) Aside(x *Exchange, d *mip4.Draft) {
+	for _, run := range a.aside {
+		run(x, d)
+	}
+}
 
 // Step implements [engine.Machine].
 func (a *Agent) Step(now engine.Now, ev engine.Event) []engine.Action {

@@ -174,8 +174,11 @@ func (a *Agent) newBinding(x *Exchange) binding.Binding {
 			Local: local, Peer: x.Endpoint, AnyPort: x.AnyPort,
 			Encap: x.Encap, Inside: x.Inside,
 			Key: x.Key, HasKey: x.HasKey,
-			Mode: x.Mode, MTU: x.MTU,
+			Mode: x.Mode, MTU: x.MTU, Budget: x.Budget,
 		},
+	}
+	if !x.Validated.IsZero() {
+		b.Validate(x.Validated)
 	}
 	b.Tunnel.Wrap = wrapper(b.Decapsulates, x.HomeAgent)
 	b.Grant(a.Now().Mono, x.Lifetime)

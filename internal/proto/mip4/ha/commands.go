@@ -56,7 +56,9 @@ type Binding struct {
 	HalfBound      bool           `json:"half_bound,omitempty"`
 	ReverseTunnel  bool           `json:"reverse_tunnel"`
 	BehindNAT      bool           `json:"behind_nat"`
-	Encrypted      bool           `json:"encrypted"` // the data, not the signalling
+	Unvalidated    bool           `json:"unvalidated,omitempty"` // the endpoint has not answered a challenge: see Tunnel.Budget
+	Validated      time.Time      `json:"validated,omitzero"`    // when it did
+	Encrypted      bool           `json:"encrypted"`             // the data, not the signalling
 	Flags          string         `json:"flags"`
 	Lifetime       string         `json:"lifetime"`  // granted
 	Remaining      string         `json:"remaining"` // "infinite" or a Go duration
@@ -217,10 +219,11 @@ func (a *Agent) show(n *Node) []Binding {
 			Encapsulation: tunnelName(b.Tunnel), HalfBound: b.Tunnel.AnyPort,
 			ReverseTunnel: mip4.RequestFlags(b.Flags).Has(mip4.FlagT),
 			BehindNAT:     b.Source.Addr() != b.CareOfAddress && b.Tunnel.Peer.Addr() != b.CareOfAddress,
-			Flags:         mip4.RequestFlags(b.Flags).String(),
-			Lifetime:      lifetimeText(b.Lifetime),
-			Remaining:     lifetimeText(b.Remaining(a.Now().Mono)),
-			Granted:       b.Lifetime, Left: b.Remaining(a.Now().Mono),
+			Unvalidated:   b.Tunnel.Budget > 0, Validated: a.Now().WallOf(b.Validated),
+			Flags:     mip4.RequestFlags(b.Flags).String(),
+			Lifetime:  lifetimeText(b.Lifetime),
+			Remaining: lifetimeText(b.Remaining(a.Now().Mono)),
+			Granted:   b.Lifetime, Left: b.Remaining(a.Now().Mono),
 			Since: a.Now().WallOf(b.Since), Renewed: a.Now().WallOf(b.Renewed),
 			Identification: fmt.Sprintf("%016x", b.Identification),
 			Intercept:      a.intercept(n), Key: string(n.Key()), Networks: slices.Clone(n.Networks()),

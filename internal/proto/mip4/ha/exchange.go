@@ -57,6 +57,8 @@ type Exchange struct {
 	SourceAccepted bool         // the outer source may differ from the care-of address; judged: 129
 	MTU            int
 	Networks       []netip.Prefix // a mobile router's, all of them
+	Budget         int            // see [forward.Tunnel]: the endpoint is to answer a challenge first
+	Validated      time.Time      // monotonic: when the endpoint answered one
 
 	ReplyTo binding.ReplyTo // where the reply goes
 

@@ -51,6 +51,8 @@ const (
 	bitHasKey
 	bitNumbered
 	bitInfinite
+	bitLimited   // Tunnel.Budget: how much of it is left is not kept
+	bitValidated // followed by when
 )
 
 // record is the node's durable state:
@@ -62,7 +64,8 @@ const (
 //
 //	flags8 | bits8 | number16 | care-of address 4 | source 6 | local 6 | peer 6 |
 //	encap8 | inside8 | mode8 | MTU16 | key32 | Identification 8 | granted seconds 4 |
-//	expiry 8 | since 8 | reply from 6 | reply link-layer address 6 | link length8 | link
+//	expiry 8 | since 8 | reply from 6 | reply link-layer address 6 | link length8 | link |
+//	validated 8, where the bits say so
 //
 // Times are wall clock, Unix milliseconds; addresses with a port are 4 + 2 octets.
 func (a *Agent) record(n *Node) engine.Record {
@@ -109,7 +112,8 @@ func (a *Agent) appendBinding(b []byte, v *binding.Binding) []byte {
 	for _, f := range [...]struct {
 		set bool
 		bit byte
-	}{{t.AnyPort, bitAnyPort}, {t.HasKey, bitHasKey}, {numbered, bitNumbered}, {v.Lifetime == binding.Infinite, bitInfinite}} {
+	}{{t.AnyPort, bitAnyPort}, {t.HasKey, bitHasKey}, {numbered, bitNumbered}, {v.Lifetime == binding.Infinite, bitInfinite},
+		{t.Budget > 0, bitLimited}, {!v.Validated.IsZero(), bitValidated}} {
 		if f.set {
 			bits |= f.bit
 		}
@@ -134,7 +138,11 @@ func (a *Agent) appendBinding(b []byte, v *binding.Binding) []byte {
 	b = appendAddrPort(b, v.ReplyTo.Src)
 	b = append(b, v.ReplyTo.HW[:]...)
 	link := v.ReplyTo.Link[:min(len(v.ReplyTo.Link), 255)]
-	return append(append(b, byte(len(link))), link...)
+	b = append(append(b, byte(len(link))), link...)
+	if !v.Validated.IsZero() {
+		b = a.appendTime(b, v.Validated)
+	}
+	return b
 }
 
 // errRecord says that a record cannot be understood.
@@ -330,6 +338,12 @@ func (r *reader) binding(now engine.Now) binding.Binding {
 	b.ReplyTo.Src, b.ReplyTo.Dst = r.addrPort(), b.Source
 	b.ReplyTo.HW = engine.HardwareAddr(r.take(6))
 	b.ReplyTo.Link = string(r.take(int(r.u8())))
+	if bits&bitValidated != 0 {
+		b.Validate(r.wall(now))
+	}
+	if bits&bitLimited != 0 {
+		t.Budget = 1 // it is spent: nobody knows how much of it was
+	}
 	return b
 }
 

@@ -52,23 +52,24 @@ type Status struct {
 
 // RegistrationInfo is one registration. Times are of the wall clock.
 type RegistrationInfo struct {
-	Link           string     `json:"link"`
-	CareOfAddress  netip.Addr `json:"care_of_address"`
-	HomeAgent      netip.Addr `json:"home_agent"`
-	ForeignAgent   netip.Addr `json:"foreign_agent,omitzero"`
-	State          string     `json:"state"` // registered, renewing, requesting, refused, deregistering, idle
-	Active         bool       `json:"active"`
-	Encapsulation  string     `json:"encapsulation,omitempty"`
-	Since          time.Time  `json:"since,omitzero"`
-	Expires        time.Time  `json:"expires,omitzero"`
-	Lifetime       string     `json:"lifetime,omitempty"`       // granted: "infinite" or a Go duration
-	Remaining      string     `json:"remaining,omitempty"`      // likewise
-	RoundTrip      string     `json:"round_trip,omitempty"`     // a Go duration
-	Identification string     `json:"identification,omitempty"` // of the last accepted request, hexadecimal
-	Transmissions  int        `json:"transmissions,omitempty"`  // of the present attempt
-	NextRequest    time.Time  `json:"next_request,omitzero"`
-	SPI            uint32     `json:"spi"`
-	Message        string     `json:"message,omitempty"` // from an agent to the user
+	Link           string         `json:"link"`
+	CareOfAddress  netip.Addr     `json:"care_of_address"`
+	HomeAgent      netip.Addr     `json:"home_agent"`
+	ForeignAgent   netip.Addr     `json:"foreign_agent,omitzero"`
+	Outer          netip.AddrPort `json:"outer,omitzero"` // as the home agent sees it
+	State          string         `json:"state"`          // registered, renewing, requesting, refused, deregistering, idle
+	Active         bool           `json:"active"`
+	Encapsulation  string         `json:"encapsulation,omitempty"`
+	Since          time.Time      `json:"since,omitzero"`
+	Expires        time.Time      `json:"expires,omitzero"`
+	Lifetime       string         `json:"lifetime,omitempty"`       // granted: "infinite" or a Go duration
+	Remaining      string         `json:"remaining,omitempty"`      // likewise
+	RoundTrip      string         `json:"round_trip,omitempty"`     // a Go duration
+	Identification string         `json:"identification,omitempty"` // of the last accepted request, hexadecimal
+	Transmissions  int            `json:"transmissions,omitempty"`  // of the present attempt
+	NextRequest    time.Time      `json:"next_request,omitzero"`
+	SPI            uint32         `json:"spi"`
+	Message        string         `json:"message,omitempty"` // from an agent to the user
 
 	// Lifetime, Remaining and RoundTrip as values; a lifetime without end is
 	// the greatest Duration.
@@ -320,6 +321,7 @@ func (n *Node) infos() []RegistrationInfo {
 		}
 		if r.live {
 			i.Encapsulation = r.form()
+			i.Outer = r.Outer
 			i.Since, i.Expires = n.now.WallOf(r.since), n.now.WallOf(r.expires)
 			i.Lifetime, i.Remaining = lifetimeText(r.Granted), "infinite"
 			i.Granted, i.Left = r.Granted, math.MaxInt64

@@ -35,6 +35,7 @@ type Node struct {
 	agents      map[agentKey]*mobilityAgent
 	choice      []Candidate  // of the last Choose, the usable ones, preferred first
 	validations []validation // unanswered, oldest first
+	aside       []aside
 	rechoose    bool
 	more        time.Time // links are still being told of: the choice waits until then
 	plainOnly   bool      // the home agent knows no simultaneous bindings (code 1)

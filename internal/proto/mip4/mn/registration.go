@@ -47,6 +47,10 @@ type Registration struct {
 	Reverse bool
 	// Granted is the lifetime that the home agent granted.
 	Granted time.Duration
+	// Outer is the outer address and port that the home agent last saw, where a
+	// feature learns it; invalid else. It is a NAT's where it is not the care-of
+	// address.
+	Outer netip.AddrPort
 	// Message is what an agent last had to say to the user (RFC 4917), safe to
 	// print. It changes nothing.
 	Message string

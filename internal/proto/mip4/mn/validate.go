@@ -54,12 +54,45 @@ func (n *Node) Validate(c Candidate, done func(Validation), extensions ...mip4.P
 			return false
 		}
 	}
+	return n.ask(c.Link.Name, c.CareOf, agent, done, extensions)
+}
+
+// Confirm sends the same over the path of a live registration, with an
+// extension that its home agent is known to understand: another one would end
+// the registration. Not through a foreign agent, and not with nonces.
+func (n *Node) Confirm(r *Registration, done func(Validation), extensions ...mip4.Payload) bool {
+	if !r.live || r.Key.Agent.IsValid() || r.association.Replay() == assoc.Nonces || !n.address.IsValid() || n.home != nil || n.stopped {
+		return false
+	}
+	return n.ask(r.Key.Link, r.Key.CareOf, candidateAgent{address: r.Key.HomeAgent, association: r.association}, done, extensions)
+}
+
+// Renew registers again what is registered, now.
+func (n *Node) Renew(r *Registration) {
+	if r.live && r.try == nil && n.home == nil && !n.stopped {
+		n.begin(r, Register)
+	}
+}
+
+// OnAside adds to the questions over paths: ask gives extensions for one over
+// a link with a care-of address, heard is given each authentic answer.
+func (n *Node) OnAside(ask func(link string, careOf netip.Addr) []mip4.Payload, heard func(link string, careOf netip.Addr, m *mip4.Message)) {
+	n.aside = append(n.aside, aside{ask, heard})
+}
+
+type aside struct {
+	ask   func(link string, careOf netip.Addr) []mip4.Payload
+	heard func(link string, careOf netip.Addr, m *mip4.Message)
+}
+
+// ask sends a question over a path.
+func (n *Node) ask(link string, careOf netip.Addr, agent candidateAgent, done func(Validation), extensions []mip4.Payload) bool {
 	n.validations = slices.DeleteFunc(n.validations, func(v validation) bool { return n.now.Mono.Sub(v.sent.At) > validFor })
 	if len(n.validations) >= maxValidations {
 		n.validations = n.validations[1:]
 	}
 	q := mip4.RegistrationRequest{
-		Flags: mip4.FlagD, HomeAddress: n.address, HomeAgent: agent.address, CareOfAddress: c.CareOf,
+		Flags: mip4.FlagD, HomeAddress: n.address, HomeAgent: agent.address, CareOfAddress: careOf,
 	}
 	// It is none of the registration's requests: what of those the home agent
 	// has overtaken stays what it is.
@@ -71,6 +104,9 @@ func (n *Node) Validate(c Candidate, done func(Validation), extensions ...mip4.P
 	if n.cfg.NAI != "" {
 		d.Add(mip4.ZoneHome, &mip4.NAI{Value: string(n.cfg.NAI)})
 	}
+	for _, a := range n.aside {
+		extensions = append(extensions, a.ask(link, careOf)...)
+	}
 	for _, e := range extensions {
 		d.Add(mip4.ZoneHome, e)
 	}
@@ -79,15 +115,15 @@ func (n *Node) Validate(c Candidate, done func(Validation), extensions ...mip4.P
 	}
 	octets, err := d.Seal()
 	if err != nil {
-		n.Tell(note.Note{Kind: note.Failed, Level: note.Error, Link: c.Link.Name, Why: err.Error()})
+		n.Tell(note.Note{Kind: note.Failed, Level: note.Error, Link: link, Why: err.Error()})
 		return false
 	}
 	sent := Sent{
 		Identification: q.Identification, At: n.now.Mono, Purpose: DeregisterOne, Request: q,
-		Src: netip.AddrPortFrom(c.CareOf, 0), Dst: netip.AddrPortFrom(agent.address, encap.Port),
+		Src: netip.AddrPortFrom(careOf, 0), Dst: netip.AddrPortFrom(agent.address, encap.Port),
 	}
-	n.validations = append(n.validations, validation{sent, c.Link.Name, agent.association, done})
-	n.sends = append(n.sends, engine.Send{Link: c.Link.Name, Src: sent.Src, Dst: sent.Dst, Data: octets})
+	n.validations = append(n.validations, validation{sent, link, agent.association, done})
+	n.sends = append(n.sends, engine.Send{Link: link, Src: sent.Src, Dst: sent.Dst, Data: octets})
 	return true
 }
 
@@ -119,6 +155,9 @@ func (n *Node) validated(p engine.Packet, m *mip4.Message, reply mip4.Registrati
 		}
 	}
 	n.validations = slices.Delete(n.validations, i, i+1)
+	for _, a := range n.aside {
+		a.heard(v.link, v.sent.Src.Addr(), m)
+	}
 	v.done(Validation{Took: n.now.Mono.Sub(v.sent.At), Message: m, Reply: reply})
 	return true
 }

@@ -24,6 +24,7 @@ import (
 	"careof/internal/proto/mip4/feature/regional"
 	"careof/internal/proto/mip4/feature/revoke"
 	"careof/internal/proto/mip4/feature/subscriber"
+	"careof/internal/proto/mip4/feature/validate"
 	"careof/internal/proto/mip4/feature/vendor"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
@@ -41,6 +42,7 @@ type Config struct {
 	Networks     mobilenetwork.Config
 	Challenge    challenge.Config // RFC 4721
 	Paths        path.Config
+	Validation   validate.Config   // of outer addresses
 	Subscribers  subscriber.Config // RFC 5030
 }
 
@@ -58,6 +60,7 @@ func Features(c Config) []feature.Feature {
 		message.New(c.Messages),
 		vendor.New(vendors, c.Vendors),
 		delivery.New(vendors),
+		validate.New(c.Validation, vendors), // before path, whose questions bring answers to challenges
 		path.New(c.Paths, vendors),
 		experimental.New(c.Experiments),
 		naicarry.New(c.Identity),

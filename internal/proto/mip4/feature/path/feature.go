@@ -25,6 +25,7 @@ func New(cfg Config, g *vendor.Registry) feature.Feature {
 		Name:   Name,
 		RFC:    []int{3519, 5944},
 		Needs:  []string{vendor.Name},
+		After:  []string{"path-validation"}, // questions bring answers to its challenges
 		Home:   func(a *ha.Agent) error { return addHome(a) },
 		Mobile: func(n *mn.Node) error { return addMobile(cfg, n) },
 	}

@@ -49,6 +49,7 @@ func question(x *ha.Exchange) engine.Verdict {
 		d.Add(mip4.ZoneHome, &mip4.NAI{Value: string(x.NAI)})
 	}
 	d.Add(mip4.ZoneHome, &mip4.NVSE{Vendor: vendor.Careof, VendorType: Answer})
+	x.Agent.Aside(x, d)
 	if x.Association.Authenticated() {
 		d.Authenticate(mip4.ExtMobileHome, x.Association.Outbound())
 	}
