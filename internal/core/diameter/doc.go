@@ -4,7 +4,7 @@
 // [Node.Step] takes an event and returns actions; connections are numbers that the host gives out, and time comes with the event. What
 // an application sees is little: it gives [Submit] for a request of its own and gets [Answered]; it gets [Deliver] for somebody else's
 // and gives [Reply]. What is not for this node is delivered with Transit set when the configuration says so, and can be submitted on
-// its way with Submit.Via: that is all a proxy needs.
+// its way with Submit.Proxied: that is all a proxy needs.
 //
 // Departures from the RFCs, with their reasons:
 //   - RFC 3539 lets a connection that was lost carry no request before three watchdog answers. So does this, unless no other peer is

@@ -54,8 +54,10 @@ type Closed struct {
 type Submit struct {
 	Ticket  uint64
 	Request *wire.Message
-	// Via is the handle of the request that this one continues: End-to-End Identifier and origin stay, and a Route-Record is added.
-	Via uint64
+	// Proxied says that it is a delivered one on its way: End-to-End Identifier and origin stay, and a Route-Record is added.
+	Proxied bool
+	// Secure says that it has secrets, for a connection with TLS alone.
+	Secure bool
 }
 
 // Reply is the application's answer to a [Deliver].
@@ -123,11 +125,12 @@ func (Tell) action()     {}
 
 // What a request can come to without an answer. Each is wrapped together with the [wire.Error] that a proxy answers with.
 var (
-	ErrNoRoute = errors.New("diameter: no route to the realm")
-	ErrNoPeer  = errors.New("diameter: no peer that leads there is connected")
-	ErrTimeout = errors.New("diameter: no answer in time")
-	ErrLimited = errors.New("diameter: too many requests on their way")
-	ErrStopped = errors.New("diameter: stopped")
+	ErrNoRoute  = errors.New("diameter: no route to the realm")
+	ErrInsecure = errors.New("diameter: no peer that leads there is connected with TLS")
+	ErrNoPeer   = errors.New("diameter: no peer that leads there is connected")
+	ErrTimeout  = errors.New("diameter: no answer in time")
+	ErrLimited  = errors.New("diameter: too many requests on their way")
+	ErrStopped  = errors.New("diameter: stopped")
 )
 
 // Kinds of notes.

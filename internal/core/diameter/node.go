@@ -189,7 +189,9 @@ func (n *Node) accept(e Accepted) {
 			from++
 		}
 	}
-	if n.stopped || len(n.strangers) >= n.cfg.MaxStrangers || from >= n.cfg.MaxPerSource {
+	// Where a peer may come from, strangers elsewhere take nobody's place.
+	known := slices.ContainsFunc(n.peers, func(p *peer) bool { return slices.Contains(p.Addresses, e.Remote.Addr().Unmap()) })
+	if n.stopped || len(n.strangers) >= n.cfg.MaxStrangers && !known || from >= n.cfg.MaxPerSource {
 		n.stats.Strangers++
 		n.out = append(n.out, Close{Conn: e.Conn})
 		return

@@ -353,7 +353,7 @@ func TestAProxySendsOnAndBack(t *testing.T) {
 			t.Errorf("delivered as its own: %v", d.Request)
 		}
 		handles[d.Handle] = d.Handle
-		w.step(h, Submit{Ticket: d.Handle, Via: d.Handle, Request: d.Request})
+		w.step(h, Submit{Ticket: d.Handle, Proxied: true, Request: d.Request})
 	}
 	var got *wire.Message
 	serve := aaah.serve
@@ -475,5 +475,22 @@ func TestEverythingIsBounded(t *testing.T) {
 	}
 	if len(aaa.served) != 3 {
 		t.Errorf("%d answers are kept, want 3", len(aaa.served))
+	}
+}
+
+func TestSecretsGoOverTLSOrNotAtAll(t *testing.T) {
+	w := newWorld(t)
+	fa := w.add(Config{Host: "fa", Realm: "visited", Peers: dials("aaa")})
+	w.add(Config{Host: "aaa", Realm: "home", Peers: waits("fa")})
+	w.wants("a connection", fa.up("aaa"))
+	w.step(fa, Submit{Ticket: 1, Request: str("home"), Secure: true})
+	if len(fa.answered) != 1 || !errors.Is(fa.answered[0].Err, ErrInsecure) {
+		t.Errorf("%+v", fa.answered)
+	}
+	fa.find("aaa").open().secure = true
+	w.step(fa, Submit{Ticket: 2, Request: str("home"), Secure: true})
+	w.wants("an answer", func() bool { return len(fa.answered) == 2 })
+	if a := fa.answered[1]; a.Err != nil || !a.Secure {
+		t.Errorf("%+v", a)
 	}
 }

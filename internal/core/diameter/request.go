@@ -14,7 +14,9 @@ type request struct {
 	ticket  uint64
 	message *wire.Message
 	route   []*peer
-	from    *peer // of another node's request: who brought it
+	proxied bool  // another node's
+	secure  bool  // not without TLS
+	from    *peer // who brought another node's
 	peer    *peer // who has it; nil while nobody can be given it
 	tried   []*peer
 	sent    []uint32 // Hop-by-Hop Identifiers
@@ -46,13 +48,14 @@ func (n *Node) submit(e Submit) {
 		return
 	}
 	m := &wire.Message{Header: e.Request.Header, List: slices.Clone(e.Request.List)}
-	r := &request{ticket: e.Ticket, message: m}
-	if s := n.served[e.Via]; s != nil {
+	r := &request{ticket: e.Ticket, message: m, proxied: e.Proxied, secure: e.Secure}
+	if e.Proxied {
 		// "A relay or proxy agent MUST append a Route-Record AVP to all requests forwarded. The AVP contains the identity of the peer
 		// from which the request was received." The End-to-End Identifier "MUST NOT be modified by Diameter agents of any kind".
-		r.from = s.from
-		m.EndToEnd = s.key.endToEnd
-		m.List = append(m.List, wire.RouteRecord.Text(s.from.Host))
+		if s := n.known[keyOf(m)]; s != nil {
+			r.from = s.from
+			m.List = append(m.List, wire.RouteRecord.Text(s.from.Host))
+		}
 	} else {
 		m.EndToEnd = n.nextEnd()
 		m.Flags &^= wire.FlagRetransmitted
@@ -69,6 +72,10 @@ func (n *Node) submit(e Submit) {
 				p.unwanted = false
 				n.again(p)
 			}
+		}
+		if r.secure = false; e.Secure && len(n.candidates(r)) > 0 {
+			refuse(ErrInsecure)
+			return
 		}
 		refuse(ErrNoPeer)
 		return
@@ -190,7 +197,7 @@ func (n *Node) answer(p *peer, l *link, m *wire.Message) {
 	}
 	a := Answered{Answer: m, Peer: p.Host, Secure: l.secure}
 	// What a proxy passes on, it does not judge.
-	if err := m.Check(); err != nil && r.from == nil {
+	if err := m.Check(); err != nil && !r.proxied {
 		n.wrong(p, l, fmt.Errorf("%s: %w", m.Name(), err))
 		a = Answered{Err: err}
 	}

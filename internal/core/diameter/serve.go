@@ -18,6 +18,11 @@ type duplicate struct {
 	command  wire.Command
 }
 
+func keyOf(m *wire.Message) duplicate {
+	host, _ := m.Text(wire.OriginHost)
+	return duplicate{strings.ToLower(host), m.EndToEnd, m.Command}
+}
+
 // A served request is one that the application has, or has answered.
 type served struct {
 	handle uint64
@@ -61,8 +66,7 @@ func (n *Node) serve(p *peer, l *link, m *wire.Message) {
 			return
 		}
 	}
-	host, _ := m.Text(wire.OriginHost)
-	key := duplicate{strings.ToLower(host), m.EndToEnd, m.Command}
+	key := keyOf(m)
 	who := asker{l.id, m.HopByHop, m.All(wire.ProxyInfo)}
 	// "Duplicate requests SHOULD cause the same answer to be transmitted …, and they MUST NOT affect any state that was set when the
 	// original request was processed."
