@@ -100,15 +100,15 @@ func (c *Config) complete() error {
 		switch {
 		case p.Host == "":
 			return errors.New("diameter: a peer needs a host name")
-		case same(p.Host, c.Host):
+		case Same(p.Host, c.Host):
 			return fmt.Errorf("diameter: peer %s has this node's own name", p.Host)
-		case slices.ContainsFunc(c.Peers[:i], func(q Peer) bool { return same(q.Host, p.Host) }):
+		case slices.ContainsFunc(c.Peers[:i], func(q Peer) bool { return Same(q.Host, p.Host) }):
 			return fmt.Errorf("diameter: peer %s is there twice", p.Host)
 		}
 	}
 	for _, r := range c.Routes {
 		for _, host := range r.Peers {
-			if !slices.ContainsFunc(c.Peers, func(p Peer) bool { return same(p.Host, host) }) {
+			if !slices.ContainsFunc(c.Peers, func(p Peer) bool { return Same(p.Host, host) }) {
 				return fmt.Errorf("diameter: route to %q: no peer %s", r.Realm, host)
 			}
 		}
@@ -116,11 +116,11 @@ func (c *Config) complete() error {
 	return nil
 }
 
-// same compares DiameterIdentities: "octets that fall in the ASCII range 'a' through 'z' MUST compare equally to their uppercase
+// Same compares DiameterIdentities: "octets that fall in the ASCII range 'a' through 'z' MUST compare equally to their uppercase
 // counterparts" (RFC 6733 section 5.6.4). They are ASCII by the dictionary.
-func same(a, b string) bool { return strings.EqualFold(a, b) }
+func Same(a, b string) bool { return strings.EqualFold(a, b) }
 
 // local reports whether a realm is processed here.
 func (c *Config) local(realm string) bool {
-	return same(realm, c.Realm) || slices.ContainsFunc(c.Realms, func(r string) bool { return same(r, realm) })
+	return Same(realm, c.Realm) || slices.ContainsFunc(c.Realms, func(r string) bool { return Same(r, realm) })
 }

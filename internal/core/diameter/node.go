@@ -222,7 +222,7 @@ func (n *Node) introduce(l *link, octets []byte) {
 
 // proves tells whether an accepted connection is this peer's: by its certificate, or by where it comes from.
 func (p *peer) proves(l *link) bool {
-	if slices.ContainsFunc(l.names, func(name string) bool { return same(name, p.Host) }) {
+	if slices.ContainsFunc(l.names, func(name string) bool { return Same(name, p.Host) }) {
 		return true
 	}
 	return !p.Secure && slices.Contains(p.Addresses, l.remote.Addr().Unmap())
@@ -230,7 +230,7 @@ func (p *peer) proves(l *link) bool {
 
 func (n *Node) find(host string) *peer {
 	for _, p := range n.peers {
-		if same(p.Host, host) {
+		if Same(p.Host, host) {
 			return p
 		}
 	}

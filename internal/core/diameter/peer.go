@@ -210,7 +210,7 @@ func (n *Node) receivedCEA(p *peer, m *wire.Message) {
 		}
 	case err != nil:
 		why = err.Error()
-	case !same(host, p.Host):
+	case !Same(host, p.Host):
 		why = fmt.Sprintf("it says that it is %q", host)
 	case !n.common(apps):
 		why = "no application in common: it has " + names(apps)

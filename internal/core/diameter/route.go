@@ -22,14 +22,14 @@ func (n *Node) route(m *wire.Message) []*peer {
 		add(n.find(host))
 	}
 	realm, _ := m.Text(wire.DestinationRealm)
-	if i := slices.IndexFunc(n.cfg.Routes, func(r Route) bool { return r.Realm != "" && same(r.Realm, realm) }); i >= 0 {
+	if i := slices.IndexFunc(n.cfg.Routes, func(r Route) bool { return r.Realm != "" && Same(r.Realm, realm) }); i >= 0 {
 		for _, host := range n.cfg.Routes[i].Peers {
 			add(n.find(host))
 		}
 		return peers
 	}
 	for _, p := range n.peers {
-		if realm != "" && same(p.realm, realm) {
+		if realm != "" && Same(p.realm, realm) {
 			add(p)
 		}
 	}
@@ -82,7 +82,7 @@ func (n *Node) candidates(r *request, avoid ...*peer) []*peer {
 		if !ok || !p.supports(r.message.Application) || slices.Contains(avoid, p) || p == r.from || r.secure && !p.open().secure {
 			continue
 		}
-		been := slices.ContainsFunc(r.message.All(wire.RouteRecord), func(a wire.AVP) bool { host, _ := a.Text(); return same(host, p.Host) })
+		been := slices.ContainsFunc(r.message.All(wire.RouteRecord), func(a wire.AVP) bool { host, _ := a.Text(); return Same(host, p.Host) })
 		if !been {
 			ranked[rank] = append(ranked[rank], p)
 		}
@@ -98,7 +98,7 @@ func (n *Node) destination(m *wire.Message) (here bool, refuse wire.ResultCode) 
 	realm, hasRealm := m.Text(wire.DestinationRealm)
 	supported := m.Application == wire.Base || slices.Contains(n.cfg.Applications, m.Application)
 	switch {
-	case hasHost && same(host, n.cfg.Host), !hasHost && !hasRealm, !hasHost && n.cfg.local(realm):
+	case hasHost && Same(host, n.cfg.Host), !hasHost && !hasRealm, !hasHost && n.cfg.local(realm):
 		if !supported {
 			return true, wire.ApplicationUnsupported
 		}

@@ -50,7 +50,7 @@ func (n *Node) serve(p *peer, l *link, m *wire.Message) {
 		return
 	}
 	// "A loop is detected if the server finds its own identity in a Route-Record AVP."
-	if slices.ContainsFunc(m.All(wire.RouteRecord), func(a wire.AVP) bool { host, _ := a.Text(); return same(host, n.cfg.Host) }) {
+	if slices.ContainsFunc(m.All(wire.RouteRecord), func(a wire.AVP) bool { host, _ := a.Text(); return Same(host, n.cfg.Host) }) {
 		refuse(wire.LoopDetected)
 		return
 	}
