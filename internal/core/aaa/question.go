@@ -15,6 +15,8 @@ import (
 var (
 	// ErrRejected: a server has said no.
 	ErrRejected = errors.New("refused by AAA")
+	// ErrProhibited: AAA knows the node, and does not allow what it asks for.
+	ErrProhibited = fmt.Errorf("prohibited: %w", ErrRejected)
 	// ErrUnavailable: no server has answered, or none is configured that could.
 	ErrUnavailable = errors.New("no AAA server answers")
 	// ErrLimited: the question was not asked, since too many were.
@@ -92,6 +94,9 @@ type Grant struct {
 	Interim      time.Duration        // how often accounting is wanted in between
 	Class        []byte               // to be repeated in accounting
 	Keys         SessionKeys          // that AAA has made for this registration (RFC 3957)
+	// Reply is the home agent's Registration Reply, where AAA has taken the request
+	// there itself (RFC 4004). It may be a denial.
+	Reply []byte
 }
 
 // A Moment is what an accounting record tells of.

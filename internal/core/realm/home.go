@@ -1,7 +1,6 @@
 package realm
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -110,7 +109,7 @@ func (s *Server) authenticate(c engine.Command, v Arrived, q mipapp.AMR) {
 		har.HomeAddress = sub.Grant.HomeAddress
 	}
 	request := har.Message()
-	s.forward(Forward{Message: request, Secure: wanted && s.cfg.RequireTLS}, func(answer *diameter.Message, err error) {
+	s.forward(Forward{Message: request}, func(answer *diameter.Message, err error) {
 		leave()
 		s.answered(c, m, q, to, har, answer, err)
 	})
@@ -198,12 +197,7 @@ func (s *Server) answered(c engine.Command, m *diameter.Message, q mipapp.AMR, t
 		err = answer.Check()
 	}
 	if err != nil {
-		code := diameter.HANotAvailable
-		if errors.Is(err, ErrInsecure) {
-			code = diameter.EndToEndMIPKeyEncryption
-			s.counters.KeysDenied++
-		}
-		s.refuse(c, m, q.User, code, "the home agent does not answer")
+		s.refuse(c, m, q.User, diameter.HANotAvailable, "the home agent does not answer")
 		return
 	}
 	h, err := mipapp.ReadHAA(answer)

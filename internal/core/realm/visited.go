@@ -66,7 +66,7 @@ func (s *Server) sendHome(c engine.Command, v Arrived, q mipapp.AMR) {
 			diameter.OriginRealm.Text(s.cfg.Identity.Realm), diameter.OriginHost.Text(s.cfg.Identity.Host)))
 	}
 	set(on, diameter.MIPFeatureVector.Uint32(uint32(features)))
-	s.forward(Forward{Message: on, Proxied: true}, func(answer *diameter.Message, err error) {
+	s.forward(Forward{Message: on, Via: v.Handle}, func(answer *diameter.Message, err error) {
 		leave()
 		if err != nil {
 			s.answer(c, m.Answer(diameter.UnableToDeliver))
@@ -131,8 +131,7 @@ func (s *Server) assigned(c engine.Command, v Arrived, q mipapp.HAR) {
 	on := passed(m)
 	set(on, diameter.DestinationHost.Text(a.Host))
 	set(on, diameter.DestinationRealm.Text(s.cfg.Identity.Realm))
-	keyed := q.Keys.MobileHome != nil || q.Keys.MobileForeign != nil || q.Keys.ForeignHome != nil
-	s.forward(Forward{Message: on, Proxied: true, Secure: keyed && s.cfg.RequireTLS}, func(answer *diameter.Message, err error) {
+	s.forward(Forward{Message: on, Via: v.Handle}, func(answer *diameter.Message, err error) {
 		leave()
 		if err != nil {
 			s.answer(c, mipapp.HAA{Result: diameter.HANotAvailable, Why: "the home agent does not answer", User: q.User}.Answer(m))

@@ -21,7 +21,7 @@ import (
 // what the data plane has counted. Records go out in order; while no server
 // takes them they wait. It is safe for concurrent use.
 type Ledger struct {
-	radius  *RADIUS
+	server  Accountant
 	interim time.Duration // 0: as servers say
 	usage   func(forward.Key) forward.Counters
 	mono    func() time.Time
@@ -30,7 +30,7 @@ type Ledger struct {
 	sessions map[aaa.Session]*live
 	byKey    map[forward.Key]aaa.Session
 	interims engine.Agenda[aaa.Session]
-	queue    []record
+	queue    []Record
 	ready    chan struct{}
 	lost     uint64
 }
@@ -46,8 +46,8 @@ type live struct {
 	sum   forward.Counters // of the session
 }
 
-// A record waits to be told.
-type record struct {
+// A Record waits to be told.
+type Record struct {
 	about  aaa.Account
 	sum    forward.Counters
 	lasted time.Duration
@@ -55,11 +55,17 @@ type record struct {
 	on     bool // Accounting-On: everything from before is over
 }
 
+// An Accountant has servers told of sessions: [RADIUS], [Attendant]. An error that
+// is [aaa.ErrUnavailable] makes the record wait, any other one loses it.
+type Accountant interface {
+	record(ctx context.Context, r Record) error
+}
+
 // NewLedger makes a ledger. usage tells what an entry of the data plane has
 // counted, and mono the time of sessions.
-func NewLedger(r *RADIUS, interim time.Duration, usage func(forward.Key) forward.Counters, mono func() time.Time) *Ledger {
+func NewLedger(r Accountant, interim time.Duration, usage func(forward.Key) forward.Counters, mono func() time.Time) *Ledger {
 	return &Ledger{
-		radius: r, interim: interim, usage: usage, mono: mono,
+		server: r, interim: interim, usage: usage, mono: mono,
 		sessions: make(map[aaa.Session]*live), byKey: make(map[forward.Key]aaa.Session), ready: make(chan struct{}, 1),
 	}
 }
@@ -115,13 +121,13 @@ func (l *Ledger) put(v *live) {
 		l.drop()
 		l.lost++
 	}
-	l.queue = append(l.queue, record{about: v.about, sum: v.sum, lasted: l.mono().Sub(v.about.Began), at: time.Now()})
+	l.queue = append(l.queue, Record{about: v.about, sum: v.sum, lasted: l.mono().Sub(v.about.Began), at: time.Now()})
 	l.wake()
 }
 
 // drop forgets the oldest record.
 func (l *Ledger) drop() {
-	l.queue[0] = record{}
+	l.queue[0] = Record{}
 	l.queue = l.queue[1:]
 }
 
@@ -147,7 +153,7 @@ func (l *Ledger) gone(keys []forward.Key) {
 // Run tells servers until ctx ends.
 func (l *Ledger) Run(ctx context.Context) {
 	l.mu.Lock()
-	l.queue = append([]record{{on: true, at: time.Now()}}, l.queue...)
+	l.queue = append([]Record{{on: true, at: time.Now()}}, l.queue...)
 	l.mu.Unlock()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -196,7 +202,7 @@ func (l *Ledger) tellOne(ctx context.Context) bool {
 	}
 	r := l.queue[0]
 	l.mu.Unlock()
-	_, _, _, err := l.radius.exchange(ctx, true, func(s Server) *radius.Packet { return l.radius.account(s, r) })
+	err := l.server.record(ctx, r)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -209,6 +215,17 @@ func (l *Ledger) tellOne(ctx context.Context) bool {
 		l.drop()
 	}
 	return true
+}
+
+// seen is what the data plane has counted as it is seen from the user: Received is
+// what he has sent. At a home agent that is what came out of the tunnel, at a
+// foreign agent what went into it.
+func (r *Record) seen() forward.Counters {
+	c := r.sum
+	if r.about.Role == "foreign-agent" {
+		c.ReceivedBytes, c.SentBytes, c.ReceivedPackets, c.SentPackets = c.SentBytes, c.ReceivedBytes, c.SentPackets, c.ReceivedPackets
+	}
+	return c
 }
 
 // SessionStatus is a session as shown.
@@ -263,10 +280,16 @@ var causes = []struct {
 	{"failed", causeNASError},
 }
 
+// record implements [Accountant].
+func (r *RADIUS) record(ctx context.Context, rec Record) error {
+	_, _, _, err := r.exchange(ctx, true, func(s Server) *radius.Packet { return r.account(s, rec) })
+	return err
+}
+
 // account makes an Accounting-Request (RFC 2866). Octets and packets are seen
 // from the user: Input is what he has sent. At a home agent that is what came out
 // of the tunnel, at a foreign agent what went into it.
-func (r *RADIUS) account(s Server, rec record) *radius.Packet {
+func (r *RADIUS) account(s Server, rec Record) *radius.Packet {
 	q := rec.about
 	if rec.on {
 		p := radius.New(radius.CodeAccountingRequest, s.Secret)
@@ -288,11 +311,8 @@ func (r *RADIUS) account(s Server, rec record) *radius.Packet {
 	if q.Moment == aaa.Start {
 		return p
 	}
-	in, out := rec.sum.ReceivedBytes, rec.sum.SentBytes
-	inPackets, outPackets := rec.sum.ReceivedPackets, rec.sum.SentPackets
-	if q.Role == "foreign-agent" {
-		in, out, inPackets, outPackets = out, in, outPackets, inPackets
-	}
+	seen := rec.seen()
+	in, out, inPackets, outPackets := seen.ReceivedBytes, seen.SentBytes, seen.ReceivedPackets, seen.SentPackets
 	putU32(p, attrAcctSessionTime, uint32(rec.lasted/time.Second))
 	putU32(p, attrAcctInputOctets, uint32(in))
 	putU32(p, attrAcctInputGigawords, uint32(in>>32))
