@@ -31,6 +31,7 @@ type AAA struct {
 	Interim       time.Duration // 0: as the server says
 	Servers       []AAAServer
 	Subscribers   []Subscriber
+	Serve         *AAAServe // nil: this host is no AAA server
 }
 
 // An AAAServer is an [[aaa.server]] table. The first one that lives is asked.
@@ -231,6 +232,10 @@ var aaaTable = Table[AAA]{
 		Example: `"10m"`,
 		Doc:     "How often servers are told of sessions that go on, when they do not say (Acct-Interim-Interval). Left out, not at all.",
 	}),
+	optional("serve", serveTable, func(a *AAA) **AAAServe { return &a.Serve }, Help{
+		Doc: "This host is the AAA server of its realm (RFC 4004): it knows the subscribers, chooses home agents and makes keys; and it takes\n" +
+			"visitors' requests to their home realms.",
+	}),
 	tables("server", append(Table[AAAServer]{
 		Field("address", Address, func(s *AAAServer) *netip.Addr { return &s.Address }, Help{
 			Required: true, Example: `"192.0.2.10"`,
@@ -275,7 +280,10 @@ func (d *decoder) checkAAA(c *Config) {
 	if a == nil {
 		return
 	}
-	if c.HomeAgent == nil && c.ForeignAgent == nil {
+	if a.Serve != nil {
+		d.checkServe(a)
+	}
+	if c.HomeAgent == nil && c.ForeignAgent == nil && a.Serve == nil {
 		d.problem("aaa", "add [home-agent] or [foreign-agent], or remove this section", "only agents ask AAA; a node's own secret is [mobile-node.aaa]")
 	}
 	for i := range a.Servers {
@@ -295,7 +303,7 @@ func (d *decoder) checkAAA(c *Config) {
 			d.associate(path, &s.Security, nodeAtHome)
 		}
 	}
-	if len(a.Servers) == 0 && len(a.Subscribers) == 0 {
+	if len(a.Servers) == 0 && len(a.Subscribers) == 0 && a.Serve == nil {
 		d.problem("aaa", "add [[aaa.server]] or [[aaa.subscriber]]", "there is nobody to ask")
 	}
 	if f := c.ForeignAgent; f != nil && f.ChallengeWindow == 0 && c.HomeAgent == nil {

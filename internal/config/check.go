@@ -13,7 +13,7 @@ import (
 
 // check looks at what only several values together can tell.
 func (d *decoder) check(c *Config) {
-	if c.HomeAgent == nil && c.ForeignAgent == nil && c.MobileNode == nil && len(d.problems) == 0 {
+	if c.HomeAgent == nil && c.ForeignAgent == nil && c.MobileNode == nil && (c.AAA == nil || c.AAA.Serve == nil) && len(d.problems) == 0 {
 		d.problem("", "add [home-agent], [foreign-agent] or [mobile-node]", "there is no role in this file")
 	}
 	// A unix socket's name has 108 octets with its final zero.
