@@ -1,6 +1,7 @@
 package realm
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -109,7 +110,7 @@ func (s *Server) authenticate(c engine.Command, v Arrived, q mipapp.AMR) {
 		har.HomeAddress = sub.Grant.HomeAddress
 	}
 	request := har.Message()
-	s.forward(Forward{Message: request}, func(answer *diameter.Message, err error) {
+	s.forward(Forward{Message: request, Secure: wanted && s.cfg.RequireTLS}, func(answer *diameter.Message, err error) {
 		leave()
 		s.answered(c, m, q, to, har, answer, err)
 	})
@@ -197,7 +198,12 @@ func (s *Server) answered(c engine.Command, m *diameter.Message, q mipapp.AMR, t
 		err = answer.Check()
 	}
 	if err != nil {
-		s.refuse(c, m, q.User, diameter.HANotAvailable, "the home agent does not answer")
+		code := diameter.HANotAvailable
+		if errors.Is(err, ErrInsecure) {
+			code = diameter.EndToEndMIPKeyEncryption
+			s.counters.KeysDenied++
+		}
+		s.refuse(c, m, q.User, code, "the home agent does not answer")
 		return
 	}
 	h, err := mipapp.ReadHAA(answer)

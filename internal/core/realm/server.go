@@ -79,8 +79,7 @@ type Config struct {
 	// MIP-MSA-Lifetime AVP MUST be at least equal to the value in the Authorization
 	// Lifetime AVP", RFC 4004 section 8.1).
 	Lifetime time.Duration
-	// RequireTLS gives keys only to who is connected by TLS. All peers must be,
-	// then: the way to a home agent leads over one of them.
+	// RequireTLS gives keys only to who is connected by TLS.
 	RequireTLS bool
 	// MaxSessions bounds what is remembered: 100000 when 0.
 	MaxSessions int
@@ -115,7 +114,6 @@ const grace = time.Minute
 type Arrived struct {
 	Peer    string // whose connection it came over
 	Secure  bool   // by TLS
-	Handle  uint64 // the driver's name for the request
 	Message *diameter.Message
 }
 
@@ -123,10 +121,15 @@ type Arrived struct {
 // its Destination-Realm. It is answered with the answer, a [*diameter.Message].
 type Forward struct {
 	Message *diameter.Message
-	// Via is the handle of another's request that this one is on its way: its
-	// origin stays. 0: it is the server's own.
-	Via uint64
+	// Proxied says that it is another's, on its way: its origin stays.
+	Proxied bool
+	// Secure says that it has keys, for a connection with TLS alone.
+	Secure bool
 }
+
+// ErrInsecure is the answer to a [Forward] that would have gone over a connection
+// without TLS.
+var ErrInsecure = errors.New("realm: no connection with TLS leads there")
 
 // A Server is an AAA server.
 type Server struct {

@@ -120,7 +120,7 @@ func (s *Server) pass(c engine.Command, v Arrived, who ident.NAI) {
 		s.answer(c, m.Answer(diameter.TooBusy))
 		return
 	}
-	s.forward(Forward{Message: passed(m), Via: v.Handle}, func(answer *diameter.Message, err error) {
+	s.forward(Forward{Message: passed(m), Proxied: true}, func(answer *diameter.Message, err error) {
 		leave()
 		if err != nil {
 			s.answer(c, m.Answer(diameter.UnableToDeliver))
@@ -176,7 +176,7 @@ func (s *Server) aborted(c engine.Command, v Arrived, a mipapp.Abort) {
 		s.answer(c, m.Answer(diameter.TooBusy))
 		return
 	}
-	s.forward(Forward{Message: passed(m), Via: v.Handle}, func(answer *diameter.Message, err error) {
+	s.forward(Forward{Message: passed(m), Proxied: true}, func(answer *diameter.Message, err error) {
 		leave()
 		if err != nil {
 			s.answer(c, m.Answer(diameter.UnableToDeliver))

@@ -1,6 +1,7 @@
 package realm
 
 import (
+	"errors"
 	"slices"
 
 	"careof/internal/core/engine"
@@ -66,7 +67,7 @@ func (s *Server) sendHome(c engine.Command, v Arrived, q mipapp.AMR) {
 			diameter.OriginRealm.Text(s.cfg.Identity.Realm), diameter.OriginHost.Text(s.cfg.Identity.Host)))
 	}
 	set(on, diameter.MIPFeatureVector.Uint32(uint32(features)))
-	s.forward(Forward{Message: on, Via: v.Handle}, func(answer *diameter.Message, err error) {
+	s.forward(Forward{Message: on, Proxied: true}, func(answer *diameter.Message, err error) {
 		leave()
 		if err != nil {
 			s.answer(c, m.Answer(diameter.UnableToDeliver))
@@ -131,10 +132,15 @@ func (s *Server) assigned(c engine.Command, v Arrived, q mipapp.HAR) {
 	on := passed(m)
 	set(on, diameter.DestinationHost.Text(a.Host))
 	set(on, diameter.DestinationRealm.Text(s.cfg.Identity.Realm))
-	s.forward(Forward{Message: on, Via: v.Handle}, func(answer *diameter.Message, err error) {
+	keyed := q.Keys.MobileHome != nil || q.Keys.MobileForeign != nil || q.Keys.ForeignHome != nil
+	s.forward(Forward{Message: on, Proxied: true, Secure: keyed && s.cfg.RequireTLS}, func(answer *diameter.Message, err error) {
 		leave()
 		if err != nil {
-			s.answer(c, mipapp.HAA{Result: diameter.HANotAvailable, Why: "the home agent does not answer", User: q.User}.Answer(m))
+			code := diameter.HANotAvailable
+			if errors.Is(err, ErrInsecure) {
+				code = diameter.EndToEndMIPKeyEncryption
+			}
+			s.answer(c, mipapp.HAA{Result: code, Why: "the home agent does not answer", User: q.User}.Answer(m))
 			return
 		}
 		s.answer(c, returned(m, answer))

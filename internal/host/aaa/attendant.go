@@ -22,9 +22,8 @@ import (
 
 // A Carrier takes Diameter messages to peers.
 type Carrier interface {
-	// Submit takes a request to where it belongs and gives its answer. via is the
-	// handle of another's request that this one is on its way; 0: it is our own.
-	Submit(ctx context.Context, request *diameter.Message, via uint64) (*diameter.Message, error)
+	// Submit takes a request of this host's to where it belongs and gives its answer.
+	Submit(ctx context.Context, request *diameter.Message) (*diameter.Message, error)
 }
 
 // An AttendantConfig configures an [Attendant].
@@ -126,7 +125,7 @@ func (a *Attendant) Answer(ctx context.Context, question any) (aaa.Grant, error)
 	if !q.CoLocated {
 		amr.MultiSession = ""
 	}
-	m, err := a.cfg.Carrier.Submit(ctx, amr.Message(), 0)
+	m, err := a.cfg.Carrier.Submit(ctx, amr.Message())
 	if err == nil {
 		err = m.Check()
 	}
@@ -409,7 +408,7 @@ func (a *Attendant) record(ctx context.Context, r Record) error {
 	m, err := a.cfg.Carrier.Submit(ctx, mipapp.Record{
 		Session: one.session, MultiSession: one.multi, User: q.NAI, Realm: cmp.Or(one.server.Realm, mipapp.Realm(q.NAI)), Server: one.server.Host,
 		Moment: q.Moment, Number: number, At: r.at, Lasted: r.lasted, HomeAddress: q.HomeAddress, HomeAgent: q.HomeAgent, Used: r.seen(),
-	}.Message(), 0)
+	}.Message())
 	if err != nil {
 		return fmt.Errorf("aaa: accounting: %w: %w", err, aaa.ErrUnavailable)
 	}
@@ -459,7 +458,7 @@ func (a *Attendant) terminate(nai ident.NAI, one attended, cause uint32) {
 		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 		m, err := a.cfg.Carrier.Submit(ctx, mipapp.Termination{
 			Session: one.session, User: nai, Realm: cmp.Or(one.server.Realm, mipapp.Realm(nai)), Server: one.server.Host, Cause: cause,
-		}.Message(), 0)
+		}.Message())
 		cancel()
 		if err != nil {
 			continue
