@@ -120,7 +120,7 @@ func associationRows[S any](at func(*S) *association, rel relation, spi int, key
 	t := Table[S]{
 		Field("spi", spiKind, func(s *S) *uint32 { return &at(s).spi }, Help{
 			Example: strconv.Itoa(spi), Shown: true,
-			Doc: "The security parameter index: the number under which both ends keep the key.",
+			Doc: "The security parameter index: the number under which both ends keep the key. With a key it has to be given.",
 		}),
 		Field("key-file", String, func(s *S) *string { return &at(s).keyFile }, Help{
 			Example: keyFile, Shown: true,
@@ -133,7 +133,8 @@ func associationRows[S any](at func(*S) *association, rel relation, spi int, key
 		}),
 		Field("algorithm", algorithmKind, func(s *S) *assoc.Algorithm { return &at(s).algorithm }, Help{
 			Example: `"hmac-sha256"`, Shown: true,
-			Doc: "How messages are authenticated; both ends must agree. hmac-md5 is the default of RFC 5944.",
+			Doc: "How messages are authenticated; both ends must agree, so with a key it has to be given. hmac-md5 is what RFC 5944\n" +
+				"makes every implementation know.",
 		}),
 	}
 	style := Field("replay", replayKind, func(s *S) *assoc.Style { return &at(s).replay }, Help{

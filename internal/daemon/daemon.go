@@ -235,10 +235,6 @@ func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 			}
 			if len(c.Interfaces) == 0 {
 				out.HomeNetworks = append(out.HomeNetworks, plane.Network{Prefix: n.Prefix})
-				// No link has the network's broadcast address, so the device has
-				// it: mobile nodes send to it to discover their home agent (RFC
-				// 5944 section 3.8.3.2).
-				out.Identities = append(out.Identities, ha.DirectedBroadcast(n.Prefix))
 			}
 		}
 		out.Casts = &tun.Casts{

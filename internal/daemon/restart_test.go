@@ -135,16 +135,20 @@ func TestARestartLosesNoPacket(t *testing.T) {
 	}
 }
 
-// speaks has the home agent's host ask the node something from the home agent's
-// address. The echo replies by which nodes with several uplinks see that a path
+// speaks has the home agent's host ask the node something, for which the kernel
+// is to choose the home agent's address and no network's. The echo replies by which nodes with several uplinks see that a path
 // is alive come from there too: without them each would leave its path.
 func (n *pairNet) speaks() (err error) {
 	n.ha.Do(func() {
 		var c *net.UDPConn
-		if c, err = net.DialUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(n.agent, 0)), net.UDPAddrFromAddrPort(netip.MustParseAddrPort("10.10.0.5:7"))); err != nil {
+		if c, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.MustParseAddrPort("10.10.0.5:7"))); err != nil {
 			return
 		}
 		defer c.Close()
+		if from := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); from != n.agent {
+			err = fmt.Errorf("it speaks from %v", from)
+			return
+		}
 		c.SetDeadline(time.Now().Add(2 * time.Second))
 		if _, err = c.Write([]byte("alive?")); err == nil {
 			_, err = c.Read(make([]byte, 100))

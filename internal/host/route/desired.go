@@ -51,6 +51,13 @@ func (k *Keeper) desired() state {
 	var s state
 	for _, p := range k.c.HomeNetworks {
 		s.routes = append(s.routes, Route{Table: mainTable, Dst: p, Link: k.c.Device})
+		if p.Bits() < 31 {
+			// No link has the network's broadcast address, so the device has
+			// it: mobile nodes send to it to discover their home agent (RFC
+			// 5944 section 3.8.3.2). It is a route and no address, since the
+			// kernel would take an address for the source of its own packets.
+			s.routes = append(s.routes, Route{Table: localTable, Dst: netip.PrefixFrom(lastOf(p), 32), Link: k.c.Device, Broadcast: true})
+		}
 	}
 	for _, a := range k.c.Identities {
 		s.addresses = append(s.addresses, netip.PrefixFrom(a, 32))
