@@ -266,6 +266,14 @@ func (s *Service) write(k *conn) {
 	}
 }
 
+// under is the transport below TLS.
+func under(c net.Conn) net.Conn {
+	if t, ok := c.(*tls.Conn); ok {
+		return t.NetConn()
+	}
+	return c
+}
+
 // read frames messages until the connection ends.
 //
 //rfc:6733#2.1
@@ -279,9 +287,12 @@ func (s *Service) read(k *conn) {
 			s.lost(k, err)
 			return
 		}
-		// "A stream cannot be read on" behind a wrong length: RFC 6733 section 2.1 has the connection be reset.
+		// "the stream is compromised and cannot be recovered. The transport connection MUST be closed using a RESET call".
 		n, err := wire.Size(head[:])
 		if err != nil {
+			if t, ok := under(k.Conn).(*net.TCPConn); ok {
+				t.SetLinger(0)
+			}
 			s.lost(k, err)
 			return
 		}
