@@ -16,6 +16,15 @@ var dynamicHANames = [...]string{1: "requested home agent", 2: "redirected home 
 // String names the kind.
 func (v DynamicHAKind) String() string { return named("DynamicHAKind", dynamicHANames[:], v) }
 
+// AllZeroOne says whether a Home Agent field names nobody: "ALL-ZERO-ONE-ADDR: IP address 0.0.0.0 or 255.255.255.255. An
+// address of 255.255.255.255 indicates a preference for an HA in the home domain. An address of 0.0.0.0 indicates no preference"
+// (RFC 4433 section 2).
+//
+//rfc:4433#2
+func AllZeroOne(a netip.Addr) bool {
+	return a == netip.IPv4Unspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
 // DynamicHA is the Dynamic Home Agent extension (RFC 4433 section 3.4). The RFC draws the long layout on a skippable number,
 // against RFC 5944 section 1.10; both layouts are read, the long one is sent unless Short is set.
 //

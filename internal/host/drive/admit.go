@@ -163,6 +163,9 @@ func (d *Driver) admit(p engine.Packet) {
 	familiar := d.admission.knows(p.Src)
 	i := d.shardOf(p)
 	if i < 0 {
+		if !familiar && !d.admission.allows(&p) {
+			return
+		}
 		p.Data = append([]byte(nil), p.Data...)
 		d.deliverTo(i, p, true)
 		return

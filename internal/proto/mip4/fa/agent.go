@@ -136,7 +136,6 @@ func (a *Agent) base() {
 	a.Request.Add("base", "reserved-bits", a.checkReservedBits)
 	a.Request.Add("base", "mobile-foreign", a.checkMobileForeign)
 	a.Request.Add("base", "home-address", a.checkHomeAddress)
-	a.Request.Add("base", "home-agent", a.checkHomeAgent)
 	a.Request.Add("base", "care-of-address", a.checkCareOf)
 	a.Request.Add("base", "lifetime", a.checkLifetime)
 	a.Request.Add("base", "encapsulation", a.settleEncapsulation)

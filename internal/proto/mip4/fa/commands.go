@@ -138,7 +138,7 @@ func (a *Agent) listRegistrations() []Registration {
 // remember notes an answered request to be shown.
 func (a *Agent) remember(p *Pending, code mip4.Code, granted time.Duration) {
 	v := Registration{
-		Time: a.Now().Wall, HomeAgent: p.Request.HomeAgent, NAI: string(p.NAI),
+		Time: a.Now().Wall, HomeAgent: p.HomeAgent, NAI: string(p.NAI),
 		CareOfAddress: p.Request.CareOfAddress, Link: p.Link, Source: p.Source,
 		Code: uint8(code), Meaning: code.String(), Granted: granted,
 	}
@@ -222,7 +222,7 @@ func (a *Agent) listVisitors() []VisitorInfo {
 	}
 	for _, p := range a.listPending() {
 		i := VisitorInfo{
-			NAI: string(p.NAI), HomeAgent: p.Request.HomeAgent, CareOfAddress: p.Request.CareOfAddress,
+			NAI: string(p.NAI), HomeAgent: p.HomeAgent, CareOfAddress: p.Request.CareOfAddress,
 			Link: p.Link, HW: p.HW.String(), Source: p.Source, State: "pending", Flags: p.Request.Flags.String(),
 			Delivery:  p.Style.String(),
 			Requested: lifetimeText(lifetime(p.Request.Lifetime)), Asked: lifetime(p.Request.Lifetime), Left: max(0, p.Until.Sub(a.Now().Mono)),

@@ -48,7 +48,7 @@ func once(last *time.Time, now time.Time) bool {
 // denyRequest denies a request that was not relayed.
 func (a *Agent) denyRequest(x *Exchange, code mip4.Code, why string) {
 	a.denyPending(&Pending{
-		Request: x.Request, NAI: x.NAI, Link: x.Packet.Link, HW: x.Packet.HW,
+		Request: x.Request, NAI: x.NAI, HomeAgent: x.HomeAgent, Link: x.Packet.Link, HW: x.Packet.HW,
 		Source: x.Packet.Src, Destination: x.Packet.Dst, Association: x.Association,
 	}, code, why)
 }

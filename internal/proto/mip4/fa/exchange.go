@@ -50,9 +50,9 @@ type Exchange struct {
 	Inside      encap.Kind         // within UDP
 	Offered     bool               // judged: 72
 	Style       Style
-	// HomeAgent is the one that serves: the request's, or one that a feature
-	// assigns where the request leaves it open (0.0.0.0, 255.255.255.255); judged:
-	// 116.
+	// HomeAgent is the one that serves, where the request goes: the Home Agent
+	// field, or one that a feature assigns where that leaves it open (0.0.0.0,
+	// 255.255.255.255) or an extension names another; judged: 116.
 	HomeAgent netip.Addr
 	// Carried is the home agent's reply, when AAA has taken the request there and
 	// brought it back (RFC 4004 section 3.1): then nothing is relayed.
@@ -88,7 +88,7 @@ func (x *Exchange) Unassigned() bool {
 func (x *Exchange) note(kind note.Kind, level note.Level) note.Note {
 	n := note.Note{
 		Kind: kind, Level: level, NAI: string(x.NAI), Link: x.Packet.Link,
-		HomeAgent: x.Request.HomeAgent, CareOfAddress: x.Request.CareOfAddress,
+		HomeAgent: x.HomeAgent, CareOfAddress: x.Request.CareOfAddress,
 		Endpoint: x.Packet.Src, Identification: x.Request.Identification,
 	}
 	if !none(x.Request.HomeAddress) {
@@ -112,7 +112,7 @@ type Pending struct {
 	Source      netip.AddrPort      // of the request
 	Destination netip.AddrPort      // of the request
 	CareOf      netip.Addr          // that the request was relayed from
-	HomeAgent   netip.Addr          // that serves
+	HomeAgent   netip.Addr          // that serves: not always the Home Agent field
 	Upstream    netip.AddrPort      // where it was relayed to
 	Association *assoc.Association  // shared with the mobile node
 	Encap       encap.Kind
@@ -137,7 +137,7 @@ func (p *Pending) node() neighbour { return neighbour{p.Link, p.HW} }
 func (p *Pending) note(kind note.Kind, level note.Level) note.Note {
 	n := note.Note{
 		Kind: kind, Level: level, NAI: string(p.NAI), Link: p.Link,
-		HomeAgent: p.Request.HomeAgent, CareOfAddress: p.Request.CareOfAddress,
+		HomeAgent: p.HomeAgent, CareOfAddress: p.Request.CareOfAddress,
 		Endpoint: p.Source, Identification: p.Request.Identification,
 	}
 	if !none(p.Request.HomeAddress) {

@@ -80,7 +80,7 @@ func (a *Agent) answered(ans engine.Answer) {
 	a.parkedAt.Clear(ans.Ticket)
 	x := w.exchange
 	x.Answer = &ans
-	x.Visitor = a.visitors.byKey[visitorKey{x.Request.HomeAddress, x.Request.HomeAgent}]
+	x.Visitor = a.visitors.byKey[visitorKey{x.Request.HomeAddress, x.HomeAgent}]
 	a.process(x, w.at)
 }
 

@@ -142,9 +142,9 @@ func (a *Agent) pend(x *Exchange) *Pending {
 		a.pending.remove(old) // sent again
 	}
 	p := &Pending{
-		Request: x.Request, NAI: x.NAI, Link: x.Packet.Link, HW: x.Packet.HW,
+		Request: x.Request, NAI: x.NAI, HomeAgent: x.HomeAgent, Link: x.Packet.Link, HW: x.Packet.HW,
 		Source: x.Packet.Src, Destination: x.Packet.Dst,
-		CareOf: x.CareOf, HomeAgent: x.HomeAgent, Upstream: x.Upstream, Association: x.Association,
+		CareOf: x.CareOf, Upstream: x.Upstream, Association: x.Association,
 		Encap: x.Encap, Inside: x.Inside, Key: x.Key, HasKey: x.HasKey, Style: x.Style,
 		Since: a.Now().Mono, Until: a.Now().Mono.Add(a.cfg.PendingTime),
 		Slots: x.Slots,

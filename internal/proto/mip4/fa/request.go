@@ -34,6 +34,9 @@ func (a *Agent) request(p engine.Packet, m *mip4.Message) {
 		return
 	}
 	x := &Exchange{Agent: a, Packet: p, Message: m, Request: r}
+	if !x.Unassigned() {
+		x.HomeAgent = r.HomeAgent
+	}
 	nai, n, err := mip4.Get[mip4.NAI](m)
 	if err == nil && n > 0 {
 		x.NAI, err = ident.ParseNAI(nai.Value)
@@ -48,14 +51,19 @@ func (a *Agent) request(p engine.Packet, m *mip4.Message) {
 		return
 	}
 	x.Visitor = a.visitors.byKey[visitorKey{r.HomeAddress, r.HomeAgent}]
-	if v := x.Visitor; v != nil && v.asked == r.Identification && (v.Link != p.Link || v.HW != p.HW) {
-		// Another station says what the visitor has said. The home agent would
-		// accept it once more, as the repeat that it is, and the visit would
-		// be another's.
+	if x.repeatsAnother() {
 		a.counters.ignored++
 		return
 	}
 	a.process(x, engine.Position{})
+}
+
+// repeatsAnother says whether another station says what the visitor has said.
+// The home agent would accept it once more, as the repeat that it is, and the
+// visit would be another's.
+func (x *Exchange) repeatsAnother() bool {
+	v := x.Visitor
+	return v != nil && v.asked == x.Request.Identification && (v.Link != x.Packet.Link || v.HW != x.Packet.HW)
 }
 
 // checkReservedBits obeys one of two contradicting sentences: r and x are
@@ -168,11 +176,7 @@ func (a *Agent) checkHomeAddress(x *Exchange) engine.Verdict {
 //
 //rfc:5944#3.7.2
 func (a *Agent) checkHomeAgent(x *Exchange) engine.Verdict {
-	agent := x.Request.HomeAgent
-	if x.Unassigned() {
-		return engine.Next() // judged at the end of the stage
-	}
-	x.HomeAgent = agent
+	agent := x.HomeAgent
 	for _, own := range a.cfg.OwnHomeAgents {
 		if own == agent {
 			return engine.Next()
@@ -313,12 +317,20 @@ func (a *Agent) checkRoom(x *Exchange) engine.Verdict {
 	return engine.Next()
 }
 
-// judgeRequest has the stage's last word about what features may have offered.
+// judgeRequest has the stage's last word about what features may have offered
+// or found.
 //
 //rfc:3024#4.2.1-1
 func (a *Agent) judgeRequest(x *Exchange) engine.Verdict {
-	if !x.HomeAgent.IsValid() {
-		return engine.Deny(uint8(mip4.CodeFAInvalidHomeAgent), "the Home Agent field is no other host's address")
+	if v := a.checkHomeAgent(x); !v.IsNext() {
+		return v
+	}
+	if x.HomeAgent != x.Request.HomeAgent {
+		x.Visitor = a.visitors.byKey[visitorKey{x.Request.HomeAddress, x.HomeAgent}]
+		if x.repeatsAnother() {
+			a.counters.ignored++
+			return engine.Done()
+		}
 	}
 	if !x.Offered && !x.CoLocated() && !x.Deregisters() {
 		return engine.Deny(uint8(mip4.CodeFAEncapsulationUnavailable), "the requested encapsulation is not offered")

@@ -114,5 +114,18 @@ func (a *Agent) NodeList() []*Node {
 	return slices.DeleteFunc(slices.Clone(a.nodes), func(n *Node) bool { return n.removed })
 }
 
+// NodeAt is one of the nodes, in the order in which they came, from 0 to
+// [Agent.Places] less one; nil in the place of one that is not configured any
+// more.
+func (a *Agent) NodeAt(i int) *Node {
+	if n := a.nodes[i]; !n.removed {
+		return n
+	}
+	return nil
+}
+
+// Places is how many nodes there are and were.
+func (a *Agent) Places() int { return len(a.nodes) }
+
 // Adopted says whether the node is in no configuration.
 func (n *Node) Adopted() bool { return n.adopted }

@@ -51,6 +51,9 @@ func Route(cfg Config, n int) func(engine.Event) int {
 	return func(ev engine.Event) int {
 		switch ev := ev.(type) {
 		case engine.Packet:
+			if len(ev.Data) > 0 && mip4.MessageType(ev.Data[0]) == mip4.TypeExperimentalMessage {
+				return EveryShard // between home agents: it may be about any node
+			}
 			return node(speaksOf(ev.Data))
 		case engine.Plane:
 			return node(ident.Node{HomeAddress: planeHome(ev.Event)})

@@ -21,7 +21,8 @@ type candidateAgent struct {
 type roster struct {
 	cfg       *Config
 	names     map[string][]netip.Addr // what names resolved to last
-	found     []candidateAgent        // learnt from code 136
+	found     []candidateAgent        // learnt from code 136, or assigned
+	sentTo    netip.Addr              // the home agent that another one has sent the node to, while that has not accepted it
 	index     int
 	asking    int // names being resolved
 	failures  int // rounds in which nothing resolved
@@ -53,6 +54,10 @@ func (r *roster) list() []candidateAgent {
 		for _, a := range r.names[h.Name] {
 			add(candidateAgent{address: a, association: h.Association})
 		}
+	}
+	if r.cfg.Assigned && len(list) == 0 {
+		// Whoever the foreign agent knows.
+		return append(list, candidateAgent{address: netip.IPv4Unspecified(), association: r.cfg.Association})
 	}
 	if len(r.cfg.HomeAgents) == 0 && len(list) == 0 {
 		// "the mobile node MUST set the Home Agent field to the
@@ -99,6 +104,17 @@ func (n *Node) failed(r *Registration) {
 	if !ok || agent.address != r.Key.HomeAgent {
 		return
 	}
+	if a := n.active; a != nil && a.live && a != r && a.Key.HomeAgent != agent.address && agent.address == n.roster.sentTo {
+		// It was sent there in vain: the one that serves, serves on.
+		n.roster.sentTo = netip.Addr{}
+		r.giveUp()
+		n.roster.adopt(a.Key.HomeAgent, a.association)
+		if a.try == nil {
+			n.begin(a, Register)
+		}
+		n.rechoose = true
+		return
+	}
 	if a := n.active; a != nil && a.live && (a.try == nil || a.try.transmissions < failedAfter) {
 		return
 	}
@@ -125,7 +141,8 @@ func (n *Node) settledWith(address netip.Addr) {
 	if i := slices.IndexFunc(list, func(a candidateAgent) bool { return a.address == address }); i >= 0 {
 		n.roster.index = i
 	}
-	if len(list) > 0 && list[0].address != address && !list[0].discover {
+	n.roster.sentTo = netip.Addr{}
+	if len(list) > 0 && list[0].address != address && !list[0].discover && !n.cfg.Assigned {
 		n.returnLater()
 	} else {
 		n.roster.returnAt = time.Time{}

@@ -34,6 +34,10 @@ type Config struct {
 	HomeAgents []HomeAgent
 	// Association is shared with every home agent that has none of its own.
 	Association *assoc.Association
+	// Assigned says that the network may assign a home agent (RFC 4433): what is
+	// in HomeAgents are the ones to ask first. The node stays with the one that
+	// has accepted it, and needs none at all where a foreign agent knows one.
+	Assigned bool
 
 	// Routes are the destinations that go through the tunnel; none means all.
 	Routes []netip.Prefix
@@ -150,11 +154,14 @@ func (c *Config) complete() error {
 		if c.HomeLink != "" {
 			bad("a home link needs the home network's prefix")
 		}
-		if len(c.HomeAgents) == 0 {
+		if len(c.HomeAgents) == 0 && !c.Assigned {
 			bad("discovering a home agent needs the home network's prefix")
 		}
 	}
-	if c.Association == nil && len(c.HomeAgents) == 0 {
+	if c.Assigned && c.NAI == "" {
+		bad("a home agent is assigned to a NAI")
+	}
+	if c.Association == nil && (c.Assigned || len(c.HomeAgents) == 0) {
 		bad("no mobility security association")
 	}
 	agents := make([]HomeAgent, len(c.HomeAgents))

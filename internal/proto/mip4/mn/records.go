@@ -233,6 +233,9 @@ func (n *Node) restoreLink(now engine.Now, b []byte) error {
 	if len(n.cfg.HomeAgents) == 0 {
 		association = n.cfg.Association
 	}
+	if association == nil && n.cfg.Assigned {
+		association = n.cfg.Association // of a home agent that was assigned
+	}
 	switch {
 	case !unicast(v.CareOf) || !unicast(v.HomeAgent) || !v.Peer.IsValid() && !v.Agent.IsValid(),
 		v.Agent.IsValid() && (!unicast(v.Agent) || len(v.AgentHW) != 6):
@@ -267,7 +270,7 @@ func (n *Node) restoreLink(now engine.Now, b []byte) error {
 	if v.Active || n.active == nil {
 		n.active = r
 	}
-	if h := n.cfg.HomeAgents; len(h) == 0 {
+	if len(n.cfg.HomeAgents) == 0 || n.cfg.Assigned && n.active == r {
 		n.roster.adopt(v.HomeAgent, association)
 	}
 	return nil

@@ -45,7 +45,7 @@ const (
 // nonces, of which each is good for one request.
 func (n *Node) Validate(c Candidate, done func(Validation), extensions ...mip4.Payload) bool {
 	agent, ok := n.roster.current()
-	if !ok || agent.discover || agent.association == nil || agent.association.Replay() == assoc.Nonces ||
+	if !ok || agent.discover || !unicast(agent.address) || agent.association == nil || agent.association.Replay() == assoc.Nonces ||
 		!n.address.IsValid() || !c.coLocates() || c.Agent.IsValid() || c.Unusable != "" || n.home != nil || n.stopped {
 		return false
 	}

@@ -10,6 +10,7 @@ import (
 	"careof/internal/core/ident"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/feature"
+	"careof/internal/proto/mip4/feature/assignment"
 	"careof/internal/proto/mip4/feature/challenge"
 	"careof/internal/proto/mip4/feature/delivery"
 	"careof/internal/proto/mip4/feature/experimental"
@@ -44,6 +45,7 @@ type Config struct {
 	Paths        path.Config
 	Validation   validate.Config   // of outer addresses
 	Subscribers  subscriber.Config // RFC 5030
+	Assignment   assignment.Config // RFC 4433
 }
 
 // Features lists the features in their order. A caller may leave some out, as
@@ -67,6 +69,7 @@ func Features(c Config) []feature.Feature {
 		regional.New(),
 		revoke.New(c.Revocation),
 		mobilenetwork.New(c.Networks),
+		assignment.New(c.Assignment),
 	}
 }
 

@@ -222,7 +222,11 @@ func (f *foreign) verify(x *fa.Exchange) engine.Verdict {
 		n.Level = note.Debug
 		f.agent.Tell(n)
 		r.word = &word{until: now.Add(f.cfg.holds(grant)), explicit: grant.Lifetime > 0}
-		if grant.HomeAgent.IsValid() && grant.HomeAgent != x.Request.HomeAgent {
+		switch asked := x.Request.HomeAgent; {
+		case !grant.HomeAgent.IsValid():
+		case x.Unassigned():
+			x.HomeAgent = grant.HomeAgent // RFC 4433 section 6: "retrieves the Requested HA from the AAA server"
+		case grant.HomeAgent != asked:
 			return engine.Deny(uint8(mip4.CodeFAProhibited), "AAA grants another home agent")
 		}
 		return engine.Next()

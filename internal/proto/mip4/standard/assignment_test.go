@@ -1,0 +1,604 @@
+package standard_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"careof/internal/core/assoc"
+	"careof/internal/core/engine"
+	"careof/internal/core/forward"
+	"careof/internal/core/note"
+	"careof/internal/proto/mip4/feature/assignment"
+	"careof/internal/proto/mip4/ha"
+	"careof/internal/proto/mip4/mn"
+	"careof/internal/proto/mip4/standard"
+	"careof/wire/mip4"
+)
+
+// A circle is a pool of home agents and one mobile node with an address of its
+// own, all real machines, 10 ms apart, in virtual time.
+type circle struct {
+	t      testing.TB
+	now    engine.Now
+	agents []*post
+	node   *post
+	dead   map[*post]bool
+	queue  []delivery
+	seq    int
+	sent   []mip4.RegistrationRequest // by the node
+	to     []netip.Addr               // where
+	raw    [][]byte
+	tap    func(from, to *post, data []byte) []byte
+	store  map[*post]map[string][]byte
+	config []func() engine.Machine
+}
+
+var nobody = netip.IPv4Unspecified()
+
+func agentAt(i int) netip.Addr { return netip.AddrFrom4([4]byte{198, 51, 100, byte(i + 1)}) }
+
+// poolKey is what two home agents of the circle share.
+func poolKey(t testing.TB) []*assoc.Association {
+	k, err := assoc.New(400, assoc.HMACSHA256, assoc.NewKey([]byte("the key of the pool")), assoc.Timestamps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []*assoc.Association{k}
+}
+
+func newCircle(t testing.TB, n int, change func(i int, c *ha.Config, f *assignment.Config), atNode func(c *mn.Config, f *assignment.Config)) *circle {
+	t.Helper()
+	c := &circle{t: t, dead: map[*post]bool{}, store: map[*post]map[string][]byte{},
+		now: engine.Now{Mono: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Wall: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}}
+	for i := range n {
+		cfg, f := agentConfig(t), assignment.Config{Serve: true}
+		cfg.Addresses = []netip.Addr{agentAt(i)}
+		for j := range n {
+			if j != i {
+				f.Pool = append(f.Pool, assignment.Member{Address: agentAt(j), Keys: poolKey(t)})
+			}
+		}
+		if change != nil {
+			change(i, &cfg, &f)
+		}
+		h := &post{name: fmt.Sprintf("ha%d", i+1), address: agentAt(i), entries: map[forward.Key]forward.Entry{}}
+		c.agents = append(c.agents, h)
+		c.store[h] = map[string][]byte{}
+		c.config = append(c.config, func() engine.Machine {
+			m, err := standard.HomeAgent(cfg, standard.Features(standard.Config{Assignment: f}), rand.New(rand.NewPCG(1, uint64(i))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
+		})
+	}
+	cfg, f := nodeConfig(t), assignment.Config{Ask: nobody}
+	cfg.HomeAgents, cfg.Assigned = []mn.HomeAgent{{Address: agentAt(0)}}, true
+	if atNode != nil {
+		atNode(&cfg, &f)
+	}
+	m, err := standard.MobileNode(cfg, standard.Features(standard.Config{Assignment: f}), rand.New(rand.NewPCG(3, 3)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.node = &post{name: "mn", address: wifi, machine: m, entries: map[forward.Key]forward.Entry{}}
+	c.store[c.node] = map[string][]byte{}
+	for i := range n {
+		c.boot(i)
+	}
+	return c
+}
+
+// boot starts a home agent, with what it has stored.
+func (c *circle) boot(i int) {
+	h := c.agents[i]
+	h.machine = c.config[i]()
+	c.dead[h] = false
+	clear(h.entries)
+	var keys []string
+	for k := range c.store[h] {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		if err := h.machine.(engine.Persistent).Restore(c.now, engine.Record{Key: []byte(k), Value: c.store[h][k]}); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.step(h, engine.LinkChanged{Link: engine.Link{Name: "eth0", Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.PrefixFrom(h.address, 24)}}})
+}
+
+func (c *circle) kill(i int) { c.dead[c.agents[i]] = true }
+
+// attach gives the node its network.
+func (c *circle) attach() {
+	c.step(c.node, engine.LinkChanged{Link: engine.Link{Name: "wlan0", Up: true, MTU: 1500, Attachment: 1,
+		Addresses: []netip.Prefix{netip.PrefixFrom(wifi, 24)}, Gateways: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}})
+}
+
+func (c *circle) step(h *post, ev engine.Event) {
+	if c.dead[h] {
+		return
+	}
+	c.execute(h, h.machine.Step(c.now, ev))
+	if at := h.machine.Deadline(); !at.IsZero() && !at.After(c.now.Mono) {
+		c.t.Fatalf("%s: after %T the deadline is not in the future", h.name, ev)
+	}
+}
+
+func (c *circle) later(d time.Duration, to *post, ev engine.Event) {
+	c.seq++
+	c.queue = append(c.queue, delivery{c.now.Mono.Add(d), c.seq, to, nil, ev})
+}
+
+func (c *circle) execute(h *post, actions []engine.Action) {
+	for _, a := range actions {
+		switch a := a.(type) {
+		case engine.Send:
+			c.send(h, a)
+		case engine.Commit:
+			for _, r := range a.Records {
+				if r.Value == nil {
+					delete(c.store[h], string(r.Key))
+				} else {
+					c.store[h][string(r.Key)] = slices.Clone(r.Value)
+				}
+			}
+			for _, ch := range a.Changes {
+				switch ch.Op {
+				case forward.Put:
+					h.entries[ch.Entry.Key] = ch.Entry
+				case forward.Delete:
+					delete(h.entries, ch.Entry.Key)
+				}
+			}
+			c.execute(h, a.Then)
+			if a.Ticket != 0 {
+				c.later(0, h, engine.Answer{Ticket: a.Ticket})
+			}
+		case engine.Ask:
+			c.later(0, h, engine.Answer{Ticket: a.Ticket, Err: fmt.Errorf("nobody knows")})
+		case engine.Tell:
+			h.notes = append(h.notes, a.Note)
+		case engine.Result:
+			h.results = append(h.results, a)
+		}
+	}
+}
+
+func (c *circle) send(from *post, s engine.Send) {
+	var to *post
+	for _, h := range append([]*post{c.node}, c.agents...) {
+		if h.address == s.Dst.Addr() {
+			to = h
+		}
+	}
+	data := slices.Clone(s.Data)
+	if m, err := mip4.Parse(data); err == nil && from == c.node && m.Type == mip4.TypeRegistrationRequest {
+		r, _ := m.Request()
+		c.sent, c.to, c.raw = append(c.sent, r), append(c.to, s.Dst.Addr()), append(c.raw, slices.Clone(data))
+	}
+	if c.tap != nil {
+		data = c.tap(from, to, data)
+	}
+	if to == nil || data == nil {
+		return
+	}
+	src := s.Src
+	if from == c.node {
+		src = netip.AddrPortFrom(src.Addr(), 40434)
+	}
+	link := "eth0"
+	if to == c.node {
+		link = "wlan0"
+	}
+	c.later(10*time.Millisecond, to, engine.Packet{Link: link, Src: src, Dst: s.Dst, TTL: 64, Data: data})
+}
+
+func (c *circle) run(d time.Duration) {
+	c.t.Helper()
+	end := c.now.Mono.Add(d)
+	for range 1_000_000 {
+		slices.SortStableFunc(c.queue, func(a, b delivery) int {
+			if n := a.at.Compare(b.at); n != 0 {
+				return n
+			}
+			return a.seq - b.seq
+		})
+		at := end.Add(1)
+		var do func()
+		if len(c.queue) > 0 && c.queue[0].at.Before(at) {
+			d := c.queue[0]
+			at, do = d.at, func() { c.queue = c.queue[1:]; c.step(d.to, d.ev) }
+		}
+		for _, h := range append([]*post{c.node}, c.agents...) {
+			if dl := h.machine.Deadline(); !c.dead[h] && !dl.IsZero() && dl.Before(at) {
+				at, do = dl, func() { c.step(h, engine.Wake{}) }
+			}
+		}
+		if do == nil {
+			at = end
+		}
+		if d := at.Sub(c.now.Mono); d > 0 {
+			c.now.Mono, c.now.Wall = c.now.Mono.Add(d), c.now.Wall.Add(d)
+		}
+		if do == nil {
+			return
+		}
+		do()
+	}
+	c.t.Fatal("the circle does not come to rest")
+}
+
+func (c *circle) status() mn.Status {
+	c.step(c.node, engine.Command{Ticket: 1, Value: mn.ShowStatus{}})
+	return c.node.results[len(c.node.results)-1].Value.(mn.Status)
+}
+
+func (c *circle) order(i int, v any) engine.Result {
+	c.step(c.agents[i], engine.Command{Ticket: 7, Value: v})
+	c.run(10 * time.Millisecond)
+	return c.agents[i].results[len(c.agents[i].results)-1]
+}
+
+func (c *circle) trace() string {
+	var b strings.Builder
+	for _, h := range append([]*post{c.node}, c.agents...) {
+		for _, n := range h.notes {
+			fmt.Fprintln(&b, h.name, n)
+		}
+	}
+	return b.String()
+}
+
+// serves checks that the node is with one home agent and no other forwards for it.
+func (c *circle) serves(i int) {
+	c.t.Helper()
+	if s := c.status(); s.State != "registered" || s.HomeAgent != agentAt(i) {
+		c.t.Fatalf("the node is %s with %v, want ha%d\n%s", s.State, s.HomeAgent, i+1, c.trace())
+	}
+	for j, h := range c.agents {
+		if want := i == j; !c.dead[h] && len(h.entries) > 0 != want {
+			c.t.Fatalf("ha%d forwards for %d nodes\n%s", j+1, len(h.entries), c.trace())
+		}
+	}
+}
+
+func requestedIn(t testing.TB, data []byte) netip.Addr {
+	t.Helper()
+	m, err := mip4.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, n, err := mip4.Get[mip4.DynamicHA](m)
+	if err != nil || n > 1 || n == 1 && d.Kind != mip4.RequestedHA {
+		t.Fatalf("%d, %v, %v", n, d, err)
+	}
+	return d.Address
+}
+
+// The first request names nobody, and the extension says to whom it goes; who
+// accepts is named in the renewals.
+//
+//rfc:4433#3.3
+//rfc:4433#4.1
+//rfc:4433#5.1.2
+//rfc:4433#5.3.1
+func TestAHomeAgentAssignsItself(t *testing.T) {
+	for _, ask := range []netip.Addr{nobody, netip.MustParseAddr("255.255.255.255")} {
+		c := newCircle(t, 1, nil, func(_ *mn.Config, f *assignment.Config) { f.Ask = ask })
+		c.attach()
+		c.run(20 * time.Minute)
+		c.serves(0)
+		if len(c.sent) < 3 {
+			t.Fatalf("%d requests", len(c.sent))
+		}
+		for i, r := range c.sent {
+			want := agentAt(0)
+			if i == 0 {
+				want = ask
+			}
+			if r.HomeAgent != want || c.to[i] != agentAt(0) || requestedIn(t, c.raw[i]) != agentAt(0) {
+				t.Errorf("request %d names %v and asks %v, at %v", i, r.HomeAgent, requestedIn(t, c.raw[i]), c.to[i])
+			}
+		}
+	}
+}
+
+// oneNode gives every home agent room for one node, and knows two.
+func oneNode(_ int, cfg *ha.Config, f *assignment.Config) {
+	f.Capacity = 1
+	n := cfg.Nodes[0]
+	n.HomeAddress, n.NAI = netip.MustParseAddr("10.10.0.6"), "other@fleet.example"
+	cfg.Nodes = append(cfg.Nodes, n)
+}
+
+// fill registers another node with a home agent.
+func (c *circle) fill(i int) {
+	d := mip4.NewRequest(mip4.RegistrationRequest{
+		Flags: mip4.FlagD, Lifetime: 600, HomeAddress: netip.MustParseAddr("10.10.0.6"), HomeAgent: agentAt(i), CareOfAddress: lte,
+		Identification: assoc.Timestamp(c.now.Wall),
+	})
+	d.Authenticate(mip4.ExtMobileHome, association(c.t, assoc.Timestamps))
+	data, err := d.Seal()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.step(c.agents[i], engine.Packet{Link: "eth0", Src: netip.AddrPortFrom(lte, 40434), Dst: netip.AddrPortFrom(agentAt(i), 434), TTL: 64, Data: data})
+}
+
+// Three home agents of which two are full: the node lands on the third, which
+// is nobody's but the pool's to know.
+//
+//rfc:4433#4.2
+//rfc:4433#5.3
+//rfc:4433#3.4.2
+func TestANodeIsSentToWhoHasRoom(t *testing.T) {
+	c := newCircle(t, 3, oneNode, nil)
+	c.fill(0)
+	c.fill(1)
+	c.run(3 * time.Second)
+	began := len(c.sent)
+	c.attach()
+	c.run(time.Second)
+	if s := c.status(); s.State != "registered" || s.HomeAgent != agentAt(2) {
+		t.Fatalf("the node is %s with %v\n%s", s.State, s.HomeAgent, c.trace())
+	}
+	if got := c.to[began:]; !slices.Equal(got, []netip.Addr{agentAt(0), agentAt(2)}) {
+		t.Errorf("it asked %v", got)
+	}
+	if r := c.sent[began+1]; r.HomeAgent != nobody || requestedIn(t, c.raw[began+1]) != agentAt(2) {
+		t.Errorf("the redirected request names %v and asks %v", r.HomeAgent, requestedIn(t, c.raw[began+1]))
+	}
+	// It keeps to it, also when the first of its list has room again.
+	c.run(30 * time.Minute)
+	if s := c.status(); s.HomeAgent != agentAt(2) {
+		t.Errorf("later it is with %v", s.HomeAgent)
+	}
+}
+
+// Nobody has room: 130, and no redirection. Nor is a home agent drained whose
+// nodes nobody could take.
+//
+//rfc:4433#5.3.1
+func TestAFullPoolRefuses(t *testing.T) {
+	c := newCircle(t, 2, oneNode, nil)
+	c.fill(0)
+	c.run(2 * time.Second)
+	if r := c.order(1, assignment.Drain{}); r.Err == nil {
+		t.Error("drained although nobody takes the nodes")
+	}
+	c.dead[c.agents[1]] = true
+	c.run(5 * time.Second)
+	c.attach()
+	c.run(time.Second)
+	if s := c.status(); s.Problem == nil || s.Problem.Code != uint8(mip4.CodeHAResources) || slices.Contains(c.to, agentAt(1)) {
+		t.Errorf("%+v %v\n%s", s.Problem, c.to, c.trace())
+	}
+}
+
+// A drained home agent: its node registers with another one before it leaves,
+// at once, and comes to no harm; the other one's binding is the only one. The
+// node stays there when the drained one takes nodes again.
+func TestADrainedHomeAgentIsLeft(t *testing.T) {
+	c := newCircle(t, 2, nil, nil)
+	c.attach()
+	c.run(5 * time.Second)
+	c.serves(0)
+	gap := false
+	c.tap = func(from, to *post, data []byte) []byte {
+		e, ok := c.node.only()
+		gap = gap || !ok || !slices.ContainsFunc(e.Tunnels, func(t forward.Tunnel) bool { return t.Mode != forward.Receive })
+		return data
+	}
+	if r := c.order(0, assignment.Drain{}); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	c.run(time.Second)
+	c.serves(1)
+	if gap {
+		t.Error("for a while the node had nowhere to send to")
+	}
+	// A restart does not take the drain back.
+	c.kill(0)
+	c.run(time.Minute)
+	c.boot(0)
+	c.run(5 * time.Second)
+	if p := c.order(0, assignment.ShowPool{}).Value.(assignment.Pool); !p.Drained || p.Nodes != 0 || len(p.Members) != 1 || !p.Members[0].Alive || p.Members[0].Nodes != 1 {
+		t.Errorf("%+v", p)
+	}
+	if r := c.order(0, assignment.Undrain{}); r.Err != nil || r.Value.(assignment.Pool).Drained {
+		t.Errorf("%+v", r)
+	}
+	c.run(20 * time.Minute)
+	c.serves(1)
+}
+
+// A home agent dies: the node comes back through another one of its list. When
+// the dead one rises, with the binding that it had stored, it hears that the
+// node has moved on and lets go of it.
+func TestAHomeAgentThatRoseLetsGoOfWhoHasMovedOn(t *testing.T) {
+	c := newCircle(t, 2, nil, func(cfg *mn.Config, _ *assignment.Config) {
+		cfg.HomeAgents = append(cfg.HomeAgents, mn.HomeAgent{Address: agentAt(1)})
+		cfg.Lifetime = 30 * time.Second
+	})
+	c.attach()
+	c.run(5 * time.Second)
+	c.serves(0)
+	c.kill(0)
+	c.run(45 * time.Second)
+	c.serves(1)
+	c.boot(0)
+	c.run(3 * time.Second)
+	c.serves(1)
+	if len(c.agents[0].entries) != 0 {
+		t.Errorf("ha1 still forwards\n%s", c.trace())
+	}
+}
+
+// Two home agents that send the node to each other: it notices, and tries again
+// only slowly.
+//
+//rfc:4433#4.2
+func TestHomeAgentsThatBounceANode(t *testing.T) {
+	c := newCircle(t, 2, nil, nil)
+	c.tap = func(from, to *post, data []byte) []byte {
+		if from != c.node || to == nil || to == c.node {
+			if to == c.node {
+				return nil
+			}
+			return data
+		}
+		m, _ := mip4.Parse(data)
+		q, err := m.Request()
+		if err != nil {
+			return data
+		}
+		other := agentAt(0)
+		if to == c.agents[0] {
+			other = agentAt(1)
+		}
+		d := mip4.NewReply(mip4.RegistrationReply{Code: mip4.CodeRedirectHA, HomeAddress: q.HomeAddress, HomeAgent: to.address, Identification: q.Identification})
+		d.Add(mip4.ZoneHome, &mip4.DynamicHA{Kind: mip4.RedirectedHA, Address: other})
+		d.Authenticate(mip4.ExtMobileHome, association(t, assoc.Timestamps))
+		reply, _ := d.Seal()
+		c.later(10*time.Millisecond, c.node, engine.Packet{Link: "wlan0", Src: netip.AddrPortFrom(to.address, 434), Dst: netip.AddrPortFrom(wifi, 40434), TTL: 60, Data: reply})
+		return nil
+	}
+	c.attach()
+	c.run(10 * time.Minute)
+	if n := len(c.sent); n > 60 || n < 4 {
+		t.Errorf("%d requests in ten minutes", n)
+	}
+	if !slices.ContainsFunc(c.node.notes, func(n note.Note) bool { return n.Kind == assignment.Looping }) {
+		t.Errorf("nobody is told\n%s", c.trace())
+	}
+}
+
+// A forged redirection, or one that another home agent has signed, leads
+// nowhere.
+//
+//rfc:4433#5.1.1
+func TestAForgedRedirectionIsIgnored(t *testing.T) {
+	for what, forge := range map[string]func(d *mip4.Draft, r *mip4.RegistrationReply){
+		"no authenticator": func(d *mip4.Draft, r *mip4.RegistrationReply) {},
+		"another home agent's": func(d *mip4.Draft, r *mip4.RegistrationReply) {
+			r.HomeAgent = agentAt(1)
+			d.Authenticate(mip4.ExtMobileHome, association(t, assoc.Timestamps))
+		},
+	} {
+		c := newCircle(t, 2, nil, nil)
+		c.tap = func(from, to *post, data []byte) []byte {
+			if from != c.node || to != c.agents[0] {
+				return data
+			}
+			m, _ := mip4.Parse(data)
+			if q, err := m.Request(); err == nil {
+				r := mip4.RegistrationReply{Code: mip4.CodeRedirectHA, HomeAddress: q.HomeAddress, HomeAgent: agentAt(0), Identification: q.Identification}
+				d := mip4.NewReply(r)
+				d.Add(mip4.ZoneHome, &mip4.DynamicHA{Kind: mip4.RedirectedHA, Address: agentAt(1)})
+				forge(d, &r)
+				if r.HomeAgent != agentAt(0) {
+					d = mip4.NewReply(r)
+					d.Add(mip4.ZoneHome, &mip4.DynamicHA{Kind: mip4.RedirectedHA, Address: agentAt(1)})
+					d.Authenticate(mip4.ExtMobileHome, association(t, assoc.Timestamps))
+				}
+				reply, _ := d.Seal()
+				c.later(5*time.Millisecond, c.node, engine.Packet{Link: "wlan0", Src: netip.AddrPortFrom(agentAt(0), 434), Dst: netip.AddrPortFrom(wifi, 40434), TTL: 60, Data: reply})
+			}
+			return data
+		}
+		c.attach()
+		c.run(10 * time.Second)
+		if slices.Contains(c.to, agentAt(1)) {
+			t.Errorf("%s: the node went to %v", what, c.to)
+		}
+	}
+}
+
+// A captured request is good for nobody else of the pool, though the key is: the
+// extension names whom it was for.
+//
+//rfc:4433#5.3
+//rfc:4433#9
+func TestACapturedRequestIsGoodForOneHomeAgent(t *testing.T) {
+	c := newCircle(t, 2, nil, nil)
+	c.attach()
+	c.run(time.Second)
+	c.serves(0)
+	before := len(c.agents[1].notes)
+	c.step(c.agents[1], engine.Packet{Link: "eth0", Src: netip.AddrPortFrom(wifi, 40434), Dst: netip.AddrPortFrom(agentAt(1), 434), TTL: 64, Data: slices.Clone(c.raw[0])})
+	c.run(time.Second)
+	c.serves(0)
+	if n := c.agents[1].notes[before:]; len(n) == 0 || n[0].Code != uint8(mip4.CodeUnknownHomeAgent) {
+		t.Errorf("it was not denied with 136: %v", n)
+	}
+}
+
+// A home agent of before 2006 says 136, or stumbles over the extension and says
+// nothing: the node registers as ever.
+//
+//rfc:4433#10
+func TestAnOldHomeAgent(t *testing.T) {
+	for what, deaf := range map[string]bool{"denies with 136": false, "drops what it cannot read": true} {
+		c := newCircle(t, 1, func(_ int, _ *ha.Config, f *assignment.Config) { f.Serve = false }, nil)
+		c.tap = func(from, to *post, data []byte) []byte {
+			if m, err := mip4.Parse(data); err == nil && deaf && to == c.agents[0] {
+				if _, n := m.Find(mip4.ExtDynamicHA); n > 0 {
+					return nil
+				}
+			}
+			return data
+		}
+		c.attach()
+		c.run(15 * time.Second)
+		if s := c.status(); s.State != "registered" {
+			t.Errorf("%s: the node is %s\n%s", what, s.State, c.trace())
+		}
+		if n := len(c.sent); n > 3 {
+			t.Errorf("%s: %d requests", what, n)
+		}
+	}
+}
+
+// Reports that are not authentic, for another one, or captured a while ago,
+// change nothing: neither who lives nor who is bound.
+func TestForgedReports(t *testing.T) {
+	c := newCircle(t, 2, nil, nil)
+	var captured [][]byte
+	c.tap = func(from, to *post, data []byte) []byte {
+		if data[0] == byte(mip4.TypeExperimentalMessage) && to == c.agents[0] {
+			captured = append(captured, slices.Clone(data))
+			return nil
+		}
+		return data
+	}
+	c.run(2 * time.Second)
+	at := func(data []byte) {
+		c.step(c.agents[0], engine.Packet{Link: "eth0", Src: netip.AddrPortFrom(agentAt(1), 434), Dst: netip.AddrPortFrom(agentAt(0), 434), TTL: 64, Data: data})
+	}
+	alive := func() bool {
+		return c.order(0, assignment.ShowPool{}).Value.(assignment.Pool).Members[0].Alive
+	}
+	for i := range captured[0] {
+		bad := slices.Clone(captured[0])
+		bad[i] ^= 1
+		at(bad)
+		at(bad[:i])
+	}
+	c.run(time.Minute)
+	at(captured[0])
+	if alive() {
+		t.Error("a forged or old report counts")
+	}
+	c.tap = nil
+	c.run(2 * time.Second)
+	if !alive() {
+		t.Error("a true report does not count")
+	}
+}
