@@ -30,6 +30,7 @@ var shown = map[string]string{
 	"associations":   "security associations, without their keys",
 	"enrolled":       "the mobile nodes that have joined with a token (careof enrol), and the invited ones",
 	"blocked":        "the mobile nodes that the home agent keeps out (careof revoke --block)",
+	"pool":           "the home agents of the pool, their nodes, and who is drained",
 	"aaa":            "who is asked about mobile nodes, how the servers do, and their sessions",
 	"stages":         "how a message is processed, stage by stage, with the RFC's sections",
 	"counters":       "everything that is counted",

@@ -106,6 +106,16 @@ func (d *decoder) checkHomeAgent(h *HomeAgent) {
 		d.readNodes(h)
 	}
 	d.checkNodes(at+".mobile-node", h)
+	members := map[netip.Addr]int{}
+	for i := range h.PoolMembers {
+		p := &h.PoolMembers[i]
+		path := indexed(at+".pool-member", i)
+		d.unique(members, path+".address", at+".pool-member", p.Address, i)
+		if slices.Contains(h.Addresses, p.Address) || p.Address.IsValid() && p.Address == h.LocalAddress {
+			d.problem(path+".address", "list the other home agents", "%s is this home agent's own address", p.Address)
+		}
+		d.associate(path, &p.Security, agents)
+	}
 	seen := map[netip.Addr]int{}
 	for i := range h.ForeignAgents {
 		p := &h.ForeignAgents[i]
@@ -335,7 +345,10 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 	if !m.HomeAddress.IsValid() && m.NAI == "" && !d.wrong(at+".home-address") && !d.wrong(at+".nai") {
 		d.problem(at, `for example home-address = "10.10.0.5"`, "needs a home-address, a nai, or both")
 	}
-	if len(m.HomeAgents) == 0 && !d.wrong(at+".home-agent") {
+	if m.Assignment != AssignmentOff && m.NAI == "" && !d.wrong(at+".nai") {
+		d.problem(at+".assignment", `add nai = "van7@fleet.example"`, "a home agent is assigned to a name (RFC 4433 section 3.3), and there is no nai")
+	}
+	if len(m.HomeAgents) == 0 && !d.wrong(at+".home-agent") && m.Assignment == AssignmentOff {
 		if !m.HomeNetwork.IsValid() {
 			d.problem(at+".home-agent", "or home-network, to discover one", "is missing")
 		} else if !m.HomeAddress.IsValid() {

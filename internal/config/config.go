@@ -122,6 +122,10 @@ type HomeAgent struct {
 	MobileNetworks Switch       // RFC 5177
 	PrefixPools    []PrefixPool // RFC 6626
 
+	Assignment  bool            // nodes may register that name no home agent (RFC 4433)
+	Capacity    int             // nodes; 0: any number
+	PoolMembers []HomeAgentPeer // the other home agents of the pool
+
 	Messages         []MessageText
 	VendorExtensions []OpaqueExtension
 	Experiments      []OpaqueExtension
@@ -163,7 +167,8 @@ type ForeignAgentPeer struct {
 	Security
 }
 
-// A HomeAgentPeer is a [[foreign-agent.home-agent]] table.
+// A HomeAgentPeer is a [[foreign-agent.home-agent]] or
+// [[home-agent.pool-member]] table.
 type HomeAgentPeer struct {
 	Address netip.Addr
 	Security
@@ -190,7 +195,8 @@ type ForeignAgent struct {
 	RequestsOfStrangers   int // a second, from all of those together; 0: any number
 	MaxLifetime           time.Duration
 	ReverseTunnel         ReverseTunnel
-	ChallengeWindow       int // 0: no challenges (RFC 4721)
+	ChallengeWindow       int          // 0: no challenges (RFC 4721)
+	AssignHomeAgents      []netip.Addr // for visitors that name none (RFC 4433)
 
 	NATTraversal NATTraversal
 	Keepalive    time.Duration // zero: what home agents say
@@ -210,6 +216,7 @@ type MobileNode struct {
 	NAI            ident.NAI
 	HomeAgents     []Host       // empty: discovered (RFC 5944 section 3.6.1.2)
 	HomeNetwork    netip.Prefix // for discovery and for noticing the return home; may be invalid
+	Assignment     Assignment   // RFC 4433
 	Lifetime       time.Duration
 	Routes         Routes
 	NATTraversal   NATTraversal

@@ -189,6 +189,27 @@ var homeAgentTable = append(Table[HomeAgent]{
 	}, func(h *HomeAgent) *[]PrefixPool { return &h.PrefixPools }, func(p *PrefixPool) string { return p.Prefix.String() }, Help{
 		Doc: "Prefixes for mobile routers that ask for one (RFC 6626). Every node that may register may have them.",
 	}),
+	Field("assignment", Bool, func(h *HomeAgent) *bool { return &h.Assignment }, Help{
+		Example: "true",
+		Doc: "Whether nodes may register that name no home agent and take whichever answers (RFC 4433). With a capacity or a\n" +
+			"pool-member they may.",
+	}),
+	Field("capacity", Int[int](0, 1<<24), func(h *HomeAgent) *int { return &h.Capacity }, Help{
+		Default: "0",
+		Doc: "How many nodes may be registered at a time; 0: any number. One more is sent to the pool-member with the fewest nodes\n" +
+			"(code 143), or refused (130) when none has room or the node does not know RFC 4433. Machines have a part each (shards).",
+	}),
+	tables("pool-member", append(Table[HomeAgentPeer]{
+		Field("address", Address, func(p *HomeAgentPeer) *netip.Addr { return &p.Address }, Help{
+			Required: true, Example: `"198.51.100.2"`,
+			Doc: "The other home agent's address.",
+		}),
+	}, securityRows(func(p *HomeAgentPeer) *Security { return &p.Security }, agents, 400, `"keys.d/pool"`)...),
+		func(h *HomeAgent) *[]HomeAgentPeer { return &h.PoolMembers },
+		func(p *HomeAgentPeer) string { return p.Address.String() }, Help{
+			Doc: "Another home agent that serves the same nodes, with the key that the two share. Each lists all the others. They tell\n" +
+				"each other every second that they live and how many nodes they have. See careof drain.",
+		}),
 	messageRow(func(h *HomeAgent) *[]MessageText { return &h.Messages }, 130),
 }, extensionRows(func(h *HomeAgent) *[]OpaqueExtension { return &h.VendorExtensions },
 	func(h *HomeAgent) *[]OpaqueExtension { return &h.Experiments }, PartyMobileNode, PartyForeignAgent)...)
@@ -281,6 +302,11 @@ var foreignAgentTable = append(Table[ForeignAgent]{
 		Doc: "How many of the last advertised challenges visitors may answer (RFC 4721); 2 is that RFC's default. 0: there are no challenges.\n" +
 			"With challenges, a visitor needs a key of this agent or one of AAA ([mobile-node.aaa]); others are denied with code 105.",
 	}),
+	Field("assign-home-agents", OneOrList(Address), func(f *ForeignAgent) *[]netip.Addr { return &f.AssignHomeAgents }, Help{
+		Example: `["198.51.100.1", "198.51.100.2"]`,
+		Doc: "The home agents that visitors are sent to that name none (RFC 4433 section 5.2), the first that answers. AAA's choice\n" +
+			"goes before. Without either such visitors are denied with code 90.",
+	}),
 	Field("allow-home-agents", List(Prefix), func(f *ForeignAgent) *[]netip.Prefix { return &f.AllowHomeAgents }, Help{
 		Example: `["198.51.100.0/24"]`,
 		Doc:     "The home agents to which requests are relayed. Left out, all; requests for others are denied with code 65.",
@@ -340,6 +366,12 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 	Field("home-agent", OneOrList(HostKind), func(m *MobileNode) *[]Host { return &m.HomeAgents }, Help{
 		Example: `"198.51.100.1"`, Shown: true,
 		Doc: "Where to register: an address or a name, or a list. Left out, with home-network, it is discovered.",
+	}),
+	Field("assignment", Enum[Assignment](assignmentWords...), func(m *MobileNode) *Assignment { return &m.Assignment }, Help{
+		Default: `"off"`,
+		Doc: "Whether the network assigns the home agent (RFC 4433): home asks for one at home, any for the best anywhere. The node\n" +
+			"asks those of home-agent first, goes where they send it, and stays until the session ends. With a foreign agent that\n" +
+			"knows one, home-agent may be left out. All have the node's one key. It needs nai.",
 	}),
 	Field("home-network", Prefix, func(m *MobileNode) *netip.Prefix { return &m.HomeNetwork }, Help{
 		Example: `"10.10.0.0/24"`,

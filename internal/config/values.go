@@ -44,6 +44,21 @@ var natTraversalWords = []string{"auto", "force", "off"}
 
 func (n NATTraversal) String() string { return enumString(n, "NATTraversal", natTraversalWords) }
 
+// An Assignment says what a mobile node asks of the network that assigns it a
+// home agent.
+type Assignment uint8
+
+// Assignments.
+const (
+	AssignmentOff  Assignment = iota // it names its home agent
+	AssignmentAny                    // 0.0.0.0: one anywhere
+	AssignmentHome                   // 255.255.255.255: one in the home domain
+)
+
+var assignmentWords = []string{"off", "any", "home"}
+
+func (a Assignment) String() string { return enumString(a, "Assignment", assignmentWords) }
+
 // A Switch is on or off.
 type Switch uint8
 

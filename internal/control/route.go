@@ -42,7 +42,7 @@ type api struct {
 
 // Routes lists the API in the order in which documents show it.
 func Routes() []Route {
-	return slices.Concat(showRoutes, pictureRoutes, eventRoutes, operateRoutes, observeRoutes, revokeRoutes, enrolRoutes, aaaRoutes)
+	return slices.Concat(showRoutes, pictureRoutes, eventRoutes, operateRoutes, observeRoutes, revokeRoutes, poolRoutes, enrolRoutes, aaaRoutes)
 }
 
 // showRoutes are the routes that show something, one for each of [Names].
@@ -63,6 +63,7 @@ var showRoutes = []Route{
 	show("associations", "Security associations, without their keys.", []Association{}),
 	show("enrolled", "The mobile nodes that have joined with a token, and those that are invited to.", []Enrolled{}),
 	show("blocked", "The mobile nodes that the home agent keeps out.", []Blocked{}),
+	show("pool", "The home agents of a home agent's pool, itself first.", []PoolMember{}),
 	show("aaa", "Who is asked about mobile nodes, how the servers do, and which sessions they are told of.", AAA{}),
 	show("stages", "How a message is processed, stage by stage.", []Stage{}),
 	show("counters", "Everything that is counted.", []Counter{}),

@@ -75,6 +75,16 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		}
 		return []any{n.Node, address(n.HomeAddress), dash(n.Host), n.State, n.Since.Local().Format(time.DateTime), until}
 	}),
+	"pool": rows("HOME AGENT\tSTATE\tNODES\tCAPACITY\tHEARD", "this home agent has no pool", func(m PoolMember) []any {
+		capacity, heard := "-", "-"
+		if m.Capacity > 0 {
+			capacity = fmt.Sprint(m.Capacity)
+		}
+		if !m.Heard.IsZero() {
+			heard = m.Heard.Local().Format(time.DateTime)
+		}
+		return []any{m.Address, m.State, m.Nodes, capacity, heard}
+	}),
 	"blocked": rows("NODE\tSINCE", "nobody is kept out", func(b Blocked) []any {
 		return []any{b.Node, b.Since.Local().Format(time.DateTime)}
 	}),

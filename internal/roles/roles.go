@@ -10,6 +10,7 @@ import (
 	"careof/internal/config"
 	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/fa"
+	"careof/internal/proto/mip4/feature/assignment"
 	"careof/internal/proto/mip4/feature/challenge"
 	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/natt"
@@ -64,6 +65,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		Revocation: revoke.Config{Mode: revocations[c.Revocation]},
 		Validation: validate.Config{Mode: validations[c.PathValidation]},
 		Networks:   homeNetworks(c),
+		Assignment: homeAssignment(c),
 		Messages:   texts(c.Messages), Identity: c.Identity,
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
@@ -116,6 +118,7 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 		GREKeys:      grekey.Config{Foreign: greKeys[c.GREKeys]},
 		Challenge:    challenge.Config{Window: c.ChallengeWindow},
 		Revocation:   revoke.Config{Mode: revocations[c.Revocation]},
+		Assignment:   assignment.Config{Assign: c.AssignHomeAgents},
 		Messages:     texts(c.Messages), Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
 }
@@ -205,6 +208,7 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		Association: c.Associations[0],
 		Routes:      c.Routes.Prefixes,
 		Lifetime:    c.Lifetime.Truncate(time.Second),
+		Assigned:    c.Assignment != config.AssignmentOff,
 	}
 	traversal := natt.Config{Mode: modes[c.NATTraversal]}
 	switch {
@@ -250,6 +254,7 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 		Challenge:  answers,
 		Validation: validation,
+		Assignment: assignment.Config{Ask: asked[c.Assignment]},
 		Paths:      path.Config{Profile: profiles[c.Profile], FailBack: c.FailBack},
 	}
 }

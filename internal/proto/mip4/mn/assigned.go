@@ -47,14 +47,6 @@ func (n *Node) Anchor(x *Response, agent netip.Addr) {
 	}
 }
 
-// Renew registers again, now: somebody who may say so wants it. Not before the
-// attempt that is under way has ended.
-func (n *Node) Renew(r *Registration) {
-	if r.live && r.try == nil && n.canRenew(r) && !n.stopped {
-		n.begin(r, Register)
-	}
-}
-
 // Release has a home agent end the binding of a care-of address that it holds
 // and that the node does not use any more. It is sent once.
 func (n *Node) Release(r *Registration, at netip.Addr) {

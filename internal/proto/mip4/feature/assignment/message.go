@@ -5,7 +5,6 @@ import (
 	"net/netip"
 
 	"careof/internal/core/assoc"
-	"careof/internal/proto/mip4/feature/vendor"
 	"careof/wire/mip4"
 )
 
@@ -21,10 +20,14 @@ const (
 	kindNotice = 2 // home agent to mobile node
 )
 
+// enterprise is the number of the suite's own extensions too: the one for
+// examples and documentation (RFC 5612).
+const enterprise uint32 = 32473
+
 const prefix = 6 // octets before the body
 
 func begin(kind byte) []byte {
-	b := binary.BigEndian.AppendUint32([]byte{byte(mip4.TypeExperimentalMessage)}, vendor.Careof)
+	b := binary.BigEndian.AppendUint32([]byte{byte(mip4.TypeExperimentalMessage)}, enterprise)
 	return append(b, kind)
 }
 
@@ -38,7 +41,7 @@ func seal(b []byte, key *assoc.Association) []byte {
 // none proves nothing, and opens nothing.
 func open(m *mip4.Message, kind byte, keys ...*assoc.Association) ([]byte, bool) {
 	b := m.Raw
-	if len(b) < prefix+4 || b[0] != byte(mip4.TypeExperimentalMessage) || binary.BigEndian.Uint32(b[1:]) != vendor.Careof || b[5] != kind {
+	if len(b) < prefix+4 || b[0] != byte(mip4.TypeExperimentalMessage) || binary.BigEndian.Uint32(b[1:]) != enterprise || b[5] != kind {
 		return nil, false
 	}
 	for _, k := range keys {
