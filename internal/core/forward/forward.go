@@ -159,8 +159,7 @@ type Tunnel struct {
 	// is the home agent's own, as the mobile node knows it. Invalid: no wrapping.
 	Wrap netip.Addr
 	// Budget is how many octets of outer packets Peer may be sent while nobody
-	// knows whether it is there and wants them: what it has paid for with
-	// requests. Each octet that comes from there through the tunnel allows three
+	// knows whether it is there and wants them; 1 is none. Each octet that comes from there through the tunnel allows three
 	// more. It only grows for one Peer. 0: there is no limit, since Peer has
 	// answered a challenge, or is asked none.
 	Budget int

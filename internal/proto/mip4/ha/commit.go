@@ -84,9 +84,6 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		// retained. Otherwise, the home agent removes all previous entries".
 		keep := x.Request.Flags.Has(mip4.FlagS) && a.cfg.SimultaneousBindings > 1
 		b = a.newBinding(x)
-		if b.Tunnel.Budget > 0 {
-			b.Tunnel.Budget = max(1, b.Tunnel.Budget-len(send.Data)-28) // the reply, its IP and UDP headers
-		}
 		change, removed = n.list.Put(b, keep, a.Now().Mono)
 		n.hold(x.Networks)
 		switch change {

@@ -14,8 +14,9 @@
 //     challenge back has received something there. The node does that at once
 //     with a question over the path (package path), which binds nothing, and
 //     through a foreign agent or with nonces with another registration.
-//   - Until then the binding has a budget ([forward.Tunnel]): three octets for
-//     each that came from there. What is beyond it goes to the address before,
+//   - Until then the binding has a budget ([forward.Tunnel]): no data, and three
+//     octets for each that comes from there through the tunnel; requests get
+//     their replies, which are about as long. What is beyond it goes to the address before,
 //     for as long as that one drains, or is dropped. What comes from the node is
 //     forwarded from the start.
 //   - An address is remembered for a while. Nodes with several uplinks answer

@@ -16,10 +16,9 @@ import (
 )
 
 const (
-	// amplification is how many octets are sent for one that came.
-	amplification = 3
-	// headers is what IP and UDP add to a message.
-	headers = 28
+	// budget is what an address is sent of data before any came from there:
+	// nothing. What its requests have paid for goes to the replies.
+	budget = 1
 	// remembered is how long an address that has answered counts as validated
 	// without being asked again; it is asked again after half of it.
 	remembered = 10 * time.Minute
@@ -150,12 +149,7 @@ func (h *home) bind(x *ha.Exchange) engine.Verdict {
 	if x.Validated = h.since(p); !x.Validated.IsZero() {
 		return engine.Next()
 	}
-	x.Budget = amplification * (len(x.Packet.Data) + headers)
-	for _, b := range x.Node.Bindings() {
-		if b.ID == x.ID && b.Source == p.from {
-			x.Budget += b.Tunnel.Budget
-		}
-	}
+	x.Budget = budget
 	h.agent.Tell(note.Note{
 		Kind: Challenged, Level: note.Debug, HomeAddress: x.Home, NAI: string(x.NAI),
 		CareOfAddress: x.Request.CareOfAddress, Endpoint: x.Packet.Src,
