@@ -171,7 +171,7 @@ func (d *decoder) checkNetworks(h *HomeAgent) {
 // checkNodes checks the nodes of the main file; those of the nodes file have
 // been checked line by line, and are looked at here for what is shared.
 func (d *decoder) checkNodes(at string, h *HomeAgent) {
-	addresses, names := make(map[netip.Addr]int, len(h.MobileNodes)), map[ident.NAI]int{}
+	addresses, names := make(map[[4]byte]int, len(h.MobileNodes)), map[ident.NAI]int{}
 	type claim struct {
 		prefix netip.Prefix
 		node   int
@@ -211,12 +211,12 @@ func (d *decoder) checkNodes(at string, h *HomeAgent) {
 
 // unremarkable takes a node of which checkNode would say nothing: that is
 // found out without a word about where it stands, for a million of them.
-func (d *decoder) unremarkable(p *MobileNodePeer, h *HomeAgent, addresses map[netip.Addr]int, names map[ident.NAI]int, i int) bool {
+func (d *decoder) unremarkable(p *MobileNodePeer, h *HomeAgent, addresses map[[4]byte]int, names map[ident.NAI]int, i int) bool {
 	a := p.HomeAddress
 	if !a.IsValid() {
 		return false
 	}
-	if _, taken := addresses[a]; taken || slices.Contains(h.Addresses, a) || a == h.LocalAddress {
+	if _, taken := addresses[a.As4()]; taken || slices.Contains(h.Addresses, a) || a == h.LocalAddress {
 		return false
 	}
 	if _, taken := names[p.NAI]; taken && p.NAI != "" {
@@ -240,7 +240,7 @@ func (d *decoder) unremarkable(p *MobileNodePeer, h *HomeAgent, addresses map[ne
 	if !inside {
 		return false
 	}
-	addresses[a] = i
+	addresses[a.As4()] = i
 	if p.NAI != "" {
 		names[p.NAI] = i
 	}
@@ -249,7 +249,7 @@ func (d *decoder) unremarkable(p *MobileNodePeer, h *HomeAgent, addresses map[ne
 
 // checkNode checks one node's identity. d reports, main knows where the other
 // nodes stand.
-func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, addresses map[netip.Addr]int, names map[ident.NAI]int, i int, main *decoder) {
+func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, addresses map[[4]byte]int, names map[ident.NAI]int, i int, main *decoder) {
 	if !p.HomeAddress.IsValid() && p.NAI == "" {
 		if !d.wrong(path+".home-address") && !d.wrong(path+".nai") {
 			d.problem(path, `for example home-address = "10.10.0.5"`, "needs a home-address, a nai, or both")
@@ -272,10 +272,10 @@ func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, 
 		}
 		return
 	}
-	if first, taken := addresses[a]; taken {
+	if first, taken := addresses[a.As4()]; taken {
 		d.problem(path+".home-address", "remove one of the two", "%s is there twice, first %s", a, main.whereNode(list, first))
 	} else {
-		addresses[a] = i
+		addresses[a.As4()] = i
 	}
 	if slices.Contains(h.Addresses, a) || a == h.LocalAddress {
 		d.problem(path+".home-address", "give the node another one", "%s is the home agent's own address", a)

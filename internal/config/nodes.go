@@ -2,11 +2,14 @@ package config
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/ident"
@@ -30,14 +33,68 @@ func (d *decoder) readNodes(h *HomeAgent) {
 		return
 	}
 	d.nodesFile, d.firstFromFile = d.resolve(h.NodesFile), len(h.MobileNodes)
-	lines := bytes.Count(content, []byte("\n")) + 1
-	h.MobileNodes = slices.Grow(h.MobileNodes, lines)
-	d.nodeLines = make([]int32, 0, lines)
-	number := 0
-	for line := range bytes.SplitSeq(content, []byte("\n")) {
+	// A part for each processor: a million lines are a second's work for one.
+	parts, total := nodesParts(content, min(runtime.GOMAXPROCS(0), 1+len(content)>>20))
+	h.MobileNodes = slices.Grow(h.MobileNodes, total)
+	d.nodeLines = make([]int32, total)
+	// Each part has room for as many nodes as it has lines; few lines are none.
+	room := h.MobileNodes[len(h.MobileNodes) : len(h.MobileNodes)+total]
+	var reading sync.WaitGroup
+	for i := range parts {
+		p := &parts[i]
+		to := p.before + p.lines
+		p.nodes, p.numbers = room[p.before:p.before:to], d.nodeLines[p.before:p.before:to]
+		reading.Go(func() { p.read(d.nodesFile) })
+	}
+	reading.Wait()
+	nodes, numbers := h.MobileNodes, d.nodeLines[:0]
+	for i := range parts {
+		nodes, numbers = append(nodes, parts[i].nodes...), append(numbers, parts[i].numbers...)
+		d.problems = append(d.problems, parts[i].problems...)
+	}
+	clear(nodes[len(nodes) : d.firstFromFile+total])
+	h.MobileNodes, d.nodeLines = nodes, numbers
+}
+
+// A nodesPart is some consecutive lines of the nodes file, and what they say.
+type nodesPart struct {
+	text          []byte
+	before, lines int // in the file before this part, and in it
+	nodes         []MobileNodePeer
+	numbers       []int32
+	problems      []Problem
+}
+
+// nodesParts divides a nodes file after whole lines, of which it has total.
+func nodesParts(content []byte, n int) (parts []nodesPart, total int) {
+	for ; n > 0; n-- {
+		end := len(content)
+		if k := bytes.IndexByte(content[end/n:], '\n'); n > 1 && k >= 0 {
+			end = end/n + k + 1
+		}
+		p := nodesPart{text: content[:end], before: total, lines: bytes.Count(content[:end], []byte("\n"))}
+		if n == 1 {
+			p.lines++ // the last line may have no end
+		}
+		content, total = content[end:], total+p.lines
+		parts = append(parts, p)
+	}
+	return parts, total
+}
+
+func (p *nodesPart) read(file string) {
+	number := p.before
+	var lists []*assoc.Association // of the nodes, each of which has one: made for many at a time
+	for line := range bytes.SplitSeq(p.text, []byte("\n")) {
 		number++
-		node, plain := plainNode(line)
-		if !plain {
+		node, association := plainNode(line)
+		if association != nil {
+			if len(lists) == cap(lists) {
+				lists = make([]*assoc.Association, 0, 256)
+			}
+			lists = append(lists, association)
+			node.Associations = lists[len(lists)-1 : len(lists) : len(lists)]
+		} else {
 			text, _, _ := strings.Cut(string(line), "#")
 			fields := strings.Fields(text)
 			if len(fields) == 0 {
@@ -45,59 +102,81 @@ func (d *decoder) readNodes(h *HomeAgent) {
 			}
 			var problem *Problem
 			if node, problem = parseNode(fields); problem != nil {
-				problem.File, problem.Line = d.nodesFile, number
-				d.problems = append(d.problems, *problem)
+				problem.File, problem.Line = file, number
+				p.problems = append(p.problems, *problem)
 				continue
 			}
 		}
-		d.nodeLines = append(d.nodeLines, int32(number))
-		h.MobileNodes = append(h.MobileNodes, node)
+		p.numbers = append(p.numbers, int32(number))
+		p.nodes = append(p.nodes, node)
 	}
 }
 
 // plainNode reads a line in which nothing is unusual, and a file has a million
-// of them; false leaves it to parseNode.
-func plainNode(line []byte) (p MobileNodePeer, ok bool) {
+// of them, but for the association, which comes apart; without one the line is
+// left to parseNode.
+func plainNode(line []byte) (p MobileNodePeer, made *assoc.Association) {
 	var fields [5][]byte
 	for i := range fields {
 		field, rest, more := bytes.Cut(line, []byte(" "))
 		if len(field) == 0 || more != (i < len(fields)-1) {
-			return p, false
+			return p, nil
 		}
 		fields[i], line = field, rest
 	}
 	if string(fields[0]) != "-" {
 		name, err := ident.ParseNAI(string(fields[0]))
 		if err != nil {
-			return p, false
+			return p, nil
 		}
 		p.NAI = name
 	}
 	if string(fields[1]) != "-" {
-		address, err := netip.ParseAddr(string(fields[1]))
-		if err != nil || !address.Is4() || !isHost(address) {
-			return p, false
+		address, ok := plainAddress(fields[1])
+		if !ok || !isHost(address) {
+			return p, nil
 		}
 		p.HomeAddress = address
 	}
 	number, err := strconv.ParseUint(string(fields[2]), 10, 32)
 	if err != nil || number < assoc.MinimumSPI {
-		return p, false
+		return p, nil
 	}
 	algorithm, err := assoc.ParseAlgorithm(string(fields[3]))
 	if err != nil || algorithm == assoc.None {
-		return p, false
+		return p, nil
 	}
-	key, err := assoc.ParseKey(string(fields[4]))
+	var space [64]byte
+	octets, err := hex.AppendDecode(space[:0], bytes.TrimPrefix(fields[4], []byte("hex:")))
+	if err != nil || len(octets) == 0 {
+		return p, nil
+	}
+	made, err = assoc.New(uint32(number), algorithm, assoc.NewKey(octets), assoc.Timestamps)
 	if err != nil {
-		return p, false
+		return p, nil
 	}
-	made, err := assoc.New(uint32(number), algorithm, key, assoc.Timestamps)
-	if err != nil {
-		return p, false
+	return p, made
+}
+
+// plainAddress reads an IPv4 address without an allocation, which netip.ParseAddr
+// needs for what it would say of another.
+func plainAddress(text []byte) (netip.Addr, bool) {
+	var out [4]byte
+	for i := range out {
+		part, rest, more := bytes.Cut(text, []byte("."))
+		n := 0
+		for _, c := range part {
+			if c < '0' || c > '9' {
+				return netip.Addr{}, false
+			}
+			n = 10*n + int(c-'0')
+		}
+		if more != (i < len(out)-1) || len(part) == 0 || len(part) > 3 || n > 255 || part[0] == '0' && len(part) > 1 {
+			return netip.Addr{}, false
+		}
+		out[i], text = byte(n), rest
 	}
-	p.Associations = []*assoc.Association{made}
-	return p, true
+	return netip.AddrFrom4(out), true
 }
 
 // fileLine is the line of the nodes file that a node comes from, 0 for one of

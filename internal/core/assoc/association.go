@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash"
+	"strings"
 )
 
 // An Algorithm computes authenticators.
@@ -41,7 +42,7 @@ func ParseAlgorithm(name string) (Algorithm, error) {
 			return a, nil
 		}
 	}
-	return 0, fmt.Errorf("assoc: unknown algorithm %q", name)
+	return 0, fmt.Errorf("assoc: unknown algorithm %q", strings.Clone(name)) // a name that is known costs no allocation
 }
 
 func (a Algorithm) String() string {
@@ -58,10 +59,10 @@ const MinimumSPI = 256
 // An Association is a mobility security association: what two nodes share to
 // authenticate messages to each other, under one SPI.
 type Association struct {
-	spi       uint32
+	spi       uint32 // first what is small: a home agent has a million of them
 	algorithm Algorithm
-	key       Key
 	replay    Style
+	key       Key
 	out       *Association // of another SPI, nil: the same in both directions
 }
 
@@ -146,7 +147,7 @@ func (a *Association) Sign(dst, covered []byte) []byte {
 		b := append(append(append(space[:0], a.key.octets...), covered...), a.key.octets...)
 		return a.digest(dst, b)
 	case len(a.key.octets) > hmacBlock || hmacBlock+len(covered) > len(space):
-		h := hmac.New(algorithms[a.algorithm].hash, a.key.octets)
+		h := hmac.New(algorithms[a.algorithm].hash, []byte(a.key.octets))
 		h.Write(covered)
 		return append(dst, h.Sum(nil)...)
 	}
@@ -184,12 +185,12 @@ func (a *Association) digest(dst, b []byte) []byte {
 }
 
 // pad writes the key, filled with zeros to a block, XOR with an octet.
-func pad(b, key []byte, with byte) {
+func pad(b []byte, key string, with byte) {
 	for i := range hmacBlock {
 		b[i] = with
 	}
-	for i, k := range key {
-		b[i] ^= k
+	for i := range len(key) {
+		b[i] ^= key[i]
 	}
 }
 
@@ -210,5 +211,5 @@ func (a *Association) String() string {
 
 // Equal says whether two associations are the same, key included.
 func (a *Association) Equal(o *Association) bool {
-	return a.spi == o.spi && a.Outbound().spi == o.Outbound().spi && a.algorithm == o.algorithm && a.replay == o.replay && hmac.Equal(a.key.octets, o.key.octets)
+	return a.spi == o.spi && a.Outbound().spi == o.Outbound().spi && a.algorithm == o.algorithm && a.replay == o.replay && hmac.Equal([]byte(a.key.octets), []byte(o.key.octets))
 }

@@ -18,7 +18,7 @@ func (k Key) CHAP(dst, covered, challenge []byte) []byte {
 	inner := md5.Sum(covered)
 	h := md5.New()
 	h.Write(challenge[:1])
-	h.Write(k.octets)
+	h.Write([]byte(k.octets))
 	h.Write(inner[:])
 	h.Write(chapTail(challenge))
 	return h.Sum(dst)
