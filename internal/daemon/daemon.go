@@ -17,7 +17,6 @@ import (
 	"careof/internal/buildinfo"
 	"careof/internal/config"
 	"careof/internal/control"
-	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/enrol"
 	"careof/internal/host/discovery"
@@ -178,7 +177,7 @@ func (d *daemon) open() error {
 	}
 	// A home agent's nodes are put in order while the plane reads what its
 	// programs have: both take long where there are many.
-	made := sync.OnceValues(func() ([]engine.Machine, error) { return agents(d.cfg) })
+	made := sync.OnceValues(func() (agency, error) { return agents(d.cfg) })
 	if d.cfg.HomeAgent != nil {
 		go made()
 	}

@@ -24,39 +24,44 @@ func shards(c *config.HomeAgent) int {
 	return runtime.GOMAXPROCS(0)
 }
 
+// An agency is the home agent's machines.
+type agency struct {
+	machines []engine.Machine
+	route    func(engine.Event) int // which of them an event concerns; nil: there is one
+}
+
 // agents makes the home agent's machines.
-func agents(cfg *config.Config) ([]engine.Machine, error) {
+func agents(cfg *config.Config) (agency, error) {
 	whole, features := homeConfig(cfg)
 	n := shards(cfg.HomeAgent)
-	list, errs := make([]engine.Machine, n), make([]error, n)
+	out, errs := agency{machines: make([]engine.Machine, n)}, make([]error, n)
 	var making sync.WaitGroup
 	for i := range n {
 		making.Go(func() { // each looks for its nodes among all of them
 			one := whole
 			one.Shard, one.Shards = i, n
-			list[i], errs[i] = standard.HomeAgent(one, standard.Features(features), luck())
+			out.machines[i], errs[i] = standard.HomeAgent(one, standard.Features(features), luck())
 		})
 	}
+	out.route = agentRoute(whole, n)
 	making.Wait()
-	return list, cmp.Or(errs...)
+	return out, cmp.Or(errs...)
 }
 
-// agentRoute says which of the home agent's machines an event concerns; nil
-// where there is nothing to choose.
-func agentRoute(cfg *config.Config) func(engine.Event) int {
-	n := shards(cfg.HomeAgent)
+// agentRoute says which of n machines an event concerns; nil where there is
+// nothing to choose.
+func agentRoute(whole ha.Config, n int) func(engine.Event) int {
 	if n == 1 {
 		return nil
 	}
-	whole, _ := homeConfig(cfg)
 	return ha.Route(whole, n)
 }
 
 // machines makes the machines of the configured roles, and their drivers.
 // agents has the home agent's, where there is one.
-func (d *daemon) machines(agents func() ([]engine.Machine, error)) error {
+func (d *daemon) machines(agents func() (agency, error)) error {
 	if c := d.cfg.HomeAgent; c != nil {
-		list, err := agents()
+		made, err := agents()
 		if err != nil {
 			return fmt.Errorf("home-agent: %w", err)
 		}
@@ -65,7 +70,7 @@ func (d *daemon) machines(agents func() ([]engine.Machine, error)) error {
 		if d.cfg.ForeignAgent != nil {
 			world.Note = d.homeNote
 		}
-		d.home = drive.New(roleHomeAgent, world, list, agentRoute(d.cfg))
+		d.home = drive.New(roleHomeAgent, world, made.machines, made.route)
 		d.home.Limit(drive.Limits{PerSource: c.RequestsPerSource, Peers: len(c.MobileNodes)})
 		if advertisement, ok := roles.Advertisement(c); ok && d.cfg.ForeignAgent == nil {
 			m, err := advertise.New(advertisement, luck())

@@ -24,7 +24,7 @@ func (p *Plane) adopt() error {
 			role = forward.MobileNode
 		}
 		err := eachBinding(p.table(n), n >= 2, func(bits uint8, addr [4]byte, b *bindingValue) {
-			p.left[place{role, bits, addr}] = p.leftoverOf(b)
+			p.left.put(place{role, bits, addr}, p.leftoverOf(b))
 			p.counts[n]++
 			if int64(b.Slot) < int64(len(used)) {
 				used[b.Slot] = true
@@ -122,7 +122,7 @@ func (p *Plane) leftEntries() []forward.Entry {
 		return n
 	}
 	var out []forward.Entry
-	for at := range p.left {
+	for at := range p.left.all() {
 		var b bindingValue
 		if p.lookupBinding(at, &b) == nil {
 			out = append(out, b.entry(at, p.slots.at(b.Slot), name))
@@ -141,16 +141,13 @@ func (p *Plane) Reconcile() error {
 		return net.ErrClosed
 	}
 	var errs []error
-	for at, b := range p.left {
+	for at, b := range p.left.all() {
 		if err := p.unset(at); err != nil {
 			errs = append(errs, fmt.Errorf("bpf: %v: %w", at.prefix(), err))
 			continue
 		}
 		p.slots.give(b.slot)
-		delete(p.left, at)
-	}
-	if len(p.left) == 0 {
-		p.left = make(map[place]leftover) // a million deleted ones take room
+		p.left.drop(at)
 	}
 	return errors.Join(errs...)
 }

@@ -20,16 +20,16 @@ func (p *Plane) Apply(ctx context.Context, changes []forward.Change) error {
 		return net.ErrClosed
 	}
 	var b writes
+	single := false
 	for len(changes) > 0 {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(err, p.flush(&b))
 		}
 		n := 1
-		for changes[0].Op == forward.Extend && n < len(changes) && changes[n].Op == forward.Extend {
+		for op := changes[0].Op; !single && op != forward.Delete && n < len(changes) && changes[n].Op == op; {
 			n++
 		}
 		run := changes[:n]
-		changes = changes[n:]
 		if run[0].Op == forward.Delete {
 			if err := p.flush(&b); err != nil {
 				return err
@@ -39,12 +39,19 @@ func (p *Plane) Apply(ctx context.Context, changes []forward.Change) error {
 			}
 		}
 		if err := p.slow.Apply(ctx, run); err != nil {
+			if n > 1 {
+				single = true // what is before the refused one is the programs' too
+				continue
+			}
 			return errors.Join(err, p.flush(&b))
 		}
+		changes = changes[n:]
 		switch run[0].Op {
 		case forward.Put:
-			if err := p.put(&run[0].Entry, &b); err != nil {
-				return fmt.Errorf("bpf: entry %q: %w", run[0].Entry.Key, err)
+			for i := range run {
+				if err := p.put(&run[i].Entry, &b); err != nil {
+					return fmt.Errorf("bpf: entry %q: %w", run[i].Entry.Key, err)
+				}
 			}
 		case forward.Extend:
 			// The slots of a batch's own entries are set when it is written.
@@ -60,17 +67,14 @@ func (p *Plane) Apply(ctx context.Context, changes []forward.Change) error {
 }
 
 func (p *Plane) extend(key forward.Key, until time.Time) {
-	in, ok := p.entries[key]
-	if !ok {
-		return
-	}
-	s := p.slots.at(in.slot)
+	tag := p.slow.Tag(key)
+	s := p.slots.at(slotOfTag(tag))
 	if s == nil {
 		return
 	}
 	ns := nanos(until)
 	for i := range maxTunnels {
-		if in.sends&(1<<i) != 0 {
+		if sendsOfTag(tag)&(1<<i) != 0 {
 			s.setUntil(i, ns)
 		}
 	}
@@ -80,7 +84,7 @@ func (p *Plane) extend(key forward.Key, until time.Time) {
 // share an address, are user space's.
 func (p *Plane) put(e *forward.Entry, w *writes) error {
 	if e.Role == forward.ForeignAgent {
-		if _, was := p.entries[e.Key]; !was {
+		if _, was := p.installed(e.Key); !was {
 			return nil
 		}
 		if err := p.flush(w); err != nil {
@@ -89,7 +93,7 @@ func (p *Plane) put(e *forward.Entry, w *writes) error {
 		return p.remove(e.Key)
 	}
 	at := placeOf(e)
-	old, was := p.entries[e.Key]
+	old, was := p.installed(e.Key)
 	if was && old.at != at {
 		if err := p.flush(w); err != nil {
 			return err
@@ -120,7 +124,7 @@ func (p *Plane) put(e *forward.Entry, w *writes) error {
 			s.heedNothing()
 		}
 	}
-	left, pinned := p.left[at]
+	left, pinned := p.left.get(at)
 	shared := p.slow.Shared(e.Role, e.Inner, e.Key)
 	if shared {
 		// Two entries for one address: which of them a packet is for depends
@@ -135,8 +139,8 @@ func (p *Plane) put(e *forward.Entry, w *writes) error {
 		}
 	}
 	b.Slot = in.slot
-	p.entries[e.Key] = in
-	delete(p.left, at)
+	p.install(e.Key, &in, was)
+	p.left.drop(at)
 	if pinned && left == p.leftoverOf(&b) {
 		// As it was before the restart: only its end may differ.
 		p.setUntils(b.Slot, &untils)
@@ -156,7 +160,7 @@ func (p *Plane) setUntils(i uint32, untils *[maxTunnels]uint64) {
 
 // remove takes an entry from the programs. User space still has it.
 func (p *Plane) remove(key forward.Key) error {
-	in, ok := p.entries[key]
+	in, ok := p.installed(key)
 	if !ok {
 		return nil
 	}
@@ -168,7 +172,9 @@ func (p *Plane) remove(key forward.Key) error {
 		}
 	}
 	p.slots.give(in.slot)
-	delete(p.entries, key)
+	p.slow.SetTag(key, 0)
+	delete(p.slotless, key)
+	p.entries--
 	delete(p.kept, key)
 	return nil
 }

@@ -43,8 +43,8 @@ func (p *Plane) putAside(at place) error {
 		return nil
 	}
 	b := bindingValue{Slot: noSlot, Flags: bindingSlow}
-	if old, pinned := p.left[at]; pinned {
-		delete(p.left, at)
+	if old, pinned := p.left.get(at); pinned {
+		p.left.drop(at)
 		p.slots.give(old.slot)
 	} else if err := p.grow(at.table(), 1); err != nil {
 		return fmt.Errorf("bpf: %v: %w", at.prefix(), err)

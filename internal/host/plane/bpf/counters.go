@@ -11,10 +11,7 @@ import (
 )
 
 func (p *Plane) slotOf(k forward.Key) *slot {
-	if in, ok := p.entries[k]; ok {
-		return p.slots.at(in.slot)
-	}
-	return nil
+	return p.slots.at(slotOfTag(p.slow.Tag(k)))
 }
 
 // Counters implements [forward.Plane]. Packets that wait for segmentation
@@ -102,7 +99,7 @@ type Status struct {
 func (p *Plane) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Status{Attach: "tcx", Pinned: p.pins, Entries: len(p.entries), Left: len(p.left), Capacity: int(p.o.Slots.MaxEntries())}
+	s := Status{Attach: "tcx", Pinned: p.pins, Entries: p.entries, Left: p.left.count, Capacity: int(p.o.Slots.MaxEntries())}
 	if p.egress != nil && p.egress.link == nil {
 		s.Attach = "clsact"
 	}

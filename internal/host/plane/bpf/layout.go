@@ -54,7 +54,7 @@ type bindingValue struct {
 }
 
 // slot is struct slot. Programs and this process write it at the same time:
-// every field is accessed atomically.
+// every field of theirs is accessed atomically.
 type slot struct {
 	until                                                  [maxTunnels]uint64
 	sentPackets, sentBytes, receivedPackets, receivedBytes uint64
@@ -63,7 +63,13 @@ type slot struct {
 	softMTU                                                uint32
 	_                                                      uint32
 	dropped                                                uint64
-	_                                                      [4]uint32
+
+	// Of the entry, for this process only: a program finds its slot by its
+	// binding, and we the binding by its slot. Guarded by Plane.mu.
+	addr       [4]byte
+	path       uint32
+	role, bits uint8
+	_          [3]uint16
 }
 
 // hasNodes marks a number of mobile nodes' bindings that are not all

@@ -66,8 +66,9 @@ type Plane struct {
 
 	mu       sync.Mutex
 	slots    *slots
-	entries  map[forward.Key]installed
-	left     map[place]leftover               // pinned by an earlier process, wanted by nobody yet
+	entries  int                              // how many were applied
+	slotless map[forward.Key]installed        // those for which there was no room
+	left     leftovers                        // pinned by an earlier process, wanted by nobody yet
 	seed     maphash.Seed                     // of leftover.sum and installed.path
 	asides   map[place]bool                   // see SetAside
 	kept     map[forward.Key]forward.Counters // what of user space's is counted in slots by now
@@ -117,13 +118,49 @@ func (p *Plane) table(n int) *ebpf.Map {
 	return [...]*ebpf.Map{p.o.Agents, p.o.Mobiles, p.o.AgentNets, p.o.MobileNets}[n]
 }
 
-// installed is an entry that was applied. What else is to be known of it the
-// user-space plane knows.
+// installed is an entry that was applied. It is kept in the entry's tag and in
+// its slot; what else is to be known of it the user-space plane knows.
 type installed struct {
 	at    place
 	sends uint8 // a bit for each tunnel of the binding that an Extend concerns
 	slot  uint32
 	path  uint32 // hash of the path of the first of these
+}
+
+// tag is what user space keeps for an entry that has a slot: the slot, and what
+// a refresh has to know.
+func (in *installed) tag() uint64 { return uint64(in.slot) + 1 | uint64(in.sends)<<32 }
+
+func slotOfTag(tag uint64) uint32 { return uint32(tag) - 1 } // noSlot of 0
+
+func sendsOfTag(tag uint64) uint8 { return uint8(tag >> 32) }
+
+// installed is what there is of an entry.
+func (p *Plane) installed(k forward.Key) (installed, bool) {
+	tag := p.slow.Tag(k)
+	s := p.slots.at(slotOfTag(tag))
+	if s == nil {
+		in, ok := p.slotless[k]
+		return in, ok
+	}
+	at := place{forward.Role(s.role), s.bits, s.addr}
+	return installed{at: at, sends: sendsOfTag(tag), slot: slotOfTag(tag), path: s.path}, true
+}
+
+// install takes down what there is of an entry from now on.
+func (p *Plane) install(k forward.Key, in *installed, was bool) {
+	if !was {
+		p.entries++
+	}
+	s := p.slots.at(in.slot)
+	if s == nil {
+		p.slotless[k] = *in
+		p.slow.SetTag(k, 0)
+		return
+	}
+	s.role, s.bits, s.addr, s.path = uint8(in.at.role), in.at.bits, in.at.addr, in.path
+	p.slow.SetTag(k, in.tag())
+	delete(p.slotless, k)
 }
 
 // path is what packets of a tunnel have in common for routers.
@@ -151,15 +188,14 @@ func (p *Plane) leftoverOf(b *bindingValue) leftover {
 // Errors: ErrUnsupported, ErrNoBPFFS.
 func Open(c Config) (p *Plane, err error) {
 	p = &Plane{
-		config:  c,
-		slow:    c.Slow,
-		entries: make(map[forward.Key]installed),
-		left:    make(map[place]leftover),
-		seed:    maphash.MakeSeed(),
-		asides:  make(map[place]bool),
-		kept:    make(map[forward.Key]forward.Counters),
-		links:   make(map[string]underLink),
-		ingress: make(map[string]*attachment),
+		config:   c,
+		slow:     c.Slow,
+		slotless: make(map[forward.Key]installed),
+		seed:     maphash.MakeSeed(),
+		asides:   make(map[place]bool),
+		kept:     make(map[forward.Key]forward.Counters),
+		links:    make(map[string]underLink),
+		ingress:  make(map[string]*attachment),
 	}
 	defer func() {
 		if err != nil {
@@ -232,8 +268,8 @@ func (p *Plane) Close() error {
 		return nil
 	}
 	p.closed = true
-	for k, in := range p.entries {
-		p.keep(k, p.slots.at(in.slot))
+	for _, k := range p.slow.Awake() {
+		p.keep(k, p.slotOf(k))
 	}
 	err := errors.Join(p.attend(false), p.release())
 	p.mu.Unlock()

@@ -17,7 +17,8 @@ import (
 // the entry says and is a twelfth of a [binding]; the first packet wakes it.
 type sleeper struct {
 	key                    forward.Key
-	until                  int64 // instant, noEnd for none
+	tag                    uint64 // see [Plane.Tag]
+	until                  int64  // instant, noEnd for none
 	inner, local, peer     uint32
 	wrap, greKey, greKeyIn uint32
 	next                   [3]uint32 // in the chains of sleeping; of a free one next[0] is the next free one
@@ -183,10 +184,11 @@ func (s *sleeping) put(e *forward.Entry, until int64) bool {
 	}
 	if old := s.find(e.Key); old != nil {
 		if old.inner == z.inner && old.peer == z.peer {
-			z.next, z.key = old.next, old.key
+			z.next, z.key, z.tag = old.next, old.key, old.tag
 			*old = z
 			return true
 		}
+		z.tag = old.tag
 		s.remove(old)
 	}
 	s.add(z)
@@ -304,13 +306,15 @@ func (p *Plane) wake(k forward.Key) *binding {
 		p.asleep.mu.RUnlock()
 		return nil
 	}
-	e := p.sleepersEntry(z)
+	e, tag := p.sleepersEntry(z), z.tag
 	p.asleep.mu.RUnlock()
 	if p.install(e) != nil {
 		return nil // cannot be: it was looked at when it went to sleep
 	}
 	p.asleep.drop(k)
-	return p.bindings[k]
+	b := p.bindings[k]
+	b.tag = tag
+	return b
 }
 
 // agents finds the home agent's bindings by an inner address, the longest

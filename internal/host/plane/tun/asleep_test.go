@@ -14,18 +14,21 @@ import (
 )
 
 // What is listed is what was applied, whoever sleeps: entries come, go, move to
-// other addresses and ends, are woken, and share an address now and then.
+// other addresses and ends, are woken, and share an address now and then. A
+// shortcut's tag stays with the key all the time.
 func TestSleepersAndBindingsTogetherAreWhatWasApplied(t *testing.T) {
 	b := newBench(t)
 	luck := rand.New(rand.NewPCG(5, 6))
 	want := make(map[forward.Key]forward.Entry)
+	tags := make(map[forward.Key]uint64)
 	for i := range 20000 {
 		k := forward.Key(fmt.Sprint("k", luck.IntN(300)))
 		change := forward.Change{Entry: forward.Entry{Key: k, Role: forward.HomeAgent}}
-		switch luck.IntN(6) {
+		switch luck.IntN(7) {
 		case 0:
 			change.Op = forward.Delete
 			delete(want, k)
+			delete(tags, k)
 		case 1:
 			change.Op, change.Until = forward.Extend, b.now.Add(time.Duration(luck.IntN(1000))*time.Second)
 			if e, there := want[k]; there {
@@ -36,6 +39,12 @@ func TestSleepersAndBindingsTogetherAreWhatWasApplied(t *testing.T) {
 				want[k] = e
 			}
 		case 2:
+			e, there := want[k]
+			if !there {
+				continue
+			}
+			change.Op, change.Entry = forward.Put, e // as it is
+		case 3:
 			b.p.agents(uint32(10<<24 | luck.IntN(200)))
 			continue
 		default:
@@ -52,6 +61,13 @@ func TestSleepersAndBindingsTogetherAreWhatWasApplied(t *testing.T) {
 		}
 		if err := b.p.Apply(t.Context(), []forward.Change{change}); err != nil {
 			t.Fatal(err)
+		}
+		if got := b.p.Tag(k); got != tags[k] {
+			t.Fatalf("change %d: the tag of %v is %d, want %d", i, k, got, tags[k])
+		}
+		tag := luck.Uint64()
+		if b.p.SetTag(k, tag); want[k].Key == k {
+			tags[k] = tag
 		}
 		if i%1000 != 0 {
 			continue

@@ -20,7 +20,8 @@ type binding struct {
 	entry   forward.Entry // without Tunnels, which are in tunnels
 	tunnels []*tunnel
 	stats   *stats
-	linkMTU int // of Deliver.Link, for visitors
+	linkMTU int    // of Deliver.Link, for visitors
+	tag     uint64 // see [Plane.Tag]
 }
 
 // stats outlives the entry's changes.

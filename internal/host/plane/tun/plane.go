@@ -280,7 +280,7 @@ func (p *Plane) install(e forward.Entry) error {
 	b := &binding{entry: e, stats: new(stats)}
 	old := p.bindings[e.Key]
 	if old != nil {
-		b.stats = old.stats
+		b.stats, b.tag = old.stats, old.tag
 	}
 	b.tunnels = make([]*tunnel, 0, len(tunnels))
 	for i := range tunnels {

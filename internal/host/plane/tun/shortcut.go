@@ -1,6 +1,8 @@
 package tun
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"careof/internal/core/forward"
@@ -40,4 +42,49 @@ func (p *Plane) heed(t *tunnel, mtu int, until int64) {
 	if s := p.shortcut.Load(); s != nil {
 		(*s).Heed(t.of.entry.Key, mtu, p.timeOf(until))
 	}
+}
+
+// Tag is the number that a shortcut has put on an entry with [Plane.SetTag], so
+// that it needs no table of its own for a million of them; 0 for one that has
+// none, and where there is no such entry. It stays with the entry's key until
+// the entry is deleted.
+func (p *Plane) Tag(k forward.Key) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asleep.mu.RLock()
+	defer p.asleep.mu.RUnlock()
+	if at := p.tagOf(k); at != nil {
+		return *at
+	}
+	return 0
+}
+
+// SetTag puts a number on an entry, if there is one with this key.
+func (p *Plane) SetTag(k forward.Key, tag uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asleep.mu.Lock()
+	defer p.asleep.mu.Unlock()
+	if at := p.tagOf(k); at != nil {
+		*at = tag
+	}
+}
+
+// tagOf is where an entry's tag is. The caller holds both locks.
+func (p *Plane) tagOf(k forward.Key) *uint64 {
+	if z := p.asleep.find(k); z != nil {
+		return &z.tag
+	}
+	if b := p.bindings[k]; b != nil {
+		return &b.tag
+	}
+	return nil
+}
+
+// Awake are the keys of the entries of which user space may have counted
+// something.
+func (p *Plane) Awake() []forward.Key {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.bindings))
 }
