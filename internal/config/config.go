@@ -212,26 +212,27 @@ type ForeignAgent struct {
 // MobileNode is the [mobile-node] section. At least one of home address and
 // NAI is set, and at least one of home agents and home network.
 type MobileNode struct {
-	HomeAddress    netip.Addr // invalid: the home agent assigns one (RFC 2794)
-	NAI            ident.NAI
-	HomeAgents     []Host       // empty: discovered (RFC 5944 section 3.6.1.2)
-	HomeNetwork    netip.Prefix // for discovery and for noticing the return home; may be invalid
-	Assignment     Assignment   // RFC 4433
-	Lifetime       time.Duration
-	Routes         Routes
-	NATTraversal   NATTraversal
-	Encapsulation  Encapsulation
-	Profile        Profile
-	FailBack       time.Duration
-	Revocation     Switch
-	PathValidation Switch
-	ReverseTunnel  Asking
-	Delivery       Delivery
-	Direct         []netip.Prefix // reached directly, not through the tunnel
-	Broadcasts     Switch
-	Multicast      MulticastPath
-	ForeignAgents  ForeignAgents
-	AAA            *AAASecret // shared with an AAA server; nil: none
+	HomeAddress      netip.Addr // invalid: the home agent assigns one (RFC 2794)
+	NAI              ident.NAI
+	HomeAgents       []Host       // empty: discovered (RFC 5944 section 3.6.1.2)
+	HomeNetwork      netip.Prefix // for discovery and for noticing the return home; may be invalid
+	Assignment       Assignment   // RFC 4433
+	Lifetime         time.Duration
+	Routes           Routes
+	NATTraversal     NATTraversal
+	Encapsulation    Encapsulation
+	Profile          Profile
+	FailBack         time.Duration
+	Revocation       Switch
+	PathValidation   Switch
+	PathMTUDiscovery Switch
+	ReverseTunnel    Asking
+	Delivery         Delivery
+	Direct           []netip.Prefix // reached directly, not through the tunnel
+	Broadcasts       Switch
+	Multicast        MulticastPath
+	ForeignAgents    ForeignAgents
+	AAA              *AAASecret // shared with an AAA server; nil: none
 	Security
 
 	ForeignAgentPeers []ForeignAgentPeer // with an association

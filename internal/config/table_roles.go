@@ -424,6 +424,12 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		Doc: "How eagerly paths are probed while there is more than one uplink: default notices within a second that nothing comes\n" +
 			"back any more, fast within 250 ms at the price of 25 probes a second, battery within 15 s of use; off probes nothing.",
 	}),
+	Field("path-mtu-discovery", switchKind, func(m *MobileNode) *Switch { return &m.PathMTUDiscovery }, Help{
+		Default: `"on"`,
+		Doc: "Whether the node finds out how long packets the path to its home agent carries (RFC 8899), since the ICMP messages\n" +
+			"that would tell are often dropped: one packet of the full length after each move, and one a second while packets go\n" +
+			"(every ten over a metered uplink, every 15 with the profile battery).",
+	}),
 	Field("fail-back", Duration(time.Second, time.Hour), func(m *MobileNode) *time.Duration { return &m.FailBack }, Help{
 		Default: `"30s"`,
 		Doc: "How long an uplink over which nothing came back must answer again before it is preferred again. It doubles with each\n" +

@@ -15,6 +15,7 @@ import (
 	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/feature/path"
+	"careof/internal/proto/mip4/feature/pathmtu"
 	"careof/internal/proto/mip4/feature/revoke"
 	"careof/internal/proto/mip4/feature/validate"
 	"careof/internal/proto/mip4/ha"
@@ -256,5 +257,18 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		Validation: validation,
 		Assignment: assignment.Config{Ask: asked[c.Assignment]},
 		Paths:      path.Config{Profile: profiles[c.Profile], FailBack: c.FailBack},
+		PathMTU:    discovery(c),
 	}
+}
+
+// restful is the time between confirmations of a path's MTU with the profile
+// battery.
+const restful = 15 * time.Second
+
+func discovery(c *config.MobileNode) pathmtu.Config {
+	out := pathmtu.Config{Enabled: c.PathMTUDiscovery == config.On}
+	if c.Profile == config.ProfileBattery {
+		out.Every = restful
+	}
+	return out
 }

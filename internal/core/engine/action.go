@@ -47,6 +47,10 @@ type Ask struct {
 // last send and receive a packet? It is answered with a [forward.Use].
 type LastUse struct{ Key forward.Key }
 
+// Traffic is a question to the data plane: what has the entry with this key
+// forwarded? It is answered with a [forward.Counters].
+type Traffic struct{ Key forward.Key }
+
 // Resolve is a question to the host's resolver for the IPv4 addresses of a
 // name. It is answered with a []netip.Addr.
 type Resolve struct{ Name string }

@@ -265,6 +265,7 @@ type EchoReply struct {
 	Key      Key
 	From     netip.AddrPort
 	ID, Seq  uint16
+	Token    uint64    // of a probe of the path's MTU, else 0
 	Received time.Time // monotonic
 }
 

@@ -471,6 +471,8 @@ func (d *Driver) ask(ctx context.Context, s *shard, a engine.Ask) {
 	switch q := a.Question.(type) {
 	case engine.LastUse:
 		s.box.put(engine.Answer{Ticket: a.Ticket, Value: d.world.Plane.Use(q.Key)}, false)
+	case engine.Traffic:
+		s.box.put(engine.Answer{Ticket: a.Ticket, Value: d.world.Plane.Counters(q.Key)}, false)
 	case aaa.Authenticate, aaa.Authorise, aaa.Account:
 		answer := func(value any, err error) {
 			s.box.put(engine.Answer{Ticket: a.Ticket, Value: value, Err: err}, false)

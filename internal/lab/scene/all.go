@@ -16,7 +16,7 @@ func All() []*Scene {
 		tour(encap.IPIP), tour(encap.GRE), tour(encap.Minimal),
 		foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating, foreignBehindNAT,
 		silentMove, bogus,
-		silentHole("default", time.Second), silentHole("fast", 250*time.Millisecond), loadedPath,
+		silentHole("default", time.Second), silentHole("fast", 250*time.Millisecond), loadedPath, narrowPath,
 		oneBox, overlapping, bogusBox,
 	}
 }

@@ -470,6 +470,12 @@ func (d *Daemon) ask(s *shard, a engine.Ask) {
 			s.step(answer)
 		})
 		return
+	case engine.Traffic:
+		d.later(wait, func() {
+			answer.Value = d.Node.plane.Counters(q.Key)
+			s.step(answer)
+		})
+		return
 	case engine.Resolve:
 		wait = 20 * time.Millisecond
 		if list := w.names[q.Name]; len(list) > 0 {

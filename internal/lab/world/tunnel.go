@@ -151,6 +151,9 @@ func (p *Plane) enter(e *installed, t forward.Tunnel, ip encap.IPv4, packet []by
 		return
 	}
 	mtu := p.mtu(t, r) - h.Overhead()
+	if encap.IsProbe(packet) {
+		mtu = r.Interface.segment.mtu() - h.Overhead()
+	}
 	pieces, err := encap.Fragment(packet, mtu)
 	if err != nil {
 		p.Counts.TooBig++
@@ -310,7 +313,7 @@ func (p *Plane) leave(e *installed, t forward.Tunnel, link *Interface, h *encap.
 	e.use.Received = p.clock.Now().Mono
 	n.world.tell(Decapsulated{Node: n, Entry: e.entry, Tunnel: t, Outer: *h, Inner: inner})
 	if isEcho == nil && echo.Type == encap.EchoReply && echo.Src == t.Peer.Addr() && e.entry.Role != forward.HomeAgent {
-		p.event(forward.EchoReply{Key: e.entry.Key, From: netip.AddrPortFrom(h.Src, h.SrcPort), ID: echo.ID, Seq: echo.Seq, Received: e.use.Received})
+		p.event(forward.EchoReply{Key: e.entry.Key, From: netip.AddrPortFrom(h.Src, h.SrcPort), ID: echo.ID, Seq: echo.Seq, Token: echo.Token(), Received: e.use.Received})
 	}
 	if e.entry.Role == forward.ForeignAgent {
 		p.toVisitor(e, t, ip, inner)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/forward"
+	"careof/internal/host/plane/nstest"
 	"careof/wire/encap"
 )
 
@@ -379,4 +380,55 @@ func testForgedTooBig(t *testing.T, open Open) {
 			}
 		})
 	}
+}
+
+// A probe of the path's MTU goes through a tunnel whole, however narrow that is
+// believed to be, and its answer too.
+//
+//rfc:8899#4.1
+func testProbes(t *testing.T, open Open) {
+	s := NewScene(t, open, 1420)
+	for i, shape := range Shapes {
+		t.Run(shape.Name, func(t *testing.T) {
+			narrow := shape.T
+			narrow.MTU = 1200
+			s.Bind(t, narrow)
+			echo := encap.Echo{Type: encap.EchoRequest, Src: Home, Dst: Agent, ID: 7, Seq: uint16(i)}
+			token := uint64(1000 + i)
+			probe, err := encap.AppendProbe(nil, echo, token, 1400, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wire := tap(t, s.R, "eth1")
+			sendInto(t, s.MN, Device, probe)
+			if got := waitFor[forward.EchoReply](t, s.Mobile); got.Token != token || got.Seq != echo.Seq {
+				t.Errorf("event %+v, want token %d", got, token)
+			}
+			for p := wire(); p != nil; p = wire() {
+				if len(p) > 150 && len(p) < 1400 {
+					t.Errorf("a packet of %d octets on the way: it was cut", len(p))
+				}
+			}
+		})
+	}
+}
+
+// sendInto sends a packet into a device, as a mobile node sends its own.
+func sendInto(t *testing.T, n *nstest.Node, device string, packet []byte) {
+	t.Helper()
+	on(n, func() {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(fd)
+		if err := unix.BindToDevice(fd, device); err != nil {
+			t.Error(err)
+			return
+		}
+		if err := unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: [4]byte(packet[16:20])}); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -23,6 +23,7 @@ var duties = []duty{
 	{"device MTU", testDeviceMTU},
 	{"tunnel MTU", testTunnelMTU},
 	{"path MTU", testPathMTU},
+	{"probes", testProbes},
 	{"unreachable inside the tunnel", testUnreachable},
 	{"forged fragmentation needed", testForgedTooBig},
 	{"outer header", testOuterHeader},

@@ -39,6 +39,7 @@ type tunnel struct {
 	until  atomic.Int64   // instant, noEnd for none
 	header encap.Header   // to be copied and pushed
 	mtu    int            // of the inner packet, as far as configuration and underlay tell
+	link   int            // likewise, as the underlay alone tells
 	wrap   *encap.Header  // around every inner packet, within header; nil for none
 	soft   softState
 	sent   atomic.Int64 // instant of the last packet into it

@@ -360,13 +360,12 @@ func (p *Plane) tunnel(b *binding, ft forward.Tunnel) (*tunnel, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.mtu = ft.MTU
-	if t.mtu == 0 {
-		t.mtu = mtu - t.overhead()
-	}
+	t.link = mtu - t.overhead()
+	t.mtu = cmp.Or(ft.MTU, t.link)
 	if b.doubles() && ft.Wrap.IsValid() {
 		t.wrap = &encap.Header{Kind: encap.IPIP, Src: ft.Wrap, Dst: b.entry.Router, DF: t.header.DF}
 		t.mtu -= t.wrap.Overhead()
+		t.link -= t.wrap.Overhead()
 	}
 	if t.mtu < minInnerMTU {
 		t.mtu = minInnerMTU

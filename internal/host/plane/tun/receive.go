@@ -254,7 +254,7 @@ func (p *Plane) echoReply(t *tunnel, h *encap.Header, inner []byte, now int64) {
 	p.emit(forward.EchoReply{
 		Key:  t.of.entry.Key,
 		From: netip.AddrPortFrom(h.Src, h.SrcPort),
-		ID:   e.ID, Seq: e.Seq,
+		ID:   e.ID, Seq: e.Seq, Token: e.Token(),
 		Received: p.timeOf(now),
 	})
 }

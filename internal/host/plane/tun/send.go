@@ -251,7 +251,8 @@ func (s *sender) tunnel(t *tunnel, buf []byte, n int) {
 			mtu = ofFragments
 		}
 	}
-	if n <= mtu {
+	// A probe finds out what is true of the path, not what is believed of it.
+	if n <= mtu || n <= t.link && encap.IsProbe(pkt) {
 		s.push(t, buf, headroom, n)
 		return
 	}

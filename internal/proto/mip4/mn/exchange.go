@@ -170,6 +170,7 @@ type Response struct {
 	HomeAgentOK   bool            // the reply's Home Agent field is acceptable
 	Encap, Inside encap.Kind      // of the tunnel
 	Peer          netip.AddrPort  // the tunnel's other end
+	MTU           int             // of the packets in the tunnel; 0 lets the data plane work it out
 	Deliver       forward.Deliver // the foreign agent, when packets go plain to it
 	Plain         bool            // beside its tunnel the agent tunnels plain packets too
 	Granted       time.Duration   // lifetime, counted from Sent.At

@@ -59,6 +59,7 @@ type Node struct {
 
 	agentsSince time.Time // when counting new agents began
 	agentsTold  int
+	originated  uint64
 
 	counters counters
 	problem  Problem
@@ -158,7 +159,15 @@ func (n *Node) Key() forward.Key {
 
 // Emit adds an action to what the present Step says. It is for hooks and
 // handlers of features.
-func (n *Node) Emit(a engine.Action) { n.rest = append(n.rest, a) }
+func (n *Node) Emit(a engine.Action) {
+	if _, own := a.(engine.Originate); own {
+		n.originated++
+	}
+	n.rest = append(n.rest, a)
+}
+
+// Originated counts the packets that features have sent through the tunnel.
+func (n *Node) Originated() uint64 { return n.originated }
 
 // Tell adds a note, with the role and the node's identity filled in.
 func (n *Node) Tell(t note.Note) {

@@ -237,6 +237,14 @@ func (n *Node) retry(r *Registration) {
 // expired: the lifetime ran out before a renewal was accepted.
 func (n *Node) expired(r *Registration) { n.Lose(r, "lifetime ran out") }
 
+// Narrow says how long the packets are that a live registration's tunnel
+// carries; 0 lets the data plane work it out.
+func (n *Node) Narrow(r *Registration, mtu int) {
+	if r.live && r.Tunnel.Peer.IsValid() {
+		r.Tunnel.MTU = mtu
+	}
+}
+
 // Lose ends a live registration that the home agent does not hold any more.
 // The node then chooses anew, and registers again where it can.
 func (n *Node) Lose(r *Registration, why string) {

@@ -97,6 +97,8 @@ type pair struct {
 	probes int                      // echo requests that the node sent into its tunnel
 	ways   map[string]time.Duration // round trips over links, where it is not 50 ms
 	losses map[string]func() bool   // of probes of either kind over links
+	widths map[string]int           // the longest outer packet that gets through, where that matters
+	user   int                      // packets of programs that the node's data plane has sent
 }
 
 type arrival struct {
@@ -210,6 +212,9 @@ func (p *pair) execute(h *host, actions []engine.Action) {
 				}
 				ans.Value = use
 			}
+			if _, ok := a.Question.(engine.Traffic); ok {
+				ans.Value = forward.Counters{SentPackets: uint64(p.user + p.probes)}
+			}
 			p.later(0, h, ans)
 		case engine.Originate:
 			p.originate(h, a.Packet)
@@ -280,11 +285,13 @@ func (p *pair) originate(h *host, packet []byte) {
 		if t.Mode == forward.Receive {
 			continue
 		}
-		if !p.answers || p.down[t.Link] || p.loses(t.Link) {
+		header := encap.Header{Kind: t.Encap, Inner: t.Inside, HasKey: t.HasKey}
+		wide := p.widths[t.Link] == 0 || len(packet)+header.Overhead() <= p.widths[t.Link]
+		if !p.answers || p.down[t.Link] || p.loses(t.Link) || !wide {
 			return
 		}
 		p.later(p.way(t.Link), h, engine.Plane{Event: forward.EchoReply{
-			Key: h.machine.(*mn.Node).Key(), From: t.Peer, ID: e.ID, Seq: e.Seq, Received: p.now.Mono.Add(p.way(t.Link)),
+			Key: h.machine.(*mn.Node).Key(), From: t.Peer, ID: e.ID, Seq: e.Seq, Token: e.Token(), Received: p.now.Mono.Add(p.way(t.Link)),
 		}})
 		return
 	}

@@ -22,6 +22,7 @@ import (
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/feature/opaque"
 	"careof/internal/proto/mip4/feature/path"
+	"careof/internal/proto/mip4/feature/pathmtu"
 	"careof/internal/proto/mip4/feature/regional"
 	"careof/internal/proto/mip4/feature/revoke"
 	"careof/internal/proto/mip4/feature/subscriber"
@@ -44,6 +45,7 @@ type Config struct {
 	Challenge    challenge.Config // RFC 4721
 	Paths        path.Config
 	Validation   validate.Config   // of outer addresses
+	PathMTU      pathmtu.Config    // RFC 8899
 	Subscribers  subscriber.Config // RFC 5030
 	Assignment   assignment.Config // RFC 4433
 }
@@ -64,6 +66,7 @@ func Features(c Config) []feature.Feature {
 		delivery.New(vendors),
 		validate.New(c.Validation, vendors), // before path, whose questions bring answers to challenges
 		path.New(c.Paths, vendors),
+		pathmtu.New(c.PathMTU, vendors),
 		experimental.New(c.Experiments),
 		naicarry.New(c.Identity),
 		regional.New(),
