@@ -161,6 +161,8 @@ func wrongImports(p listed) []string {
 
 // declaredNeeds lists the features that may import another feature.
 var declaredNeeds = map[string]map[string]bool{
+	"internal/proto/mip4/feature/challenge":    {"internal/proto/mip4/feature/aaakey": true},
+	"internal/proto/mip4/feature/subscriber":   {"internal/proto/mip4/feature/aaakey": true},
 	"internal/proto/mip4/feature/delivery":     {"internal/proto/mip4/feature/vendor": true},
 	"internal/proto/mip4/feature/path":         {"internal/proto/mip4/feature/vendor": true},
 	"internal/proto/mip4/feature/pathmtu":      {"internal/proto/mip4/feature/vendor": true},

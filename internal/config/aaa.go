@@ -29,6 +29,8 @@ type AAA struct {
 	Dynamic       netip.AddrPort // where servers may send Disconnect and CoA requests; invalid: nowhere
 	Accounting    Switch
 	Interim       time.Duration // 0: as the server says
+	Keys          AAAKeys       // RFC 3957
+	KeyLifetime   time.Duration // of keys that are made for subscribers
 	Servers       []AAAServer
 	Subscribers   []Subscriber
 	Serve         *AAAServe // nil: this host is no AAA server
@@ -57,11 +59,27 @@ type AAASecret struct {
 	Secret assoc.Key
 	// Association is what the secret is used in; nil: in the manner of CHAP.
 	Association *assoc.Association
+	// Keys: a mobile node asks for keys (RFC 3957).
+	Keys bool
 
 	spi          uint32
 	algorithm    assoc.Algorithm
 	inline, file string
 }
+
+// AAAKeys says what agents do about keys that nodes ask for.
+type AAAKeys uint8
+
+// What they do.
+const (
+	AAAKeysOn       AAAKeys = iota // have them made for who asks
+	AAAKeysOff                     // leave them be
+	AAAKeysRequired                // and a foreign agent serves nobody without one
+)
+
+var aaaKeysWords = []string{"on", "off", "required"}
+
+func (k AAAKeys) String() string { return enumString(k, "AAAKeys", aaaKeysWords) }
 
 // secretText reads a shared secret: characters, or octets after "hex:". It must
 // not be empty. The key never prints itself.
@@ -235,6 +253,15 @@ var aaaTable = Table[AAA]{
 	optional("serve", serveTable, func(a *AAA) **AAAServe { return &a.Serve }, Help{
 		Doc: "This host is the AAA server of its realm (RFC 4004): it knows the subscribers, chooses home agents and makes keys; and it takes\n" +
 			"visitors' requests to their home realms.",
+	}),
+	Field("keys", Enum[AAAKeys](aaaKeysWords...), func(a *AAA) *AAAKeys { return &a.Keys }, Help{
+		Default: `"on"`,
+		Doc: "Whether nodes that ask for keys get them (RFC 3957): with their home agent, and with this foreign agent. required: a\n" +
+			"foreign agent denies with code 107 who has none.",
+	}),
+	Field("key-lifetime", Duration(time.Minute, 30*24*time.Hour), func(a *AAA) *time.Duration { return &a.KeyLifetime }, Help{
+		Default: `"4h"`,
+		Doc:     "How long a key holds that is made for a subscriber. The node asks for the next one before it ends.",
 	}),
 	tables("server", append(Table[AAAServer]{
 		Field("address", Address, func(s *AAAServer) *netip.Addr { return &s.Address }, Help{

@@ -369,7 +369,11 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 	if m.NATTraversal == NATTraversalForce && !m.Encapsulation.Auto && m.Encapsulation.Kind != encap.UDP && m.Encapsulation.Kind != 0 {
 		d.warn(at+".encapsulation", "", "%s is what the UDP tunnel will carry: nat-traversal forces UDP", m.Encapsulation.Kind)
 	}
-	d.associate(at, &m.Security, nodeAway)
+	if w := m.Security.written(); m.AAA == nil || !m.AAA.Keys || w.inline.written() || len(w.keys) > 0 {
+		d.associate(at, &m.Security, nodeAway)
+	} else if m.NAI == "" && !d.wrong(at+".nai") {
+		d.problem(at+".aaa.keys", "add nai, or a key with the home agent", "home agents ask AAA for keys by name")
+	}
 	if len(m.Associations) > 0 && m.Associations[0].Algorithm() == assoc.None && m.NAI != "" && !m.HomeAddress.IsValid() {
 		d.warn(at+".nai", "", "without authentication anybody can take this name")
 	}

@@ -473,7 +473,12 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		func(p *ForeignAgentPeer) string { return p.Address.String() }, Help{
 			Doc: "A foreign agent that shares a key with this node (RFC 5944 section 3.5.3). It is not allowed by being listed here.",
 		}),
-	optional("aaa", aaaSecretRows(func(s *AAASecret) *AAASecret { return s }, `"keys.d/aaa"`), func(m *MobileNode) **AAASecret { return &m.AAA }, Help{
+	optional("aaa", append(aaaSecretRows(func(s *AAASecret) *AAASecret { return s }, `"keys.d/aaa"`),
+		Field("keys", Bool, func(s *AAASecret) *bool { return &s.Keys }, Help{
+			Example: "true",
+			Doc: "Ask AAA for keys (RFC 3957): with the home agent, where mobile-node.spi and its key are left out, and with foreign\n" +
+				"agents. Needs mobile-node.nai.",
+		})), func(m *MobileNode) **AAASecret { return &m.AAA }, Help{
 		Doc: "What this node shares with its AAA server, to answer foreign agents' challenges with, or to prove itself to its home agent.",
 	}),
 	tables("uplink", Table[Uplink]{

@@ -111,6 +111,8 @@ var eventTable = []explained{
 	{"path-dead", "Mobile node: nothing comes back over an uplink although its link is up; another is used if there is one.", "careof show uplinks says how each stands. When it is frequent on one uplink, give it a lower priority."},
 	{"path-back", "Mobile node: an uplink that was dead may be preferred again.", asItShould},
 	{"aaa-adopted", "Home agent: a node that only AAA knows has registered for the first time.", asItShould},
+	{"aaa-key", "A key was made of a nonce that AAA sent (RFC 3957); its fingerprint is the same at both ends: careof show associations.", asItShould},
+	{"aaa-key-ended", "Mobile node: a key with its home agent has ended before AAA made another.", "careof show aaa at the agents: does AAA answer? The node asks again by itself."},
 	{"aaa-ordered", "AAA has ended or changed a session (RFC 5176).", "Ask who runs the AAA server."},
 	{"revoking", "A revocation was sent (RFC 3543).", asItShould},
 	{"revoked", "The peer revoked a binding.", "Ask the one who runs the peer why."},

@@ -23,6 +23,7 @@ func Book(c *config.AAA) aaa.Book {
 		book[s.NAI] = aaa.Subscriber{
 			Secrets: []aaa.Secret{secret(&s.AAASecret)},
 			Grant:   aaa.Grant{HomeAddress: s.HomeAddress, Associations: s.Associations},
+			Keys:    aaa.KeyPolicy{Lifetime: c.KeyLifetime},
 		}
 	}
 	return book
@@ -33,6 +34,9 @@ func WithAAA(features standard.Config, c *config.AAA) standard.Config {
 	if c != nil {
 		features.Challenge.AAA, features.Challenge.Hold = true, c.Hold
 		features.Subscribers = subscriber.Config{Authorise: true, Account: c.Accounting == config.On, Hold: c.Hold}
+		on := c.Keys != config.AAAKeysOff
+		features.Challenge.Keys, features.Subscribers.Keys = on, on
+		features.Keys.Agent, features.Keys.Required = on, c.Keys == config.AAAKeysRequired
 	}
 	return features
 }

@@ -10,6 +10,7 @@ import (
 	"careof/internal/config"
 	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/fa"
+	"careof/internal/proto/mip4/feature/aaakey"
 	"careof/internal/proto/mip4/feature/assignment"
 	"careof/internal/proto/mip4/feature/challenge"
 	"careof/internal/proto/mip4/feature/grekey"
@@ -206,10 +207,12 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		HomeAddress: c.HomeAddress,
 		HomeNetwork: c.HomeNetwork,
 		NAI:         c.NAI,
-		Association: c.Associations[0],
 		Routes:      c.Routes.Prefixes,
 		Lifetime:    c.Lifetime.Truncate(time.Second),
 		Assigned:    c.Assignment != config.AssignmentOff,
+	}
+	if len(c.Associations) > 0 {
+		out.Association = c.Associations[0]
 	}
 	traversal := natt.Config{Mode: modes[c.NATTraversal]}
 	switch {
@@ -246,14 +249,20 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		validation.Mode = validate.On
 	}
 	var answers challenge.Config
+	var keys aaakey.Config
 	if c.AAA != nil {
 		own := secret(c.AAA)
 		answers.Secret = &own
+		if c.AAA.Keys {
+			keys = aaakey.Config{Secret: &own, Foreign: true}
+			out.KeysOnDemand = true
+		}
 	}
 	return out, standard.Config{
 		Revocation: revocation, NATTraversal: traversal, Networks: mobileNetworks(c),
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 		Challenge:  answers,
+		Keys:       keys,
 		Validation: validation,
 		Assignment: assignment.Config{Ask: asked[c.Assignment]},
 		Paths:      path.Config{Profile: profiles[c.Profile], FailBack: c.FailBack},

@@ -282,5 +282,12 @@ func (a *Agent) listAssociations() []Association {
 			list = append(list, Association{n.String(), "mobile-node", k.SPI(), k.Algorithm().String(), k.Replay().String(), k.Key().String()})
 		}
 	}
+	for _, v := range a.visitors.list() {
+		if k := v.Association; k != nil && a.nodesHome[v.HomeAddress] == nil && (v.NAI == "" || a.nodesNAI[v.NAI] == nil) {
+			// AAA has made it for this visit.
+			name := ident.Node{NAI: v.NAI, HomeAddress: v.HomeAddress}.String()
+			list = append(list, Association{name, "mobile-node", k.SPI(), k.Algorithm().String(), k.Replay().String(), k.Key().String()})
+		}
+	}
 	return list
 }

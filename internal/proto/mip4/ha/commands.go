@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"careof/internal/core/assoc"
 	"careof/internal/core/binding"
 	"careof/internal/core/engine"
 	"careof/internal/core/ident"
@@ -233,27 +234,29 @@ func (a *Agent) show(n *Node) []Binding {
 }
 
 // listAssociations lists all shards' associations: each knows the whole
-// configuration, and one speaks for it.
+// configuration, and one speaks for it. Adopted nodes are each shard's own.
 func (a *Agent) listAssociations() []Association {
 	list := []Association{}
-	if a.cfg.Shard != 0 {
-		return list
-	}
-	for i := range a.cfg.Nodes {
-		n := &a.cfg.Nodes[i]
-		for _, k := range n.Keys {
+	add := func(peer, kind string, keys []*assoc.Association) {
+		for _, k := range keys {
 			list = append(list, Association{
-				Peer: n.String(), Kind: "mobile-node", SPI: k.SPI(), Algorithm: k.Algorithm().String(),
+				Peer: peer, Kind: kind, SPI: k.SPI(), Algorithm: k.Algorithm().String(),
 				Replay: k.Replay().String(), Fingerprint: k.Key().String(), Insecure: !k.Authenticated(),
 			})
 		}
 	}
-	for _, f := range a.cfg.ForeignAgents {
-		for _, k := range f.Keys {
-			list = append(list, Association{
-				Peer: f.Address.String(), Kind: "foreign-agent", SPI: k.SPI(), Algorithm: k.Algorithm().String(),
-				Replay: k.Replay().String(), Fingerprint: k.Key().String(), Insecure: !k.Authenticated(),
-			})
+	if a.cfg.Shard == 0 {
+		for i := range a.cfg.Nodes {
+			n := &a.cfg.Nodes[i]
+			add(n.String(), "mobile-node", n.Keys)
+		}
+		for _, f := range a.cfg.ForeignAgents {
+			add(f.Address.String(), "foreign-agent", f.Keys)
+		}
+	}
+	for _, n := range a.nodes {
+		if n.adopted && !n.removed {
+			add(n.String(), "mobile-node", n.config.Keys)
 		}
 	}
 	return list

@@ -33,6 +33,7 @@ type Exchange struct {
 	// Authenticate
 	Association  *assoc.Association // the one that signs the reply
 	Authentic    bool               // an authorization-enabling extension is right
+	Verified     bool               // AAA has verified the Mobile-AAA authenticator
 	ForeignAgent *Relay             // the configured foreign agent that relayed, or nil
 	ForeignCheck ForeignCheck       // what became of the Foreign-Home authenticator
 

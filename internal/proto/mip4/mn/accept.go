@@ -22,7 +22,7 @@ func (n *Node) accept(x *Response) {
 	if u := n.uplinks[r.Key.Link]; u != nil && !x.Sent.repeated {
 		u.measure(took)
 	}
-	n.clock(r.Key.HomeAgent).accept(r.association.Replay(), n.now, x.Sent)
+	n.clock(r.Key.HomeAgent).accept(x.Association.Replay(), n.now, x.Sent)
 	n.saveClock(r.Key.HomeAgent)
 	if x.Sent.Purpose != Register {
 		n.ended(x)
@@ -137,7 +137,7 @@ func (n *Node) settle(x *Response, took time.Duration) {
 	n.saveRegistration(r)
 	n.Tell(n.noteOf(r, note.Note{
 		Kind: note.Registered, Level: note.Info,
-		Encapsulation: r.form(), Endpoint: tunnel.Peer, SPI: r.association.SPI(), Code: uint8(x.Reply.Code),
+		Encapsulation: r.form(), Endpoint: tunnel.Peer, SPI: x.Association.SPI(), Code: uint8(x.Reply.Code),
 		Identification: x.Sent.Identification, Lifetime: r.Granted, Took: took,
 	}))
 	if before != n.active || n.active == r && fresh {

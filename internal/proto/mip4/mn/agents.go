@@ -30,10 +30,12 @@ type roster struct {
 	resolveBy time.Time // when the answers to the questions are overdue
 	round     int       // of questions; an answer to an earlier one is late
 	returnAt  time.Time // when to ask whether the first one is back; zero while it is in use
+
+	keys map[netip.Addr]*assoc.Association // see Node.SetAssociation
 }
 
 func (r *roster) init(cfg *Config) {
-	r.cfg, r.names = cfg, make(map[string][]netip.Addr)
+	r.cfg, r.names, r.keys = cfg, make(map[string][]netip.Addr), make(map[netip.Addr]*assoc.Association)
 }
 
 // list is every home agent known now, in the order to try.
@@ -64,6 +66,9 @@ func (r *roster) list() []candidateAgent {
 		// subnet-directed broadcast address of the mobile node's home
 		// network" (RFC 5944 section 3.6.1.2).
 		list = append(list, candidateAgent{directedBroadcast(r.cfg.HomeNetwork), r.cfg.Association, true})
+	}
+	for i := range list {
+		list[i].association = r.keyed(list[i].address, list[i].association)
 	}
 	return list
 }

@@ -207,7 +207,7 @@ func TestStages(t *testing.T) {
 	for _, s := range r.results[len(r.results)-1].Value.([]engine.StageInfo) {
 		names = append(names, s.Stage)
 	}
-	if got := strings.Join(names, " "); got != "Heard Advertised Choose Request Reply Accepted Denied Moved Home Probed" {
+	if got := strings.Join(names, " "); got != "Heard Advertised Choose Request Keys Reply Accepted Denied Moved Home Probed" {
 		t.Errorf("stages %s", got)
 	}
 }

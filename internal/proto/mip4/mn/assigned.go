@@ -42,6 +42,7 @@ func (n *Node) Anchor(x *Response, agent netip.Addr) {
 	r.Key.HomeAgent = agent
 	n.links[r.Key] = r
 	n.roster.adopt(agent, r.association)
+	r.association = n.roster.keyed(agent, r.association)
 	if !unicast(x.Peer.Addr()) {
 		x.Peer = netip.AddrPortFrom(agent, x.Peer.Port())
 	}

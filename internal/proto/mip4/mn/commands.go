@@ -3,6 +3,7 @@ package mn
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -382,6 +383,9 @@ func (n *Node) agentInfos() []AgentInfo {
 func (n *Node) associations() []AssociationInfo {
 	list := []AssociationInfo{}
 	add := func(peer string, a *assoc.Association) {
+		if a == unkeyed {
+			return
+		}
 		list = append(list, AssociationInfo{
 			Peer: peer, Kind: "home-agent", SPI: a.SPI(), Algorithm: a.Algorithm().String(),
 			Replay: a.Replay().String(), Fingerprint: a.Key().String(), Insecure: !a.Authenticated(),
@@ -394,8 +398,11 @@ func (n *Node) associations() []AssociationInfo {
 			add(h.Address.String(), h.Association)
 		}
 	}
-	if len(list) == 0 {
+	if len(n.cfg.HomeAgents) == 0 {
 		add("any", n.cfg.Association)
+	}
+	for _, agent := range slices.SortedFunc(maps.Keys(n.roster.keys), netip.Addr.Compare) {
+		add(agent.String(), n.roster.keys[agent])
 	}
 	for _, f := range n.cfg.ForeignAgents.Associations {
 		add(f.Address.String(), f.Association)

@@ -38,6 +38,10 @@ type Config struct {
 	// in HomeAgents are the ones to ask first. The node stays with the one that
 	// has accepted it, and needs none at all where a foreign agent knows one.
 	Assigned bool
+	// KeysOnDemand: a feature brings associations with home agents that have none
+	// here (RFC 3957). Until then requests carry no Mobile-Home authenticator, and
+	// replies of home agents are discarded.
+	KeysOnDemand bool
 
 	// Routes are the destinations that go through the tunnel; none means all.
 	Routes []netip.Prefix
@@ -160,6 +164,9 @@ func (c *Config) complete() error {
 	}
 	if c.Assigned && c.NAI == "" {
 		bad("a home agent is assigned to a NAI")
+	}
+	if c.KeysOnDemand && c.Association == nil {
+		c.Association = unkeyed
 	}
 	if c.Association == nil && (c.Assigned || len(c.HomeAgents) == 0) {
 		bad("no mobility security association")

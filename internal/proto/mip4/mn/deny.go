@@ -122,7 +122,7 @@ func (n *Node) mismatch(x *Response) {
 		}
 		return
 	}
-	seq.resynchronise(r.association.Replay(), n.now, x.Reply.Identification)
+	seq.resynchronise(x.Association.Replay(), n.now, x.Reply.Identification)
 	n.saveClock(r.Key.HomeAgent)
 	n.Tell(n.noteOf(r, note.Note{Kind: note.Resync, Level: note.Info, Identification: x.Reply.Identification}))
 	x.Retry = true
@@ -195,7 +195,7 @@ func repairHomeAgent(x *Response) bool {
 		return false
 	}
 	if high := x.Reply.Identification >> 32; high != x.Sent.Identification>>32 && !n.clock(r.Key.HomeAgent).overtook(x.Sent) {
-		n.clock(r.Key.HomeAgent).resynchronise(r.association.Replay(), n.now, x.Reply.Identification)
+		n.clock(r.Key.HomeAgent).resynchronise(x.Association.Replay(), n.now, x.Reply.Identification)
 	}
 	learnt := *n.clock(r.Key.HomeAgent)
 	if _, known := n.clocks[named]; !known {

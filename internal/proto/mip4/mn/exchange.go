@@ -95,6 +95,8 @@ const (
 // Request. Hooks fill it in; the node then gives it its Identification, lays
 // it out, authenticates and sends it.
 type Attempt struct {
+	engine.Slots
+
 	Now          engine.Now
 	Node         *Node
 	Registration *Registration
@@ -113,6 +115,9 @@ type Attempt struct {
 	// receive, and the first may send.
 	Tunnels []forward.Tunnel
 
+	// Association is shared with the home agent. A hook may put another in its
+	// place, or [Unkeyed] for a request without a Mobile-Home authenticator.
+	Association *assoc.Association
 	// Foreign is shared with the foreign agent on the way; nil when there is
 	// none. It signs the request behind everything else.
 	Foreign *assoc.Association
@@ -153,6 +158,8 @@ func (x *Attempt) Limit(d time.Duration) {
 // A Response is a reply that matched a pending request: the exchange of the
 // stages Reply, Accepted and Denied.
 type Response struct {
+	engine.Slots
+
 	Now          engine.Now
 	Node         *Node
 	Registration *Registration
@@ -160,6 +167,11 @@ type Response struct {
 	Packet       engine.Packet
 	Message      *mip4.Message
 	Reply        mip4.RegistrationReply
+
+	// Association and Foreign are what the authenticators of home agent and
+	// foreign agent are checked with. A hook of the stage Keys may put others in
+	// their place; Foreign is nil when none is to be checked.
+	Association, Foreign *assoc.Association
 
 	// Authentic says that the home agent's authenticator was there and
 	// holds, or that the association asks for none.
@@ -213,6 +225,7 @@ type stages struct {
 	Advertised engine.Stage[*Advertisement]
 	Choose     engine.Stage[*Choice]
 	Request    engine.Stage[*Attempt]
+	Keys       engine.Stage[*Response]
 	Reply      engine.Stage[*Response]
 	Accepted   engine.Stage[*Response]
 	Denied     engine.Stage[*Response]
@@ -230,6 +243,8 @@ func (s *stages) name() {
 	s.Choose.Doc = "Which uplinks are to be registered. A hook may declare candidates unusable or change their priority."
 	s.Request.Name, s.Request.Section = "Request", "5944#3.6.1"
 	s.Request.Doc = "A request is put together. A hook may set flags, lower the lifetime, add extensions and tunnels to expect."
+	s.Keys.Name, s.Keys.Section = "Keys", "3957#3"
+	s.Keys.Doc = "A reply may bring keys. A hook may replace the associations that it is checked with."
 	s.Reply.Name, s.Reply.Section = "Reply", "5944#3.6.2.1"
 	s.Reply.Doc = "A reply to a pending request is checked. A hook may drop it or make its Home Agent field acceptable."
 	s.Accepted.Name, s.Accepted.Section = "Accepted", "5944#3.6.2.2"
@@ -251,7 +266,7 @@ func (s *stages) describe() []engine.StageInfo {
 	list = append(list, engine.Pipeline[*Advertisement]{&s.Advertised}.Describe(role)...)
 	list = append(list, engine.Pipeline[*Choice]{&s.Choose}.Describe(role)...)
 	list = append(list, engine.Pipeline[*Attempt]{&s.Request}.Describe(role)...)
-	list = append(list, engine.Pipeline[*Response]{&s.Reply, &s.Accepted, &s.Denied}.Describe(role)...)
+	list = append(list, engine.Pipeline[*Response]{&s.Keys, &s.Reply, &s.Accepted, &s.Denied}.Describe(role)...)
 	list = append(list, engine.Pipeline[*Movement]{&s.Moved, &s.Home}.Describe(role)...)
 	list = append(list, engine.Pipeline[*Probe]{&s.Probed}.Describe(role)...)
 	return list

@@ -167,11 +167,11 @@ func (n *Node) delivers(r *Registration, f mip4.RequestFlags) bool {
 //rfc:5944#3.6.2.1-6
 //rfc:5944#3.6.2.1-7
 func replyForeign(x *Response) engine.Verdict {
-	n, r := x.Node, x.Registration
+	r := x.Registration
 	if !r.Key.Agent.IsValid() {
 		return engine.Next()
 	}
-	sa := n.cfg.ForeignAgents.with(r.Key.Agent, r.Key.CareOf)
+	sa := x.Foreign
 	if sa == nil {
 		if agentCode(x.Reply.Code) && x.Packet.Src.Addr() != r.Key.Agent {
 			return engine.Drop("a denial that is not the foreign agent's")

@@ -120,6 +120,7 @@ func (n *Node) base() {
 	n.Request.Add("base", "agent", requestAgent)
 	n.Request.Add("base", "identity", requestIdentity)
 	n.Request.Add("base", "tunnels", requestTunnels)
+	n.Keys.Add("base", "keys", replyKeys)
 	n.Reply.Add("base", "authenticate", replyAuthenticate)
 	n.Reply.Add("base", "foreign", replyForeign)
 	n.Reply.Add("base", "fields", replyFields)

@@ -236,11 +236,12 @@ func (n *Node) restoreLink(now engine.Now, b []byte) error {
 	if association == nil && n.cfg.Assigned {
 		association = n.cfg.Association // of a home agent that was assigned
 	}
+	association = n.roster.keyed(v.HomeAgent, association)
 	switch {
 	case !unicast(v.CareOf) || !unicast(v.HomeAgent) || !v.Peer.IsValid() && !v.Agent.IsValid(),
 		v.Agent.IsValid() && (!unicast(v.Agent) || len(v.AgentHW) != 6):
 		return fmt.Errorf("addresses %v, %v, %v", v.CareOf, v.HomeAgent, v.Peer)
-	case left <= 0 || association == nil || !n.address.IsValid():
+	case left <= 0 || association == nil || association == unkeyed || !n.address.IsValid():
 		return nil // it has ended, or belongs to an earlier configuration
 	}
 	plain := v.Agent.IsValid() && !v.CoLocated && !v.Style

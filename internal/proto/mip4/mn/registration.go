@@ -97,6 +97,8 @@ type try struct {
 // registration, the mobile node maintains the following information" (RFC
 // 5944 section 3.6).
 type Sent struct {
+	engine.Slots // of the [Attempt]
+
 	Identification uint64
 	At             time.Time // monotonic, of its first transmission
 	Purpose        Purpose
@@ -141,7 +143,7 @@ func (n *Node) registration(k RegistrationKey, agent candidateAgent) *Registrati
 		r = &Registration{Key: k, CoLocated: !k.Agent.IsValid()}
 		n.links[k] = r
 	}
-	r.association, r.discover = agent.association, agent.discover
+	r.association, r.discover = n.roster.keyed(k.HomeAgent, agent.association), agent.discover
 	return r
 }
 

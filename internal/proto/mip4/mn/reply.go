@@ -74,7 +74,7 @@ func (n *Node) receiveReply(p engine.Packet, m *mip4.Message) {
 
 // judge runs the stage Reply.
 func (n *Node) judge(x *Response) {
-	v := engine.Pipeline[*Response]{&n.Reply}.Run(x, &x.at)
+	v := engine.Pipeline[*Response]{&n.Keys, &n.Reply}.Run(x, &x.at)
 	switch {
 	case v.IsAwait():
 		n.Ask(v.Question, func(a engine.Answer) {
@@ -94,7 +94,7 @@ func (n *Node) judge(x *Response) {
 	}
 	// The first good answer to a request is the only one that counts.
 	r.pending = slices.DeleteFunc(r.pending, func(s Sent) bool { return s.Identification == x.Sent.Identification })
-	if x.Authentic && r.association.Replay() == assoc.Nonces {
+	if x.Authentic && x.Association.Replay() == assoc.Nonces {
 		n.clock(r.Key.HomeAgent).learnNonce(x.Sent, x.Reply.Identification)
 		n.saveClock(r.Key.HomeAgent)
 	}
@@ -132,8 +132,14 @@ func agentCode(c mip4.Code) bool {
 //rfc:5944#3.6.2.1-8
 //rfc:5944#3.6.2.1-9
 func replyAuthenticate(x *Response) engine.Verdict {
-	a := x.Registration.association
+	a := x.Association
 	agent := agentCode(x.Reply.Code)
+	if a == unkeyed {
+		if !agent {
+			return engine.Drop("no association with the home agent, and no key in the reply")
+		}
+		return engine.Next()
+	}
 	if !a.Authenticated() {
 		x.Authentic = !agent
 		return engine.Next()

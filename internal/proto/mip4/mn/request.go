@@ -34,7 +34,7 @@ func (n *Node) transmit(r *Registration) {
 		n.put(r, t.octets, t.sent)
 		return
 	}
-	x := &Attempt{Now: n.now, Node: n, Registration: r, Purpose: t.purpose, Transmission: t.transmissions + 1}
+	x := &Attempt{Now: n.now, Node: n, Registration: r, Purpose: t.purpose, Transmission: t.transmissions + 1, Association: r.association}
 	n.prepare(x, t)
 }
 
@@ -70,13 +70,13 @@ func (n *Node) send(x *Attempt, t *try) {
 	// "When timestamps are used, a new registration Identification is chosen
 	// for each retransmission" (RFC 5944 section 3.6.3).
 	seq := n.clock(r.Key.HomeAgent)
-	x.Request.Identification = seq.next(r.association.Replay(), n.now, n.rng, n.taken)
+	x.Request.Identification = seq.next(x.Association.Replay(), n.now, n.rng, n.taken)
 	d := mip4.NewRequest(x.Request)
 	for _, e := range x.extensions {
 		d.Add(e.zone, e.payload)
 	}
-	if r.association.Authenticated() {
-		d.Authenticate(mip4.ExtMobileHome, r.association.Outbound())
+	if x.Association.Authenticated() {
+		d.Authenticate(mip4.ExtMobileHome, x.Association.Outbound())
 	}
 	if x.AAA != nil {
 		d.Authenticate(mip4.ExtGeneralizedAuth, x.AAA)
@@ -93,7 +93,7 @@ func (n *Node) send(x *Attempt, t *try) {
 		return
 	}
 	sent := Sent{Identification: x.Request.Identification, At: n.now.Mono, Purpose: x.Purpose, Request: x.Request,
-		Src: x.Src, Dst: x.Dst, HW: x.HW, encapsulating: x.encapsulating}
+		Src: x.Src, Dst: x.Dst, HW: x.HW, Slots: x.Slots, encapsulating: x.encapsulating}
 	r.pending = append(r.pending, sent)
 	if len(r.pending) > maxPending {
 		r.pending = r.pending[1:]

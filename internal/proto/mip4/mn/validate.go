@@ -45,7 +45,7 @@ const (
 // nonces, of which each is good for one request.
 func (n *Node) Validate(c Candidate, done func(Validation), extensions ...mip4.Payload) bool {
 	agent, ok := n.roster.current()
-	if !ok || agent.discover || !unicast(agent.address) || agent.association == nil || agent.association.Replay() == assoc.Nonces ||
+	if !ok || agent.discover || !unicast(agent.address) || agent.association == nil || agent.association == unkeyed || agent.association.Replay() == assoc.Nonces ||
 		!n.address.IsValid() || !c.coLocates() || c.Agent.IsValid() || c.Unusable != "" || n.home != nil || n.stopped {
 		return false
 	}
@@ -61,7 +61,7 @@ func (n *Node) Validate(c Candidate, done func(Validation), extensions ...mip4.P
 // extension that its home agent is known to understand: another one would end
 // the registration. Not through a foreign agent, and not with nonces.
 func (n *Node) Confirm(r *Registration, done func(Validation), extensions ...mip4.Payload) bool {
-	if !r.live || r.Key.Agent.IsValid() || r.association.Replay() == assoc.Nonces || !n.address.IsValid() || n.home != nil || n.stopped {
+	if !r.live || r.Key.Agent.IsValid() || r.association == unkeyed || r.association.Replay() == assoc.Nonces || !n.address.IsValid() || n.home != nil || n.stopped {
 		return false
 	}
 	return n.ask(r.Key.Link, r.Key.CareOf, candidateAgent{address: r.Key.HomeAgent, association: r.association}, done, extensions)

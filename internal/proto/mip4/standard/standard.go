@@ -10,6 +10,7 @@ import (
 	"careof/internal/core/ident"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/feature"
+	"careof/internal/proto/mip4/feature/aaakey"
 	"careof/internal/proto/mip4/feature/assignment"
 	"careof/internal/proto/mip4/feature/challenge"
 	"careof/internal/proto/mip4/feature/delivery"
@@ -43,6 +44,7 @@ type Config struct {
 	Revocation   revoke.Config
 	Networks     mobilenetwork.Config
 	Challenge    challenge.Config // RFC 4721
+	Keys         aaakey.Config    // RFC 3957
 	Paths        path.Config
 	Validation   validate.Config   // of outer addresses
 	PathMTU      pathmtu.Config    // RFC 8899
@@ -59,6 +61,7 @@ func Features(c Config) []feature.Feature {
 		natt.New(c.NATTraversal),
 		grekey.New(c.GREKeys),
 		faerror.New(),
+		aaakey.New(c.Keys), // what is signed with a key needs no challenge
 		challenge.New(c.Challenge),
 		subscriber.New(c.Subscribers),
 		message.New(c.Messages),

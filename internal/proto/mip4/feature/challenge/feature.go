@@ -33,6 +33,8 @@ type Config struct {
 	Window int
 	// AAA has agents ask AAA to verify Mobile-AAA authenticators.
 	AAA bool
+	// Keys has a foreign agent ask for the keys that nodes ask for (RFC 3957).
+	Keys bool
 	// Hold is how long AAA's word about a node holds when it does not say
 	// itself: an hour when 0. Renewals in the meantime wait for nobody.
 	Hold time.Duration

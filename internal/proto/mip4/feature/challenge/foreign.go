@@ -10,6 +10,7 @@ import (
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/fa"
+	"careof/internal/proto/mip4/feature/aaakey"
 	"careof/wire/adv4"
 	"careof/wire/mip4"
 )
@@ -192,7 +193,8 @@ func (f *foreign) find(x *fa.Exchange, value []byte) (moment, bool) {
 //
 //rfc:4721#3.2
 func (f *foreign) verify(x *fa.Exchange) engine.Verdict {
-	if !f.cfg.AAA || x.Association != nil {
+	wish := f.wish(x)
+	if !f.cfg.AAA || x.Association != nil && !wish.Wanted() {
 		return engine.Next()
 	}
 	r := f.facts.Of(x)
@@ -200,6 +202,9 @@ func (f *foreign) verify(x *fa.Exchange) engine.Verdict {
 	if v := x.Visitor; v != nil && x.Answer == nil && v.Link == x.Packet.Link && v.HW == x.Packet.HW {
 		if w := f.facts.Of(v).word; w != nil && w.until.After(now) {
 			r.word = w
+			if wish.Wanted() {
+				return engine.Await(f.question(x))
+			}
 			if soon := max(f.cfg.Hold/4, time.Duration(x.Request.Lifetime)*time.Second); !w.asked && w.until.Sub(now) < soon {
 				f.prolong(w, f.question(x))
 			}
@@ -213,6 +218,9 @@ func (f *foreign) verify(x *fa.Exchange) engine.Verdict {
 		return engine.Await(f.question(x))
 	}
 	grant, kind, why := verdict(*x.Answer)
+	if kind == Unanswered && (x.Association != nil || r.word != nil) {
+		return engine.Next() // what vouches for it holds without AAA: it goes on with the key that it has
+	}
 	n := note.Note{
 		Kind: kind, Level: note.Info, HomeAddress: x.Request.HomeAddress, NAI: string(x.NAI), HomeAgent: x.Request.HomeAgent,
 		Link: x.Packet.Link, Endpoint: x.Packet.Src, Why: why,
@@ -222,6 +230,7 @@ func (f *foreign) verify(x *fa.Exchange) engine.Verdict {
 		n.Level = note.Debug
 		f.agent.Tell(n)
 		r.word = &word{until: now.Add(f.cfg.holds(grant)), explicit: grant.Lifetime > 0}
+		*aaakey.Given.Of(x) = grant.Keys
 		switch asked := x.Request.HomeAgent; {
 		case !grant.HomeAgent.IsValid():
 		case x.Unassigned():
@@ -242,8 +251,7 @@ func (f *foreign) verify(x *fa.Exchange) engine.Verdict {
 
 // question is what AAA is asked about a request.
 func (f *foreign) question(x *fa.Exchange) aaa.Authenticate {
-	e, _ := x.Message.FindSub(mip4.ExtGeneralizedAuth, mip4.AuthMobileAAA)
-	proof, _ := proofOf(x.Message, e)
+	proof, _ := aaakey.Proof(x.Message)
 	proof.Challenge = bytes.Clone(f.facts.Of(x).value)
 	q := aaa.Authenticate{Proof: proof, Subject: aaa.Subject{
 		NAI: x.NAI, HomeAgent: x.Request.HomeAgent, CareOfAddress: x.Request.CareOfAddress, Source: x.Packet.Src.Addr(), Registered: x.Visitor != nil,
@@ -251,16 +259,16 @@ func (f *foreign) question(x *fa.Exchange) aaa.Authenticate {
 	if !x.Request.HomeAddress.IsUnspecified() {
 		q.HomeAddress = x.Request.HomeAddress
 	}
+	q.Wishes.MobileForeign = f.wish(x)
 	return q
 }
 
-// proofOf takes a Mobile-AAA extension out of a message.
-func proofOf(m *mip4.Message, e mip4.Ext) (aaa.Proof, error) {
-	auth, err := m.Authentication(e)
-	if err != nil {
-		return aaa.Proof{}, err
+// wish is the key between foreign agent and mobile node that the node asks for.
+func (f *foreign) wish(x *fa.Exchange) (w aaa.KeyWish) {
+	if spi, ok := aaakey.Wished(x.Message, mip4.ExtMobileForeignKeyRequest); ok && f.cfg.Keys {
+		w = aaa.KeyWish{MobileSPI: spi, AgentSPI: aaakey.NewSPI(f.agent.Rand(), nil)}
 	}
-	return aaa.Proof{SPI: auth.SPI, Covered: bytes.Clone(m.Covered(e)), Authenticator: bytes.Clone(auth.Authenticator)}, nil
+	return w
 }
 
 // prolong asks AAA about a visitor whose grant is about to end. A refusal

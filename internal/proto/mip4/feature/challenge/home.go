@@ -7,6 +7,7 @@ import (
 	"careof/internal/core/engine"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/claim"
+	"careof/internal/proto/mip4/feature/aaakey"
 	"careof/internal/proto/mip4/ha"
 	"careof/wire/mip4"
 )
@@ -42,9 +43,9 @@ func addHome(c Config, a *ha.Agent) error {
 //
 //rfc:4721#3.4
 func (h *home) verify(x *ha.Exchange) engine.Verdict {
-	e, n := x.Message.FindSub(mip4.ExtGeneralizedAuth, mip4.AuthMobileAAA)
+	_, n := x.Message.FindSub(mip4.ExtGeneralizedAuth, mip4.AuthMobileAAA)
 	direct := x.Request.Flags.Has(mip4.FlagD)
-	if n == 0 || !h.cfg.AAA || !x.Authentic || !direct && x.ForeignCheck == ha.ForeignValid {
+	if n == 0 || !h.cfg.AAA || !x.Authentic || x.Verified || !direct && x.ForeignCheck == ha.ForeignValid {
 		return engine.Next()
 	}
 	now := x.Now().Mono
@@ -52,12 +53,9 @@ func (h *home) verify(x *ha.Exchange) engine.Verdict {
 		if h.vouched[x.Node].After(now) {
 			return engine.Next()
 		}
-		proof, err := proofOf(x.Message, e)
-		if err != nil {
+		proof, ok := aaakey.Proof(x.Message)
+		if !ok {
 			return engine.Deny(uint8(mip4.CodeHAPoorlyFormed), "malformed Mobile-AAA authentication extension")
-		}
-		if c, there := x.Message.Find(mip4.ExtChallenge); there == 1 {
-			proof.Challenge = append([]byte(nil), c.Body...)
 		}
 		return engine.Await(aaa.Authenticate{Proof: proof, Subject: aaa.Subject{
 			NAI: x.Node.Identity().NAI, HomeAddress: x.Home, HomeAgent: x.HomeAgent, CareOfAddress: x.Request.CareOfAddress,

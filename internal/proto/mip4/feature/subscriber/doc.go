@@ -4,6 +4,7 @@
 //
 //	home.go      nodes that only AAA knows: they are adopted once their first
 //	             request is authentic under the key that AAA gave
+//	keys.go      keys that AAA makes of nonces (RFC 3957), for nodes that ask
 //	record.go    they outlive a restart, keys and all
 //	account.go   sessions are told of: start, changes, stop
 //	order.go     AAA ends or changes sessions
@@ -13,5 +14,5 @@
 // when their request has an authenticator; how often that may be is bounded by
 // who puts the questions.
 //
-// Left out: keys made of nonces (RFC 3957), and home agents that AAA chooses.
+// Left out: home agents that AAA chooses.
 package subscriber

@@ -18,6 +18,7 @@ const DefaultHold = time.Hour
 // A Config configures the feature. The zero value asks nobody and tells nobody.
 type Config struct {
 	Authorise bool          // a home agent asks AAA about nodes that it does not know
+	Keys      bool          // and has it make keys for those who ask (RFC 3957)
 	Account   bool          // agents tell AAA of sessions
 	Hold      time.Duration // how long AAA's word holds when it does not say: an hour when 0
 }

@@ -8,6 +8,7 @@ import (
 	"careof/internal/core/aaa"
 	"careof/internal/core/engine"
 	"careof/internal/core/note"
+	"careof/internal/proto/mip4/claim"
 	"careof/internal/proto/mip4/ha"
 	"careof/wire/mip4"
 )
@@ -26,15 +27,28 @@ type word struct {
 	until time.Time // monotonic
 	asked bool      // whether it still holds
 	dirty bool      // not in the store yet
+	keys  []derived // that AAA has made, the newest first; with some, nothing else identifies the node
 }
 
 // A fact is what the feature knows of one request.
-type fact struct{ candidate *word }
+type fact struct {
+	candidate *word
+	grant     *aaa.Grant // that has brought a key
+}
 
 func addHome(c Config, a *ha.Agent) *home {
 	h := &home{cfg: c, agent: a, words: make(map[*ha.Node]*word), facts: new(ha.Slot[fact])}
 	a.AllowAdoption()
 	a.Identify.Add(Name, "ask", h.identify)
+	if c.Keys {
+		a.Claims.Add(
+			claim.Claim{Feature: Name, Type: mip4.ExtMobileHomeKeyRequest, Sub: 1, HasSub: true, From: "mobile node", Max: 1, Section: "3957#6.3"},
+			claim.Claim{Feature: Name, Type: mip4.ExtMobileForeignKeyRequest, Sub: 1, HasSub: true, From: "mobile node", Max: 1, Section: "3957#6.1"},
+		)
+		a.Authenticate.Add(Name, "vouched", h.vouched)
+		a.Replay.Add(Name, "key", h.rekey)
+		a.Reply.Add(Name, "nonce", h.nonce)
+	}
 	a.Authenticate.Add(Name, "adopt", h.adopt)
 	a.Bind.Add(Name, "lifetime", h.limit)
 	a.Reply.Add(Name, "record", h.record)
@@ -53,6 +67,9 @@ func (h *home) identify(x *ha.Exchange) engine.Verdict {
 		return engine.Next()
 	}
 	e, n := x.Message.Find(mip4.ExtMobileHome)
+	if n == 0 && h.cfg.Keys {
+		return h.bootstrap(x)
+	}
 	if n != 1 {
 		return engine.Next()
 	}
@@ -62,6 +79,12 @@ func (h *home) identify(x *ha.Exchange) engine.Verdict {
 	}
 	now := x.Now().Mono
 	w := h.words[x.Node]
+	if w != nil && len(w.keys) > 0 {
+		if w.over(auth.SPI, now) {
+			return engine.Drop("its keys have ended, and AAA has to be asked for others")
+		}
+		return engine.Next()
+	}
 	q := aaa.Authorise{SPI: auth.SPI, Subject: aaa.Subject{
 		NAI: x.NAI, HomeAgent: x.Request.HomeAgent, CareOfAddress: x.Request.CareOfAddress, Source: x.Packet.Src.Addr(),
 	}}

@@ -35,6 +35,11 @@ type storedKey struct {
 	Algorithm string `json:"algorithm"`
 	Replay    string `json:"replay"`
 	Key       string `json:"key"`
+
+	// Of a key that AAA has made.
+	Out      uint32        `json:"out,omitempty"`
+	Lifetime time.Duration `json:"lifetime,omitempty"`
+	Until    time.Time     `json:"until,omitzero"` // wall clock
 }
 
 // record makes an adopted node durable with its first binding, and again when
@@ -50,7 +55,13 @@ func (h *home) record(x *ha.Exchange) engine.Verdict {
 		Class: g.Class, Until: x.Now().WallOf(w.until),
 	}
 	for _, k := range g.Associations {
-		s.Keys = append(s.Keys, storedKey{k.SPI(), k.Algorithm().String(), k.Replay().String(), k.Key().Reveal()})
+		one := storedKey{SPI: k.SPI(), Algorithm: k.Algorithm().String(), Replay: k.Replay().String(), Key: k.Key().Reveal()}
+		for _, d := range w.keys {
+			if d.association == k {
+				one.Out, one.Lifetime, one.Until = k.Outbound().SPI(), d.lifetime, x.Now().WallOf(d.until)
+			}
+		}
+		s.Keys = append(s.Keys, one)
 	}
 	value, err := json.Marshal(s)
 	if err != nil {
@@ -73,12 +84,18 @@ func (h *home) restore(now engine.Now, r engine.Record) error {
 		return fmt.Errorf("subscriber: %w", err)
 	}
 	g := aaa.Grant{HomeAddress: s.HomeAddress, HomeAgent: s.HomeAgent, Prefixes: s.Prefixes, Lifetime: s.Lifetime, Interim: s.Interim, Class: s.Class}
+	w := &word{}
+	longest := max(g.Lifetime, h.cfg.Hold)
 	for _, k := range s.Keys {
 		a, err := k.association()
 		if err != nil {
 			return fmt.Errorf("subscriber: %s: %w", name, err)
 		}
 		g.Associations = append(g.Associations, a)
+		if !k.Until.IsZero() {
+			w.keys = append(w.keys, derived{a, k.Lifetime, now.Mono.Add(min(k.Until.Sub(now.Wall), k.Lifetime))})
+			longest = max(longest, k.Lifetime)
+		}
 	}
 	nai := ident.NAI(name)
 	if h.agent.NodeNamed(nai) != nil || !h.mine(g) {
@@ -90,8 +107,8 @@ func (h *home) restore(now engine.Now, r engine.Record) error {
 	}
 	// The wall clock may have jumped: the word never holds longer than it was
 	// given for.
-	left := min(s.Until.Sub(now.Wall), max(g.Lifetime, h.cfg.Hold))
-	h.words[h.agent.Adopt(n)] = &word{grant: g, until: now.Mono.Add(left)}
+	w.grant, w.until = g, now.Mono.Add(min(s.Until.Sub(now.Wall), longest))
+	h.words[h.agent.Adopt(n)] = w
 	return nil
 }
 
@@ -107,6 +124,9 @@ func (k storedKey) association() (*assoc.Association, error) {
 	key, err := assoc.ParseKey(k.Key)
 	if err != nil {
 		return nil, err
+	}
+	if k.Out != 0 {
+		return assoc.NewPair(k.SPI, k.Out, algorithm, key, replay)
 	}
 	return assoc.New(k.SPI, algorithm, key, replay)
 }
