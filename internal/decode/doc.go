@@ -3,7 +3,7 @@
 //
 // It walks from Ethernet, or from wherever the octets begin, through tunnels
 // of every form to the Mobile IP messages, whose fields and RFC sections come
-// from the tables of wire/mip4 and wire/adv4. Octets that cannot be read become
+// from the tables of wire/mip4, wire/adv4 and wire/diameter. Octets that cannot be read become
 // a field with an error; reading goes on behind it where it can.
 package decode
 
@@ -40,15 +40,18 @@ const (
 	ICMPMessage
 	// UDPPayload is what a UDP datagram of port 434 holds.
 	UDPPayload
+	// DiameterMessage is one Diameter message without TCP.
+	DiameterMessage
 )
 
 var kindNames = []string{
 	OtherFrame:    "frame of another link type",
-	EthernetFrame: "Ethernet frame",
-	CookedFrame:   "Linux cooked frame",
-	IPPacket:      "IP packet",
-	ICMPMessage:   "ICMP message",
-	UDPPayload:    "UDP/434 payload",
+	EthernetFrame:   "Ethernet frame",
+	CookedFrame:     "Linux cooked frame",
+	IPPacket:        "IP packet",
+	ICMPMessage:     "ICMP message",
+	UDPPayload:      "UDP/434 payload",
+	DiameterMessage: "Diameter message",
 }
 
 // String names the kind for people.
@@ -82,7 +85,7 @@ type Report struct {
 
 // ErrUnknown says that octets without a capture's link type are none of the
 // things that they could be.
-var ErrUnknown = errors.New("neither an Ethernet frame, nor an IP packet, nor an ICMP router discovery message, nor a UDP/434 payload")
+var ErrUnknown = errors.New("neither an Ethernet frame, nor an IP packet, nor an ICMP router discovery message, nor a UDP/434 payload, nor a Diameter message")
 
 // Octets decodes octets of which nobody says what they are, and guesses.
 func Octets(b []byte) (*Report, error) {
@@ -112,6 +115,8 @@ func as(k Kind, b []byte, cut bool) Packet {
 		w.icmp(b, 0, false)
 	case UDPPayload:
 		w.mobileIP(b, 0, nil)
+	case DiameterMessage:
+		w.diameter(b, 0)
 	default:
 		w.data(b, 0)
 	}
@@ -152,9 +157,12 @@ func Captured(c capture.Packet) Packet {
 // guess tells the kind of b. Nothing that is one should be taken for another: a
 // frame holds a whole ARP packet or an IP header whose checksum or length
 // holds, an IP packet begins with 4 or 6 as its version, and no message type of
-// UDP/434 is above 27 but 255.
+// UDP/434 is above 27 but 255. A Diameter message also begins with 1, and
+// says its length and one of a few commands.
 func guess(b []byte) (Kind, bool) {
 	switch {
+	case isDiameter(b):
+		return DiameterMessage, true
 	case len(b) >= 14 && isPayloadOf(binary.BigEndian.Uint16(b[12:]), b[14:]):
 		return EthernetFrame, true
 	case len(b) >= 20 && b[0]>>4 == 4 && b[0]&15 >= 5, len(b) >= 40 && b[0]>>4 == 6:

@@ -163,6 +163,9 @@ func (w *walker) tcp(b []byte, at int) {
 			part(at, 13, 14, "Flags", "%s", strings.Join(flags, " ")),
 		}})
 	w.say("TCP %d > %d %s, %d octets", u16(b), u16(b[2:]), strings.Join(flags, " "), len(b)-head)
+	if w.stream(b[head:], at+head, u16(b), u16(b[2:])) {
+		return
+	}
 	w.data(b[head:], at+head)
 }
 

@@ -69,6 +69,9 @@ func (c Command) String() string {
 	return fmt.Sprintf("Command(%d)", uint32(c))
 }
 
+// Known reports whether the command's definition is here.
+func (c Command) Known() bool { return grammarOf(c) != nil }
+
 // Abbreviation returns the RFC's three letters, of the request or the answer: "AMR".
 func (c Command) Abbreviation(request bool) string {
 	g := grammarOf(c)
