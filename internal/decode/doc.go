@@ -45,7 +45,7 @@ const (
 )
 
 var kindNames = []string{
-	OtherFrame:    "frame of another link type",
+	OtherFrame:      "frame of another link type",
 	EthernetFrame:   "Ethernet frame",
 	CookedFrame:     "Linux cooked frame",
 	IPPacket:        "IP packet",

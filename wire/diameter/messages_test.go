@@ -249,7 +249,9 @@ func TestTsharkAgrees(t *testing.T) {
 			}
 		}
 		if t.Failed() {
-			lines := slices.DeleteFunc(frames[i], func(l string) bool { return strings.Contains(l, "... = ") || strings.Contains(l, ".... ") || strings.HasPrefix(l, "AVP") })
+			lines := slices.DeleteFunc(frames[i], func(l string) bool {
+				return strings.Contains(l, "... = ") || strings.Contains(l, ".... ") || strings.HasPrefix(l, "AVP")
+			})
 			t.Logf("%s\n%s", s.m.Name(), strings.Join(lines, "\n"))
 		}
 	}
