@@ -21,6 +21,7 @@ import (
 	"careof/internal/enrol"
 	"careof/internal/host/discovery"
 	"careof/internal/host/drive"
+	"careof/internal/host/names"
 	"careof/internal/host/plane"
 	"careof/internal/host/plane/bpf"
 	"careof/internal/host/plane/tun"
@@ -49,6 +50,7 @@ type daemon struct {
 	store   *store.Store
 	sockets *sock.Set
 	plane   *plane.Host
+	names   *names.Resolver // of home agents
 
 	home    *drive.Driver // nil without the role
 	mobile  *drive.Driver
@@ -127,6 +129,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	defer d.sockets.Close()
 	defer d.closeDiscovery()
 	defer d.closeVisiting()
+	defer d.names.Close()
 	if err := d.restore(ctx); err != nil {
 		return err
 	}
@@ -187,7 +190,16 @@ func (d *daemon) open() error {
 		d.sockets.Close()
 		return d.failed(planeKey(err), err)
 	}
-	if err := d.machines(made); err != nil {
+	d.names, err = names.Open(func() []string {
+		if c := d.live.config().MobileNode; c != nil {
+			return uplinkNames(c)
+		}
+		return nil
+	})
+	if err == nil {
+		err = d.machines(made)
+	}
+	if err != nil {
 		d.closeDiscovery()
 		d.closeVisiting()
 		d.sockets.Close()
@@ -269,19 +281,11 @@ func (d *daemon) world() drive.World {
 		Plane:    d.metered(),
 		Send:     d.sending(d.sockets.Send),
 		Announce: d.plane.Announce,
-		Resolve:  resolve,
+		Resolve:  d.names.Lookup,
 		Note:     d.hub.note,
 
 		Originate: d.plane.Originate,
 	}
-}
-
-func resolve(ctx context.Context, name string) ([]netip.Addr, error) {
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", name)
-	for i := range addrs {
-		addrs[i] = addrs[i].Unmap()
-	}
-	return addrs, err
 }
 
 // luck is a generator for one machine, seeded by the operating system: nonces

@@ -1,0 +1,166 @@
+// Package names resolves the names of home agents. While a mobile node is not
+// registered nothing but its own messages leaves, and name servers lie where
+// programs' packets go: into a tunnel that is not there. So the questions go
+// over the uplinks themselves, from their own addresses, over all at once.
+package names
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"careof/internal/host/netspace"
+)
+
+// A Resolver asks the name servers of the host (resolv.conf) over uplinks, and
+// as any program would beside that. It belongs to one network namespace.
+type Resolver struct {
+	space   *netspace.Space
+	uplinks func() []string
+
+	server string // for tests: ask this one and not those of resolv.conf
+}
+
+// Open binds to the calling thread's network namespace. uplinks tells the
+// interfaces to ask over.
+func Open(uplinks func() []string) (*Resolver, error) {
+	space, err := netspace.Here()
+	if err != nil {
+		return nil, fmt.Errorf("names: %w", err)
+	}
+	return &Resolver{space: space, uplinks: uplinks}, nil
+}
+
+// Close ends it.
+func (r *Resolver) Close() error { return r.space.Close() }
+
+// Lookup is the IPv4 addresses of a name, in the order of the first answer that
+// had any. The error says for each way why there is none.
+func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ways := append(r.ways(), way{})
+	type answer struct {
+		list []netip.Addr
+		err  error
+		i    int
+	}
+	answers := make(chan answer, len(ways))
+	for i, w := range ways {
+		go func() {
+			asker := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, server string) (net.Conn, error) {
+				return r.dial(ctx, w, network, server)
+			}}
+			list, err := asker.LookupNetIP(ctx, "ip4", name)
+			answers <- answer{list, err, i}
+		}()
+	}
+	failures := make([]string, len(ways))
+	for range ways {
+		a := <-answers
+		if a.err == nil && len(a.list) > 0 {
+			for i := range a.list {
+				a.list[i] = a.list[i].Unmap()
+			}
+			return a.list, nil
+		}
+		failures[a.i] = ways[a.i].String() + ": " + explain(a.err)
+	}
+	return nil, fmt.Errorf("names: %s: %s", name, strings.Join(failures, "; "))
+}
+
+// explain says in words why a name has no address.
+func explain(err error) string {
+	var dns *net.DNSError
+	switch {
+	case err == nil:
+		return "it has no IPv4 address"
+	case !errors.As(err, &dns):
+		return err.Error()
+	case dns.IsNotFound:
+		return "there is no such name"
+	case dns.IsTimeout:
+		return "the name server " + dns.Server + " does not answer"
+	case dns.Server != "":
+		return "asking " + dns.Server + ": " + dns.Err
+	}
+	return dns.Err
+}
+
+// A way is an uplink and its address; the zero value is that of any program.
+type way struct {
+	link string
+	addr netip.Addr
+}
+
+func (w way) String() string {
+	if w.link == "" {
+		return "as programs ask"
+	}
+	return "over " + w.link
+}
+
+// ways are the uplinks that are up and have an IPv4 address.
+func (r *Resolver) ways() (list []way) {
+	// An error leaves the list short, and what is asked says what is wrong.
+	_ = r.space.Do(func() error {
+		for _, name := range r.uplinks() {
+			link, err := net.InterfaceByName(name)
+			if err != nil || link.Flags&net.FlagUp == 0 {
+				continue
+			}
+			addrs, err := link.Addrs()
+			if err != nil {
+				continue
+			}
+			for _, a := range addrs {
+				if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+					list = append(list, way{name, p.Addr()})
+					break
+				}
+			}
+		}
+		return nil
+	})
+	return list
+}
+
+// dial opens a socket to a name server that uses an uplink, by its address (the
+// policy rules lead that over it) and by its name (two modems may give the same
+// address). A name server on this host is asked as it is.
+func (r *Resolver) dial(ctx context.Context, w way, network, server string) (c net.Conn, err error) {
+	if r.server != "" {
+		server = r.server
+	}
+	var d net.Dialer
+	at, err := netip.ParseAddrPort(server)
+	if err == nil && w.link != "" && !at.Addr().IsLoopback() {
+		if !at.Addr().Unmap().Is4() {
+			return nil, fmt.Errorf("names: %v is no IPv4 name server: %w", at.Addr(), unix.EAFNOSUPPORT)
+		}
+		local := net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addr, 0))
+		d.LocalAddr = local
+		if strings.HasPrefix(network, "udp") {
+			d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(w.addr, 0))
+		}
+		d.Control = func(_, _ string, raw syscall.RawConn) error {
+			var err error
+			if e := raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), w.link) }); e != nil {
+				return e
+			}
+			return err
+		}
+	}
+	// The server is an address, so the socket is made on this thread.
+	err = r.space.Do(func() (err error) {
+		c, err = d.DialContext(ctx, network, server)
+		return err
+	})
+	return c, err
+}
