@@ -5,7 +5,7 @@ import "net/netip"
 // Header is what the tunnel headers of one packet say, or shall say.
 type Header struct {
 	Kind  Kind // IPIP, Minimal, GRE or UDP
-	Inner Kind // for Kind UDP: IPIP, GRE or Minimal; the zero value means IPIP
+	Inner Kind // for Kind UDP: IPIP, GRE, Minimal or WireGuard; the zero value means IPIP
 
 	Src, Dst         netip.Addr // tunnel ends, IPv4
 	SrcPort, DstPort uint16     // for Kind UDP
@@ -49,9 +49,12 @@ func (h *Header) content() Kind {
 
 // Overhead is the most octets that this header adds to a packet: the exact
 // number, but for minimal encapsulation by the original source, which adds
-// four less.
+// four less, and for WireGuard, which fills packets up to a multiple of 16.
 func (h *Header) Overhead() int {
 	n := 0
+	if h.Kind == UDP && h.Inner == WireGuard {
+		return ipv4HeaderLen + udpHeaderLen + wireGuardLen
+	}
 	if h.Kind == UDP {
 		n = udpHeaderLen + tunnelDataLen
 	}

@@ -19,6 +19,11 @@ const (
 	GRE Kind = 47
 	// Minimal is minimal encapsulation, RFC 2004.
 	Minimal Kind = 55
+	// WireGuard is what a UDP tunnel carries when its two ends encrypt. It is
+	// only ever a Header.Inner, not among [Kinds], and nothing that Push and Pull
+	// can do. The number is one for experiments (RFC 3692) and never on the wire:
+	// there the messages are WireGuard's own, see [IsWireGuard].
+	WireGuard Kind = 254
 )
 
 // Port is the UDP port of Mobile IP signalling and tunnel data.
@@ -39,6 +44,7 @@ const (
 	maxDatagram      = 65535
 	defaultTTL       = 64
 	tunnelDataMinLen = tunnelDataLen + minimalShortLen
+	wireGuardLen     = 16 + 16 // type, receiver and counter; and behind the packet the authenticator
 )
 
 // Headroom is the most octets that Push writes in front of a packet: IPv4,
@@ -70,6 +76,9 @@ func (k Kind) String() string {
 		if kinds[i].kind == k {
 			return kinds[i].name
 		}
+	}
+	if k == WireGuard {
+		return "wireguard"
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }
@@ -118,3 +127,14 @@ func Overhead(k Kind, key bool) int {
 	}
 	return 0
 }
+
+// IsWireGuard reports whether a UDP/434 payload whose first octet is 4 is
+// WireGuard's. Its transport data messages begin with the octets 4, 0, 0, 0 and
+// so have the form of a Tunnel Data message with Next Header 0, which RFC 3519
+// gives no meaning; the four octets 4, 0, 0, 1 ([WireGuardHandshake]) stand in
+// front of its other messages, whose first octets are those of registrations.
+func IsWireGuard(b []byte) bool { return len(b) > tunnelDataLen && b[0] == TunnelDataType && b[1] == 0 }
+
+// WireGuardHandshake stands in front of a WireGuard message that is no
+// transport data.
+const WireGuardHandshake = "\x04\x00\x00\x01"

@@ -99,6 +99,11 @@ func (e *TunnelError) readQuote(q []byte) error {
 			return ErrProtocol
 		}
 		e.Inner, content = Kind(p[1]), Kind(p[1])
+		if content == 0 {
+			// What was inside, nobody can read.
+			e.Inner, e.Overhead = WireGuard, outer.HeaderLen+udpHeaderLen+wireGuardLen
+			return nil
+		}
 		p = p[tunnelDataLen:]
 	}
 	switch content {

@@ -34,7 +34,7 @@ func TestNothingOfABindingIsLost(t *testing.T) {
 	filled := func(v reflect.Value, name string) {
 		for i := range v.NumField() {
 			switch v.Type().Field(i).Name {
-			case "Budget", "Spare":
+			case "Budget", "Spare", "PeerKey":
 				continue // of what is not packed, and of entries
 			}
 			if f := v.Field(i); f.IsZero() && name+v.Type().Field(i).Name != "Tunnel.Link" && v.Type().Field(i).Name != "Until" {
@@ -56,6 +56,7 @@ func TestNothingOfABindingIsLost(t *testing.T) {
 		"another destination":        {func(b *Binding) { b.ReplyTo.Dst = agent }, false},
 		"not validated":              {func(b *Binding) { b.Tunnel.Budget, b.Validated = 300, time.Time{} }, false},
 		"an underlay":                {func(b *Binding) { b.Tunnel.Link = "wan0" }, false},
+		"encryption":                 {func(b *Binding) { b.Tunnel.Inside, b.Tunnel.PeerKey = encap.WireGuard, forward.KeyOf([32]byte{1}) }, false},
 		"a large MTU":                {func(b *Binding) { b.Tunnel.MTU = 1 << 16 }, false},
 		"IPv6": {func(b *Binding) {
 			b.CareOfAddress = netip.MustParseAddr("2001:db8::1")

@@ -148,7 +148,8 @@ type Tunnel struct {
 	AnyPort bool           // Peer's port is not known yet: accept any, send nothing (RFC 3519 section 4.3, "half bound")
 	Link    string         // underlay interface to use; empty lets routing decide
 	Encap   encap.Kind     // IP-in-IP, minimal, GRE, or UDP
-	Inside  encap.Kind     // within UDP: what the Next Header says; zero means IP-in-IP
+	Inside  encap.Kind     // within UDP: what the Next Header says, or WireGuard; zero means IP-in-IP
+	PeerKey PublicKey      // the other end's, when Inside is WireGuard
 	HasKey  bool           // GRE with a key
 	Key     uint32         // the GRE key: of what is sent, and of what comes unless KeyIn says another
 	KeyIn   uint32         // the GRE key of what comes, when it differs from Key; zero when it does not

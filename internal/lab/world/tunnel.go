@@ -133,8 +133,12 @@ func (p *Plane) enter(e *installed, t forward.Tunnel, ip encap.IPv4, packet []by
 		e.counters.DroppedPackets++
 		return
 	}
+	inside := t.Inside
+	if t.Secured() {
+		inside = encap.IPIP // stands for it: what encryption keeps out, this world's strangers cannot do
+	}
 	h := encap.Header{
-		Kind: t.Encap, Inner: t.Inside, Src: t.Local.Addr(), Dst: t.Peer.Addr(),
+		Kind: t.Encap, Inner: inside, Src: t.Local.Addr(), Dst: t.Peer.Addr(),
 		SrcPort: p.port(t), DstPort: t.Peer.Port(), Key: t.Key, HasKey: t.HasKey, TTL: 64,
 	}
 	if t.Encap == encap.UDP && h.DstPort == 0 {
@@ -150,9 +154,11 @@ func (p *Plane) enter(e *installed, t forward.Tunnel, ip encap.IPv4, packet []by
 		e.counters.DroppedPackets++
 		return
 	}
-	mtu := p.mtu(t, r) - h.Overhead()
+	sized := h
+	sized.Inner = t.Inside
+	mtu := p.mtu(t, r) - sized.Overhead()
 	if encap.IsProbe(packet) {
-		mtu = r.Interface.segment.mtu() - h.Overhead()
+		mtu = r.Interface.segment.mtu() - sized.Overhead()
 	}
 	pieces, err := encap.Fragment(packet, mtu)
 	if err != nil {
