@@ -86,8 +86,9 @@ type Config struct {
 	Unclamped      bool         // leave the segment size that TCP announces alone
 	Encapsulations []encap.Kind // enabled ones; none means all
 	Datagrams      tun.Datagrams
-	Mark           uint32 // SO_MARK of outer packets, 0 for none; give the UDP sockets the same
-	Base           int    // see route.Config
+	Secret         *tun.Secret // for encrypted tunnels; nil for none
+	Mark           uint32      // SO_MARK of outer packets, 0 for none; give the UDP sockets the same
+	Base           int         // see route.Config
 
 	HomeNetworks []Network    // HomeAgent
 	Identities   []netip.Addr // HomeAgent: addresses behind a 1:1 NAT
@@ -178,7 +179,7 @@ func Open(c Config) (h *Host, err error) {
 	if c.Kind == Kernel {
 		elsewhere = kernel.Protocols
 	}
-	h.slow, err = tun.New(tun.Config{Device: dev, Elsewhere: elsewhere, Settling: true, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Casts: c.Casts, Visitors: c.Visitors, Mark: c.Mark})
+	h.slow, err = tun.New(tun.Config{Device: dev, Elsewhere: elsewhere, Settling: true, Datagrams: c.Datagrams, Identities: c.Identities, HomeNetworks: all, Casts: c.Casts, Visitors: c.Visitors, Mark: c.Mark, Secret: c.Secret})
 	if err != nil {
 		dev.Close()
 		return h, err

@@ -183,6 +183,12 @@ func DeviceMTU(underlays []int, kinds []encap.Kind) int {
 	}
 	most := 0
 	for _, k := range kinds {
+		if k == encap.WireGuard {
+			h := encap.Header{Kind: encap.UDP, Inner: k}
+			// What is encrypted is filled up to a multiple of 16 octets.
+			most = max(most, h.Overhead()+(mtu-h.Overhead())%16)
+			continue
+		}
 		most = max(most, encap.Overhead(k, true))
 	}
 	return min(max(mtu-most, minDeviceMTU), maxDeviceMTU)

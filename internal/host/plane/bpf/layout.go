@@ -172,7 +172,7 @@ func (p *Plane) translateTunnel(ft *forward.Tunnel) (t tunnelValue, ok bool) {
 	case encap.IPIP, encap.GRE:
 	case encap.UDP:
 		h.Inner = cmp.Or(ft.Inside, encap.IPIP)
-		if h.Inner == encap.Minimal || ft.AnyPort {
+		if h.Inner == encap.Minimal || ft.AnyPort || ft.Secured() {
 			return t, false
 		}
 		port := ft.Local.Port()

@@ -45,6 +45,8 @@ type tunnel struct {
 	sent   atomic.Int64 // instant of the last packet into it
 	purse  *purse       // what may still be sent; nil without a limit
 
+	cipher *cipherPeer // of an encrypted tunnel; nil when it carries nothing
+
 	before, after *tunnel // to the same peer; peers guards them
 
 	route  atomic.Pointer[way] // for raw sockets, once a packet went there
@@ -190,7 +192,10 @@ func check(e *forward.Entry) error {
 }
 
 func checkTunnel(t *forward.Tunnel) error {
-	if !t.Encap.Known() || t.Inside != 0 && (!t.Inside.Known() || t.Inside == encap.UDP) {
+	if t.Secured() != (t.Inside == encap.WireGuard) || t.Secured() && (t.Encap != encap.UDP || t.AnyPort || t.Wrap.IsValid()) {
+		return fmt.Errorf("encryption does not fit encapsulation %v/%v: %w", t.Encap, t.Inside, ErrUnsupported)
+	}
+	if !t.Encap.Known() || t.Inside != 0 && !t.Secured() && (!t.Inside.Known() || t.Inside == encap.UDP) {
 		return fmt.Errorf("encapsulation %v/%v: %w", t.Encap, t.Inside, ErrUnsupported)
 	}
 	for _, a := range []netip.Addr{t.Local.Addr(), t.Peer.Addr()} {

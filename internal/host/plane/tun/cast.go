@@ -292,6 +292,9 @@ func (p *Plane) cast(b *binding, packet []byte, now int64) {
 // address" (RFC 1122 section 3.2.2).
 func (p *Plane) into(t *tunnel, packet []byte, now int64) {
 	mtu := t.soft.limit(t.mtu, now)
+	if t.t.Secured() {
+		mtu -= encap.Overhead(encap.IPIP, false)
+	}
 	if t.header.Kind == encap.Minimal || t.header.Inner == encap.Minimal {
 		mtu -= longerThanMinimal
 	}
@@ -304,6 +307,12 @@ func (p *Plane) into(t *tunnel, packet []byte, now int64) {
 		}
 	}
 	for _, f := range pieces {
+		if t.t.Secured() {
+			if wrapped, err := wrapCast(t, f); err == nil {
+				p.pushSealed(t, wrapped, now)
+			}
+			continue
+		}
 		h := t.header
 		t.unfold(&h, f)
 		h.ID = uint16(p.ident.Add(1))

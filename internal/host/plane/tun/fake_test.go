@@ -128,7 +128,9 @@ type bench struct {
 	now time.Time
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t *testing.T) *bench { return newBenchWith(t, nil) }
+
+func newBenchWith(t *testing.T, secret *Secret) *bench {
 	b := &bench{
 		T:   t,
 		dev: &fakeDevice{in: make(chan [][]byte), out: make(chan []byte, 4096), closed: make(chan struct{})},
@@ -140,7 +142,7 @@ func newBench(t *testing.T) *bench {
 	b.p, err = New(Config{
 		Device: b.dev, Datagrams: b.udp, HomeNetworks: []netip.Prefix{network},
 		Identities: []netip.Addr{netip.MustParseAddr("203.0.113.9")},
-		Clock:      b.clock, raw: b.raw,
+		Clock:      b.clock, raw: b.raw, Secret: secret,
 	})
 	if err != nil {
 		t.Fatal(err)

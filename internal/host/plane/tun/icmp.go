@@ -108,6 +108,9 @@ func (p *Plane) tunnelError(e *encap.TunnelError, now int64, relay *bucket) {
 				continue
 			}
 			m.MTU = uint16(max(int(m.MTU), minOuterMTU-t.overhead()))
+			if t.t.Secured() {
+				m.MTU &^= cipherUnit - 1
+			}
 			t.soft.mtu.Store(int32(m.MTU))
 			t.soft.mtuUntil.Store(now + keepMTU)
 			p.heed(t, int(m.MTU), now+keepMTU)

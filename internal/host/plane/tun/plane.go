@@ -69,6 +69,9 @@ type Config struct {
 	// Mark is put on the outer packets (SO_MARK) unless it is 0.
 	Mark uint32
 
+	// Secret is this host's WireGuard key; nil without encrypted tunnels.
+	Secret *Secret
+
 	// CopyDF leaves DF of the outer header as the inner one has it. The
 	// default sets it always, RFC 2003 section 5.1: "the encapsulator SHOULD
 	// normally do Path MTU Discovery, requiring it to send all datagrams into
@@ -141,8 +144,10 @@ type Plane struct {
 	onward *sender    // of those, guarded by back
 	peers  peers
 	casts  casts
-	policy atomic.Pointer[Casts]
-	done   chan struct{} // closed by Close
+
+	ciphers ciphers
+	policy  atomic.Pointer[Casts]
+	done    chan struct{} // closed by Close
 
 	mu       sync.Mutex // of the control side
 	bindings map[forward.Key]*binding
@@ -168,6 +173,7 @@ func New(c Config) (*Plane, error) {
 		done:     make(chan struct{}),
 	}
 	p.SetOwn(c.Identities, c.HomeNetworks)
+	p.ciphers = ciphers{p: p, ends: make(map[endID]*cipherEnd), peers: make(map[peerID]*cipherPeer), ways: make(map[cipherWay][]*tunnel)}
 	p.casts.init()
 	p.SetCasts(c.Casts)
 	if p.clock == nil {
@@ -299,6 +305,14 @@ func (p *Plane) install(e forward.Entry) error {
 			return err
 		}
 	}
+	for i, t := range b.tunnels {
+		if err := p.ciphers.enter(t); err != nil {
+			for _, t := range b.tunnels[:i] {
+				p.ciphers.leave(t)
+			}
+			return err
+		}
+	}
 	p.bindings[e.Key] = b
 	for _, t := range b.tunnels {
 		p.peers.add(t)
@@ -325,6 +339,7 @@ func (p *Plane) uninstall(b *binding) {
 func (p *Plane) forgetPeers(b *binding) {
 	for _, t := range b.tunnels {
 		p.peers.remove(t)
+		p.ciphers.leave(t)
 	}
 }
 
@@ -362,6 +377,10 @@ func (p *Plane) tunnel(b *binding, ft forward.Tunnel) (*tunnel, error) {
 	}
 	t.link = mtu - t.overhead()
 	t.mtu = cmp.Or(ft.MTU, t.link)
+	if ft.Secured() {
+		t.link &^= cipherUnit - 1
+		t.mtu &^= cipherUnit - 1
+	}
 	if b.doubles() && ft.Wrap.IsValid() {
 		t.wrap = &encap.Header{Kind: encap.IPIP, Src: ft.Wrap, Dst: b.entry.Router, DF: t.header.DF}
 		t.mtu -= t.wrap.Overhead()
@@ -370,8 +389,8 @@ func (p *Plane) tunnel(b *binding, ft forward.Tunnel) (*tunnel, error) {
 	if t.mtu < minInnerMTU {
 		t.mtu = minInnerMTU
 	}
-	if ft.Encap == encap.UDP && t.wrap != nil {
-		return t, nil // its trains are cut, for prefix has one tunnel's headers
+	if ft.Encap == encap.UDP && (t.wrap != nil || ft.Secured()) {
+		return t, nil // its trains are cut, for prefix has one tunnel's headers, and no cipher's
 	}
 	if ft.Encap == encap.UDP {
 		t.prefix = prefixOf(t.header)
@@ -502,7 +521,7 @@ func (p *Plane) Close() error {
 	p.closed = true
 	close(p.done)
 	p.mu.Unlock()
-	err := errors.Join(p.dev.Close(), p.raw.close())
+	err := errors.Join(p.ciphers.close(), p.dev.Close(), p.raw.close())
 	p.readers.Wait()
 	return err
 }

@@ -39,7 +39,11 @@ func (p *Plane) Deliver(data []sock.Data) {
 			if size > 0 && size < n {
 				n = size
 			}
-			p.message(b, rest[:n:n], &h, d.Link, now)
+			if m := rest[:n:n]; encap.IsWireGuard(m) {
+				p.sealed(d, m, &h, now)
+			} else {
+				p.message(b, m, &h, d.Link, now)
+			}
 			rest = rest[n:]
 		}
 	}
@@ -115,6 +119,11 @@ func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now i
 			return
 		}
 	}
+	p.took(b, of, t, h, inner, now)
+}
+
+// took puts a packet that came through t into the outbox.
+func (p *Plane) took(b *batch, of *binding, t *tunnel, h *encap.Header, inner []byte, now int64) {
 	of.stats.received.Store(now)
 	t.earn(len(inner) + t.overhead())
 	if f, size := merged(inner, t.mtu); size > 0 {

@@ -104,6 +104,9 @@ func (s *sender) packet(buf []byte, n int) {
 			first = t
 			continue
 		}
+		if t.cipher != nil && t.cipher == first.cipher {
+			continue // what is encrypted once goes to all of a peer's ends
+		}
 		// Simultaneous bindings: "a separate copy of each" goes to every one.
 		// It is made before the first is changed in place.
 		s.tunnel(t, s.copy(pkt), n)
@@ -271,6 +274,10 @@ func (s *sender) tunnel(t *tunnel, buf []byte, n int) {
 
 // push encapsulates and queues.
 func (s *sender) push(t *tunnel, buf []byte, off, n int) {
+	if t.t.Secured() {
+		s.p.pushSealed(t, buf[off:off+n], s.now)
+		return
+	}
 	h := t.header
 	t.unfold(&h, buf[off:])
 	h.ID = uint16(s.p.ident.Add(1))

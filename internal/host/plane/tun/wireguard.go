@@ -1,0 +1,396 @@
+package tun
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.zx2c4.com/wireguard/device"
+
+	"careof/internal/core/forward"
+	"careof/internal/host/sock"
+	"careof/wire/encap"
+)
+
+// Encrypted tunnels are UDP tunnels whose messages are WireGuard's: its library
+// does the key exchange, the ciphers, the replay windows and the cookies, and
+// this plane all that concerns addresses.
+//
+// Outer endpoints are those of the entries. A message that does not come from
+// the other end of a live encrypted tunnel is a stranger's, and no cipher is
+// asked about it: so nobody's packets move an endpoint, and strangers cost
+// nothing. The library holds one peer for each public key, and where its packets
+// go is looked up here when they leave: a session outlives every move.
+//
+// Inner addresses are checked twice: by the library, whose allowed addresses are
+// those of the entries, and against the entry when a packet has been decrypted.
+//
+// Unlike other tunnels' packets these are copied, queued and handled by several
+// goroutines; a peer's stay in order.
+
+// A Secret is this host's WireGuard private key. It is never shown.
+type Secret [32]byte
+
+// String does not tell it.
+func (Secret) String() string { return "(secret)" }
+
+// GoString does not either.
+func (Secret) GoString() string { return "(secret)" }
+
+// ciphers is the encrypted tunnels of a plane.
+type ciphers struct {
+	p *Plane
+
+	mu    sync.RWMutex
+	ends  map[endID]*cipherEnd
+	peers map[peerID]*cipherPeer
+	ways  map[cipherWay][]*tunnel // by the outer addresses of what comes in
+}
+
+// endID names a device of the library: all of a home agent's nodes share one; a
+// mobile node has one for each home agent's key, because its packets may have
+// any inner source.
+type endID struct {
+	role forward.Role
+	key  forward.PublicKey // none for HomeAgent
+}
+
+type peerID struct {
+	role forward.Role
+	key  forward.PublicKey
+}
+
+type cipherWay struct {
+	local netip.Addr
+	peer  netip.AddrPort
+}
+
+// A cipherPeer is one public key at the other end.
+type cipherPeer struct {
+	end   *cipherEnd
+	key   forward.PublicKey
+	owner netip.Addr // whose it is: a home address. Another's entry with the key carries nothing
+
+	tunnels []*tunnel                 // guarded by ciphers.mu
+	sending atomic.Pointer[[]*tunnel] // where its packets go
+	inner   []netip.Prefix            // allowed, in order; guarded by Plane.mu
+	talked  atomic.Bool               // there has been a session in this process
+	asked   limiter                   // handshakes begun because it seems to have a session and we none
+	greeted atomic.Pointer[greeting]  // an initiation that has not been answered
+}
+
+// errNoSecret says that nothing can be encrypted here.
+var errNoSecret = fmt.Errorf("there is no key to encrypt with: %w", ErrUnsupported)
+
+// enter makes an encrypted tunnel ready, before a packet can see it. The caller
+// holds Plane.mu.
+func (c *ciphers) enter(t *tunnel) error {
+	if !t.t.Secured() {
+		return nil
+	}
+	role := t.of.entry.Role
+	if role != forward.HomeAgent && role != forward.MobileNode {
+		return fmt.Errorf("encrypted for %v: %w", role, ErrUnsupported)
+	}
+	if c.p.config.Secret == nil {
+		return errNoSecret
+	}
+	id := peerID{role, t.t.PeerKey}
+	c.mu.RLock()
+	peer := c.peers[id]
+	c.mu.RUnlock()
+	if peer == nil {
+		var err error
+		if peer, err = c.newPeer(id, ownerOf(&t.of.entry)); err != nil {
+			return err
+		}
+	} else if role == forward.HomeAgent && peer.owner != ownerOf(&t.of.entry) {
+		return nil // somebody else's key: without the private one there is nothing to be had by it
+	}
+	t.cipher = peer
+	w := cipherWay{t.t.Local.Addr(), t.t.Peer}
+	c.mu.Lock()
+	c.ways[w] = append(slices.Clone(c.ways[w]), t)
+	peer.tunnels = append(slices.Clone(peer.tunnels), t)
+	peer.refresh()
+	c.mu.Unlock()
+	return peer.allow()
+}
+
+// leave forgets a tunnel. With the last of a home agent's node goes its session;
+// a mobile node's sessions are few and stay, for it will be back.
+func (c *ciphers) leave(t *tunnel) {
+	peer := t.cipher
+	if peer == nil {
+		return
+	}
+	w := cipherWay{t.t.Local.Addr(), t.t.Peer}
+	same := func(o *tunnel) bool { return o == t }
+	c.mu.Lock()
+	if rest := slices.DeleteFunc(slices.Clone(c.ways[w]), same); len(rest) > 0 {
+		c.ways[w] = rest
+	} else {
+		delete(c.ways, w)
+	}
+	peer.tunnels = slices.DeleteFunc(slices.Clone(peer.tunnels), same)
+	peer.refresh()
+	last := len(peer.tunnels) == 0 && t.of.entry.Role == forward.HomeAgent
+	if last {
+		delete(c.peers, peerID{forward.HomeAgent, peer.key})
+	}
+	c.mu.Unlock()
+	if last {
+		peer.end.device.RemovePeer(device.NoisePublicKey(peer.key.Octets()))
+		return
+	}
+	// What it may bring has become less; that the library refuses to hear of it
+	// would be its own mistake, and the entry is looked at all the same.
+	_ = peer.allow()
+}
+
+// ownerOf is whose key an entry has: a mobile network's is its router's.
+func ownerOf(e *forward.Entry) netip.Addr {
+	if e.Router.IsValid() {
+		return e.Router
+	}
+	return e.Inner.Addr()
+}
+
+// newPeer makes a peer, and its device when there is none yet.
+func (c *ciphers) newPeer(id peerID, owner netip.Addr) (*cipherPeer, error) {
+	at := endID(id)
+	if id.role == forward.HomeAgent {
+		at.key = forward.PublicKey{}
+	}
+	c.mu.RLock()
+	end := c.ends[at]
+	c.mu.RUnlock()
+	if end == nil {
+		var err error
+		if end, err = newEnd(c, at, c.p.config.Secret); err != nil {
+			return nil, err
+		}
+	}
+	peer := &cipherPeer{end: end, key: id.key, owner: owner}
+	peer.refresh()
+	c.mu.Lock()
+	c.ends[at], c.peers[id] = end, peer
+	c.mu.Unlock()
+	key := id.key.Octets()
+	name := hex.EncodeToString(key[:])
+	if err := end.device.IpcSet("public_key=" + name + "\nendpoint=" + name + "\n"); err != nil {
+		c.mu.Lock()
+		delete(c.peers, id)
+		c.mu.Unlock()
+		return nil, fmt.Errorf("wireguard: %w", err)
+	}
+	if id.role == forward.MobileNode {
+		peer.greet()
+	}
+	return peer, nil
+}
+
+// refresh is called with ciphers.mu held, or before anybody else knows the peer.
+func (w *cipherPeer) refresh() {
+	sending := slices.DeleteFunc(slices.Clone(w.tunnels), func(t *tunnel) bool { return t.t.Mode == forward.Receive || t.t.AnyPort })
+	// A mobile network's entry has its router's tunnels.
+	sending = slices.CompactFunc(sending, func(a, b *tunnel) bool { return a.t == b.t })
+	w.sending.Store(&sending)
+}
+
+// allow tells the library which inner addresses are the peer's. The caller holds
+// Plane.mu.
+func (w *cipherPeer) allow() error {
+	inner := []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+	if w.end.id.role == forward.HomeAgent {
+		inner = inner[:0]
+		for _, t := range w.tunnels {
+			if !slices.Contains(inner, t.of.entry.Inner) {
+				inner = append(inner, t.of.entry.Inner)
+			}
+		}
+	}
+	slices.SortFunc(inner, netip.Prefix.Compare)
+	if slices.Equal(inner, w.inner) {
+		return nil
+	}
+	key := w.key.Octets()
+	var b strings.Builder
+	fmt.Fprintf(&b, "public_key=%x\nupdate_only=true\nreplace_allowed_ips=true\n", key)
+	for _, p := range inner {
+		fmt.Fprintf(&b, "allowed_ip=%v\n", p)
+	}
+	if err := w.end.device.IpcSet(b.String()); err != nil {
+		return fmt.Errorf("wireguard: %w", err)
+	}
+	w.inner = inner
+	return nil
+}
+
+// greet begins a handshake, unless one was begun within five seconds.
+func (w *cipherPeer) greet() {
+	peer := w.end.device.LookupPeer(device.NoisePublicKey(w.key.Octets()))
+	if peer == nil {
+		return
+	}
+	go peer.SendHandshakeInitiation(false)
+}
+
+// A greeting is a handshake initiation on its way. The library sends the next
+// one five seconds later; when this end has just been started, its sockets may
+// not be open yet, or the registration that tells its port not have arrived, so
+// the same one goes out again a few times before. Who has got it already
+// discards it by its timestamp.
+type greeting struct {
+	peer    *cipherPeer
+	message []byte
+	tries   int
+}
+
+// firstPause is that before the first repetition. It doubles.
+const (
+	firstPause    = 100 * time.Millisecond
+	greetingTries = 5
+)
+
+// greetUntilAnswered repeats an initiation that was sent.
+func (w *cipherPeer) greetUntilAnswered(message []byte) {
+	g := &greeting{peer: w, message: message}
+	w.greeted.Store(g)
+	time.AfterFunc(firstPause, g.again)
+}
+
+func (g *greeting) again() {
+	w := g.peer
+	if w.greeted.Load() != g || w.end.c.p.isClosed() {
+		return
+	}
+	w.end.sendThrough(*w.sending.Load(), [][]byte{g.message})
+	if g.tries++; g.tries < greetingTries {
+		time.AfterFunc(firstPause<<g.tries, g.again)
+	}
+}
+
+// greetInterval is the library's RekeyTimeout.
+const greetInterval = int64(5 * time.Second)
+
+// cipherUnit is what packets are filled up to multiples of before they are
+// encrypted.
+const cipherUnit = device.PaddingMultiple
+
+// pushSealed puts a packet into an encrypted tunnel, and counts it.
+func (p *Plane) pushSealed(t *tunnel, packet []byte, now int64) {
+	st := t.of.stats
+	if !p.seal(t, packet) {
+		st.dropped.Add(1)
+		return
+	}
+	st.sentPackets.Add(1)
+	st.sentBytes.Add(uint64(len(packet)))
+	st.sent.Store(now)
+	t.sent.Store(now)
+}
+
+// seal puts a packet into an encrypted tunnel. It reports whether there was room.
+func (p *Plane) seal(t *tunnel, packet []byte) bool {
+	return t.cipher != nil && t.cipher.end.send(packet)
+}
+
+// sealed takes a WireGuard message from the network.
+func (p *Plane) sealed(d *sock.Data, m []byte, h *encap.Header, now int64) {
+	h.Kind, h.Inner, h.HasKey = encap.UDP, encap.WireGuard, false
+	c := &p.ciphers
+	c.mu.RLock()
+	list := c.ways[cipherWay{h.Dst, d.From}]
+	c.mu.RUnlock()
+	for _, t := range list {
+		if t.judge(h, d.Link, false, now) != welcome {
+			continue
+		}
+		w := t.cipher
+		if strings.HasPrefix(string(m[:4]), encap.WireGuardHandshake) {
+			if m = m[4:]; len(m) > 0 && m[0] == device.MessageResponseType {
+				w.greeted.Store(nil)
+			}
+		} else if !w.talked.Load() && w.asked.allow(now, greetInterval) {
+			// It has a session and we have not: this end was started anew.
+			w.greet()
+		}
+		w.end.receive(t, m)
+		return
+	}
+	p.totals.strangers.Add(1)
+}
+
+// opened takes one packet that was decrypted.
+func (p *Plane) opened(b *batch, e *cipherEnd, inner []byte, now int64) {
+	ip, err := encap.ParseIPv4(inner)
+	if err != nil || ip.TTL == 0 {
+		p.totals.malformed.Add(1)
+		return
+	}
+	inner = inner[:ip.TotalLen]
+	address, table := ip.Src, &p.agent
+	if e.id.role == forward.MobileNode {
+		address, table = ip.Dst, &p.mobile
+	}
+	for _, of := range table.find(word(address)) {
+		for _, t := range of.tunnels {
+			if t.cipher == nil || t.cipher.end != e || t.t.Mode == forward.Send || now >= t.until.Load() {
+				continue
+			}
+			if e.id.role == forward.MobileNode && ip.Protocol == uint8(encap.IPIP) {
+				if cast := p.castWithin(of, inner); cast != nil {
+					inner = cast
+				}
+			}
+			h := encap.Header{Kind: encap.UDP, Src: t.t.Peer.Addr(), Dst: t.t.Local.Addr(), SrcPort: t.t.Peer.Port()}
+			p.took(b, of, t, &h, inner, now)
+			return
+		}
+	}
+	p.totals.strangers.Add(1)
+}
+
+// wrapCast is a broadcast or multicast in a packet to the home address: in an
+// encrypted tunnel the destination says whose it is, so they are wrapped as on
+// the way through a foreign agent (RFC 5944 section 4.3).
+func wrapCast(t *tunnel, packet []byte) ([]byte, error) {
+	if t.of.entry.Role != forward.HomeAgent || t.of.entry.Inner.Bits() != 32 {
+		return packet, nil
+	}
+	return encap.Append(nil, &encap.Header{Kind: encap.IPIP, Src: t.t.Local.Addr(), Dst: t.of.entry.Inner.Addr()}, packet)
+}
+
+// castWithin undoes wrapCast; nil when there is nothing to undo.
+func (p *Plane) castWithin(of *binding, packet []byte) []byte {
+	e := &of.entry
+	_, inner, err := encap.PullIP(packet)
+	if err != nil {
+		return nil
+	}
+	dst := word4(inner[16:20])
+	if !dst.IsMulticast() && !(e.Broadcast && (dst == limitedBroadcast || e.HomeNetwork.IsValid() && dst == lastOf(e.HomeNetwork))) {
+		return nil
+	}
+	return inner
+}
+
+// close ends all sessions.
+func (c *ciphers) close() error {
+	c.mu.Lock()
+	ends := c.ends
+	c.ends = nil
+	c.mu.Unlock()
+	var errs []error
+	for _, e := range ends {
+		e.device.Close()
+	}
+	return errors.Join(errs...)
+}
