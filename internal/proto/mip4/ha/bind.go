@@ -172,7 +172,7 @@ func (a *Agent) newBinding(x *Exchange) binding.Binding {
 		// or at the local one behind a 1:1 NAT.
 		Tunnel: forward.Tunnel{
 			Local: local, Peer: x.Endpoint, AnyPort: x.AnyPort,
-			Encap: x.Encap, Inside: x.Inside,
+			Encap: x.Encap, Inside: x.Inside, PeerKey: x.PeerKey,
 			Key: x.Key, HasKey: x.HasKey,
 			Mode: x.Mode, MTU: x.MTU, Budget: x.Budget,
 		},

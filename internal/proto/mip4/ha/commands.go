@@ -217,7 +217,7 @@ func (a *Agent) show(n *Node) []Binding {
 		list = append(list, Binding{
 			HomeAddress: n.home, NAI: string(n.config.NAI), ID: b.ID.String(),
 			CareOfAddress: b.CareOfAddress, Endpoint: b.Tunnel.Peer, Source: b.Source,
-			Encapsulation: tunnelName(b.Tunnel), HalfBound: b.Tunnel.AnyPort,
+			Encapsulation: tunnelName(b.Tunnel), HalfBound: b.Tunnel.AnyPort, Encrypted: b.Tunnel.Secured(),
 			ReverseTunnel: mip4.RequestFlags(b.Flags).Has(mip4.FlagT),
 			BehindNAT:     b.Source.Addr() != b.CareOfAddress && b.Tunnel.Peer.Addr() != b.CareOfAddress,
 			Unvalidated:   b.Tunnel.Budget > 0, Validated: a.Now().WallOf(b.Validated),

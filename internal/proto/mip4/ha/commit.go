@@ -335,6 +335,9 @@ func finite(d time.Duration) time.Duration {
 }
 
 func tunnelName(t forward.Tunnel) string {
+	if t.Secured() {
+		return t.Inside.String()
+	}
 	if t.Inside != 0 {
 		return t.Encap.String() + "/" + t.Inside.String()
 	}

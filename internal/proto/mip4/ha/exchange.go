@@ -50,12 +50,13 @@ type Exchange struct {
 	ID             binding.ID     // which binding of the home address it is
 	Endpoint       netip.AddrPort // the effective care-of endpoint; port 0 unless UDP
 	Encap, Inside  encap.Kind
-	EncapOffered   bool         // judged: 139
-	AnyPort        bool         // the endpoint's port is not known yet
-	Key            uint32       // GRE key
-	HasKey         bool         //
-	Mode           forward.Mode // Both with reverse tunnelling, else Send
-	SourceAccepted bool         // the outer source may differ from the care-of address; judged: 129
+	EncapOffered   bool              // judged: 139
+	PeerKey        forward.PublicKey // of the node, when Inside is WireGuard
+	AnyPort        bool              // the endpoint's port is not known yet
+	Key            uint32            // GRE key
+	HasKey         bool              //
+	Mode           forward.Mode      // Both with reverse tunnelling, else Send
+	SourceAccepted bool              // the outer source may differ from the care-of address; judged: 129
 	MTU            int
 	Networks       []netip.Prefix // a mobile router's, all of them
 	Budget         int            // see [forward.Tunnel]: the endpoint is to answer a challenge first

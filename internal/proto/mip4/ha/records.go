@@ -53,6 +53,7 @@ const (
 	bitInfinite
 	bitLimited   // Tunnel.Budget: how much of it is left is not kept
 	bitValidated // followed by when
+	bitSecured
 )
 
 // record is the node's durable state:
@@ -66,6 +67,7 @@ const (
 //	encap8 | inside8 | mode8 | MTU16 | key32 | Identification 8 | granted seconds 4 |
 //	expiry 8 | since 8 | reply from 6 | reply link-layer address 6 | link length8 | link |
 //	validated 8, where the bits say so
+//	public key 32, of an encrypted tunnel
 //
 // Times are wall clock, Unix milliseconds; addresses with a port are 4 + 2 octets.
 func (a *Agent) record(n *Node) engine.Record {
@@ -113,7 +115,7 @@ func (a *Agent) appendBinding(b []byte, v *binding.Binding) []byte {
 		set bool
 		bit byte
 	}{{t.AnyPort, bitAnyPort}, {t.HasKey, bitHasKey}, {numbered, bitNumbered}, {v.Lifetime == binding.Infinite, bitInfinite},
-		{t.Budget > 0, bitLimited}, {!v.Validated.IsZero(), bitValidated}} {
+		{t.Budget > 0, bitLimited}, {!v.Validated.IsZero(), bitValidated}, {t.Secured(), bitSecured}} {
 		if f.set {
 			bits |= f.bit
 		}
@@ -141,6 +143,9 @@ func (a *Agent) appendBinding(b []byte, v *binding.Binding) []byte {
 	b = append(append(b, byte(len(link))), link...)
 	if !v.Validated.IsZero() {
 		b = a.appendTime(b, v.Validated)
+	}
+	if key := t.PeerKey.Octets(); t.Secured() {
+		b = append(b, key[:]...)
 	}
 	return b
 }
@@ -343,6 +348,9 @@ func (r *reader) binding(now engine.Now) binding.Binding {
 	}
 	if bits&bitLimited != 0 {
 		t.Budget = 1 // it is spent: nobody knows how much of it was
+	}
+	if bits&bitSecured != 0 {
+		t.PeerKey = forward.KeyOf([32]byte(r.take(32)))
 	}
 	return b
 }

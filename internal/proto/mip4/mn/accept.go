@@ -194,7 +194,7 @@ func acceptLifetime(x *Response) engine.Verdict {
 
 // acceptTunnel: a home agent that accepts uses the form that was asked for.
 func acceptTunnel(x *Response) engine.Verdict {
-	x.Encap, x.Inside = x.Node.EncapOf(x.Sent.Request.Flags), encap.Kind(0)
+	x.Encap, x.Inside, x.PeerKey = x.Node.EncapOf(x.Sent.Request.Flags), encap.Kind(0), forward.PublicKey{}
 	x.Peer = netip.AddrPortFrom(x.Registration.Key.HomeAgent, 0)
 	return engine.Next()
 }
@@ -212,7 +212,7 @@ func (n *Node) drain(t forward.Tunnel) {
 // same compares what makes a tunnel that tunnel.
 func same(a, b forward.Tunnel) bool {
 	return a.Local == b.Local && a.Peer == b.Peer && a.Link == b.Link && a.Encap == b.Encap &&
-		a.Inside == b.Inside && a.Key == b.Key && a.KeyIn == b.KeyIn && a.HasKey == b.HasKey
+		a.Inside == b.Inside && a.PeerKey == b.PeerKey && a.Key == b.Key && a.KeyIn == b.KeyIn && a.HasKey == b.HasKey
 }
 
 // release ends a registration at a home agent that is not used any more, so

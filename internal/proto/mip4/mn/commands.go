@@ -44,6 +44,7 @@ type Status struct {
 	ForeignAgent  netip.Addr         `json:"foreign_agent,omitzero"`
 	Link          string             `json:"link,omitempty"`
 	Encapsulation string             `json:"encapsulation,omitempty"`
+	Encrypted     bool               `json:"encrypted,omitempty"`
 	ReverseTunnel bool               `json:"reverse_tunnel"`
 	Routes        []netip.Prefix     `json:"routes"`
 	Networks      []MobileNetwork    `json:"networks,omitempty"` // of a mobile router
@@ -61,6 +62,7 @@ type RegistrationInfo struct {
 	State          string         `json:"state"`          // registered, renewing, requesting, refused, deregistering, idle
 	Active         bool           `json:"active"`
 	Encapsulation  string         `json:"encapsulation,omitempty"`
+	Encrypted      bool           `json:"encrypted,omitempty"`
 	Since          time.Time      `json:"since,omitzero"`
 	Expires        time.Time      `json:"expires,omitzero"`
 	Lifetime       string         `json:"lifetime,omitempty"`       // granted: "infinite" or a Go duration
@@ -278,7 +280,7 @@ func (n *Node) status() Status {
 	if r := n.active; r != nil && r.live && n.home == nil {
 		s.HomeAgent, s.CareOfAddress, s.Link = r.Key.HomeAgent, r.Key.CareOf, r.Key.Link
 		s.ForeignAgent = r.Key.Agent
-		s.Encapsulation, s.ReverseTunnel = r.form(), r.Reverse
+		s.Encapsulation, s.Encrypted, s.ReverseTunnel = r.form(), r.Tunnel.Secured(), r.Reverse
 	}
 	if n.problem.Code != 0 {
 		p := n.problem
@@ -321,7 +323,7 @@ func (n *Node) infos() []RegistrationInfo {
 			i.SPI = r.association.SPI()
 		}
 		if r.live {
-			i.Encapsulation = r.form()
+			i.Encapsulation, i.Encrypted = r.form(), r.Tunnel.Secured()
 			i.Outer = r.Outer
 			i.Since, i.Expires = n.now.WallOf(r.since), n.now.WallOf(r.expires)
 			i.Lifetime, i.Remaining = lifetimeText(r.Granted), "infinite"

@@ -48,6 +48,11 @@ type Config struct {
 	// Uplinks are the interfaces to use; none means every interface.
 	Uplinks []UplinkConfig
 
+	// Encrypted says that nothing leaves but through an encrypted tunnel: a
+	// registration that an earlier configuration left with another is not taken
+	// up. The feature that encrypts sees to new ones.
+	Encrypted bool
+
 	// ForeignAgents says through which foreign agents the node may register
 	// where it has no address of its own, or an agent requires it. The zero
 	// value uses none.

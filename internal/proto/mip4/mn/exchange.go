@@ -179,13 +179,14 @@ type Response struct {
 
 	// Facts that a hook may replace; the node judges and uses them after
 	// the last hook.
-	HomeAgentOK   bool            // the reply's Home Agent field is acceptable
-	Encap, Inside encap.Kind      // of the tunnel
-	Peer          netip.AddrPort  // the tunnel's other end
-	MTU           int             // of the packets in the tunnel; 0 lets the data plane work it out
-	Deliver       forward.Deliver // the foreign agent, when packets go plain to it
-	Plain         bool            // beside its tunnel the agent tunnels plain packets too
-	Granted       time.Duration   // lifetime, counted from Sent.At
+	HomeAgentOK   bool              // the reply's Home Agent field is acceptable
+	Encap, Inside encap.Kind        // of the tunnel
+	Peer          netip.AddrPort    // the tunnel's other end
+	PeerKey       forward.PublicKey // of the home agent, when Inside is WireGuard
+	MTU           int               // of the packets in the tunnel; 0 lets the data plane work it out
+	Deliver       forward.Deliver   // the foreign agent, when packets go plain to it
+	Plain         bool              // beside its tunnel the agent tunnels plain packets too
+	Granted       time.Duration     // lifetime, counted from Sent.At
 
 	// Retry, in the stage Denied, sends a new request at once: a hook has
 	// repaired what was wrong. An attempt gets a few of them.

@@ -234,7 +234,7 @@ func (x *Response) tunnelOf() forward.Tunnel {
 	}
 	t := forward.Tunnel{
 		Local: netip.AddrPortFrom(r.Key.CareOf, 0), Peer: x.Peer, Link: r.Key.Link,
-		Encap: x.Encap, Inside: x.Inside, MTU: x.MTU,
+		Encap: x.Encap, Inside: x.Inside, PeerKey: x.PeerKey, MTU: x.MTU,
 	}
 	if !r.CoLocated {
 		// "The outer source address is the mobile node's home address".

@@ -189,6 +189,9 @@ func (r *Registration) form() string {
 	if !r.Tunnel.Peer.IsValid() {
 		return ""
 	}
+	if r.Tunnel.Secured() {
+		return r.Tunnel.Inside.String()
+	}
 	return r.Tunnel.Encap.String()
 }
 

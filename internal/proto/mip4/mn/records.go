@@ -52,6 +52,7 @@ type linkRecord struct {
 	Peer      netip.AddrPort `json:"peer"`
 	Encap     uint8          `json:"encapsulation"`
 	Inside    uint8          `json:"inside"`
+	PeerKey   []byte         `json:"peer_key,omitempty"` // of an encrypted tunnel
 	Reverse   bool           `json:"reverse_tunnel"`
 	Granted   time.Duration  `json:"granted"`
 	Expires   time.Time      `json:"expires,omitzero"` // of the wall clock
@@ -105,6 +106,9 @@ func (n *Node) saveRegistration(r *Registration) {
 		Peer: r.Tunnel.Peer, Encap: uint8(r.Tunnel.Encap), Inside: uint8(r.Tunnel.Inside), Reverse: r.Reverse,
 		Granted: r.Granted, Expires: n.now.WallOf(r.expires), Accepted: r.accepted, Active: r == n.active,
 		Agent: r.Key.Agent,
+	}
+	if key := r.Tunnel.PeerKey.Octets(); r.Tunnel.Secured() {
+		v.PeerKey = key[:]
 	}
 	if a := n.agentOf(r); a != nil {
 		v.AgentHW, v.CoLocated, v.Style = a.hw[:], r.CoLocated, r.Tunnel.Peer.IsValid() && !r.CoLocated
@@ -244,6 +248,9 @@ func (n *Node) restoreLink(now engine.Now, b []byte) error {
 	case left <= 0 || association == nil || association == unkeyed || !n.address.IsValid():
 		return nil // it has ended, or belongs to an earlier configuration
 	}
+	if n.cfg.Encrypted != (len(v.PeerKey) == 32) {
+		return nil // what may go through it has changed
+	}
 	plain := v.Agent.IsValid() && !v.CoLocated && !v.Style
 	if _, ok := n.encapsulation(encap.Kind(v.Encap)); !ok && !plain {
 		return nil // of a feature that is off now
@@ -257,6 +264,9 @@ func (n *Node) restoreLink(now engine.Now, b []byte) error {
 		r.Tunnel = forward.Tunnel{
 			Local: netip.AddrPortFrom(v.CareOf, 0), Peer: v.Peer, Link: v.Link,
 			Encap: encap.Kind(v.Encap), Inside: encap.Kind(v.Inside),
+		}
+		if n.cfg.Encrypted {
+			r.Tunnel.PeerKey = forward.KeyOf([32]byte(v.PeerKey))
 		}
 	}
 	if v.Agent.IsValid() {

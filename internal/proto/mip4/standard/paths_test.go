@@ -16,6 +16,7 @@ import (
 	"careof/internal/proto/mip4/feature/pathmtu"
 	"careof/internal/proto/mip4/feature/validate"
 	"careof/internal/proto/mip4/feature/vendor"
+	"careof/internal/proto/mip4/feature/wireguard"
 	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
 )
@@ -221,7 +222,7 @@ func (p *pair) without(names ...string) {
 // the path again after a while.
 func TestWithAHomeAgentThatAnswersNoQuestions(t *testing.T) {
 	p := newPair(t, agentConfig(t), nodeConfig(t), standard.Config{})
-	p.without(path.Name, pathmtu.Name, validate.Name, vendor.Name, styles.Name)
+	p.without(path.Name, pathmtu.Name, validate.Name, vendor.Name, styles.Name, wireguard.Name)
 	p.up("wlan0", wifi)
 	p.run(time.Second)
 	p.up("lte0", lte)

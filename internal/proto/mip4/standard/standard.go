@@ -29,6 +29,7 @@ import (
 	"careof/internal/proto/mip4/feature/subscriber"
 	"careof/internal/proto/mip4/feature/validate"
 	"careof/internal/proto/mip4/feature/vendor"
+	"careof/internal/proto/mip4/feature/wireguard"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 )
@@ -50,6 +51,7 @@ type Config struct {
 	PathMTU      pathmtu.Config    // RFC 8899
 	Subscribers  subscriber.Config // RFC 5030
 	Assignment   assignment.Config // RFC 4433
+	WireGuard    wireguard.Config  // encrypted tunnels
 }
 
 // Features lists the features in their order. A caller may leave some out, as
@@ -68,6 +70,7 @@ func Features(c Config) []feature.Feature {
 		vendor.New(vendors, c.Vendors),
 		delivery.New(vendors),
 		validate.New(c.Validation, vendors), // before path, whose questions bring answers to challenges
+		wireguard.New(c.WireGuard, vendors),
 		path.New(c.Paths, vendors),
 		pathmtu.New(c.PathMTU, vendors),
 		experimental.New(c.Experiments),

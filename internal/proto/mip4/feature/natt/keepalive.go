@@ -116,6 +116,10 @@ func (m *mobile) echo(k *keepalive) {
 	k.awaiting, k.sent = true, now
 	k.tries++
 	k.seq++
+	if r.Tunnel.Secured() {
+		m.within(k)
+		return
+	}
 	data, err := encap.AppendKeepalive(nil,
 		&encap.Header{Kind: encap.UDP, Inner: r.Tunnel.Inside, Src: r.Key.CareOf, Dst: r.Key.HomeAgent, DstPort: encap.Port},
 		&encap.Echo{Type: encap.EchoRequest, Src: m.node.HomeAddress(), Dst: r.Key.HomeAgent, ID: k.id, Seq: k.seq},
@@ -130,6 +134,29 @@ func (m *mobile) echo(k *keepalive) {
 		Dst:  netip.AddrPortFrom(r.Key.HomeAgent, encap.Port),
 		Data: data,
 	})
+	m.node.Tell(note.Note{
+		Kind: Kept, Level: note.Debug, Link: r.Key.Link, CareOfAddress: r.Key.CareOf, HomeAgent: r.Key.HomeAgent,
+		Lifetime: k.interval,
+	})
+}
+
+// within sends the echo request through the encrypted tunnel, as any packet: in
+// the clear the home agent would not take it. So it keeps the mapping of the
+// path in use and of no other.
+func (m *mobile) within(k *keepalive) {
+	r := k.registration
+	if r != m.node.Active() {
+		k.awaiting, k.tries, k.next = false, 0, m.node.Now().Mono.Add(k.interval)
+		return
+	}
+	packet, err := encap.AppendEcho(nil, &encap.Echo{
+		Type: encap.EchoRequest, Src: m.node.HomeAddress(), Dst: r.Key.HomeAgent, ID: k.id, Seq: k.seq,
+	}, k.seq)
+	if err != nil {
+		m.node.Tell(note.Note{Kind: note.Failed, Level: note.Error, Why: err.Error()})
+		return
+	}
+	m.node.Emit(engine.Originate{Packet: packet})
 	m.node.Tell(note.Note{
 		Kind: Kept, Level: note.Debug, Link: r.Key.Link, CareOfAddress: r.Key.CareOf, HomeAgent: r.Key.HomeAgent,
 		Lifetime: k.interval,
