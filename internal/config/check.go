@@ -100,6 +100,9 @@ func (d *decoder) checkHomeAgent(h *HomeAgent) {
 			d.warn(at+".encapsulations", `add "udp", or set nat-traversal = "off"`, "nodes behind a NAT will be denied: udp is not granted")
 		}
 	}
+	if h.WireGuard == WireGuardRequired && (h.NATTraversal == NATTraversalOff || h.ForcedUDP == Off || len(h.Encapsulations) > 0 && !slices.Contains(h.Encapsulations, encap.UDP)) {
+		d.problem(at+".wireguard", `leave nat-traversal, forced-udp and encapsulations out`, "encrypted tunnels are UDP tunnels, which are not granted to everybody")
+	}
 	d.checkNetworks(h)
 	d.checkPrefixPools(h)
 	if h.NodesFile != "" {
@@ -366,7 +369,18 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 	if m.NATTraversal == NATTraversalOff && m.Encapsulation.Kind == encap.UDP {
 		d.problem(at+".encapsulation", `set nat-traversal = "force"`, "udp needs NAT traversal, which is off")
 	}
-	if m.NATTraversal == NATTraversalForce && !m.Encapsulation.Auto && m.Encapsulation.Kind != encap.UDP && m.Encapsulation.Kind != 0 {
+	if m.Encapsulation.Kind == encap.WireGuard {
+		if m.NATTraversal == NATTraversalOff {
+			d.problem(at+".encapsulation", `leave nat-traversal out`, "wireguard travels in UDP and needs NAT traversal, which is off")
+		}
+		if m.ReverseTunnel != AskRequired {
+			d.problem(at+".encapsulation", `leave reverse-tunnel out`, "wireguard encrypts what goes through the tunnel, and without a reverse tunnel the node's own packets would not")
+		}
+		if len(m.Direct) > 0 {
+			d.problem(at+".direct", `take it out, or choose another encapsulation`, "wireguard lets nothing out in the clear, and this would")
+		}
+	}
+	if m.NATTraversal == NATTraversalForce && !m.Encapsulation.Auto && m.Encapsulation.Kind != encap.UDP && m.Encapsulation.Kind != encap.WireGuard && m.Encapsulation.Kind != 0 {
 		d.warn(at+".encapsulation", "", "%s is what the UDP tunnel will carry: nat-traversal forces UDP", m.Encapsulation.Kind)
 	}
 	if w := m.Security.written(); m.AAA == nil || !m.AAA.Keys || w.inline.written() || len(w.keys) > 0 {

@@ -99,6 +99,7 @@ type HomeAgent struct {
 	NATLifetime          time.Duration // zero: MaxLifetime
 	Keepalive            time.Duration
 	Encapsulations       []encap.Kind
+	WireGuard            WireGuard
 	SimultaneousBindings int
 	GREKeys              Switch
 	Revocation           Revocation

@@ -79,6 +79,11 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Default: `["ipip", "gre", "minimal", "udp"]`,
 		Doc:     "The encapsulations that are granted.",
 	}),
+	Field("wireguard", Enum[WireGuard](wireGuardWords...), func(h *HomeAgent) *WireGuard { return &h.WireGuard }, Help{
+		Default: `"allowed"`,
+		Doc: "Whether nodes get an encrypted tunnel when they ask for one: UDP with WireGuard in it, whose keys the registration\n" +
+			"carries. required denies all others with code 139. The home agent's own key is made at the first start, in the state directory.",
+	}),
 	Field("simultaneous-bindings", Int[int](1, 3), func(h *HomeAgent) *int { return &h.SimultaneousBindings }, Help{
 		Default: "1",
 		Doc:     "How many care-of addresses one node may have at once by the S bit. Packets are duplicated to all of them.",
@@ -392,10 +397,13 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		Doc:     "When to tunnel in UDP port 434 (RFC 3519): when a NAT is seen, always, or never.",
 	}),
 	Field("encapsulation", Kind[Encapsulation]{
-		Name: "one of auto, ipip, gre, minimal or udp",
+		Name: "one of auto, ipip, gre, minimal, udp or wireguard",
 		Parse: func(v any) (Encapsulation, error) {
 			if v == "auto" {
 				return Encapsulation{Auto: true}, nil
+			}
+			if v == encap.WireGuard.String() {
+				return Encapsulation{Kind: encap.WireGuard}, nil
 			}
 			k, err := encapKind.Parse(v)
 			return Encapsulation{Kind: k}, err
@@ -408,7 +416,9 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		},
 	}, func(m *MobileNode) *Encapsulation { return &m.Encapsulation }, Help{
 		Default: `"auto"`,
-		Doc:     "The encapsulation to ask for. auto asks for IP-in-IP, and for UDP when a NAT is seen.",
+		Doc: "The encapsulation to ask for. auto asks for IP-in-IP, and for UDP when a NAT is seen. wireguard encrypts, and only that\n" +
+			"encrypts: nothing then leaves but through an encrypted tunnel, no foreign agent is used, and a home agent that does not\n" +
+			"know how is not registered with. careof join writes it where the home agent knows how.",
 	}),
 	Field("revocation", switchKind, func(m *MobileNode) *Switch { return &m.Revocation }, Help{
 		Default: `"on"`,

@@ -115,6 +115,20 @@ var pathValidationWords = []string{"auto", "required", "off"}
 
 func (v PathValidation) String() string { return enumString(v, "PathValidation", pathValidationWords) }
 
+// WireGuard says to whom a home agent grants encrypted tunnels.
+type WireGuard uint8
+
+// To whom.
+const (
+	WireGuardAllowed  WireGuard = iota // to nodes that ask
+	WireGuardRequired                  // and others are refused
+	WireGuardOff                       // to nobody
+)
+
+var wireGuardWords = []string{"allowed", "required", "off"}
+
+func (w WireGuard) String() string { return enumString(w, "WireGuard", wireGuardWords) }
+
 // Advertise says how agent advertisements are sent.
 type Advertise uint8
 

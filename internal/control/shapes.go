@@ -87,6 +87,7 @@ type Registration struct {
 	State         string         `json:"state"`                  // mobile node: registered, requesting …; home agent: the code in words
 	Active        bool           `json:"active"`                 // mobile node: packets leave here
 	Encapsulation string         `json:"encapsulation,omitempty"`
+	Encrypted     bool           `json:"encrypted,omitempty"` // mobile node: nobody on the way can read what goes through the tunnel
 	Granted       Seconds        `json:"granted"`
 	Remaining     Seconds        `json:"remaining"`
 	RoundTrip     Seconds        `json:"round_trip"`

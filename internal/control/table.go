@@ -181,7 +181,7 @@ func registrations(w io.Writer, text json.RawMessage) error {
 	heading := ""
 	for _, r := range list {
 		own, line := "UPLINK\tCARE-OF ADDRESS\tHOME AGENT\tTUNNEL\tSTATE\tREMAINING\tROUND TRIP\tMESSAGE", []any{
-			r.Uplink, address(r.CareOfAddress), address(r.HomeAgent), dash(r.Encapsulation), r.State, r.Remaining, r.RoundTrip, dash(r.Message),
+			r.Uplink, address(r.CareOfAddress), address(r.HomeAgent), tunnelWord(r.Encapsulation, false, true, r.Encrypted), r.State, r.Remaining, r.RoundTrip, dash(r.Message),
 		}
 		if r.Role != "mobile-node" {
 			own, line = "TIME\tHOME ADDRESS\tNAI\tCARE-OF ADDRESS\tFROM\tCODE\tMEANING\tWHY", []any{

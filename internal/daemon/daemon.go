@@ -30,6 +30,7 @@ import (
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/snmp"
+	"careof/wire/encap"
 )
 
 // Names of the roles: in the store, in notes and in what is shown.
@@ -62,6 +63,8 @@ type daemon struct {
 	discovery *discovery.Set // nil without links to advertise on
 	canary    *canary        // nil without a home agent, or switched off
 	snmp      *snmp.Agent    // nil without a master agent
+
+	secret secret // for encrypted tunnels
 
 	bouncer  *discovery.Bouncer // nil without a foreign agent
 	visiting *visiting          // nil without a mobile node that may use foreign agents
@@ -172,6 +175,10 @@ func (d *daemon) localAddresses() []netip.Addr {
 func (d *daemon) open() error {
 	d.sockets = sock.New(sock.Receiver{Signal: d.signal, Data: d.data}, 0)
 	var err error
+	if d.secret, err = openSecret(d.cfg); err != nil {
+		d.sockets.Close()
+		return d.failed("state-directory", err)
+	}
 	if err = errors.Join(d.openDiscovery(), d.openVisiting()); err != nil {
 		d.closeDiscovery()
 		d.closeVisiting()
@@ -180,7 +187,7 @@ func (d *daemon) open() error {
 	}
 	// A home agent's nodes are put in order while the plane reads what its
 	// programs have: both take long where there are many.
-	made := sync.OnceValues(func() (agency, error) { return agents(d.cfg) })
+	made := sync.OnceValues(func() (agency, error) { return agents(d.cfg, d.secret.public) })
 	if d.cfg.HomeAgent != nil {
 		go made()
 	}
@@ -230,7 +237,7 @@ func agentCapacity(c *config.HomeAgent) int {
 func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 	out := plane.Config{
 		Device: cfg.Plane.Device, Kind: planeKinds[cfg.Plane.Kind], Pins: cfg.Plane.BPFFS,
-		Datagrams: d.sockets, Port: d.sockets.Port, Unclamped: !cfg.Plane.ClampMSS,
+		Datagrams: d.sockets, Port: d.sockets.Port, Unclamped: !cfg.Plane.ClampMSS, Secret: d.secret.private,
 	}
 	if cfg.HomeAgent == nil {
 		out.Capacity = nodeCapacity
@@ -262,6 +269,9 @@ func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 		out.VisitorLinks, out.Visitors = c.Interfaces, d.discovery
 	}
 	if c := cfg.MobileNode; c != nil {
+		if c.Encapsulation.Kind == encap.WireGuard && cfg.HomeAgent == nil {
+			out.Encapsulations = []encap.Kind{encap.WireGuard}
+		}
 		out.Forward = out.Forward || len(c.Networks) > 0 // a mobile router
 		if c.HomeAddress.IsValid() {
 			out.HomeAddresses = []netip.Addr{c.HomeAddress}

@@ -8,6 +8,7 @@ import (
 
 	"careof/internal/config"
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 	"careof/internal/host/drive"
 	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/ha"
@@ -30,9 +31,10 @@ type agency struct {
 	route    func(engine.Event) int // which of them an event concerns; nil: there is one
 }
 
-// agents makes the home agent's machines.
-func agents(cfg *config.Config) (agency, error) {
+// agents makes the home agent's machines. own is the key that it encrypts with.
+func agents(cfg *config.Config, own forward.PublicKey) (agency, error) {
 	whole, features := homeConfig(cfg)
+	features.WireGuard.Own = own
 	n := shards(cfg.HomeAgent)
 	out, errs := agency{machines: make([]engine.Machine, n)}, make([]error, n)
 	var making sync.WaitGroup
@@ -96,6 +98,9 @@ func (d *daemon) machines(agents func() (agency, error)) error {
 	}
 	if c := d.cfg.MobileNode; c != nil {
 		node, features := d.mobileConfig(c)
+		if node.Encrypted {
+			features.WireGuard.Own = d.secret.public
+		}
 		world := d.world()
 		if d.visiting != nil {
 			world.Send, world.Discover = d.sending(d.sendMobile), d.discovering(d.visiting.set.SendDiscovery)

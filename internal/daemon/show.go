@@ -174,7 +174,7 @@ func (d *daemon) showBindings(list []ha.Binding) []control.Binding {
 			Encapsulation: b.Encapsulation, ReverseTunnel: b.ReverseTunnel, NAT: b.BehindNAT, State: state,
 			Granted: control.Seconds(b.Granted), Remaining: control.Seconds(b.Left), Since: b.Since,
 			Validated: b.Validated, Unvalidated: b.Unvalidated,
-			Identification: b.Identification, Networks: b.Networks,
+			Identification: b.Identification, Encrypted: b.Encrypted, Networks: b.Networks,
 			Counters: d.plane.Counters(forward.Key(b.Key)),
 		})
 	}
@@ -191,7 +191,7 @@ func (d *daemon) registrations(ctx context.Context) (any, error) {
 		for _, r := range n.Registered {
 			out = append(out, control.Registration{
 				Role: roleMobileNode, HomeAddress: n.HomeAddress, NAI: n.NAI, HomeAgent: r.HomeAgent, Uplink: r.Link, CareOfAddress: r.CareOfAddress, ForeignAgent: r.ForeignAgent,
-				State: r.State, Active: r.Active, Encapsulation: r.Encapsulation,
+				State: r.State, Active: r.Active, Encapsulation: r.Encapsulation, Encrypted: r.Encrypted,
 				Granted: control.Seconds(r.Granted), Remaining: control.Seconds(r.Left), RoundTrip: control.Seconds(r.Took),
 				Time: r.Since, SPI: r.SPI, Message: r.Message, Outer: r.Outer,
 			})
@@ -390,7 +390,9 @@ func (d *daemon) entries(ctx context.Context) []control.Entry {
 		}
 		for _, t := range e.Tunnels {
 			kind := t.Encap.String()
-			if t.Encap == encap.UDP && t.Inside != 0 && t.Inside != encap.IPIP {
+			if t.Secured() {
+				kind = t.Inside.String()
+			} else if t.Encap == encap.UDP && t.Inside != 0 && t.Inside != encap.IPIP {
 				kind += "+" + t.Inside.String()
 			}
 			one.Tunnels = append(one.Tunnels, control.Tunnel{
@@ -500,7 +502,11 @@ func mobileSummary(s mn.Status) string {
 		words = append(words, fmt.Sprintf("home agent %v", s.HomeAgent))
 	}
 	if s.Encapsulation != "" {
-		words = append(words, "tunnel "+s.Encapsulation+", not encrypted")
+		secrecy := "not encrypted"
+		if s.Encrypted {
+			secrecy = "encrypted"
+		}
+		words = append(words, "tunnel "+s.Encapsulation+", "+secrecy)
 	}
 	for _, r := range s.Registered {
 		if r.Message != "" {

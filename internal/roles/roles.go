@@ -19,6 +19,7 @@ import (
 	"careof/internal/proto/mip4/feature/pathmtu"
 	"careof/internal/proto/mip4/feature/revoke"
 	"careof/internal/proto/mip4/feature/validate"
+	"careof/internal/proto/mip4/feature/wireguard"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
@@ -68,6 +69,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		Validation: validate.Config{Mode: validations[c.PathValidation]},
 		Networks:   homeNetworks(c),
 		Assignment: homeAssignment(c),
+		WireGuard:  wireguard.Config{Home: encryption[c.WireGuard]},
 		Messages:   texts(c.Messages), Identity: c.Identity,
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
@@ -164,6 +166,12 @@ var validations = map[config.PathValidation]validate.Mode{
 	config.PathValidationOff:      validate.Off,
 }
 
+var encryption = map[config.WireGuard]wireguard.Mode{
+	config.WireGuardAllowed:  wireguard.Allowed,
+	config.WireGuardRequired: wireguard.Required,
+	config.WireGuardOff:      wireguard.Off,
+}
+
 var greKeys = map[config.GREKeys]grekey.Mode{
 	config.GREKeysAsked:  grekey.Asked,
 	config.GREKeysAlways: grekey.Always,
@@ -217,6 +225,10 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 	traversal := natt.Config{Mode: modes[c.NATTraversal]}
 	switch {
 	case c.Encapsulation.Auto:
+	case c.Encapsulation.Kind == encap.WireGuard:
+		// It travels in UDP, and only what is co-located can be encrypted all
+		// the way.
+		traversal.Mode, out.Encrypted = natt.Force, true
 	case c.Encapsulation.Kind == encap.UDP:
 		// Asking for UDP is asking for it where no NAT is seen too.
 		traversal.Mode = natt.Force
@@ -227,6 +239,9 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		out.HomeAgents = append(out.HomeAgents, mn.HomeAgent{Address: h.Addr, Name: h.Name})
 	}
 	out.ForeignAgents = mn.ForeignAgents{Any: c.ForeignAgents.Any, Allow: c.ForeignAgents.Allow}
+	if out.Encrypted {
+		out.ForeignAgents = mn.ForeignAgents{}
+	}
 	out.ReverseTunnel = asking[c.ReverseTunnel]
 	out.ForeignAgents.EncapsulatingDelivery = c.Delivery != config.DeliveryDirect
 	out.ForeignAgents.PlainUnicast = c.Delivery == config.DeliveryMixed

@@ -119,13 +119,13 @@ func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now i
 			return
 		}
 	}
+	t.earn(len(inner) + t.overhead())
 	p.took(b, of, t, h, inner, now)
 }
 
 // took puts a packet that came through t into the outbox.
 func (p *Plane) took(b *batch, of *binding, t *tunnel, h *encap.Header, inner []byte, now int64) {
 	of.stats.received.Store(now)
-	t.earn(len(inner) + t.overhead())
 	if f, size := merged(inner, t.mtu); size > 0 {
 		payload := len(inner) - f.head
 		n := (payload + size - 1) / size

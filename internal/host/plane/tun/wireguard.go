@@ -314,6 +314,7 @@ func (p *Plane) sealed(d *sock.Data, m []byte, h *encap.Header, now int64) {
 			continue
 		}
 		w := t.cipher
+		t.earn(len(m) + outerHeaders)
 		if strings.HasPrefix(string(m[:4]), encap.WireGuardHandshake) {
 			if m = m[4:]; len(m) > 0 && m[0] == device.MessageResponseType {
 				w.greeted.Store(nil)

@@ -268,15 +268,35 @@ func kindOf(m []byte) byte {
 func (e *cipherEnd) sendThrough(tunnels []*tunnel, messages [][]byte) {
 	p := e.c.p
 	now := p.now()
+	n := len(messages) * outerHeaders
+	for _, m := range messages {
+		n += len(m)
+	}
+	var spare *tunnel
 	for _, t := range tunnels {
 		if !t.sends(now) {
+			continue
+		}
+		if !t.pay(n) {
+			if spare = t.of.spare(now); spare == nil {
+				p.totals.withheld.Add(uint64(len(messages)))
+			}
 			continue
 		}
 		if err := p.config.Datagrams.SendData(t.t.Local, t.t.Peer, t.t.Link, 0, messages); err != nil {
 			p.totals.sendErrors.Add(1)
 		}
 	}
+	if spare == nil {
+		return
+	}
+	if err := p.config.Datagrams.SendData(spare.t.Local, spare.t.Peer, spare.t.Link, 0, messages); err != nil {
+		p.totals.sendErrors.Add(1)
+	}
 }
+
+// outerHeaders are IP's and UDP's.
+const outerHeaders = 28
 
 // messageFrom is the endpoint of a message that came in: cookie replies go back
 // there.
