@@ -15,7 +15,7 @@ const Name = "wireguard"
 
 // Key is the number of the extension among the suite's own, in requests and in
 // replies.
-const Key = vendor.FirstType + 0x20
+const Key = vendor.FirstType + 0x30
 
 // A Mode says what a home agent does about encryption.
 type Mode uint8
