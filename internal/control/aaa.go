@@ -17,6 +17,7 @@ import (
 type AAA struct {
 	Subscribers int          `json:"subscribers"` // that are known here
 	Servers     []AAAServer  `json:"servers"`     // in the order in which they are asked
+	Peers       []AAAPeer    `json:"peers"`       // of Diameter
 	Questions   AAAQuestions `json:"questions"`
 	Sessions    []AAASession `json:"sessions"`        // that servers are told of
 	Waiting     int          `json:"records_waiting"` // accounting records that no server has taken yet
@@ -33,6 +34,26 @@ type AAAServer struct {
 	Timeouts  uint64         `json:"timeouts"`
 	Forged    uint64         `json:"forged"` // answers that were discarded: not signed, or not with our secret
 	RoundTrip Seconds        `json:"round_trip"`
+}
+
+// AAAPeer is a Diameter peer and how it does.
+type AAAPeer struct {
+	Identity     string         `json:"identity"`
+	Realm        string         `json:"realm,omitempty"`        // as it says
+	Product      string         `json:"product,omitempty"`      // as it says
+	State        string         `json:"state"`                  // RFC 6733 section 5.6: "closed", "i-open", "r-open"
+	Watchdog     string         `json:"watchdog"`               // RFC 3539: "okay", "suspect", "down", "reopen", "initial"
+	Since        time.Time      `json:"since,omitzero"`         // of the state
+	Address      netip.AddrPort `json:"address,omitzero"`       // of the connection
+	TLS          bool           `json:"tls"`                    // it has it
+	Applications []string       `json:"applications,omitempty"` // that it has advertised
+	Why          string         `json:"why,omitempty"`          // it is not connected
+	Requests     uint64         `json:"requests"`               // sent to it
+	Answers      uint64         `json:"answers"`
+	Timeouts     uint64         `json:"timeouts"`
+	Pending      int            `json:"pending"`
+	Served       uint64         `json:"served"`    // requests of its
+	Failovers    uint64         `json:"failovers"` // times that its requests went to another
 }
 
 // AAAQuestions counts questions by what became of them.
@@ -115,7 +136,7 @@ func aaaTable(w io.Writer, text json.RawMessage) error {
 	if err := json.Unmarshal(text, &a); err != nil {
 		return fmt.Errorf("control: answer: %w", err)
 	}
-	if len(a.Servers) == 0 && a.Subscribers == 0 {
+	if len(a.Servers)+len(a.Peers) == 0 && a.Subscribers == 0 {
 		_, err := fmt.Fprintln(w, "nobody is asked about nodes: there is no [aaa] section")
 		return err
 	}
@@ -124,6 +145,13 @@ func aaaTable(w io.Writer, text json.RawMessage) error {
 		fmt.Fprintln(t, "SERVER\tSTATE\tREQUESTS\tANSWERS\tTIMEOUTS\tFORGED\tROUND TRIP")
 		for _, s := range a.Servers {
 			fmt.Fprintln(t, tabbed([]any{s.Address, s.State, s.Requests, s.Answers, s.Timeouts, s.Forged, time.Duration(s.RoundTrip).Round(10 * time.Microsecond)}))
+		}
+		fmt.Fprintln(t)
+	}
+	if len(a.Peers) > 0 {
+		fmt.Fprintln(t, "PEER\tSTATE\tWATCHDOG\tTLS\tREQUESTS\tANSWERS\tPENDING\tSERVED\tREMARK")
+		for _, p := range a.Peers {
+			fmt.Fprintln(t, tabbed([]any{p.Identity, p.State, p.Watchdog, yes(p.TLS), p.Requests, p.Answers, p.Pending, p.Served, dash(p.Why)}))
 		}
 		fmt.Fprintln(t)
 	}

@@ -34,6 +34,7 @@ type Snapshot struct {
 	HomeAgent    *HomeAgent
 	ForeignAgent *ForeignAgent
 	MobileNode   *MobileNode
+	Diameter     *Diameter
 
 	Store     Store
 	Sockets   Sockets
@@ -53,6 +54,9 @@ type MobileNode struct {
 	RoundTrip       time.Duration
 	Remaining       time.Duration // of the active registration; 0 for none
 }
+
+// Diameter is the peers that there are, and those that are connected.
+type Diameter struct{ Peers, Connected int }
 
 // Store is what the store costs, in octets.
 type Store struct{ Disk, Written, Free uint64 }
@@ -118,6 +122,10 @@ func (s *Snapshot) collectRoles(put *writer) {
 		put.gauge("mobile_node_uplinks_usable", "Interfaces that can be used now.", float64(m.Usable))
 		put.gauge("mobile_node_round_trip_seconds", "From the last accepted request to its reply.", m.RoundTrip.Seconds())
 		put.gauge("mobile_node_lifetime_remaining_seconds", "What is left of the active registration.", m.Remaining.Seconds())
+	}
+	if a := s.Diameter; a != nil {
+		put.gauge("diameter_peers", "Diameter peers of the configuration.", float64(a.Peers))
+		put.gauge("diameter_peers_connected", "Diameter peers that are connected.", float64(a.Connected))
 	}
 }
 

@@ -142,13 +142,3 @@ const (
 	BackFrom      note.Kind = "diameter-failback"
 	Misunderstood note.Kind = "diameter-misunderstood"
 )
-
-// Meanings says what each kind tells.
-var Meanings = map[note.Kind]string{
-	PeerUp:        "a Diameter peer is connected and its capabilities fit",
-	PeerDown:      "a Diameter peer's connection has ended",
-	PeerRefused:   "a connection to or from a configured Diameter peer was refused",
-	FailedOver:    "a Diameter peer does not answer: its requests went to another",
-	BackFrom:      "a Diameter peer answers again and gets requests again",
-	Misunderstood: "a Diameter peer's message was wrong",
-}

@@ -84,3 +84,38 @@ func hostOf(uri string) string {
 	}
 	return rest
 }
+
+// A Counter is a count as shown.
+type Counter struct {
+	Name  string // "requests"
+	Help  string
+	Value uint64
+}
+
+// Counters sums up what the peers count.
+func Counters(peers []PeerStatus, stats Stats) []Counter {
+	var sum PeerStats
+	for _, p := range peers {
+		sum.Requests += p.Requests
+		sum.Answers += p.Answers
+		sum.Timeouts += p.Timeouts
+		sum.Served += p.Served
+		sum.Duplicates += p.Duplicates
+		sum.Unknown += p.Unknown
+		sum.Wrong += p.Wrong
+		sum.Missed += p.Missed
+		sum.Failovers += p.Failovers
+	}
+	return []Counter{
+		{"requests", "requests sent to Diameter peers", sum.Requests},
+		{"answers", "answers to them", sum.Answers},
+		{"timeouts", "requests without an answer in time", sum.Timeouts},
+		{"served", "requests of Diameter peers", sum.Served},
+		{"duplicates", "requests that had come before", sum.Duplicates},
+		{"unknown_answers", "answers to nothing that was asked", sum.Unknown},
+		{"malformed", "messages of peers that were wrong", sum.Wrong},
+		{"watchdogs_missed", "watchdog requests without an answer in time", sum.Missed},
+		{"failovers", "times that a peer's requests went to another", sum.Failovers},
+		{"strangers", "connections that were of no peer", stats.Strangers},
+	}
+}
