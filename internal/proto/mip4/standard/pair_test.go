@@ -569,6 +569,51 @@ func TestLostMapping(t *testing.T) {
 	}
 }
 
+// Back in a network whose NAT forgets early, the node keeps its mapping there as
+// it has learnt to, and loses none.
+//
+//rfc:3519#4.10
+func TestWhatANATForgetsIsRemembered(t *testing.T) {
+	c := standard.Config{NATTraversal: natt.Config{Keepalive: 40 * time.Second}}
+	p := newPair(t, agentConfig(t), nodeConfig(t), c)
+	p.nat[behindNAT] = 61001
+	network := func(last byte) {
+		p.lose("wlan0")
+		p.run(time.Second)
+		p.step(p.node, engine.LinkChanged{Link: engine.Link{
+			Name: "wlan0", Up: true, Addresses: []netip.Prefix{netip.PrefixFrom(behindNAT, 24)},
+			Gateways: []netip.Addr{netip.MustParseAddr("192.168.8.1")}, GatewayHW: engine.HardwareAddr{2, 0, 0, 0, 0, last},
+		}})
+		p.run(150 * time.Second)
+	}
+	interval := func(want time.Duration) {
+		t.Helper()
+		if k := p.echoes[len(p.echoes)-1].Sub(p.echoes[len(p.echoes)-2]); k != want {
+			t.Errorf("the interval is %v, want %v", k, want)
+		}
+	}
+	network(1)
+	interval(40 * time.Second)
+	p.nat[behindNAT]++
+	p.run(150 * time.Second)
+	interval(20 * time.Second)
+	network(2)
+	interval(40 * time.Second)
+	network(1)
+	interval(20 * time.Second)
+	if n := p.node.count(natt.MappingLost); n != 1 {
+		t.Errorf("%d mappings lost", n)
+	}
+	// Very many networks later it has been forgotten, and the state is bounded.
+	for i := range 70 {
+		network(byte(10 + i))
+		p.nat[behindNAT]++
+		p.run(60 * time.Second)
+	}
+	network(1)
+	interval(40 * time.Second)
+}
+
 // A node that goes on sending notices too that its mapping has changed: it
 // gets nothing any more.
 //

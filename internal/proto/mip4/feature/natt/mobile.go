@@ -27,6 +27,8 @@ type mobile struct {
 	// inside replaces the configured encapsulation after code 142.
 	inside map[mn.RegistrationKey]uint8
 	keeps  map[mn.RegistrationKey]*keepalive
+	// lessons are of the networks that the node has been in, the oldest first.
+	lessons []lesson
 }
 
 // A keepalive keeps the NAT's mapping of one registration.
@@ -96,6 +98,16 @@ func (m *mobile) heard(x *mn.Hearing) engine.Verdict {
 	if hw != (engine.HardwareAddr{}) {
 		if known, ok := m.gateway[link]; ok && known != hw && x.New.Up {
 			x.Attached = true
+		}
+		if _, known := m.gateway[link]; !known {
+			// The address had to be asked for: what is known of this network
+			// is known from now on.
+			m.gateway[link] = hw
+			for key, k := range m.keeps {
+				if key.Link == link && !k.moved {
+					k.interval = m.learnt(link, k.interval)
+				}
+			}
 		}
 		m.gateway[link] = hw
 	}
@@ -253,10 +265,11 @@ func (m *mobile) keep(x *mn.Response, reply mip4.UDPTunnelReply) {
 	k := m.keeps[key]
 	switch {
 	case k == nil || k.moved:
-		k = &keepalive{interval: assigned, id: uint16(m.node.Rand().Uint32())}
+		k = &keepalive{interval: m.learnt(key.Link, assigned), id: uint16(m.node.Rand().Uint32())}
 		m.keeps[key] = k
 	case k.lost:
 		k.interval = max(min(k.interval, assigned)/2, MinKeepalive)
+		m.learn(key.Link, k.interval)
 	default:
 		k.interval = min(k.interval, assigned)
 	}

@@ -1,0 +1,54 @@
+package natt
+
+import (
+	"slices"
+	"time"
+
+	"careof/internal/core/engine"
+)
+
+// A lesson is that the NAT of a network forgets a mapping before a keepalive
+// interval is over, and what was used after that.
+type lesson struct {
+	link     string
+	gateway  engine.HardwareAddr // what tells networks apart
+	interval time.Duration
+	at       time.Time
+}
+
+const (
+	// maxLessons bounds the networks that are remembered: the latest ones.
+	maxLessons = 64
+	// lessonAge is how long one is believed: somebody may have mended the NAT.
+	lessonAge = 7 * 24 * time.Hour
+)
+
+// learn remembers that a mapping was lost in the network of a link, where its
+// gateway is known.
+func (m *mobile) learn(link string, interval time.Duration) {
+	gateway := m.gateway[link]
+	if gateway == (engine.HardwareAddr{}) {
+		return
+	}
+	m.lessons = slices.DeleteFunc(m.lessons, func(l lesson) bool { return l.link == link && l.gateway == gateway })
+	if len(m.lessons) >= maxLessons {
+		m.lessons = m.lessons[1:]
+	}
+	m.lessons = append(m.lessons, lesson{link, gateway, interval, m.node.Now().Mono})
+}
+
+// learnt is the interval to use in the network of a link: the one that is
+// assigned, or less where that was too long the last time. RFC 3519 section 4.10
+// has the node return to the original interval when it moves; a network to
+// which it comes back has no other NAT than before.
+//
+//rfc:3519#4.10
+func (m *mobile) learnt(link string, assigned time.Duration) time.Duration {
+	gateway := m.gateway[link]
+	for _, l := range m.lessons {
+		if l.link == link && l.gateway == gateway && m.node.Now().Mono.Sub(l.at) < lessonAge {
+			return min(assigned, l.interval)
+		}
+	}
+	return assigned
+}
