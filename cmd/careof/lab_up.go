@@ -87,6 +87,7 @@ what to try:
   foreign-agents  that, and two foreign agents (links visited1 and visited2)
   bogus-agent     that, and an agent on visited1 that relays to nowhere
   one-box         home agent and foreign agent are one box
+  ha-pool         two home agents of a pool on the home link: drain one, kill one
   overlapping     two home networks with the same addresses at one foreign agent
 A file may start from one of these with extends = "NAME".`,
 		Example: `  careof lab up --detach

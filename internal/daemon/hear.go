@@ -61,13 +61,12 @@ func (d *daemon) signal(p engine.Packet) {
 	if d.foreignSignal(p) {
 		return
 	}
-	if t := mip4.MessageType(p.Data[0]); t == mip4.TypeRegistrationReply || t == mip4.TypeRevocation && fromHomeAgent(p) {
-		if d.mobile != nil {
-			d.mobile.Packet(p)
-		}
-		return
+	t := mip4.MessageType(p.Data[0])
+	answer := t == mip4.TypeRegistrationReply || t == mip4.TypeRevocation && fromHomeAgent(p)
+	if d.mobile != nil && (answer || t == mip4.TypeExperimentalMessage) {
+		d.mobile.Packet(p) // the suite's own message may be a home agent's to its node, or to another home agent
 	}
-	if d.home == nil {
+	if d.home == nil || answer {
 		return
 	}
 	if d.comesHome(p) {

@@ -29,7 +29,7 @@ func (l *Lab) Standing(mobile string) (b scene.Binding, err error) {
 	}
 	for _, r := range registrations {
 		if r.Active {
-			b.Link, b.CareOf = r.Uplink, r.CareOfAddress
+			b.Link, b.CareOf, b.HomeAgent = r.Uplink, r.CareOfAddress, r.HomeAgent
 			b.UDP = strings.HasPrefix(r.Encapsulation, "udp")
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"careof/internal/control"
 	"careof/internal/core/forward"
 	"careof/internal/lab/check"
 	"careof/internal/lab/netns"
@@ -220,11 +221,24 @@ func (s *Stage) Start(node string) {
 // Kill implements [scene.Lab].
 func (s *Stage) Kill(node string) { s.daemon(node).Kill() }
 
-// Reboot implements [scene.Lab].
-func (s *Stage) Reboot(node string) {
+// Fall implements [scene.Lab].
+func (s *Stage) Fall(node string) {
 	s.daemon(node).Kill()
 	s.sure(forget(s.Network.Node(node)))
+}
+
+// Reboot implements [scene.Lab].
+func (s *Stage) Reboot(node string) {
+	s.Fall(node)
 	s.Start(node)
+}
+
+// Drain implements [scene.Lab].
+func (s *Stage) Drain(homeAgent string, on bool) {
+	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
+	defer cancel()
+	_, err := s.daemon(homeAgent).client.Drain(ctx, control.DrainOrder{Undrain: !on})
+	s.sure(err)
 }
 
 // SetClock implements [scene.Lab].

@@ -97,6 +97,11 @@ type Lab interface {
 	Start(node string)
 	Kill(node string)
 	Reboot(node string)
+	// Fall is Reboot without the daemon's start: the host has lost its power.
+	Fall(node string)
+	// Drain has a home agent's nodes go to others of its pool, or takes that
+	// back.
+	Drain(homeAgent string, on bool)
 	// SetClock sets a node's wall clock wrong by so much (ability Clocks).
 	SetClock(node string, ahead time.Duration)
 	// Break makes a node's commits fail with these probabilities (ability
@@ -141,6 +146,7 @@ type Binding struct {
 	HomeAddress netip.Addr
 	Link        string
 	CareOf      netip.Addr
+	HomeAgent   netip.Addr    // that the node's tunnel goes to; of a node with an address of its own there
 	UDP         bool          // the tunnel is in UDP
 	Tunnels     int           // that the home agent sends to
 	Took        time.Duration // from request to reply

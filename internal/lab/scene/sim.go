@@ -1,6 +1,7 @@
 package scene
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"careof/internal/lab/nat"
 	"careof/internal/lab/topology"
 	"careof/internal/lab/world"
+	"careof/internal/proto/mip4/feature/assignment"
 	"careof/wire/mip4"
 )
 
@@ -328,10 +330,29 @@ func (s *Sim) Start(node string) {
 // Kill implements Lab.
 func (s *Sim) Kill(node string) { s.daemon(node).Kill() }
 
+// Fall implements Lab.
+func (s *Sim) Fall(node string) { s.daemon(node).Reboot() }
+
 // Reboot implements Lab.
 func (s *Sim) Reboot(node string) {
-	s.daemon(node).Reboot()
+	s.Fall(node)
 	s.Start(node)
+}
+
+// Drain implements Lab.
+func (s *Sim) Drain(homeAgent string, on bool) {
+	var order any = assignment.Undrain{}
+	if on {
+		order = assignment.Drain{}
+	}
+	answered, failed := 0, error(nil)
+	if err := s.daemon(homeAgent).Command(order, func(r engine.Result) { answered, failed = answered+1, errors.Join(failed, r.Err) }); err != nil {
+		s.Fatalf("%v", err)
+	}
+	s.Until(homeAgent+" has obeyed", time.Second, func() bool { return answered > 0 })
+	if failed != nil {
+		s.Fatalf("%v", failed)
+	}
 }
 
 // SetClock implements Lab.

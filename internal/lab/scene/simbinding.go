@@ -26,7 +26,7 @@ func (s *Sim) Binding(mobile string) Binding {
 		}
 		for _, t := range e.Tunnels {
 			if t.Mode != forward.Receive && n.Plane().Live(t) {
-				b.CareOf, b.UDP, b.Link = t.Local.Addr(), t.Encap == encap.UDP, t.Link
+				b.CareOf, b.UDP, b.Link, b.HomeAgent = t.Local.Addr(), t.Encap == encap.UDP, t.Link, t.Peer.Addr()
 				break
 			}
 		}

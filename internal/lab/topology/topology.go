@@ -168,7 +168,7 @@ var builtin embed.FS
 
 // Builtin lists the names of the topologies that are built in.
 func Builtin() []string {
-	return []string{"default", "home-link", "foreign-agents", "overlapping", "one-box", "bogus-agent"}
+	return []string{"default", "home-link", "foreign-agents", "overlapping", "one-box", "bogus-agent", "ha-pool"}
 }
 
 // Default is the built-in topology of the laboratory: a correspondent node, a

@@ -176,6 +176,10 @@ func (a *Agent) intercept(n *Node) string {
 	return ""
 }
 
+// HomeLink is the home link on which the node's home address is defended while it
+// is away, empty when its home network is virtual.
+func (a *Agent) HomeLink(n *Node) string { return a.intercept(n) }
+
 func (n *Node) inner() netip.Prefix { return netip.PrefixFrom(n.home, n.home.BitLen()) }
 
 // head is the node's forwarding entry without its tunnels.

@@ -165,7 +165,7 @@ func (h *home) askAgain() {
 	}
 	asked := 0
 	for ; h.asking.next < h.agent.Places() && asked < askedPerSecond; h.asking.next++ {
-		if n := h.agent.NodeAt(h.asking.next); n != nil && h.bound[n] && len(n.Bindings()) > 0 {
+		if n := h.agent.NodeAt(h.asking.next); n != nil && len(n.Bindings()) > 0 {
 			asked++
 			h.ask(n)
 		}

@@ -19,8 +19,9 @@ type home struct {
 	cfg     Config
 	agent   *ha.Agent
 	facts   *ha.Slot[fact]
-	members []*member // in configuration order
-	bound   map[*ha.Node]bool
+	members []*member              // in configuration order
+	bound   map[*ha.Node]bool      // false: not since the start, only restored
+	gone    map[*ha.Node]time.Time // monotonic: since when another home agent has it
 	share   share
 	drained bool
 	since   time.Time // wall clock, of that
@@ -40,7 +41,7 @@ type fact struct {
 }
 
 func addHome(c Config, a *ha.Agent) error {
-	h := &home{cfg: c, agent: a, facts: new(ha.Slot[fact]), bound: make(map[*ha.Node]bool)}
+	h := &home{cfg: c, agent: a, facts: new(ha.Slot[fact]), bound: make(map[*ha.Node]bool), gone: make(map[*ha.Node]time.Time)}
 	a.Claims.Add(claim.Claim{Feature: Name, Type: mip4.ExtDynamicHA, From: "mobile node", Section: "4433#3.4"})
 	a.Authenticate.Add(Name, "home-agent", h.identify)
 	a.Agents.Add(Name, "home-agent", h.assigned)
@@ -49,10 +50,11 @@ func addHome(c Config, a *ha.Agent) error {
 	a.AddRecords(drainRecord, h.restore)
 	a.AddOrder(h.command)
 	a.OnBound(func(n *ha.Node, _ binding.Binding) { h.bound[n] = true })
-	a.OnRestored(func(n *ha.Node, _ binding.Binding) { h.bound[n] = true })
+	a.OnRestored(func(n *ha.Node, _ binding.Binding) { h.bound[n] = false })
 	a.OnUnbound(func(n *ha.Node, _ binding.Binding, _ ha.Reason) {
 		if len(n.Bindings()) == 0 {
 			delete(h.bound, n)
+			delete(h.gone, n)
 		}
 	})
 	return h.addPool()

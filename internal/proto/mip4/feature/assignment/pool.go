@@ -26,6 +26,9 @@ const (
 	perReport = 64
 	perTurn   = 64
 	turnTime  = 10
+	// leaving is how long a node that has gone to another home agent may take to
+	// say so itself.
+	leaving = 2 * time.Second
 )
 
 // A member is what is known of another home agent of the pool.
@@ -151,7 +154,7 @@ func (h *home) turn() (holds []holding) {
 	}
 	for range min(places, max(perTurn, places/turnTime)) {
 		h.cursor = (h.cursor + 1) % places
-		if n := h.agent.NodeAt(h.cursor); n != nil && h.bound[n] {
+		if n := h.agent.NodeAt(h.cursor); n != nil {
 			if id, live := latest(n); live {
 				holds = append(holds, holding{n.Home(), id})
 			}
@@ -208,7 +211,8 @@ func (h *home) message(p engine.Packet, msg *mip4.Message) {
 }
 
 // drop ends the bindings of nodes that another home agent has accepted since:
-// this one was away meanwhile, or has missed that they left. Identifications are
+// this one was away meanwhile, or has missed that they left. One that was served
+// until now gets a moment: its own word that it has left follows its last packets. Identifications are
 // of the node's own time. With nonces nothing can be told from them, and the
 // lifetime has to do.
 func (h *home) drop(holds []holding) {
@@ -217,9 +221,35 @@ func (h *home) drop(holds []holding) {
 		if n == nil || n.Home() != t.home || len(n.Configuration().Keys) == 0 || n.Configuration().Keys[0].Replay() == assoc.Nonces {
 			continue
 		}
-		if id, bound := latest(n); bound && id < t.identification {
+		id, live := latest(n)
+		if !live || id >= t.identification {
+			delete(h.gone, n)
+			if live && id > t.identification {
+				h.contest(n, id)
+			}
+			continue
+		}
+		since, known := h.gone[n]
+		if !known {
+			since = h.agent.Now().Mono
+			h.gone[n] = since
+		}
+		if !h.bound[n] || h.agent.Now().Mono.Sub(since) >= leaving {
 			h.agent.Remove(n, binding.ID{}, MovedOn)
 		}
+	}
+}
+
+// contest tells a home agent that still holds a node of this one's, and the home
+// link: one that has come back to life has answered ARP for the node, and said
+// so to everybody.
+//
+//rfc:5944#4.6
+func (h *home) contest(n *ha.Node, id uint64) {
+	h.news = append(h.news, holding{n.Home(), id})
+	h.reportAt = h.agent.Now().Mono
+	if link := h.agent.HomeLink(n); link != "" {
+		h.agent.Do(engine.Announce{Link: link, Address: n.Home()})
 	}
 }
 

@@ -1,0 +1,93 @@
+package scene
+
+import (
+	"net/netip"
+	"time"
+)
+
+// The home agents of the topology ha-pool.
+const otherHome = "ha2"
+
+var (
+	firstAgent = netip.MustParseAddr("10.10.0.1")
+	otherAgent = netip.MustParseAddr("10.10.0.2")
+)
+
+// servedBy waits until one home agent of the pool serves the node, alone.
+func servedBy(l Lab, address netip.Addr, limit time.Duration) time.Duration {
+	return l.Until(address.String()+" serves the node", limit, func() bool {
+		b := l.Binding(mobile)
+		return b.Registered && b.HomeAgent == address && b.Tunnels == 1
+	})
+}
+
+// believed checks that the home link knows which home agent that is.
+func believed(l Lab, name string) {
+	home := l.Binding(mobile).HomeAddress
+	l.Until("the neighbour believes "+name, 5*time.Second, func() bool {
+		return l.Reaches("neighbour", mobile) && l.Neighbor("neighbour", home) == l.HardwareAddr(name, "eth0")
+	})
+}
+
+var drained = &Scene{
+	Name:     "ha-drain",
+	Doc:      "A home agent of a pool is drained: its node goes to the other one and nothing is lost; drained itself, that one sends it back.",
+	Topology: "ha-pool",
+	//rfc:4433#4.2
+	//rfc:4433#5.3
+	Play: func(l Lab) {
+		arrive(l, wlan, access1)
+		stream := l.Stream(mobile, peer, 2_000_000)
+		down, up := l.Flow(peer, mobile, 10*time.Millisecond), l.Flow(mobile, peer, 10*time.Millisecond)
+		servedBy(l, firstAgent, 15*time.Second)
+		believed(l, agent)
+		l.Wait(3 * time.Second)
+		for _, to := range []struct {
+			from, name string
+			address    netip.Addr
+		}{{agent, otherHome, otherAgent}, {otherHome, agent, firstAgent}} {
+			began := l.Now()
+			l.Drain(to.from, true)
+			took := servedBy(l, to.address, 10*time.Second)
+			l.Wait(2 * time.Second)
+			d, u := down.Report(began, began+2*time.Second), up.Report(began, began+2*time.Second)
+			l.Logf("%s drained: %s serves after %v; of %d and %d packets %d and %d are lost, longest gaps %v and %v",
+				to.from, to.name, took.Round(time.Millisecond), d.Sent, u.Sent, d.Lost, u.Lost, d.Gap, u.Gap)
+			if l.Can(Exact) && (d.Lost > 0 || u.Lost > 0) {
+				l.Fatalf("%d and %d packets are lost", d.Lost, u.Lost)
+			}
+			believed(l, to.name)
+			l.Drain(to.from, false)
+			l.Wait(3 * time.Second)
+		}
+		well(l, stream, 60*time.Second)
+	},
+}
+
+var fallen = &Scene{
+	Name:     "ha-dies",
+	Doc:      "A home agent of a pool dies with its host: the node comes back through the other one, and stays there when the dead one rises with its old bindings.",
+	Topology: "ha-pool",
+	Play: func(l Lab) {
+		arrive(l, wlan, access1)
+		stream := l.Stream(mobile, peer, 500_000)
+		down := l.Flow(peer, mobile, 20*time.Millisecond)
+		servedBy(l, firstAgent, 15*time.Second)
+		believed(l, agent)
+		began := l.Now()
+		l.Fall(agent)
+		// A third of the lifetime, and three requests that nobody answers.
+		servedBy(l, otherAgent, 40*time.Second)
+		l.Wait(2 * time.Second)
+		r := down.Report(began, l.Now()-time.Second)
+		l.Logf("the home agent died: an outage of %v, %d of %d packets lost", r.Gap, r.Lost, r.Sent)
+		l.Start(agent)
+		l.Wait(5 * time.Second)
+		servedBy(l, otherAgent, 10*time.Second)
+		believed(l, otherHome)
+		if !l.Reaches(peer, mobile) || !l.Reaches("neighbour", mobile) {
+			l.Fatalf("packets do not get through after the dead one rose")
+		}
+		well(l, stream, 90*time.Second)
+	},
+}
