@@ -33,6 +33,7 @@ type AAA struct {
 	KeyLifetime   time.Duration // of keys that are made for subscribers
 	Servers       []AAAServer
 	Subscribers   []Subscriber
+	Diameter      *Diameter // nil: no Diameter
 	Serve         *AAAServe // nil: this host is no AAA server
 }
 
@@ -250,6 +251,9 @@ var aaaTable = Table[AAA]{
 		Example: `"10m"`,
 		Doc:     "How often servers are told of sessions that go on, when they do not say (Acct-Interim-Interval). Left out, not at all.",
 	}),
+	optional("diameter", diameterTable, func(a *AAA) **Diameter { return &a.Diameter }, Help{
+		Doc: "Diameter (RFC 6733): how this host's agents ask AAA servers (RFC 4004), and how an AAA server is reached.",
+	}),
 	optional("serve", serveTable, func(a *AAA) **AAAServe { return &a.Serve }, Help{
 		Doc: "This host is the AAA server of its realm (RFC 4004): it knows the subscribers, chooses home agents and makes keys; and it takes\n" +
 			"visitors' requests to their home realms.",
@@ -307,6 +311,12 @@ func (d *decoder) checkAAA(c *Config) {
 	if a == nil {
 		return
 	}
+	if a.Diameter != nil {
+		d.checkDiameter(a.Diameter)
+		if len(a.Servers) > 0 {
+			d.problem("aaa.server", "keep [aaa.diameter] or [[aaa.server]]", "agents ask either Diameter or RADIUS servers")
+		}
+	}
 	if a.Serve != nil {
 		d.checkServe(a)
 	}
@@ -330,7 +340,7 @@ func (d *decoder) checkAAA(c *Config) {
 			d.associate(path, &s.Security, nodeAtHome)
 		}
 	}
-	if len(a.Servers) == 0 && len(a.Subscribers) == 0 && a.Serve == nil {
+	if len(a.Servers) == 0 && len(a.Subscribers) == 0 && a.Diameter == nil && a.Serve == nil {
 		d.problem("aaa", "add [[aaa.server]] or [[aaa.subscriber]]", "there is nobody to ask")
 	}
 	if f := c.ForeignAgent; f != nil && f.ChallengeWindow == 0 && c.HomeAgent == nil {

@@ -72,6 +72,9 @@ var serveTable = Table[AAAServe]{
 // checkServe checks the role of an AAA server.
 func (d *decoder) checkServe(a *AAA) {
 	s := a.Serve
+	if a.Diameter == nil {
+		d.problem("aaa.serve", "add [aaa.diameter]", "an AAA server is reached by Diameter")
+	}
 	seen := map[string]bool{}
 	for i, h := range s.HomeAgents {
 		path := indexed("aaa.serve.home-agent", i)

@@ -19,6 +19,7 @@ import (
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
+	"careof/internal/core/realm"
 	"careof/internal/host/clock"
 )
 
@@ -38,8 +39,8 @@ type World struct {
 	Originate func([]byte) error
 	Discover  func(engine.SendDiscovery) error // nil: no role sends any
 	Resolve   func(ctx context.Context, name string) ([]netip.Addr, error)
-	// AAA answers the questions of package core/aaa, without making anybody
-	// wait. nil: nobody does.
+	// AAA answers the questions of packages core/aaa and core/realm, without making
+	// anybody wait. nil: nobody does.
 	AAA  func(ctx context.Context, question any, answer func(value any, err error))
 	Note func(note.Note) // must not block
 	Now  func() engine.Now
@@ -473,7 +474,7 @@ func (d *Driver) ask(ctx context.Context, s *shard, a engine.Ask) {
 		s.box.put(engine.Answer{Ticket: a.Ticket, Value: d.world.Plane.Use(q.Key)}, false)
 	case engine.Traffic:
 		s.box.put(engine.Answer{Ticket: a.Ticket, Value: d.world.Plane.Counters(q.Key)}, false)
-	case aaa.Authenticate, aaa.Authorise, aaa.Account:
+	case aaa.Authenticate, aaa.Authorise, aaa.Account, realm.Forward:
 		answer := func(value any, err error) {
 			s.box.put(engine.Answer{Ticket: a.Ticket, Value: value, Err: err}, false)
 		}

@@ -1,0 +1,158 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"careof/wire/diameter"
+)
+
+// Diameter is the [aaa.diameter] section: this host among Diameter nodes.
+type Diameter struct {
+	Identity    string
+	Realm       string
+	Listen      []netip.AddrPort
+	ListenTLS   []netip.AddrPort
+	Certificate *tls.Certificate // nil: none
+	Authorities *x509.CertPool   // nil: none
+	Peers       []DiameterPeer
+
+	cert, key, ca string
+}
+
+// A DiameterPeer is an [[aaa.diameter.peer]] table.
+type DiameterPeer struct {
+	Identity string
+	Address  netip.AddrPort // invalid: it connects
+	From     []netip.Addr
+	TLS      Switch
+	Realms   []string // that it leads to; "*": all others
+}
+
+var diameterTable = Table[Diameter]{
+	Field("identity", String, func(s *Diameter) *string { return &s.Identity }, Help{
+		Required: true, Example: `"fa1.visited.example"`,
+		Doc: "This host's Diameter identity: its domain name (Origin-Host).",
+	}),
+	Field("realm", String, func(s *Diameter) *string { return &s.Realm }, Help{
+		Required: true, Example: `"visited.example"`,
+		Doc: "Its realm (Origin-Realm).",
+	}),
+	Field("listen", List(addrPort), func(s *Diameter) *[]netip.AddrPort { return &s.Listen }, Help{
+		Example: `["192.0.2.20:3868"]`,
+		Doc:     "Where peers may connect without TLS. Only those listed are heard, from their addresses.",
+	}),
+	Field("listen-tls", List(addrPort), func(s *Diameter) *[]netip.AddrPort { return &s.ListenTLS }, Help{
+		Example: `["192.0.2.20:5658"]`,
+		Doc:     "Where peers may connect with TLS, with a certificate of their identity.",
+	}),
+	Field("tls-cert", String, func(s *Diameter) *string { return &s.cert }, Help{
+		Example: `"keys.d/diameter.pem"`, Shown: true,
+		Doc: "A PEM file with this host's certificate, which has its identity as DNS name, and its chain.",
+	}),
+	Field("tls-key", String, func(s *Diameter) *string { return &s.key }, Help{
+		Example: `"keys.d/diameter.key"`, Shown: true,
+		Doc: "The certificate's key, as PEM, in a file of mode 0600.",
+	}),
+	Field("tls-ca", String, func(s *Diameter) *string { return &s.ca }, Help{
+		Example: `"keys.d/partners.pem"`, Shown: true,
+		Doc: "A PEM file with the authorities that sign peers' certificates.",
+	}),
+	tables("peer", Table[DiameterPeer]{
+		Field("identity", String, func(p *DiameterPeer) *string { return &p.Identity }, Help{
+			Required: true, Example: `"aaa.visited.example"`,
+			Doc: "The peer's Diameter identity.",
+		}),
+		Field("address", addrPort, func(p *DiameterPeer) *netip.AddrPort { return &p.Address }, Help{
+			Example: `"192.0.2.20:3868"`,
+			Doc:     "Where to connect to it. Left out, it connects.",
+		}),
+		Field("from", List(Address), func(p *DiameterPeer) *[]netip.Addr { return &p.From }, Help{
+			Example: `["203.0.113.1"]`,
+			Doc:     "The addresses that it may connect from without TLS.",
+		}),
+		Field("tls", switchKind, func(p *DiameterPeer) *Switch { return &p.TLS }, Help{
+			Default: `"off"`,
+			Doc:     "Whether the connection has TLS, and a certificate of the peer's identity is asked for.",
+		}),
+		Field("realms", List(String), func(p *DiameterPeer) *[]string { return &p.Realms }, Help{
+			Example: `["home.example"]`,
+			Doc:     "The realms that it leads to, beside its being reached itself; \"*\" stands for all that no peer has. Of several, the first one that lives.",
+		}),
+	}, func(s *Diameter) *[]DiameterPeer { return &s.Peers }, func(p *DiameterPeer) string { return p.Identity }, Help{
+		Doc: "A Diameter peer. Nobody else is talked to.",
+	}),
+}
+
+// checkDiameter checks who is talked to, and reads the certificate.
+func (d *decoder) checkDiameter(s *Diameter) {
+	const at = "aaa.diameter"
+	if s.Realm != "" && s.Identity != "" && !strings.HasSuffix(s.Identity, "."+s.Realm) {
+		d.warn(at+".identity", "for example aaa."+s.Realm, "%s does not lie in the realm: mobile nodes cannot name it (RFC 3846)", s.Identity)
+	}
+	switch {
+	case s.cert == "" && s.key == "" && s.ca == "":
+	case s.cert == "" || s.key == "" || s.ca == "":
+		d.problem(at+".tls-cert", "tls-cert, tls-key and tls-ca belong together", "one of them is missing")
+	default:
+		cert, err := readFile(d.resolve(s.cert), 1<<20)
+		if err != nil {
+			d.mistake(at+".tls-cert", err)
+			break
+		}
+		key, err := d.readSecret(s.key, 1<<16)
+		if err != nil {
+			d.mistake(at+".tls-key", err)
+			break
+		}
+		ca, err := readFile(d.resolve(s.ca), 1<<20)
+		if err != nil {
+			d.mistake(at+".tls-ca", err)
+			break
+		}
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil {
+			d.problem(at+".tls-cert", "both are PEM files", "%s and %s do not make a certificate: %v", s.cert, s.key, err)
+			break
+		}
+		s.Certificate, s.Authorities = &pair, x509.NewCertPool()
+		if !s.Authorities.AppendCertsFromPEM(ca) {
+			d.problem(at+".tls-ca", "a PEM file", "%s has no certificate", s.ca)
+		}
+	}
+	if len(s.ListenTLS) > 0 && s.cert == "" {
+		d.problem(at+".listen-tls", "add tls-cert, tls-key and tls-ca", "needs a certificate")
+	}
+	if len(s.Peers) == 0 {
+		d.problem(at, "add [[aaa.diameter.peer]]", "there is nobody to talk to")
+	}
+	seen := map[string]bool{strings.ToLower(s.Identity): true}
+	for i := range s.Peers {
+		p := &s.Peers[i]
+		path := indexed(at+".peer", i)
+		if name := strings.ToLower(p.Identity); name != "" {
+			if seen[name] {
+				d.problem(path+".identity", "every Diameter node has a name of its own", "%s is there twice", p.Identity)
+			}
+			seen[name] = true
+		}
+		switch {
+		case p.TLS == On && s.cert == "":
+			d.problem(path+".tls", "add tls-cert, tls-key and tls-ca to [aaa.diameter]", "needs a certificate")
+		case !p.Address.IsValid() && len(s.Listen)+len(s.ListenTLS) == 0:
+			d.problem(path+".address", "for example 192.0.2.20:"+portOf(p.TLS), "is missing, and this host does not listen for it")
+		case !p.Address.IsValid() && p.TLS == Off && len(p.From) == 0:
+			d.problem(path+".from", "the address that it connects from", "is missing: without TLS nothing else tells who connects")
+		}
+	}
+}
+
+func portOf(t Switch) string {
+	if t == On {
+		return strconv.Itoa(diameter.PortTLS)
+	}
+	return strconv.Itoa(diameter.Port)
+}

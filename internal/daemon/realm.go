@@ -1,0 +1,178 @@
+package daemon
+
+import (
+	"context"
+	crand "crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"careof/internal/config"
+	"careof/internal/core/aaa"
+	"careof/internal/core/diameter"
+	"careof/internal/core/engine"
+	"careof/internal/core/mipapp"
+	"careof/internal/core/realm"
+	host "careof/internal/host/aaa"
+	hostdiameter "careof/internal/host/diameter"
+	"careof/internal/host/drive"
+	"careof/internal/roles"
+	wire "careof/wire/diameter"
+)
+
+// application is the Diameter Mobile IPv4 application of this host: the server of
+// its realm, and its agents (RFC 4004).
+type application struct {
+	d         *daemon
+	identity  mipapp.Identity
+	service   *hostdiameter.Service
+	attendant *host.Attendant
+	serve     *drive.Driver // nil: no server
+}
+
+// served is how long a peer's request may take.
+const served = 30 * time.Second
+
+// newApplication makes the application; its service is given to it before it
+// serves.
+func (d *daemon) newApplication(c *config.Config, identity mipapp.Identity) (*application, error) {
+	a := &application{d: d, identity: identity}
+	set := host.AttendantConfig{Identity: identity, Carrier: a, End: d.end, Warn: d.log.Warn}
+	if c.HomeAgent != nil {
+		set.Carry = d.carryRequest
+		set.HomeAgentNamed = c.HomeAgent.Identity != ""
+	}
+	a.attendant = host.NewAttendant(set)
+	if c.AAA.Serve == nil {
+		return a, nil
+	}
+	server, err := realm.New(roles.Realm(c.AAA, identity, crand.Reader))
+	if err != nil {
+		return nil, err
+	}
+	a.serve = drive.New(realm.RoleName, drive.World{Store: d.store, Note: d.hub.note, AAA: a.forward}, []engine.Machine{server}, nil)
+	return a, nil
+}
+
+// Submit implements [host.Carrier].
+func (a *application) Submit(ctx context.Context, m *wire.Message) (*wire.Message, error) {
+	return a.send(ctx, diameter.Submit{Request: m})
+}
+
+// send takes a request where it belongs: one for this host comes back at once.
+func (a *application) send(ctx context.Context, s diameter.Submit) (*wire.Message, error) {
+	to, _ := s.Request.Text(wire.DestinationHost)
+	at, _ := s.Request.Text(wire.DestinationRealm)
+	if strings.EqualFold(to, a.identity.Host) || to == "" && a.serve != nil && strings.EqualFold(at, a.identity.Realm) {
+		m := s.Request
+		if !s.Proxied {
+			m.List = append(m.List, wire.OriginHost.Text(a.identity.Host), wire.OriginRealm.Text(a.identity.Realm))
+		}
+		answer := a.answer(ctx, realm.Arrived{Peer: a.identity.Host, Secure: true, Message: m})
+		if !answer.Has(wire.OriginHost) {
+			answer.List = append(answer.List, wire.OriginHost.Text(a.identity.Host), wire.OriginRealm.Text(a.identity.Realm))
+		}
+		return answer, nil
+	}
+	if to == "" && a.serve != nil && !s.Proxied {
+		// The agents of a server's own host ask that server.
+		m := s.Request
+		m.List = append(m.List, wire.OriginHost.Text(a.identity.Host), wire.OriginRealm.Text(a.identity.Realm))
+		answer := a.answer(ctx, realm.Arrived{Peer: a.identity.Host, Secure: true, Message: m})
+		return answer, nil
+	}
+	got, err := a.service.Do(ctx, s)
+	return got.Answer, err
+}
+
+// deliver takes a peer's request; it does not block.
+func (a *application) deliver(x diameter.Deliver) {
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), served)
+		defer cancel()
+		a.service.Reply(x.Handle, a.answer(ctx, realm.Arrived{Peer: x.Peer, Secure: x.Secure, Message: x.Request}))
+	}()
+}
+
+// answer answers a request: the agents' where it is for them, else the server's.
+func (a *application) answer(ctx context.Context, x realm.Arrived) *wire.Message {
+	if a.serve == nil || a.forAgents(x.Message) {
+		return a.attendant.Received(ctx, x.Message)
+	}
+	answers, err := a.serve.Command(ctx, x)
+	if err == nil && len(answers) == 1 {
+		if m, ok := answers[0].(*wire.Message); ok {
+			return m
+		}
+	}
+	return x.Message.Answer(wire.UnableToDeliver)
+}
+
+// forAgents says whether a request is for an agent on a server's host: an order to
+// a home agent that is this host, or to end what an agent has.
+func (a *application) forAgents(m *wire.Message) bool {
+	to, _ := m.Text(wire.DestinationHost)
+	if !strings.EqualFold(to, a.identity.Host) {
+		return false
+	}
+	switch m.Command {
+	case wire.AbortSession:
+		return true
+	case wire.HomeAgentMIP:
+		// From the server itself, or from a realm that has chosen this host; with
+		// another home agent in it, the server passes it on.
+		for _, c := range []wire.Code{wire.MIPCandidateHomeAgentHost, wire.MIPHomeAgentHost} {
+			if g, ok := m.Group(c); ok {
+				if host, ok := g.Text(wire.DestinationHost); ok && !strings.EqualFold(host, a.identity.Host) {
+					return false
+				}
+			}
+		}
+		if host, ok := m.Text(wire.MIPCandidateHomeAgentHost); ok && !strings.EqualFold(host, a.identity.Host) {
+			return false
+		}
+		return a.d.home != nil
+	}
+	return false
+}
+
+// forward answers the server's questions: it has a request of its own to send.
+func (a *application) forward(ctx context.Context, question any, answer func(any, error)) {
+	f, ok := question.(realm.Forward)
+	if !ok {
+		answer(nil, fmt.Errorf("daemon: no such question: %T", question))
+		return
+	}
+	go func() {
+		m, err := a.send(ctx, diameter.Submit{Request: f.Message, Proxied: f.Proxied, Secure: f.Secure})
+		if errors.Is(err, diameter.ErrInsecure) {
+			err = realm.ErrInsecure
+		}
+		if err != nil {
+			answer(nil, err)
+			return
+		}
+		answer(m, nil)
+	}()
+}
+
+// carryRequest gives the home agent a Registration Request that AAA has brought.
+func (d *daemon) carryRequest(ctx context.Context, c aaa.Carry) (aaa.Carried, error) {
+	if d.home == nil {
+		return aaa.Carried{}, errStarting
+	}
+	answers, err := d.home.Command(ctx, c)
+	if err != nil {
+		return aaa.Carried{}, err
+	}
+	for _, one := range answers {
+		if done, ok := one.(aaa.Carried); ok {
+			return done, nil
+		}
+	}
+	return aaa.Carried{}, errors.New("the home agent has not answered")
+}
+
+// end ends the sessions that AAA means.
+func (d *daemon) end(ctx context.Context, e aaa.End) (int, error) { return d.carry(ctx, e) }
