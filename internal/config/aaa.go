@@ -313,9 +313,6 @@ func (d *decoder) checkAAA(c *Config) {
 	}
 	if a.Diameter != nil {
 		d.checkDiameter(a.Diameter)
-		if len(a.Servers) > 0 {
-			d.problem("aaa.server", "keep [aaa.diameter] or [[aaa.server]]", "agents ask either Diameter or RADIUS servers")
-		}
 	}
 	if a.Serve != nil {
 		d.checkServe(a)

@@ -494,7 +494,7 @@ func TestDiffShowsNoSecret(t *testing.T) {
 func TestReferenceIsAConfiguration(t *testing.T) {
 	dir := folder(t, map[string]string{
 		"careof.toml": Reference(), "keys.d/van7": keyA, "keys.d/home": keyA, "keys.d/fa1": keyA, "keys.d/visitor": keyA,
-		"keys.d/pool": keyA, "keys.d/radius": "secret", "keys.d/van7.aaa": "secret", "keys.d/aaa": "secret",
+		"keys.d/pool": keyA, "keys.d/radius": "secret", "keys.d/van7.aaa": "a secret of its own", "keys.d/aaa": "secret",
 	})
 	c, err := Load(filepath.Join(dir, "careof.toml"))
 	if err != nil {

@@ -50,16 +50,16 @@ var diameterTable = Table[Diameter]{
 		Doc:     "Where peers may connect with TLS, with a certificate of their identity.",
 	}),
 	Field("tls-cert", String, func(s *Diameter) *string { return &s.cert }, Help{
-		Example: `"keys.d/diameter.pem"`, Shown: true,
-		Doc: "A PEM file with this host's certificate, which has its identity as DNS name, and its chain.",
+		Example: `"keys.d/diameter.pem"`,
+		Doc:     "A PEM file with this host's certificate, which has its identity as DNS name, and its chain.",
 	}),
 	Field("tls-key", String, func(s *Diameter) *string { return &s.key }, Help{
-		Example: `"keys.d/diameter.key"`, Shown: true,
-		Doc: "The certificate's key, as PEM, in a file of mode 0600.",
+		Example: `"keys.d/diameter.key"`,
+		Doc:     "The certificate's key, as PEM, in a file of mode 0600.",
 	}),
 	Field("tls-ca", String, func(s *Diameter) *string { return &s.ca }, Help{
-		Example: `"keys.d/partners.pem"`, Shown: true,
-		Doc: "A PEM file with the authorities that sign peers' certificates.",
+		Example: `"keys.d/partners.pem"`,
+		Doc:     "A PEM file with the authorities that sign peers' certificates.",
 	}),
 	tables("peer", Table[DiameterPeer]{
 		Field("identity", String, func(p *DiameterPeer) *string { return &p.Identity }, Help{
@@ -67,8 +67,8 @@ var diameterTable = Table[Diameter]{
 			Doc: "The peer's Diameter identity.",
 		}),
 		Field("address", addrPort, func(p *DiameterPeer) *netip.AddrPort { return &p.Address }, Help{
-			Example: `"192.0.2.20:3868"`,
-			Doc:     "Where to connect to it. Left out, it connects.",
+			Example: `"192.0.2.20:3868"`, Shown: true,
+			Doc: "Where to connect to it. Left out, it connects.",
 		}),
 		Field("from", List(Address), func(p *DiameterPeer) *[]netip.Addr { return &p.From }, Help{
 			Example: `["203.0.113.1"]`,

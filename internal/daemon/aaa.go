@@ -30,6 +30,7 @@ type authority struct {
 	radius   *host.RADIUS // nil without servers
 	ledger   *host.Ledger // nil without accounting
 	orders   *host.Orders // nil when no server may give any
+	diameter *application // nil without Diameter
 }
 
 // aaaServers is how RADIUS servers are asked.
@@ -65,6 +66,9 @@ func (d *daemon) openAAA() error {
 	a := &authority{book: roles.Book(c)}
 	limits := host.Limits{Questions: c.Questions, PerSource: c.PerSource}
 	d.aaa = a
+	if c.Diameter != nil {
+		return d.openDiameter(limits)
+	}
 	if len(c.Servers) == 0 {
 		a.answerer = host.Book{Book: a.book}
 		a.desk = host.New(a.answerer, limits)
@@ -108,8 +112,11 @@ func (d *daemon) askAAA(ctx context.Context, q any, answer func(any, error)) {
 		return
 	}
 	if told, ok := q.(aaa.Account); ok {
-		if d.aaa.ledger != nil {
-			d.aaa.ledger.Account(told)
+		switch a := d.aaa; {
+		case a.ledger != nil:
+			a.ledger.Account(told)
+		case a.diameter != nil && told.Moment == aaa.Stop:
+			a.diameter.attendant.Ended(told)
 		}
 		answer(nil, nil)
 		return
@@ -132,7 +139,7 @@ func (d *daemon) carry(ctx context.Context, order any) (int, error) {
 	switch o := order.(type) {
 	case aaa.End:
 		d.aaa.desk.Forget(o.NAI)
-		if d.cfg.AAA.Accounting == config.On {
+		if d.cfg.AAA.Accounting == config.On || d.aaa.diameter != nil {
 			drivers = append(drivers, d.foreign)
 		}
 	case aaa.Change:

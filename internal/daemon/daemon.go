@@ -361,7 +361,7 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 			spawn("machines", func() error { driver.Run(machines); return nil })
 		}
 	}
-	if err := errors.Join(d.listen(), d.listenForeign()); err != nil {
+	if err := errors.Join(d.listen(), d.listenForeign(), d.serveDiameter()); err != nil {
 		stop(nil)
 		silence()
 		running.Wait()
@@ -406,6 +406,7 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 	}
 	d.withdraw()
 	silence()
+	d.closeDiameter()
 	var err error
 	for _, server := range servers {
 		err = errors.Join(err, server.Close())
@@ -420,7 +421,11 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 
 // drivers are those of all roles; nil where a role does not run.
 func (d *daemon) drivers() []*drive.Driver {
-	return []*drive.Driver{d.home, d.foreign, d.advertiser, d.mobile}
+	list := []*drive.Driver{d.home, d.foreign, d.advertiser, d.mobile}
+	if d.aaa != nil && d.aaa.diameter != nil {
+		list = append(list, d.aaa.diameter.serve)
+	}
+	return list
 }
 
 // upkeepInterval is how long something that others took away from the kernel

@@ -18,8 +18,13 @@ import (
 )
 
 // shards is among how many machines the home agent's nodes are divided.
-func shards(c *config.HomeAgent) int {
-	if c.Shards > 0 {
+func shards(cfg *config.Config) int {
+	switch c := cfg.HomeAgent; {
+	case cfg.AAA != nil && cfg.AAA.Diameter != nil:
+		// A node that AAA brings has no address in the configuration, and requests
+		// with one and without one must find the same machine.
+		return 1
+	case c.Shards > 0:
 		return c.Shards
 	}
 	return runtime.GOMAXPROCS(0)
@@ -35,7 +40,7 @@ type agency struct {
 func agents(cfg *config.Config, own forward.PublicKey) (agency, error) {
 	whole, features := homeConfig(cfg)
 	features.WireGuard.Own = own
-	n := shards(cfg.HomeAgent)
+	n := shards(cfg)
 	out, errs := agency{machines: make([]engine.Machine, n)}, make([]error, n)
 	var making sync.WaitGroup
 	for i := range n {

@@ -15,6 +15,7 @@ import (
 	"careof/internal/core/mipapp"
 	"careof/internal/core/realm"
 	host "careof/internal/host/aaa"
+	"careof/internal/host/clock"
 	hostdiameter "careof/internal/host/diameter"
 	"careof/internal/host/drive"
 	"careof/internal/roles"
@@ -38,7 +39,7 @@ const served = 30 * time.Second
 // serves.
 func (d *daemon) newApplication(c *config.Config, identity mipapp.Identity) (*application, error) {
 	a := &application{d: d, identity: identity}
-	set := host.AttendantConfig{Identity: identity, Carrier: a, End: d.end, Warn: d.log.Warn}
+	set := host.AttendantConfig{Identity: identity, Carrier: a, End: d.carryEnd, Warn: d.log.Warn}
 	if c.HomeAgent != nil {
 		set.Carry = d.carryRequest
 		set.HomeAgentNamed = c.HomeAgent.Identity != ""
@@ -51,7 +52,7 @@ func (d *daemon) newApplication(c *config.Config, identity mipapp.Identity) (*ap
 	if err != nil {
 		return nil, err
 	}
-	a.serve = drive.New(realm.RoleName, drive.World{Store: d.store, Note: d.hub.note, AAA: a.forward}, []engine.Machine{server}, nil)
+	a.serve = drive.New(realm.RoleName, drive.World{Note: d.hub.note, AAA: a.forward}, []engine.Machine{server}, nil)
 	return a, nil
 }
 
@@ -174,5 +175,77 @@ func (d *daemon) carryRequest(ctx context.Context, c aaa.Carry) (aaa.Carried, er
 	return aaa.Carried{}, errors.New("the home agent has not answered")
 }
 
-// end ends the sessions that AAA means.
-func (d *daemon) end(ctx context.Context, e aaa.End) (int, error) { return d.carry(ctx, e) }
+// carryEnd ends the sessions that AAA means.
+func (d *daemon) carryEnd(ctx context.Context, e aaa.End) (int, error) { return d.carry(ctx, e) }
+
+// openDiameter makes what answers the roles' questions about nodes over Diameter.
+func (d *daemon) openDiameter(limits host.Limits) error {
+	c, a := d.cfg.AAA, d.aaa
+	app, err := d.newApplication(d.cfg, mipapp.Identity{Host: c.Diameter.Identity, Realm: c.Diameter.Realm})
+	if err != nil {
+		return fmt.Errorf("aaa.serve: %w", err)
+	}
+	a.diameter = app
+	var others host.Answerer = app.attendant
+	if len(c.Servers) > 0 {
+		a.radius = host.NewRADIUS(d.aaaServers(d.cfg))
+		others = host.ByProof{Proven: app.attendant, Others: a.radius}
+	}
+	a.answerer = others
+	if c.Serve == nil {
+		a.answerer = host.First{Book: a.book, Then: others}
+	}
+	a.desk = host.New(a.answerer, limits)
+	if c.Accounting == config.On {
+		a.ledger = host.NewLedger(app.attendant, c.Interim, d.used, func() time.Time { return clock.Now().Mono })
+	}
+	return nil
+}
+
+// serveDiameter begins to talk to peers.
+func (d *daemon) serveDiameter() error {
+	if d.aaa == nil || d.aaa.diameter == nil {
+		return nil
+	}
+	c, app := d.cfg.AAA.Diameter, d.aaa.diameter
+	set := hostdiameter.Config{
+		Node: diameter.Config{
+			Host: c.Identity, Realm: c.Realm, Product: "careof", State: uint32(d.started.Unix()),
+			Applications: []wire.Application{wire.MobileIPv4}, Transit: app.serve != nil,
+		},
+		Listen: c.Listen, ListenTLS: c.ListenTLS, Certificate: c.Certificate, Authorities: c.Authorities,
+		Deliver: app.deliver, Note: d.hub.note,
+	}
+	routes := map[string]int{}
+	for _, p := range c.Peers {
+		set.Peers = append(set.Peers, hostdiameter.Peer{Host: p.Identity, Address: p.Address, From: p.From, TLS: p.TLS == config.On})
+		for _, realm := range p.Realms {
+			if realm == "*" {
+				realm = ""
+			}
+			i, there := routes[realm]
+			if !there {
+				i = len(set.Node.Routes)
+				routes[realm] = i
+				set.Node.Routes = append(set.Node.Routes, diameter.Route{Realm: realm})
+			}
+			set.Node.Routes[i].Peers = append(set.Node.Routes[i].Peers, p.Identity)
+		}
+	}
+	service, err := hostdiameter.Start(set)
+	if err != nil {
+		return d.failed("aaa.diameter", err)
+	}
+	app.service = service
+	return nil
+}
+
+// closeDiameter says goodbye to the peers.
+func (d *daemon) closeDiameter() {
+	if d.aaa == nil || d.aaa.diameter == nil || d.aaa.diameter.service == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	d.aaa.diameter.service.Close(ctx)
+}

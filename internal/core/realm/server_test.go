@@ -44,8 +44,7 @@ func secret(t testing.TB) aaa.Secret {
 type world struct {
 	t       testing.TB
 	now     engine.Now
-	servers map[string]*realm.Server // by realm
-	hosts   map[string]mipapp.Identity
+	servers map[string]*realm.Server                             // by realm
 	agents  map[string]func(*diameter.Message) *diameter.Message // by host
 	seen    []*diameter.Message                                  // that went from host to host, with origin
 	results map[engine.Ticket]*diameter.Message

@@ -412,10 +412,14 @@ func (a *Attendant) record(ctx context.Context, r Record) error {
 	if err != nil {
 		return fmt.Errorf("aaa: accounting: %w: %w", err, aaa.ErrUnavailable)
 	}
-	if result, _ := m.Result(); !result.OK() {
-		if result.Class() == diameter.ProtocolError {
-			return fmt.Errorf("aaa: accounting: %v: %w", result, aaa.ErrUnavailable)
-		}
+	result, _ := m.Result()
+	if result.Class() == diameter.ProtocolError {
+		return fmt.Errorf("aaa: accounting: %v: %w", result, aaa.ErrUnavailable)
+	}
+	if q.Moment == aaa.Stop {
+		a.Ended(q) // the session is told of before it is terminated
+	}
+	if !result.OK() {
 		return fmt.Errorf("aaa: accounting: %v: %w", result, aaa.ErrRejected)
 	}
 	a.mu.Lock()
@@ -426,7 +430,8 @@ func (a *Attendant) record(ctx context.Context, r Record) error {
 	return nil
 }
 
-// Ended says that a role has told of a session's end: "The mobility agents MUST
+// Ended terminates a session: who keeps no ledger calls it when a role has told of
+// its end. "The mobility agents MUST
 // issue the Session-Termination-Request (STR) if the Authorization Lifetime has
 // expired and no subsequent MIP registration request has been received" (RFC 4004
 // section 4.1.3), and at every other end too (RFC 6733 section 8.4).

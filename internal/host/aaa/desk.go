@@ -282,6 +282,18 @@ func (f First) Answer(ctx context.Context, question any) (aaa.Grant, error) {
 	return f.Then.Answer(ctx, question)
 }
 
+// ByProof asks one about requests with a Mobile-AAA authenticator, and another
+// about everything else.
+type ByProof struct{ Proven, Others Answerer }
+
+// Answer implements [Answerer].
+func (b ByProof) Answer(ctx context.Context, question any) (aaa.Grant, error) {
+	if _, ok := question.(aaa.Authenticate); ok {
+		return b.Proven.Answer(ctx, question)
+	}
+	return b.Others.Answer(ctx, question)
+}
+
 // Book answers from the configuration.
 type Book struct{ aaa.Book }
 
