@@ -415,7 +415,7 @@ func (d *daemon) reconfigureHome(ctx context.Context, next *config.Config, out *
 	if err != nil {
 		return err
 	}
-	if route := agentRoute(whole, shards(next.HomeAgent)); route != nil {
+	if route := agentRoute(whole, shards(next)); route != nil {
 		d.home.Reroute(route)
 	}
 	for _, a := range answers {
