@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/ident"
@@ -83,6 +84,28 @@ func (d *decoder) checkEnrolment(e *Enrolment, h *HomeAgent) {
 	}
 }
 
+// checkServices looks at what nodes may register for.
+func (d *decoder) checkServices(h *HomeAgent) {
+	seen := map[string]bool{}
+	for i := range h.Services {
+		s := &h.Services[i]
+		path := indexed("home-agent.service", i)
+		switch {
+		case s.Name == "" || len(s.Name) > 255 || !utf8.ValidString(s.Name):
+			d.problem(path+".name", "at most 255 octets of UTF-8", "is no name of a service")
+		case seen[s.Name]:
+			d.problem(path+".name", "remove one of the two", "%q is there twice", s.Name)
+		}
+		seen[s.Name] = true
+		if s.Network.IsValid() && !slices.ContainsFunc(h.Networks, func(n Network) bool { return n.Prefix == s.Network && len(n.Pool) > 0 }) {
+			d.problem(path+".network", "add [[home-agent.network]] with it and a pool", "%s is no home network with a pool", s.Network)
+		}
+	}
+	if h.DefaultService == Off && len(h.Services) == 0 {
+		d.problem("home-agent.default-service", "add [[home-agent.service]]", "without services nobody would be served")
+	}
+}
+
 func (d *decoder) checkHomeAgent(h *HomeAgent) {
 	const at = "home-agent"
 	if h.LocalAddress.IsValid() {
@@ -105,6 +128,7 @@ func (d *decoder) checkHomeAgent(h *HomeAgent) {
 	}
 	d.checkNetworks(h)
 	d.checkPrefixPools(h)
+	d.checkServices(h)
 	if h.NodesFile != "" {
 		d.readNodes(h)
 	}

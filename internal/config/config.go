@@ -122,6 +122,8 @@ type HomeAgent struct {
 	ForeignAgents  []ForeignAgentPeer
 	MobileNetworks Switch       // RFC 5177
 	PrefixPools    []PrefixPool // RFC 6626
+	Services       []Service    // RFC 5446
+	DefaultService Switch
 
 	Assignment  bool            // nodes may register that name no home agent (RFC 4433)
 	Capacity    int             // nodes; 0: any number
@@ -136,6 +138,13 @@ type HomeAgent struct {
 type Network struct {
 	Prefix netip.Prefix
 	Pool   []Range // for nodes that ask for an address by NAI
+}
+
+// A Service is a [[home-agent.service]] table: what nodes may register for.
+type Service struct {
+	Name    string
+	Nodes   []string
+	Network netip.Prefix
 }
 
 // A PrefixPool is a [[home-agent.prefix-pool]] table: prefixes for mobile
@@ -233,6 +242,7 @@ type MobileNode struct {
 	Broadcasts       Switch
 	Multicast        MulticastPath
 	ForeignAgents    ForeignAgents
+	Service          string     // RFC 5446; empty: the default one
 	AAA              *AAASecret // shared with an AAA server; nil: none
 	Security
 

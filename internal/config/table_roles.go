@@ -178,6 +178,26 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Doc: "Whether nodes with prefixes are mobile routers, and what they ask for is answered (RFC 5177). Off behaves like a home\n" +
 			"agent that never heard of it.",
 	}),
+	tables("service", Table[Service]{
+		Field("name", String, func(s *Service) *string { return &s.Name }, Help{
+			Required: true, Example: `"ims"`,
+			Doc: "Its name, as nodes say it (mobile-node.service).",
+		}),
+		Field("nodes", List(String), func(s *Service) *[]string { return &s.Nodes }, Help{
+			Example: `["van7@fleet.example", "@office.example"]`,
+			Doc:     "Who may use it: names, realms after \"@\", home addresses. Left out, everybody may.",
+		}),
+		Field("network", Prefix, func(s *Service) *netip.Prefix { return &s.Network }, Help{
+			Example: `"10.20.0.0/24"`,
+			Doc:     "The home network whose pool has its nodes' addresses, and nobody else's. Left out, addresses come from the other pools.",
+		}),
+	}, func(h *HomeAgent) *[]Service { return &h.Services }, func(s *Service) string { return s.Name }, Help{
+		Doc: "A service that nodes may register for (RFC 5446). Requests for any other are denied with code 151.",
+	}),
+	Field("default-service", switchKind, func(h *HomeAgent) *Switch { return &h.DefaultService }, Help{
+		Default: `"on"`,
+		Doc:     "With services: whether nodes that name none are served.",
+	}),
 	tables("prefix-pool", Table[PrefixPool]{
 		Field("prefix", Prefix, func(p *PrefixPool) *netip.Prefix { return &p.Prefix }, Help{
 			Required: true, Example: `"10.30.0.0/16"`,
@@ -483,6 +503,10 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		func(p *ForeignAgentPeer) string { return p.Address.String() }, Help{
 			Doc: "A foreign agent that shares a key with this node (RFC 5944 section 3.5.3). It is not allowed by being listed here.",
 		}),
+	Field("service", String, func(m *MobileNode) *string { return &m.Service }, Help{
+		Example: `"ims"`,
+		Doc:     "The service that this node registers for (RFC 5446). Left out, it is the home agent's default.",
+	}),
 	optional("aaa", append(aaaSecretRows(func(s *AAASecret) *AAASecret { return s }, `"keys.d/aaa"`),
 		Field("keys", Bool, func(s *AAASecret) *bool { return &s.Keys }, Help{
 			Example: "true",

@@ -122,6 +122,7 @@ var eventTable = []explained{
 	{"path-dead", "Mobile node: nothing comes back over an uplink although its link is up; another is used if there is one.", "careof show uplinks says how each stands. When it is frequent on one uplink, give it a lower priority."},
 	{"path-back", "Mobile node: an uplink that was dead may be preferred again.", asItShould},
 	{"aaa-adopted", "Home agent: a node that only AAA knows has registered for the first time.", asItShould},
+	{"service-refused", "Home agent: a node has asked for a service that it may not use, or for none where one must be named (code 151); its bindings have ended.", "The node's mobile-node.service, or home-agent.service.nodes."},
 	{"aaa-key", "A key was made of a nonce that AAA sent (RFC 3957); its fingerprint is the same at both ends: careof show associations.", asItShould},
 	{"aaa-key-ended", "Mobile node: a key with its home agent has ended before AAA made another.", "careof show aaa at the agents: does AAA answer? The node asks again by itself."},
 	{"aaa-ordered", "AAA has ended or changed a session (RFC 5176).", "Ask who runs the AAA server."},

@@ -18,6 +18,7 @@ import (
 	"careof/internal/proto/mip4/feature/path"
 	"careof/internal/proto/mip4/feature/pathmtu"
 	"careof/internal/proto/mip4/feature/revoke"
+	"careof/internal/proto/mip4/feature/service"
 	"careof/internal/proto/mip4/feature/validate"
 	"careof/internal/proto/mip4/feature/wireguard"
 	"careof/internal/proto/mip4/ha"
@@ -44,6 +45,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 	}
 	for _, n := range c.Networks {
 		network := ha.Network{Prefix: n.Prefix, Virtual: len(c.Interfaces) == 0}
+		network.Reserved = slices.ContainsFunc(c.Services, func(s config.Service) bool { return s.Network == n.Prefix })
 		for _, r := range n.Pool {
 			network.Pool = append(network.Pool, ha.Range{From: r.First, To: r.Last})
 		}
@@ -68,6 +70,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		Revocation: revoke.Config{Mode: revocations[c.Revocation]},
 		Validation: validate.Config{Mode: validations[c.PathValidation]},
 		Networks:   homeNetworks(c),
+		Service:    services(c),
 		Assignment: homeAssignment(c),
 		WireGuard:  wireguard.Config{Home: encryption[c.WireGuard]},
 		Messages:   texts(c.Messages), Identity: c.Identity,
@@ -278,6 +281,7 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 		Challenge:  answers,
 		Keys:       keys,
+		Service:    service.Config{Ask: c.Service},
 		Validation: validation,
 		Assignment: assignment.Config{Ask: asked[c.Assignment]},
 		Paths:      path.Config{Profile: profiles[c.Profile], FailBack: c.FailBack},
@@ -293,6 +297,15 @@ func discovery(c *config.MobileNode) pathmtu.Config {
 	out := pathmtu.Config{Enabled: c.PathMTUDiscovery == config.On}
 	if c.Profile == config.ProfileBattery {
 		out.Every = restful
+	}
+	return out
+}
+
+// services are what nodes may register for (RFC 5446).
+func services(c *config.HomeAgent) service.Config {
+	out := service.Config{NamedOnly: c.DefaultService == config.Off}
+	for _, s := range c.Services {
+		out.Services = append(out.Services, service.Service{Name: s.Name, Nodes: s.Nodes, Network: s.Network})
 	}
 	return out
 }

@@ -1,6 +1,8 @@
 package ha
 
 import (
+	"net/netip"
+
 	"careof/internal/core/engine"
 	"careof/wire/mip4"
 )
@@ -56,6 +58,13 @@ func (a *Agent) checkHomeAddress(x *Exchange) engine.Verdict {
 			return engine.Deny(uint8(mip4.CodeHAProhibited), "not the home address of this mobile node")
 		}
 		return engine.Next()
+	}
+	if n.home.IsValid() && !x.Deregisters() && a.elsewhere(x) {
+		if n.list.Len() > 0 {
+			return engine.Deny(uint8(mip4.CodeHAProhibited), "registered with an address of another network")
+		}
+		a.takeBack(n)
+		x.Home = netip.Addr{}
 	}
 	if !unspecified(asked) {
 		if asked == n.home || (!x.Deregisters() && a.assign(x, asked)) {

@@ -122,6 +122,8 @@ type Network struct {
 	Virtual bool
 	// Pool are the addresses for nodes that ask for one by NAI (RFC 2794).
 	Pool []Range
+	// Reserved: the pool is for requests alone that a feature leads to it.
+	Reserved bool
 }
 
 // A Range is a range of addresses, both ends included.

@@ -42,9 +42,10 @@ type Exchange struct {
 	Identification uint64 // of the reply
 
 	// Admit
-	HomeAgent           netip.Addr // the identity that the reply names
-	HomeAgentAcceptable bool       // judged at the end of Admit: 136
-	Discovery           bool       // sent to a broadcast address
+	HomeAgent           netip.Addr   // the identity that the reply names
+	HomeAgentAcceptable bool         // judged at the end of Admit: 136
+	Network             netip.Prefix // whose pool gives an address; invalid: any that is not reserved. See Network.Reserved
+	Discovery           bool         // sent to a broadcast address
 
 	// Bind: facts that a feature may replace; judged at its end
 	ID             binding.ID     // which binding of the home address it is

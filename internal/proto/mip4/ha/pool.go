@@ -82,6 +82,25 @@ func (a *Agent) takeBack(n *Node) {
 	n.setHome(netip.Addr{})
 }
 
+// serves says whether the pool's addresses are for the request.
+func (p *pool) serves(x *Exchange) bool {
+	if x.Network.IsValid() {
+		return p.network.Prefix == x.Network
+	}
+	return !p.network.Reserved
+}
+
+// elsewhere says whether the node's assigned address belongs to a pool that does
+// not serve the request.
+func (a *Agent) elsewhere(x *Exchange) bool {
+	for _, p := range a.pools {
+		if p.owner[x.Node.home] == x.Node {
+			return !p.serves(x)
+		}
+	}
+	return false
+}
+
 // assign gives the node the pool address that it asks for, when nobody has it
 // and the node has no bindings under another.
 //
@@ -92,7 +111,7 @@ func (a *Agent) assign(x *Exchange, addr netip.Addr) bool {
 		return false
 	}
 	for _, p := range a.pools {
-		if p.all[addr] && p.owner[addr] == nil {
+		if p.serves(x) && p.all[addr] && p.owner[addr] == nil {
 			a.give(p, n, addr)
 			x.Home = addr
 			return true
@@ -109,7 +128,7 @@ func (a *Agent) assign(x *Exchange, addr netip.Addr) bool {
 //rfc:3024#A.4-11
 func (a *Agent) assignAny(x *Exchange) bool {
 	for _, p := range a.pools {
-		for len(p.free) > 0 {
+		for p.serves(x) && len(p.free) > 0 {
 			addr := p.free[0]
 			p.free = p.free[1:]
 			if p.owner[addr] == nil {
@@ -125,6 +144,9 @@ func (a *Agent) assignAny(x *Exchange) bool {
 		since time.Time
 	)
 	for _, p := range a.pools {
+		if !p.serves(x) {
+			continue
+		}
 		for addr := range p.all {
 			o := p.owner[addr]
 			if o != nil && (o.list.Len() > 0 || o.turn != nil) {

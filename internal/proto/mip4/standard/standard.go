@@ -26,6 +26,7 @@ import (
 	"careof/internal/proto/mip4/feature/pathmtu"
 	"careof/internal/proto/mip4/feature/regional"
 	"careof/internal/proto/mip4/feature/revoke"
+	"careof/internal/proto/mip4/feature/service"
 	"careof/internal/proto/mip4/feature/subscriber"
 	"careof/internal/proto/mip4/feature/validate"
 	"careof/internal/proto/mip4/feature/vendor"
@@ -52,6 +53,7 @@ type Config struct {
 	Subscribers  subscriber.Config // RFC 5030
 	Assignment   assignment.Config // RFC 4433
 	WireGuard    wireguard.Config  // encrypted tunnels
+	Service      service.Config    // RFC 5446
 }
 
 // Features lists the features in their order. A caller may leave some out, as
@@ -79,6 +81,7 @@ func Features(c Config) []feature.Feature {
 		revoke.New(c.Revocation),
 		mobilenetwork.New(c.Networks),
 		assignment.New(c.Assignment),
+		service.New(c.Service),
 	}
 }
 
