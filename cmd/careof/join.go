@@ -149,6 +149,9 @@ func nodeConfiguration(g enrol.Grant, keyFile string, uplinks []string) string {
 		fmt.Fprintf(&b, "home-network = %q\n", g.Network)
 	}
 	fmt.Fprintf(&b, "spi = %d\nkey-file = %q\nalgorithm = %q\n", g.SPI, keyFile, g.Algorithm)
+	if g.WireGuardKey != "" {
+		b.WriteString("encapsulation = \"wireguard\"\n")
+	}
 	b.WriteString("path-validation = \"on\"\n") // the home agent is one of this suite's
 	for i, u := range uplinks {
 		fmt.Fprintf(&b, "\n[[mobile-node.uplink]]\ninterface = %q\npriority = %d\n", u, max(1, 100-10*i))

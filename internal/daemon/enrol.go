@@ -56,6 +56,9 @@ func (d *daemon) meet() (*enrol.Server, error) {
 		if g.HomeAgent == "" {
 			g.HomeAgent = d.cfg.HomeAgent.Addresses[0].String()
 		}
+		if encryptsForAll(d.cfg.HomeAgent) {
+			g.WireGuardKey = d.secret.public.String()
+		}
 		// On a virtual home network nobody is ever at home.
 		for _, n := range d.cfg.HomeAgent.Networks {
 			if len(d.cfg.HomeAgent.Interfaces) > 0 && n.Prefix.Contains(g.HomeAddress) {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"careof/internal/config"
@@ -32,6 +33,13 @@ type secret struct {
 func encrypts(c *config.Config) bool {
 	return c.HomeAgent != nil && c.HomeAgent.WireGuard != config.WireGuardOff ||
 		c.MobileNode != nil && c.MobileNode.Encapsulation.Kind == encap.WireGuard
+}
+
+// encryptsForAll says whether any node that asks gets an encrypted tunnel,
+// wherever it is.
+func encryptsForAll(c *config.HomeAgent) bool {
+	return c.WireGuard != config.WireGuardOff && c.NATTraversal != config.NATTraversalOff && c.ForcedUDP != config.Off &&
+		(len(c.Encapsulations) == 0 || slices.Contains(c.Encapsulations, encap.UDP))
 }
 
 // openSecret reads the key, or makes it.

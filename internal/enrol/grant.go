@@ -26,6 +26,10 @@ type Grant struct {
 	SPI         uint32       `json:"spi"`
 	Algorithm   string       `json:"algorithm"`
 	Key         []byte       `json:"key"`
+	// WireGuardKey is the home agent's public key, in base64, when it grants
+	// encrypted tunnels to this node; the node is then to ask for one. Its
+	// registrations bring the key again, authenticated by the node's own.
+	WireGuardKey string `json:"wireguard_key,omitempty"`
 }
 
 // ErrRefused answers a claim: the token is wrong, used or expired. Which of

@@ -46,6 +46,7 @@ type way struct {
 // ways are all that there are; the first is what the others are held against.
 func ways() []*way {
 	ipip, udp := forward.Tunnel{Encap: encap.IPIP}, forward.Tunnel{Encap: encap.UDP}
+	sealed := forward.Tunnel{Encap: encap.UDP, Inside: encap.WireGuard}
 	key := forward.Tunnel{Encap: encap.GRE, HasKey: true, Key: 0xfeedface}
 	return []*way{
 		{name: plain, about: "forwarding without a tunnel", build: buildPlain},
@@ -54,6 +55,7 @@ func ways() []*way {
 		{name: "bpf-udp", about: `plane.kind = "bpf", UDP port 434`, build: buildBPF, tunnel: udp},
 		{name: "tun-ipip", about: `plane.kind = "tun", IP-in-IP`, build: buildTUN, tunnel: ipip},
 		{name: "tun-udp", about: `plane.kind = "tun", UDP port 434`, build: buildTUN, tunnel: udp},
+		{name: "tun-wireguard", about: `encapsulation = "wireguard", which encrypts`, build: buildTUN, tunnel: sealed},
 		{name: "vxlan", about: "the kernel's VXLAN", build: buildVXLAN},
 		{name: "wireguard-go", about: "wireguard-go, which encrypts", build: buildWireGuard},
 	}
@@ -102,7 +104,11 @@ func buildBPF(w *way) error {
 // planes opens our data plane at both ends and binds the tunnel.
 func (w *way) planes(fast bool) error {
 	n := w.network
-	for _, end := range []struct {
+	keys, err := newKeys()
+	if err != nil {
+		return err
+	}
+	for i, end := range []struct {
 		node        *netns.Node
 		underlay    string
 		local, peer netip.AddrPort
@@ -116,7 +122,7 @@ func (w *way) planes(fast bool) error {
 	} {
 		var p forward.Plane
 		err := end.node.Do(func() (err error) {
-			p, err = w.plane(end.local, end.underlay, end.fast, fast)
+			p, err = w.plane(end.local, end.underlay, keys[i], end.fast, fast)
 			return err
 		})
 		if err != nil {
@@ -124,6 +130,9 @@ func (w *way) planes(fast bool) error {
 		}
 		t := w.tunnel
 		t.Local, t.Peer = end.local, end.peer
+		if t.Inside == encap.WireGuard {
+			t.PeerKey = forward.KeyOf([32]byte(keys[1-i].PublicKey().Bytes()))
+		}
 		if end.entry.Role == forward.MobileNode {
 			t.Link = end.underlay
 		}
@@ -138,7 +147,7 @@ func (w *way) planes(fast bool) error {
 // capacity is how many bindings a way with programs has room for.
 const capacity = 1<<20 + 16
 
-func (w *way) plane(local netip.AddrPort, underlay string, fast **bpf.Plane, withPrograms bool) (forward.Plane, error) {
+func (w *way) plane(local netip.AddrPort, underlay string, key *ecdh.PrivateKey, fast **bpf.Plane, withPrograms bool) (forward.Plane, error) {
 	dev, err := tun.OpenDevice(device, innerMTU, false)
 	if err != nil {
 		return nil, err
@@ -148,7 +157,7 @@ func (w *way) plane(local netip.AddrPort, underlay string, fast **bpf.Plane, wit
 		Signal: func(engine.Packet) {},
 		Data:   func(d []sock.Data) { slow.Deliver(d) },
 	}, 0)
-	if slow, err = tun.New(tun.Config{Device: dev, Datagrams: set}); err != nil {
+	if slow, err = tun.New(tun.Config{Device: dev, Datagrams: set, Secret: (*tun.Secret)(key.Bytes())}); err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
 	w.own(slow)
@@ -176,12 +185,9 @@ func (c closer) Close() error { c(); return nil }
 // tunnel in user space costs.
 func buildWireGuard(w *way) error {
 	n := w.network
-	var keys [2]*ecdh.PrivateKey
-	for i := range keys {
-		var err error
-		if keys[i], err = ecdh.X25519().GenerateKey(rand.Reader); err != nil {
-			return err
-		}
+	keys, err := newKeys()
+	if err != nil {
+		return err
 	}
 	for i, end := range []struct {
 		node    *netns.Node
@@ -210,4 +216,14 @@ func buildWireGuard(w *way) error {
 		}
 	}
 	return n.inner(device)
+}
+
+// newKeys are the private keys of both ends.
+func newKeys() (keys [2]*ecdh.PrivateKey, err error) {
+	for i := range keys {
+		if keys[i], err = ecdh.X25519().GenerateKey(rand.Reader); err != nil {
+			return keys, err
+		}
+	}
+	return keys, nil
 }
