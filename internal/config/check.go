@@ -133,6 +133,9 @@ func (d *decoder) checkHomeAgent(h *HomeAgent) {
 		d.readNodes(h)
 	}
 	d.checkNodes(at+".mobile-node", h)
+	if i := slices.IndexFunc(h.MobileNodes, func(p MobileNodePeer) bool { return !p.HomeAddress.IsValid() }); i >= 0 && len(h.PoolMembers) > 0 {
+		d.warn(at+".pool-member", "give each node a home-address, the same at all", "%s has no home address, and the home agents of a pool do not know which ones the others have given out", h.MobileNodes[i].NAI)
+	}
 	members := map[netip.Addr]int{}
 	for i := range h.PoolMembers {
 		p := &h.PoolMembers[i]

@@ -43,7 +43,8 @@ type journey struct {
 	seq   int
 	log   []string
 	// tap sees every datagram when it is sent, and may change it; nil loses it.
-	tap func(from *post, data []byte) []byte
+	tap  func(from *post, data []byte) []byte
+	lost netip.Addr // a home agent that is not there
 	// aaa answers questions to AAA, after a moment; nil: nobody does.
 	aaa   func(question any) (aaa.Grant, error)
 	slow  time.Duration // how long that takes
@@ -254,6 +255,7 @@ func (j *journey) send(from *post, s engine.Send) {
 	case from != j.home && s.HW == j.node.hw: // from an agent on the link to the node
 		p.Link, p.HW = "wlan0", from.hw
 		j.later(near, j.node, from, p)
+	case from != j.home && s.Dst.Addr() == j.lost:
 	case from != j.home: // relayed
 		p.Link = "eth0"
 		j.later(far, j.home, nil, p)

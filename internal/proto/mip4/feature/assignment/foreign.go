@@ -41,6 +41,11 @@ func addForeign(c Config, a *fa.Agent) error {
 //rfc:4433#5.2
 //rfc:4433#6
 //rfc:4433#7
+//rfc:4433#3.4.1-2
+//rfc:4433#5.2-1
+//rfc:4433#5.2-2
+//rfc:4433#5.2-3
+//rfc:4433#6-1
 func (f *foreign) request(x *fa.Exchange) engine.Verdict {
 	asked, n, err := mip4.Get[mip4.DynamicHA](x.Message)
 	switch {

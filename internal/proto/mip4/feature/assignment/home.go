@@ -100,6 +100,7 @@ func (h *home) identify(x *ha.Exchange) engine.Verdict {
 //rfc:4433#5.3
 //rfc:4433#5.3.1
 //rfc:4433#9
+//rfc:4433#5.3-1
 func (h *home) assigned(x *ha.Exchange) engine.Verdict {
 	at, here := h.own(x.Packet.Dst.Addr())
 	asked, n, err := mip4.Get[mip4.DynamicHA](x.Message)
@@ -162,6 +163,7 @@ func (h *home) why() string {
 //
 //rfc:4433#3.4.2
 //rfc:4433#7
+//rfc:4433#3.4.2-1
 func (h *home) reply(x *ha.Exchange) engine.Verdict {
 	if to := h.facts.Of(x).to; to.IsValid() && x.Code == mip4.CodeRedirectHA {
 		x.Draft.Add(mip4.ZoneHome, &mip4.DynamicHA{Kind: mip4.RedirectedHA, Address: to})

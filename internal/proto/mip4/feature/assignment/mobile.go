@@ -106,6 +106,20 @@ func (m *mobile) anchored(home netip.Addr) bool {
 //rfc:4433#5.1.3
 //rfc:4433#9
 //rfc:4433#10
+//rfc:4433#1-1
+//rfc:4433#3.3-1
+//rfc:4433#3.4.1-1
+//rfc:4433#5.1-2
+//rfc:4433#5.1.1-1
+//rfc:4433#5.1.1-2
+//rfc:4433#5.1.1-4
+//rfc:4433#5.1.1-5
+//rfc:4433#5.1.2-1
+//rfc:4433#5.1.2-3
+//rfc:4433#5.1.2-5
+//rfc:4433#5.1.2-6
+//rfc:4433#5.1.2-7
+//rfc:4433#5.1.2-8
 func (m *mobile) request(x *mn.Attempt) engine.Verdict {
 	home := x.Registration.Key.HomeAgent
 	if x.Purpose != mn.Register {
@@ -158,6 +172,7 @@ func (m *mobile) reply(x *mn.Response) engine.Verdict {
 //rfc:4433#4.1
 //rfc:4433#5.1.1
 //rfc:4433#5.1.2
+//rfc:4433#5.1.2-2
 func (m *mobile) accepted(x *mn.Response) engine.Verdict {
 	if mip4.AllZeroOne(x.Registration.Key.HomeAgent) {
 		m.node.Anchor(x, x.Reply.HomeAgent)
@@ -179,14 +194,17 @@ func (m *mobile) accepted(x *mn.Response) engine.Verdict {
 //rfc:4433#5.1.1
 //rfc:4433#5.1.2
 //rfc:4433#10
+//rfc:4433#5.1.1-3
+//rfc:4433#5.1.2-4
 func (m *mobile) denied(x *mn.Response) engine.Verdict {
 	home := x.Registration.Key.HomeAgent
 	d := m.doubtOf(home)
 	switch x.Reply.Code {
-	case mip4.CodeFAPoorlyFormed:
+	case mip4.CodeFAPoorlyFormed, mip4.CodeFAInvalidHomeAgent, mip4.CodeInvalidHomeAgentPrinted:
 		// "if the registration is denied with error code 70 (poorly formed
 		// Request), the MN can assume that the legacy FA cannot process this
-		// message" (section 10).
+		// message" (section 10). One that follows RFC 5944 section 3.7.2 finds the
+		// Home Agent field wrong, and says so.
 		if d.form < plain && !mip4.AllZeroOne(home) {
 			d.form++
 			x.Retry = true
