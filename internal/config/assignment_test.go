@@ -8,7 +8,7 @@ import (
 // What is wrong with a pool of home agents, and with a node that asks for an
 // assignment, is said with its line.
 func TestPoolsAndAssignments(t *testing.T) {
-	member := "\n[[home-agent.pool-member]]\naddress = \"198.51.100.2\"\nspi = 400\nkey = \"hex:" + keyA + "\"\n"
+	member := "\n[[home-agent.pool-member]]\naddress = \"198.51.100.2\"\nspi = 400\nkey = \"hex:" + keyA + "\"\nalgorithm = \"hmac-sha256\"\n"
 	c := mustParse(t, homeAgent+member)
 	if m := c.HomeAgent.PoolMembers; len(m) != 1 || len(m[0].Associations) != 1 || m[0].Associations[0].SPI() != 400 {
 		t.Fatalf("%+v", m)
