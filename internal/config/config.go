@@ -232,6 +232,7 @@ type MobileNode struct {
 	NATTraversal     NATTraversal
 	Encapsulation    Encapsulation
 	Profile          Profile
+	PortalCheck      string // URL of a page that is empty; empty: not asked for
 	FailBack         time.Duration
 	Revocation       Switch
 	PathValidation   Switch

@@ -460,6 +460,11 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 			"that would tell are often dropped: one packet of the full length after each move, and one a second while packets go\n" +
 			"(every ten over a metered uplink, every 15 with the profile battery).",
 	}),
+	Field("portal-check", portalURL, func(m *MobileNode) *string { return &m.PortalCheck }, Help{
+		Example: `"http://connectivity.example/empty"`,
+		Doc: "A page that answers 204, to find out whether a network wants its guests to sign in first (a captive portal). It is asked\n" +
+			"for over each uplink while the node is not registered. Left out, nobody is asked.",
+	}),
 	Field("fail-back", Duration(time.Second, time.Hour), func(m *MobileNode) *time.Duration { return &m.FailBack }, Help{
 		Default: `"30s"`,
 		Doc: "How long an uplink over which nothing came back must answer again before it is preferred again. It doubles with each\n" +

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -357,4 +358,20 @@ var foreignAgentsKind = Kind[ForeignAgents]{
 		}
 		return List(Address).Format(f.Allow)
 	},
+}
+
+// portalURL is the page by which a captive portal shows.
+var portalURL = Kind[string]{
+	Name: "an http URL",
+	Parse: func(v any) (string, error) {
+		s, err := String.Parse(v)
+		if err != nil {
+			return "", err
+		}
+		if u, err := url.Parse(s); err != nil || u.Scheme != "http" || u.Hostname() == "" {
+			return "", mistakef("portals answer plain HTTP only: \"http://connectivity.example/empty\"", "%q is no http URL", s)
+		}
+		return s, nil
+	},
+	Format: formatString,
 }

@@ -52,6 +52,7 @@ type daemon struct {
 	sockets *sock.Set
 	plane   *plane.Host
 	names   *names.Resolver // of home agents
+	portals portals
 
 	home    *drive.Driver // nil without the role
 	mobile  *drive.Driver
@@ -386,6 +387,9 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 	}
 	if a := d.aaa; a != nil && a.orders != nil {
 		spawn("aaa", func() error { return a.orders.Run(ctx) })
+	}
+	if c := d.cfg.MobileNode; c != nil && c.PortalCheck != "" {
+		spawn("portals", func() error { d.watchPortals(ctx); return nil })
 	}
 	spawn("watchdog", func() error { d.watchdog(ctx); return nil })
 	spawn("upkeep", func() error { return d.upkeep(ctx) })

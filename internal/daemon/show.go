@@ -230,6 +230,9 @@ func (d *daemon) uplinks(ctx context.Context) (any, error) {
 	}
 	out := []control.Uplink{}
 	for _, u := range list {
+		if page := d.portals.page(u.Link); page != "" {
+			u.Why = "the network wants its guests to sign in at " + page
+		}
 		out = append(out, control.Uplink{
 			Interface: u.Link, Priority: u.Priority, Usable: u.Usable, Active: u.Active, Home: u.Home,
 			CareOfAddress: u.CareOfAddress, Gateways: u.Gateways, Why: u.Why,

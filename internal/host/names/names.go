@@ -1,4 +1,4 @@
-// Package names resolves the names of home agents. While a mobile node is not
+// Package names resolves names, those of home agents above all. While a mobile node is not
 // registered nothing but its own messages leaves, and name servers lie where
 // programs' packets go: into a tunnel that is not there. So the questions go
 // over the uplinks themselves, from their own addresses, over all at once.
@@ -54,10 +54,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error
 	answers := make(chan answer, len(ways))
 	for i, w := range ways {
 		go func() {
-			asker := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, server string) (net.Conn, error) {
-				return r.dial(ctx, w, network, server)
-			}}
-			list, err := asker.LookupNetIP(ctx, "ip4", name)
+			list, err := r.asker(w).LookupNetIP(ctx, "ip4", name)
 			answers <- answer{list, err, i}
 		}()
 	}
@@ -131,18 +128,54 @@ func (r *Resolver) ways() (list []way) {
 	return list
 }
 
-// dial opens a socket to a name server that uses an uplink, by its address (the
-// policy rules lead that over it) and by its name (two modems may give the same
-// address). A name server on this host is asked as it is.
-func (r *Resolver) dial(ctx context.Context, w way, network, server string) (c net.Conn, err error) {
-	if r.server != "" {
-		server = r.server
+// Over makes connections over an uplink, the questions for names included.
+func (r *Resolver) Over(link string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		for _, w := range r.ways() {
+			if w.link != link {
+				continue
+			}
+			host, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, fmt.Errorf("names: %w", err)
+			}
+			list := []netip.Addr{}
+			if a, err := netip.ParseAddr(host); err == nil {
+				list = append(list, a)
+			} else if list, err = r.asker(w).LookupNetIP(ctx, "ip4", host); err != nil {
+				return nil, fmt.Errorf("names: %s %v: %s", host, w, explain(err))
+			}
+			for _, a := range list {
+				var c net.Conn
+				if c, err = r.dial(ctx, w, network, net.JoinHostPort(a.Unmap().String(), port)); err == nil {
+					return c, nil
+				}
+			}
+			return nil, fmt.Errorf("names: %s %v: %w", address, w, err)
+		}
+		return nil, fmt.Errorf("names: %s is not up, or has no address: %w", link, unix.ENETDOWN)
 	}
+}
+
+// asker asks the name servers one way.
+func (r *Resolver) asker(w way) *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, server string) (net.Conn, error) {
+		if r.server != "" {
+			server = r.server
+		}
+		return r.dial(ctx, w, network, server)
+	}}
+}
+
+// dial opens a socket that uses an uplink, by its address (the
+// policy rules lead that over it) and by its name (two modems may give the same
+// address). Who is on this host is asked as it is.
+func (r *Resolver) dial(ctx context.Context, w way, network, server string) (c net.Conn, err error) {
 	var d net.Dialer
 	at, err := netip.ParseAddrPort(server)
 	if err == nil && w.link != "" && !at.Addr().IsLoopback() {
 		if !at.Addr().Unmap().Is4() {
-			return nil, fmt.Errorf("names: %v is no IPv4 name server: %w", at.Addr(), unix.EAFNOSUPPORT)
+			return nil, fmt.Errorf("names: %v is no IPv4 address: %w", at.Addr(), unix.EAFNOSUPPORT)
 		}
 		local := net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addr, 0))
 		d.LocalAddr = local
