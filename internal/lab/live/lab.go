@@ -135,7 +135,7 @@ func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err er
 			return l, err
 		}
 	}
-	for _, kind := range []topology.Kind{topology.HomeAgent, topology.ForeignAgent, topology.MobileNode} {
+	for _, kind := range []topology.Kind{topology.AAAServer, topology.HomeAgent, topology.ForeignAgent, topology.MobileNode} {
 		for i := range t.Nodes {
 			if n := &t.Nodes[i]; n.Kind == kind && n.Parsed != nil {
 				d, err := l.addDaemon(n)

@@ -206,9 +206,13 @@ func (c *checker) checkConfig(n *Node, bad func(key, hint, format string, args .
 		bad("config", "", "%v", err)
 		return
 	}
-	missing := n.Kind == HomeAgent && parsed.HomeAgent == nil || n.Kind == MobileNode && parsed.MobileNode == nil || n.Kind == ForeignAgent && parsed.ForeignAgent == nil
+	section := n.Kind.String()
+	if n.Kind == AAAServer {
+		section = "aaa.serve"
+	}
+	missing := n.Kind == AAAServer && (parsed.AAA == nil || parsed.AAA.Serve == nil) || n.Kind == HomeAgent && parsed.HomeAgent == nil || n.Kind == MobileNode && parsed.MobileNode == nil || n.Kind == ForeignAgent && parsed.ForeignAgent == nil
 	if missing {
-		bad("config", "", "has no section [%v]", n.Kind)
+		bad("config", "", "has no section [%s]", section)
 		return
 	}
 	n.Parsed = parsed

@@ -71,9 +71,10 @@ const (
 	MobileNode               // runs a careof daemon with a [mobile-node] section
 	Router                   // forwards packets; with NAT it translates
 	ForeignAgent             // runs a careof daemon with a [foreign-agent] section
+	AAAServer                // runs a careof daemon with an [aaa.serve] section
 )
 
-var kinds = [...]string{"correspondent", "home-agent", "mobile-node", "router", "foreign-agent"}
+var kinds = [...]string{"correspondent", "home-agent", "mobile-node", "router", "foreign-agent", "aaa-server"}
 
 func (k Kind) String() string {
 	if int(k) < len(kinds) {
@@ -93,7 +94,7 @@ func (k *Kind) UnmarshalText(b []byte) error {
 }
 
 // Daemon tells whether a careof daemon runs on nodes of this kind.
-func (k Kind) Daemon() bool { return k == HomeAgent || k == MobileNode || k == ForeignAgent }
+func (k Kind) Daemon() bool { return k == HomeAgent || k == MobileNode || k == ForeignAgent || k == AAAServer }
 
 // A Node is a host or a router.
 type Node struct {
@@ -168,7 +169,7 @@ var builtin embed.FS
 
 // Builtin lists the names of the topologies that are built in.
 func Builtin() []string {
-	return []string{"default", "home-link", "foreign-agents", "overlapping", "one-box", "bogus-agent", "ha-pool"}
+	return []string{"default", "home-link", "foreign-agents", "overlapping", "one-box", "bogus-agent", "ha-pool", "diameter-two-realms"}
 }
 
 // Default is the built-in topology of the laboratory: a correspondent node, a
