@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"careof/wire/diameter"
 )
@@ -19,6 +20,9 @@ type Diameter struct {
 	Certificate *tls.Certificate // nil: none
 	Authorities *x509.CertPool   // nil: none
 	Peers       []DiameterPeer
+	Watchdog    time.Duration
+	Reconnect   time.Duration
+	Timeout     time.Duration
 
 	cert, key, ca string
 }
@@ -60,6 +64,18 @@ var diameterTable = Table[Diameter]{
 	Field("tls-ca", String, func(s *Diameter) *string { return &s.ca }, Help{
 		Example: `"keys.d/partners.pem"`,
 		Doc:     "A PEM file with the authorities that sign peers' certificates.",
+	}),
+	Field("watchdog", Duration(6*time.Second, 10*time.Minute), func(s *Diameter) *time.Duration { return &s.Watchdog }, Help{
+		Default: `"30s"`,
+		Doc:     "How long a peer may be silent before it is asked whether it lives (Tw of RFC 3539); after two of it, requests go to another.",
+	}),
+	Field("reconnect", Duration(time.Second, time.Hour), func(s *Diameter) *time.Duration { return &s.Reconnect }, Help{
+		Default: `"30s"`,
+		Doc:     "The longest between two attempts to connect to a peer (Tc of RFC 6733).",
+	}),
+	Field("timeout", Duration(time.Second, 5*time.Minute), func(s *Diameter) *time.Duration { return &s.Timeout }, Help{
+		Default: `"10s"`,
+		Doc:     "How long a request waits for its answer.",
 	}),
 	tables("peer", Table[DiameterPeer]{
 		Field("identity", String, func(p *DiameterPeer) *string { return &p.Identity }, Help{

@@ -165,7 +165,7 @@ func (d *daemon) carry(ctx context.Context, order any) (int, error) {
 
 // shownAAA is what `careof show aaa` shows.
 func (d *daemon) shownAAA() control.AAA {
-	out := control.AAA{Servers: []control.AAAServer{}, Sessions: []control.AAASession{}}
+	out := control.AAA{Servers: []control.AAAServer{}, Peers: d.shownPeers(), Sessions: []control.AAASession{}}
 	a := d.aaa
 	if a == nil {
 		return out

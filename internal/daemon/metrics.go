@@ -71,6 +71,7 @@ func (d *daemon) snapshot(ctx context.Context) (metrics.Snapshot, error) {
 			return s, err
 		}
 	}
+	s.Diameter = d.measureDiameter()
 	stored := d.store.Status()
 	s.Store = metrics.Store{Disk: stored.DiskBytes, Written: stored.WrittenBytes, Free: stored.FreeBytes}
 	for _, sk := range d.sockets.Status() {

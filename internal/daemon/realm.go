@@ -212,6 +212,7 @@ func (d *daemon) serveDiameter() error {
 		Node: diameter.Config{
 			Host: c.Identity, Realm: c.Realm, Product: "careof", State: uint32(d.started.Unix()),
 			Applications: []wire.Application{wire.MobileIPv4}, Transit: app.serve != nil,
+			Watchdog: c.Watchdog, Reconnect: c.Reconnect, Timeout: c.Timeout,
 		},
 		Listen: c.Listen, ListenTLS: c.ListenTLS, Certificate: c.Certificate, Authorities: c.Authorities,
 		Deliver: app.deliver, Note: d.hub.note,

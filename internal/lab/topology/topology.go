@@ -94,7 +94,9 @@ func (k *Kind) UnmarshalText(b []byte) error {
 }
 
 // Daemon tells whether a careof daemon runs on nodes of this kind.
-func (k Kind) Daemon() bool { return k == HomeAgent || k == MobileNode || k == ForeignAgent || k == AAAServer }
+func (k Kind) Daemon() bool {
+	return k == HomeAgent || k == MobileNode || k == ForeignAgent || k == AAAServer
+}
 
 // A Node is a host or a router.
 type Node struct {
