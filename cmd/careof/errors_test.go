@@ -308,6 +308,7 @@ func TestFailuresOfTheAPISayWhatToDo(t *testing.T) {
 		{"$careof revoke 10.99.0.7", "10.99.0.7", "careof show associations"},
 		{"$careof revoke nonsense", "nonsense", "careof show associations"},
 		{"$careof unblock 10.99.0.7", "10.99.0.7", "careof show blocked"},
+		{"$careof drain", "no pool", "home-agent.pool-member"},
 		{"$careof enrol", "[enrolment]", "add it with listen"},
 		{"$careof enrol remove 10.99.0.7", "10.99.0.7", "careof show enrolled"},
 		{"$careof log level nonsense=debug", "nonsense", "registration, replay,"},

@@ -52,6 +52,9 @@ func (d *daemon) snapshot(ctx context.Context) (metrics.Snapshot, error) {
 			s.HomeAgent.Nodes, s.HomeAgent.Bound, s.HomeAgent.Bindings = s.HomeAgent.Nodes+c.Nodes, s.HomeAgent.Bound+c.Bound, s.HomeAgent.Bindings+c.Bindings
 		}
 	}
+	if s.Pool, err = d.measurePool(ctx); err != nil {
+		return s, err
+	}
 	if d.foreign != nil {
 		visitors, err := ask[fa.VisitorInfo](ctx, d.foreign, fa.ListVisitors{})
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"careof/internal/control"
+	"careof/internal/metrics"
 	"careof/internal/proto/mip4/feature/assignment"
 )
 
@@ -81,4 +82,19 @@ func (d *daemon) pool(ctx context.Context) ([]control.PoolMember, error) {
 		out = append(out, control.PoolMember{Address: m.Address, State: state, Nodes: m.Nodes, Capacity: m.Capacity, Heard: m.Heard})
 	}
 	return out, nil
+}
+
+// measurePool sums the pool up; nil where there is none.
+func (d *daemon) measurePool(ctx context.Context) (*metrics.Pool, error) {
+	list, err := d.pool(ctx)
+	if err != nil || len(list) < 2 {
+		return nil, err
+	}
+	p := &metrics.Pool{Members: len(list) - 1, Drained: list[0].State == poolDrained}
+	for _, m := range list[1:] {
+		if m.State == poolServes {
+			p.Serving++
+		}
+	}
+	return p, nil
 }

@@ -35,6 +35,7 @@ type Snapshot struct {
 	ForeignAgent *ForeignAgent
 	MobileNode   *MobileNode
 	Diameter     *Diameter
+	Pool         *Pool
 
 	Store     Store
 	Sockets   Sockets
@@ -53,6 +54,13 @@ type MobileNode struct {
 	Registered      bool // or at home: packets for the home address arrive
 	RoundTrip       time.Duration
 	Remaining       time.Duration // of the active registration; 0 for none
+}
+
+// Pool is a home agent's pool: the other home agents, those of them that are
+// heard and not drained, and whether this one is drained.
+type Pool struct {
+	Members, Serving int
+	Drained          bool
 }
 
 // Diameter is the peers that there are, and those that are connected.
@@ -122,6 +130,15 @@ func (s *Snapshot) collectRoles(put *writer) {
 		put.gauge("mobile_node_uplinks_usable", "Interfaces that can be used now.", float64(m.Usable))
 		put.gauge("mobile_node_round_trip_seconds", "From the last accepted request to its reply.", m.RoundTrip.Seconds())
 		put.gauge("mobile_node_lifetime_remaining_seconds", "What is left of the active registration.", m.Remaining.Seconds())
+	}
+	if p := s.Pool; p != nil {
+		drained := 0.0
+		if p.Drained {
+			drained = 1
+		}
+		put.gauge("pool_members", "Other home agents of the pool.", float64(p.Members))
+		put.gauge("pool_members_serving", "Other home agents of the pool that are heard and not drained.", float64(p.Serving))
+		put.gauge("pool_drained", "1 while this home agent is drained.", drained)
 	}
 	if a := s.Diameter; a != nil {
 		put.gauge("diameter_peers", "Diameter peers of the configuration.", float64(a.Peers))

@@ -31,6 +31,7 @@ func full() Snapshot {
 		},
 		Forwarded: control.ForwardedStatus{Entries: 2},
 		HomeAgent: &HomeAgent{Nodes: 100000, Bound: 70000, Bindings: 70001}, ForeignAgent: &ForeignAgent{1, 2},
+		Pool:       &Pool{Members: 3, Serving: 2, Drained: true},
 		MobileNode: &MobileNode{Uplinks: 2, Usable: 1, Registered: true, RoundTrip: 40 * time.Millisecond},
 	}
 }
@@ -70,6 +71,7 @@ func TestEveryCounterIsAMetric(t *testing.T) {
 		`careof_plane_strangers_total 11`,
 		`careof_messages_dropped_total{role="home-agent"} 3`,
 		`careof_home_agent_nodes_bound 70000`,
+		`careof_pool_members 3`, `careof_pool_members_serving 2`, `careof_pool_drained 1`,
 		`careof_build_info{plane="bpf",version="1.2.3"} 1`,
 		`go_goroutines `, `process_open_fds `,
 	} {
