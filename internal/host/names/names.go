@@ -1,7 +1,8 @@
-// Package names resolves names, those of home agents above all. While a mobile node is not
-// registered nothing but its own messages leaves, and name servers lie where
-// programs' packets go: into a tunnel that is not there. So the questions go
-// over the uplinks themselves, from their own addresses, over all at once.
+// Package names resolves names, those of home agents above all. While a mobile
+// node is not registered nothing but its own messages leaves, and name servers
+// lie where programs' packets go: into a tunnel that is not there. So the
+// questions go over the uplinks themselves, from their own addresses, over all
+// at once.
 package names
 
 import (
