@@ -38,6 +38,8 @@ type circle struct {
 	tap    func(from, to *post, data []byte) []byte
 	store  map[*post]map[string][]byte
 	config []func() engine.Machine
+
+	bootNode func()
 }
 
 var nobody = netip.IPv4Unspecified()
@@ -84,12 +86,17 @@ func newCircle(t testing.TB, n int, change func(i int, c *ha.Config, f *assignme
 	if atNode != nil {
 		atNode(&cfg, &f)
 	}
-	m, err := standard.MobileNode(cfg, standard.Features(standard.Config{Assignment: f}), rand.New(rand.NewPCG(3, 3)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.node = &post{name: "mn", address: wifi, machine: m, entries: map[forward.Key]forward.Entry{}}
+	c.node = &post{name: "mn", address: wifi, entries: map[forward.Key]forward.Entry{}}
 	c.store[c.node] = map[string][]byte{}
+	c.bootNode = func() {
+		m, err := standard.MobileNode(cfg, standard.Features(standard.Config{Assignment: f}), rand.New(rand.NewPCG(3, uint64(c.seq))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.node.machine = m
+		c.restore(c.node)
+	}
+	c.bootNode()
 	for i := range n {
 		c.boot(i)
 	}
@@ -102,6 +109,12 @@ func (c *circle) boot(i int) {
 	h.machine = c.config[i]()
 	c.dead[h] = false
 	clear(h.entries)
+	c.restore(h)
+	c.step(h, engine.LinkChanged{Link: engine.Link{Name: "eth0", Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.PrefixFrom(h.address, 24)}}})
+}
+
+// restore gives a machine what it has stored.
+func (c *circle) restore(h *post) {
 	var keys []string
 	for k := range c.store[h] {
 		keys = append(keys, k)
@@ -112,7 +125,6 @@ func (c *circle) boot(i int) {
 			c.t.Fatal(err)
 		}
 	}
-	c.step(h, engine.LinkChanged{Link: engine.Link{Name: "eth0", Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.PrefixFrom(h.address, 24)}}})
 }
 
 func (c *circle) kill(i int) { c.dead[c.agents[i]] = true }
@@ -431,6 +443,32 @@ func TestADrainedHomeAgentIsLeft(t *testing.T) {
 	}
 	c.run(20 * time.Minute)
 	c.serves(1)
+}
+
+// The session outlives a restart of the node, also with a home agent that its
+// configuration does not have: it is named, and no other one is asked.
+//
+//rfc:4433#5.1.2-2
+//rfc:4433#5.1.2-3
+func TestAnAssignmentOutlivesARestart(t *testing.T) {
+	c := newCircle(t, 2, nil, nil)
+	c.attach()
+	c.run(5 * time.Second)
+	if r := c.order(0, assignment.Drain{}); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	c.run(5 * time.Second)
+	c.order(0, assignment.Undrain{})
+	c.bootNode()
+	began := len(c.sent)
+	c.attach()
+	c.run(20 * time.Minute)
+	c.serves(1)
+	for i, r := range c.sent[began:] {
+		if r.HomeAgent != agentAt(1) || c.to[began+i] != agentAt(1) {
+			t.Errorf("request %d names %v, at %v", i, r.HomeAgent, c.to[began+i])
+		}
+	}
 }
 
 // A home agent dies: the node comes back through another one of its list. When
