@@ -1,6 +1,7 @@
 package standard_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -76,6 +77,7 @@ func TestANarrowPathIsFoundAtBothEnds(t *testing.T) {
 		if p.told(pathmtu.Changed) == 0 {
 			t.Errorf("%d: nobody was told", width)
 		}
+		p.saysOf("wlan0", "in-use", fmt.Sprintf("its path carries packets of %d octets", width))
 	}
 }
 

@@ -73,6 +73,7 @@ func addMobile(cfg Config, n *mn.Node) error {
 	cfg.Every = cmp.Or(cfg.Every, DefaultEvery)
 	m := &mobile{cfg: cfg, node: n, links: make(map[string]*link)}
 	n.Heard.Add(Name, "link", m.link)
+	n.Choose.Add(Name, "say", m.say)
 	n.Request.Add(Name, "tell", m.request)
 	n.Accepted.Add(Name, "told", m.accepted)
 	n.Moved.Add(Name, "begin", m.moved)
@@ -103,6 +104,18 @@ func (m *mobile) link(x *mn.Hearing) engine.Verdict {
 	}
 	if x.New.Gone {
 		delete(m.links, x.New.Name)
+	}
+	return engine.Next()
+}
+
+// say adds to what is said of an uplink that its path is narrow. It is no reason
+// to leave it.
+func (m *mobile) say(x *mn.Choice) engine.Verdict {
+	for i := range x.Candidates {
+		c := &x.Candidates[i]
+		if l := m.links[c.Link.Name]; l != nil && l.path != 0 && c.Unusable == "" && c.Why == "" {
+			c.Why = fmt.Sprintf("its path carries packets of %d octets", l.path)
+		}
 	}
 	return engine.Next()
 }
