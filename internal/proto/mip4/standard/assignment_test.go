@@ -477,19 +477,22 @@ func TestAnAssignmentOutlivesARestart(t *testing.T) {
 func TestAHomeAgentThatRoseLetsGoOfWhoHasMovedOn(t *testing.T) {
 	c := newCircle(t, 2, nil, func(cfg *mn.Config, _ *assignment.Config) {
 		cfg.HomeAgents = append(cfg.HomeAgents, mn.HomeAgent{Address: agentAt(1)})
-		cfg.Lifetime = 30 * time.Second
+		cfg.Lifetime = 5 * time.Minute
 	})
 	c.attach()
 	c.run(5 * time.Second)
 	c.serves(0)
 	c.kill(0)
-	c.run(45 * time.Second)
+	c.run(240 * time.Second) // 75 % of the lifetime, and three requests
 	c.serves(1)
 	c.boot(0)
+	if p := c.order(0, assignment.ShowPool{}).Value.(assignment.Pool); p.Nodes != 1 {
+		t.Fatalf("the dead one rises with %d nodes", p.Nodes)
+	}
 	c.run(3 * time.Second)
 	c.serves(1)
-	if len(c.agents[0].entries) != 0 {
-		t.Errorf("ha1 still forwards\n%s", c.trace())
+	if p := c.order(0, assignment.ShowPool{}).Value.(assignment.Pool); p.Nodes != 0 {
+		t.Errorf("ha1 still has %d nodes\n%s", p.Nodes, c.trace())
 	}
 }
 
