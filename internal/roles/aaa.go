@@ -34,6 +34,9 @@ func WithAAA(features standard.Config, c *config.AAA) standard.Config {
 	if c != nil {
 		features.Challenge.AAA, features.Challenge.Hold = true, c.Hold
 		features.Subscribers = subscriber.Config{Authorise: true, Account: c.Accounting == config.On || c.Diameter != nil, Hold: c.Hold}
+		if c.Diameter != nil {
+			features.Challenge.Carried, features.Subscribers.Carried = true, true
+		}
 		on := c.Keys != config.AAAKeysOff
 		features.Challenge.Keys, features.Subscribers.Keys = on, on
 		features.Keys.Agent, features.Keys.Required = on, c.Keys == config.AAAKeysRequired

@@ -35,6 +35,9 @@ type Config struct {
 	AAA bool
 	// Keys has a foreign agent ask for the keys that nodes ask for (RFC 3957).
 	Keys bool
+	// Carried says that AAA takes a foreign agent's requests to home agents itself,
+	// and brings the replies (RFC 4004).
+	Carried bool
 	// Hold is how long AAA's word about a node holds when it does not say
 	// itself: an hour when 0. Renewals in the meantime wait for nobody.
 	Hold time.Duration

@@ -3,6 +3,8 @@ package challenge
 import (
 	"bytes"
 	"container/list"
+	"errors"
+	"net/netip"
 	"time"
 
 	"careof/internal/core/aaa"
@@ -27,6 +29,7 @@ type foreign struct {
 	windows map[string]*window // by link
 	used    used
 	facts   *fa.Slot[facts]
+	agents  agentKeys
 }
 
 // facts is what the feature knows of a request, and then of the visit that
@@ -52,6 +55,10 @@ func addForeign(c Config, a *fa.Agent) error {
 	f := &foreign{
 		cfg: c, agent: a, issuer: newIssuer(a.Rand()), windows: make(map[string]*window), facts: new(fa.Slot[facts]),
 		used: used{most: a.Config().MaxPending, marks: make(map[who]*list.Element)},
+	}
+	if c.Carried {
+		f.agents = agentKeys{agent: a, keys: make(map[netip.Addr][]agentKey)}
+		a.AddHomeAgentKeys(f.agents.of)
 	}
 	a.Advertiser.Advertise.Add(Name, "challenge", f.advertise)
 	a.Request.Add(Name, "challenge", f.request)
@@ -194,7 +201,10 @@ func (f *foreign) find(x *fa.Exchange, value []byte) (moment, bool) {
 //rfc:4721#3.2
 func (f *foreign) verify(x *fa.Exchange) engine.Verdict {
 	wish := f.wish(x)
-	if !f.cfg.AAA || x.Association != nil && !wish.Wanted() {
+	if !f.cfg.AAA || x.Association != nil && !wish.Wanted() && !f.cfg.Carried {
+		return engine.Next()
+	}
+	if _, n := x.Message.FindSub(mip4.ExtGeneralizedAuth, mip4.AuthMobileAAA); f.cfg.Carried && x.Association != nil && (n == 0 || x.Deregisters()) {
 		return engine.Next()
 	}
 	r := f.facts.Of(x)
@@ -202,8 +212,11 @@ func (f *foreign) verify(x *fa.Exchange) engine.Verdict {
 	if v := x.Visitor; v != nil && x.Answer == nil && v.Link == x.Packet.Link && v.HW == x.Packet.HW {
 		if w := f.facts.Of(v).word; w != nil && w.until.After(now) {
 			r.word = w
-			if wish.Wanted() {
+			if wish.Wanted() || f.cfg.Carried && f.needsCarrying(x, w) && !x.Deregisters() {
 				return engine.Await(f.question(x))
+			}
+			if f.cfg.Carried {
+				return engine.Next()
 			}
 			if soon := max(f.cfg.Hold/4, time.Duration(x.Request.Lifetime)*time.Second); !w.asked && w.until.Sub(now) < soon {
 				f.prolong(w, f.question(x))
@@ -238,11 +251,17 @@ func (f *foreign) verify(x *fa.Exchange) engine.Verdict {
 		case grant.HomeAgent != asked:
 			return engine.Deny(uint8(mip4.CodeFAProhibited), "AAA grants another home agent")
 		}
+		if grant.Reply != nil {
+			return f.carried(x, grant)
+		}
 		return engine.Next()
 	case Refused:
 		// Anybody can make AAA refuse: the log is not theirs to fill.
 		n.Level = note.Debug
 		f.agent.Tell(n)
+		if errors.Is(x.Answer.Err, aaa.ErrProhibited) {
+			return engine.Deny(uint8(mip4.CodeFAProhibited), why)
+		}
 		return engine.Deny(uint8(mip4.CodeFABadAAAAuth), why)
 	}
 	f.agent.Tell(n)
@@ -260,6 +279,9 @@ func (f *foreign) question(x *fa.Exchange) aaa.Authenticate {
 		q.HomeAddress = x.Request.HomeAddress
 	}
 	q.Wishes.MobileForeign = f.wish(x)
+	if f.cfg.Carried {
+		q = f.carriedQuestion(x, q)
+	}
 	return q
 }
 

@@ -57,7 +57,7 @@ func (h *home) verify(x *ha.Exchange) engine.Verdict {
 		if !ok {
 			return engine.Deny(uint8(mip4.CodeHAPoorlyFormed), "malformed Mobile-AAA authentication extension")
 		}
-		return engine.Await(aaa.Authenticate{Proof: proof, Subject: aaa.Subject{
+		return engine.Await(aaa.Authenticate{CoLocated: true, Proof: proof, Subject: aaa.Subject{
 			NAI: x.Node.Identity().NAI, HomeAddress: x.Home, HomeAgent: x.HomeAgent, CareOfAddress: x.Request.CareOfAddress,
 			Source: x.Packet.Src.Addr(), Registered: len(x.Node.Bindings()) > 0,
 		}})

@@ -19,6 +19,7 @@ const DefaultHold = time.Hour
 type Config struct {
 	Authorise bool          // a home agent asks AAA about nodes that it does not know
 	Keys      bool          // and has it make keys for those who ask (RFC 3957)
+	Carried   bool          // AAA brings requests, and takes the replies (RFC 4004)
 	Account   bool          // agents tell AAA of sessions
 	Hold      time.Duration // how long AAA's word holds when it does not say: an hour when 0
 }

@@ -45,6 +45,9 @@ func addHome(c Config, a *ha.Agent) *home {
 			claim.Claim{Feature: Name, Type: mip4.ExtMobileHomeKeyRequest, Sub: 1, HasSub: true, From: "mobile node", Max: 1, Section: "3957#6.3"},
 			claim.Claim{Feature: Name, Type: mip4.ExtMobileForeignKeyRequest, Sub: 1, HasSub: true, From: "mobile node", Max: 1, Section: "3957#6.1"},
 		)
+		if c.Carried {
+			addCarrying(h)
+		}
 		a.Authenticate.Add(Name, "vouched", h.vouched)
 		a.Replay.Add(Name, "key", h.rekey)
 		a.Reply.Add(Name, "nonce", h.nonce)

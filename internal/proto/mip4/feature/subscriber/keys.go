@@ -82,7 +82,7 @@ func (h *home) bootstrap(x *ha.Exchange) engine.Verdict {
 }
 
 func (h *home) keyQuestion(x *ha.Exchange, proof aaa.Proof, spi uint32) aaa.Authenticate {
-	q := aaa.Authenticate{Proof: proof, Subject: aaa.Subject{
+	q := aaa.Authenticate{CoLocated: true, Proof: proof, Subject: aaa.Subject{
 		NAI: x.NAI, HomeAgent: x.Request.HomeAgent, CareOfAddress: x.Request.CareOfAddress, Source: x.Packet.Src.Addr(),
 		Registered: x.Authentic,
 	}}
