@@ -18,7 +18,7 @@ func newAAA(e *env) *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newAAATest(e))
+	cmd.AddCommand(newAAATest(e), newAAAEnd(e))
 	return cmd
 }
 
@@ -58,6 +58,33 @@ It exits with 1 when AAA refuses.`,
 	cmd.Flags().Uint32Var(&order.SPI, "spi", 256, "the SPI whose key is asked for")
 	cmd.Flags().StringVar(&file, "secret-file", "", "answer a challenge with the secret in this file")
 	return cmd
+}
+
+func newAAAEnd(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "end NAI",
+		Short: "End a mobile node's sessions, as its AAA server",
+		Long: `End has the AAA server that runs here ask the agents of a mobile node to end its sessions:
+the home agent of a node of this realm, the foreign agent of a visitor (RFC 4004).`,
+		Example: `  careof aaa end van7@fleet.example`,
+		Args:    usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), askLimit)
+			defer cancel()
+			done, err := control.NewClient(e.socket).EndAAA(ctx, control.AAAEndOrder{NAI: args[0]})
+			if err != nil {
+				return err
+			}
+			if e.output == outputJSON {
+				return e.printJSON(struct {
+					Schema int              `json:"schema"`
+					Ended  control.AAAEnded `json:"ended"`
+				}{1, done})
+			}
+			fmt.Fprintf(e.stdout, "%d agents were asked to end the sessions of %s\n", done.Asked, args[0])
+			return nil
+		},
+	}
 }
 
 // aaaTestOutput is the output of aaa test.

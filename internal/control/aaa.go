@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -22,6 +23,47 @@ type AAA struct {
 	Sessions    []AAASession `json:"sessions"`        // that servers are told of
 	Waiting     int          `json:"records_waiting"` // accounting records that no server has taken yet
 	Lost        uint64       `json:"records_lost"`
+	Realm       *AAARealm    `json:"realm,omitempty"` // of an AAA server
+}
+
+// AAARealm is what an AAA server has: sessions of its realm's nodes, and of
+// visitors.
+type AAARealm struct {
+	Requests   uint64            `json:"requests"`
+	Authorised uint64            `json:"authorised"`
+	Rejected   uint64            `json:"rejected"` // wrong authenticators, and names that nobody has
+	Refused    uint64            `json:"refused"`  // those and others
+	Records    uint64            `json:"records"`  // of accounting
+	Sessions   []AAARealmSession `json:"sessions"`
+}
+
+// AAARealmSession is a session of an AAA server.
+type AAARealmSession struct {
+	NAI         string           `json:"nai"`
+	Visitor     bool             `json:"visitor"` // of another realm
+	ID          string           `json:"id"`      // Session-Id with the home agent; of a visitor, with its foreign agent
+	HomeAddress netip.Addr       `json:"home_address,omitzero"`
+	HomeAgent   netip.Addr       `json:"home_agent,omitzero"`
+	AgentHost   string           `json:"agent_host,omitempty"`
+	Attendants  []string         `json:"attendants"` // foreign agents
+	Lasted      Seconds          `json:"lasted"`
+	Left        Seconds          `json:"left"` // of the authorisation
+	Counters    forward.Counters `json:"counters"`
+}
+
+// An AAAEnder ends the sessions of a node, as an AAA server does.
+type AAAEnder interface {
+	EndAAA(ctx context.Context, order AAAEndOrder) (AAAEnded, error)
+}
+
+// AAAEndOrder is the body of POST /v1/aaa/end.
+type AAAEndOrder struct {
+	NAI string `json:"nai"`
+}
+
+// AAAEnded says how many agents were asked.
+type AAAEnded struct {
+	Asked int `json:"asked"`
 }
 
 // AAAServer is a server and how it does.
@@ -122,6 +164,23 @@ var aaaRoutes = []Route{
 			}
 		}),
 	},
+	{
+		Method: http.MethodPost, Path: "/v1/aaa/end", Name: "ended", Body: AAAEndOrder{}, Shape: AAAEnded{},
+		Doc: "Have this AAA server end the sessions of a node: its agents are asked to (Abort-Session-Request).",
+		serve: with(func(o AAAEnder, w http.ResponseWriter, r *http.Request) {
+			var body AAAEndOrder
+			if readBody(w, r, &body) {
+				done, err := o.EndAAA(r.Context(), body)
+				reply(w, "ended", done, err)
+			}
+		}),
+	},
+}
+
+// EndAAA has an AAA server end the sessions of a node.
+func (c *Client) EndAAA(ctx context.Context, order AAAEndOrder) (AAAEnded, error) {
+	var done AAAEnded
+	return done, c.do(ctx, http.MethodPost, "/v1/aaa/end", order, "ended", &done)
 }
 
 // TestAAA asks AAA about a node.
@@ -136,7 +195,7 @@ func aaaTable(w io.Writer, text json.RawMessage) error {
 	if err := json.Unmarshal(text, &a); err != nil {
 		return fmt.Errorf("control: answer: %w", err)
 	}
-	if len(a.Servers)+len(a.Peers) == 0 && a.Subscribers == 0 {
+	if len(a.Servers)+len(a.Peers) == 0 && a.Subscribers == 0 && a.Realm == nil {
 		_, err := fmt.Fprintln(w, "nobody is asked about nodes: there is no [aaa] section")
 		return err
 	}
@@ -160,6 +219,18 @@ func aaaTable(w io.Writer, text json.RawMessage) error {
 	fmt.Fprintf(t, "questions\t%d asked, %d granted, %d rejected, %d unanswered; %d not asked (too many), %d remembered\n",
 		q.Asked, q.Granted, q.Rejected, q.Unavailable, q.Limited, q.Remembered)
 	fmt.Fprintf(t, "accounting records\t%d wait, %d lost\n", a.Waiting, a.Lost)
+	if r := a.Realm; r != nil {
+		fmt.Fprintf(t, "requests as a realm's server\t%d, %d authorised, %d refused (%d of them for their authenticator), %d accounting records\n",
+			r.Requests, r.Authorised, r.Refused, r.Rejected, r.Records)
+		if len(r.Sessions) > 0 {
+			fmt.Fprintln(t)
+			fmt.Fprintln(t, "NAI\tHOME ADDRESS\tHOME AGENT\tAT\tLASTED\tLEFT\tFROM THE NODE\tTO IT")
+		}
+		for _, s := range r.Sessions {
+			fmt.Fprintln(t, tabbed([]any{s.NAI, address(s.HomeAddress), dash(s.AgentHost), dash(strings.Join(s.Attendants, " ")), s.Lasted, s.Left,
+				size(s.Counters.ReceivedBytes), size(s.Counters.SentBytes)}))
+		}
+	}
 	if err := t.Flush(); err != nil || len(a.Sessions) == 0 {
 		return err
 	}

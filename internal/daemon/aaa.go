@@ -164,7 +164,7 @@ func (d *daemon) carry(ctx context.Context, order any) (int, error) {
 }
 
 // shownAAA is what `careof show aaa` shows.
-func (d *daemon) shownAAA() control.AAA {
+func (d *daemon) shownAAA(ctx context.Context) control.AAA {
 	out := control.AAA{Servers: []control.AAAServer{}, Peers: d.shownPeers(), Sessions: []control.AAASession{}}
 	a := d.aaa
 	if a == nil {
@@ -179,6 +179,7 @@ func (d *daemon) shownAAA() control.AAA {
 			})
 		}
 	}
+	out.Realm = d.shownRealm(ctx)
 	if a.ledger != nil {
 		var sessions []host.SessionStatus
 		sessions, out.Waiting, out.Lost = a.ledger.Status()

@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"careof/internal/config"
+	"careof/internal/control"
 	"careof/internal/core/aaa"
 	"careof/internal/core/diameter"
 	"careof/internal/core/engine"
+	"careof/internal/core/ident"
 	"careof/internal/core/mipapp"
 	"careof/internal/core/realm"
 	host "careof/internal/host/aaa"
@@ -249,4 +251,46 @@ func (d *daemon) closeDiameter() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	d.aaa.diameter.service.Close(ctx)
+}
+
+// EndAAA implements [control.AAAEnder].
+func (d *daemon) EndAAA(ctx context.Context, order control.AAAEndOrder) (control.AAAEnded, error) {
+	if d.aaa == nil || d.aaa.diameter == nil || d.aaa.diameter.serve == nil {
+		return control.AAAEnded{}, fmt.Errorf("%w: this daemon is no AAA server: it has no [aaa.serve] section", control.ErrNotFound)
+	}
+	name, err := ident.ParseNAI(order.NAI)
+	if err != nil {
+		return control.AAAEnded{}, fmt.Errorf("%w: %w", control.ErrInvalid, err)
+	}
+	asked, err := ask[int](ctx, d.aaa.diameter.serve, realm.End{NAI: name})
+	if err != nil {
+		return control.AAAEnded{}, err
+	}
+	if len(asked) == 0 || asked[0] == 0 {
+		return control.AAAEnded{}, fmt.Errorf("%w: %s has no session here", control.ErrNotFound, name)
+	}
+	return control.AAAEnded{Asked: asked[0]}, nil
+}
+
+// shownRealm is what an AAA server shows; nil where there is none.
+func (d *daemon) shownRealm(ctx context.Context) *control.AAARealm {
+	if d.aaa.diameter == nil || d.aaa.diameter.serve == nil {
+		return nil
+	}
+	list, err := ask[realm.Status](ctx, d.aaa.diameter.serve, realm.Show{})
+	if err != nil || len(list) == 0 {
+		return nil
+	}
+	st := list[0]
+	out := &control.AAARealm{
+		Requests: st.Counters.Requests, Authorised: st.Counters.Authorised, Rejected: st.Counters.Rejected, Refused: st.Counters.Refused,
+		Records: st.Counters.Records, Sessions: []control.AAARealmSession{},
+	}
+	for _, s := range st.Sessions {
+		out.Sessions = append(out.Sessions, control.AAARealmSession{
+			NAI: s.NAI, Visitor: s.Visitor, ID: s.ID, HomeAddress: s.HomeAddress, HomeAgent: s.HomeAgent, AgentHost: s.AgentHost, Attendants: s.Attendants,
+			Lasted: control.Seconds(s.Lasted.Truncate(time.Second)), Left: control.Seconds(s.Left.Truncate(time.Second)), Counters: s.Used,
+		})
+	}
+	return out
 }

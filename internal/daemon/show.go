@@ -90,7 +90,7 @@ func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
 		"enrolled":       func(context.Context, string) (any, error) { return d.enrolled(), nil },
 		"blocked":        func(ctx context.Context, _ string) (any, error) { return d.blocked(ctx) },
 		"pool":           func(ctx context.Context, _ string) (any, error) { return d.pool(ctx) },
-		"aaa":            func(context.Context, string) (any, error) { return d.shownAAA(), nil },
+		"aaa":            func(ctx context.Context, _ string) (any, error) { return d.shownAAA(ctx), nil },
 		"stages":         func(ctx context.Context, _ string) (any, error) { return d.stages(ctx) },
 		"counters":       func(ctx context.Context, _ string) (any, error) { return d.counters(ctx) },
 		"plane":          func(ctx context.Context, _ string) (any, error) { return d.entries(ctx), nil },
