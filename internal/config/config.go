@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/wire/encap"
 )
@@ -236,6 +237,7 @@ type MobileNode struct {
 	FailBack         time.Duration
 	Revocation       Switch
 	PathValidation   Switch
+	Redundant        []forward.Class // go over two uplinks
 	PathMTUDiscovery Switch
 	ReverseTunnel    Asking
 	Delivery         Delivery

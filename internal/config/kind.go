@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 )
 
@@ -427,4 +428,21 @@ func list(words []string) string {
 		return strings.Join(words, "")
 	}
 	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+}
+
+// classKind is a class of packets.
+var classKind = Kind[forward.Class]{
+	Name: "packets, such as \"dscp ef\"",
+	Parse: func(v any) (forward.Class, error) {
+		s, ok := v.(string)
+		if !ok {
+			return forward.Class{}, wrongType(v, "packets", `"dscp ef", "udp 5060", "tcp 22" or "net 203.0.113.0/24"`)
+		}
+		c, err := forward.ParseClass(s)
+		if err != nil {
+			return forward.Class{}, mistakef(`"dscp ef", "udp 5060", "tcp 22" or "net 203.0.113.0/24"`, "%q is no class of packets", s)
+		}
+		return c, nil
+	},
+	Format: func(c forward.Class) string { return strconv.Quote(c.String()) },
 }

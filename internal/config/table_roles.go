@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/wire/encap"
 )
@@ -448,6 +449,11 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		Default: `"off"`,
 		Doc: "Whether the home agent is told that this node answers challenges: it then sends much to a new outer address only when\n" +
 			"that has answered, and tells which address it sees. Home agents that know nothing of this skip it.",
+	}),
+	Field("redundant", OneOrList(classKind), func(m *MobileNode) *[]forward.Class { return &m.Redundant }, Help{
+		Example: `["dscp ef", "udp 5060"]`,
+		Doc: "Packets that go over two uplinks at a time, both ways, so that what one of them loses is not lost: by DSCP, by port of\n" +
+			"UDP or TCP, or \"net 203.0.113.0/24\" for what goes there or comes from there. The home agent must be one of careof.",
 	}),
 	Field("profile", Enum[Profile](profileWords...), func(m *MobileNode) *Profile { return &m.Profile }, Help{
 		Default: `"default"`,

@@ -69,6 +69,7 @@ var counterTable = []explained{
 	{"diameter.strangers", "Connections to the Diameter ports that were of no peer, and were closed without a word.", "Somebody looks for AAA servers; or a peer's identity, address or certificate is not the one in the configuration."},
 
 	{"plane.strangers", "Tunnel packets that no live binding allows. They are dropped without an answer.", "A few come after every move. A steady rate is a peer that lost its binding, or somebody who tries."},
+	{"plane.copies", "Copies of redundant packets that were dropped because another one had come before.", "Nothing: one for each packet of the class says that both paths are well. When it stands still while such packets flow, only one path works: careof show uplinks."},
 	{"plane.withheld", "Packets for a care-of address that has not answered a challenge yet, beyond three times what came from there (path validation).", "A few after moves to unknown networks. A steady rate is a node whose outer address never answers: careof show binding names it."},
 	{"plane.malformed", "Tunnel packets that are none.", "Nothing, unless they come from a peer of yours: careof capture --data shows them."},
 	{"plane.unbound", "Packets for or from an address without a binding.", "Somebody still talks to a node that is away and not registered."},

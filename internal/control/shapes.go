@@ -48,6 +48,8 @@ type Binding struct {
 	ReverseTunnel  bool             `json:"reverse_tunnel"`
 	NAT            bool             `json:"nat"`
 	Validated      time.Time        `json:"validated,omitzero"`    // when the endpoint answered a challenge; none where it was not asked
+	Redundant      []string         `json:"redundant,omitempty"`   // the packets that go to this binding and another of the node
+	Standby        bool             `json:"standby,omitempty"`     // it gets these only
 	Unvalidated    bool             `json:"unvalidated,omitempty"` // it was asked, and has not: little is sent there
 	State          string           `json:"state"`                 // "active", "half-bound"
 	Granted        Seconds          `json:"granted"`

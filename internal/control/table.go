@@ -237,6 +237,13 @@ func bindingBlock(b Binding) [][2]any {
 		{"received", fmt.Sprintf("%d packets, %s", b.Counters.ReceivedPackets, size(b.Counters.ReceivedBytes))},
 		{"dropped", b.Counters.DroppedPackets},
 	}
+	if len(b.Redundant) > 0 {
+		what := "comes here too"
+		if b.Standby {
+			what = "comes here, and nothing else"
+		}
+		list = append(list, [2]any{"redundant", strings.Join(b.Redundant, ", ") + " " + what})
+	}
 	switch {
 	case b.Unvalidated:
 		list = append(list, [2]any{"validated", "no: the endpoint has not answered a challenge, and is sent little"})

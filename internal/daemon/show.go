@@ -173,6 +173,7 @@ func (d *daemon) showBindings(list []ha.Binding) []control.Binding {
 			HomeAddress: b.HomeAddress, NAI: b.NAI, CareOfAddress: b.CareOfAddress, Endpoint: control.Endpoint(b.Endpoint),
 			Encapsulation: b.Encapsulation, ReverseTunnel: b.ReverseTunnel, NAT: b.BehindNAT, State: state,
 			Granted: control.Seconds(b.Granted), Remaining: control.Seconds(b.Left), Since: b.Since,
+			Redundant: b.Redundant, Standby: b.Standby,
 			Validated: b.Validated, Unvalidated: b.Unvalidated,
 			Identification: b.Identification, Encrypted: b.Encrypted, Networks: b.Networks,
 			Counters: d.plane.Counters(forward.Key(b.Key)),
@@ -363,6 +364,7 @@ func (d *daemon) counters(ctx context.Context) (any, error) {
 // planeCounters are what the data plane counts beside its entries.
 func planeCounters(t tun.Totals) []control.Counter {
 	return []control.Counter{
+		{Name: "plane.copies", Meaning: "copies of redundant packets, dropped because another one had come before", Value: t.Copies},
 		{Name: "plane.withheld", Meaning: "packets for an address that has not answered a challenge yet, beyond what it may be sent until then", Value: t.Withheld},
 		{Name: "plane.strangers", Meaning: "tunnel packets that no live binding allows", Value: t.Strangers},
 		{Name: "plane.malformed", Meaning: "tunnel packets that are none", Value: t.Malformed},

@@ -17,6 +17,7 @@ import (
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/feature/path"
 	"careof/internal/proto/mip4/feature/pathmtu"
+	"careof/internal/proto/mip4/feature/redundant"
 	"careof/internal/proto/mip4/feature/revoke"
 	"careof/internal/proto/mip4/feature/service"
 	"careof/internal/proto/mip4/feature/validate"
@@ -282,7 +283,7 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		Challenge:  answers,
 		Keys:       keys,
 		Service:    service.Config{Ask: c.Service},
-		Validation: validation,
+		Validation: validation, Redundant: redundant.Config{Classes: c.Redundant},
 		Assignment: assignment.Config{Ask: asked[c.Assignment]},
 		Paths:      path.Config{Profile: profiles[c.Profile], FailBack: c.FailBack},
 		PathMTU:    discovery(c),

@@ -17,7 +17,7 @@ func (e Entry) Equal(other Entry) bool {
 		e.Intercept == other.Intercept && e.HomeLink == other.HomeLink &&
 		e.Deliver == other.Deliver && e.Router == other.Router && e.Network == other.Network && e.Gateway == other.Gateway && e.Broadcast == other.Broadcast &&
 		e.HomeNetwork == other.HomeNetwork && e.LocalGroups == other.LocalGroups && e.Plain == other.Plain &&
-		slices.Equal(e.Direct, other.Direct) &&
+		slices.Equal(e.Direct, other.Direct) && slices.Equal(e.Redundant, other.Redundant) &&
 		slices.Equal(e.Routes, other.Routes) &&
 		slices.EqualFunc(e.Tunnels, other.Tunnels, Tunnel.Equal)
 }

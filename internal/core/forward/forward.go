@@ -118,6 +118,12 @@ type Entry struct {
 	// and unicast comes plain.
 	Plain bool
 
+	// Redundant are the packets that go into every tunnel with Copies, numbered
+	// (a GRE header with a sequence number, RFC 2890), so that the other end can
+	// tell the copies; it gives on the first of each. Numbered packets come in
+	// through any tunnel of the entry.
+	Redundant []Class
+
 	// Tunnels are the ends to send to (all of them: simultaneous bindings)
 	// and to receive from.
 	Tunnels []Tunnel
@@ -167,8 +173,11 @@ type Tunnel struct {
 	// Spare makes a tunnel that receives only, and whose other end was known to
 	// be good, take what those with a Budget may not.
 	Spare bool
-	MTU   int       // of the inner packet, 0 lets the plane work it out
-	Until time.Time // monotonic; the plane itself stops using the tunnel then. Zero: no end
+	// Copies makes a tunnel take the packets that Entry.Redundant says, also when
+	// it only receives others.
+	Copies bool
+	MTU    int       // of the inner packet, 0 lets the plane work it out
+	Until  time.Time // monotonic; the plane itself stops using the tunnel then. Zero: no end
 }
 
 // Takes says whether the GRE key of a packet from the network, or its absence,

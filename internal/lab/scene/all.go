@@ -11,7 +11,7 @@ func All() []*Scene {
 	return []*Scene{
 		breakBeforeMake, makeBeforeBreak, natAndBack, natRebinding, blackHole, loss,
 		crash, reboot, mobileCrash, clocks, brokenDisk, failedUndo,
-		replay, flips, forged, strangers, nonces, redirect, rewritten,
+		replay, flips, forged, strangers, nonces, redirect, rewritten, redundant,
 		homeLink, pool, drained, fallen, discovery, simultaneous, van,
 		tour(encap.IPIP), tour(encap.GRE), tour(encap.Minimal),
 		foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating, foreignBehindNAT,

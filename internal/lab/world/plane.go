@@ -30,7 +30,7 @@ type Plane struct {
 
 // PlaneCounts counts what a plane did with packets.
 type PlaneCounts struct {
-	Sent, Received, Unbound, Stranger, Malformed, Loop, TooBig, Lapsed, Withheld int
+	Sent, Received, Unbound, Stranger, Malformed, Loop, TooBig, Lapsed, Withheld, Copies int
 }
 
 type installed struct {
@@ -38,6 +38,8 @@ type installed struct {
 	counters forward.Counters
 	use      forward.Use
 	hinted   map[string]time.Duration // when the last event of a sort was sent
+	number   uint32                   // of the last redundant packet
+	numbers  forward.Sequence         // of those that came
 	spent    map[netip.AddrPort]int   // of budgets, by the other end, in octets; what came from there has been taken off
 }
 
@@ -138,7 +140,7 @@ func checkEntry(e forward.Entry) error {
 }
 
 func clone(e forward.Entry) forward.Entry {
-	e.Routes, e.Tunnels = slices.Clone(e.Routes), slices.Clone(e.Tunnels)
+	e.Routes, e.Tunnels, e.Redundant = slices.Clone(e.Routes), slices.Clone(e.Tunnels), slices.Clone(e.Redundant)
 	return e
 }
 

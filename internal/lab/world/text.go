@@ -116,6 +116,9 @@ func EntryText(e forward.Entry) string {
 		if t.Budget > 0 {
 			fmt.Fprintf(&b, " budget %d", t.Budget)
 		}
+		if t.Copies {
+			b.WriteString(" copies")
+		}
 		if t.Spare {
 			b.WriteString(" spare")
 		}

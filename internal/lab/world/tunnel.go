@@ -77,6 +77,26 @@ func (p *Plane) leaveHome(ip encap.IPv4, packet []byte) error {
 // push sends a packet into all the sending tunnels of an entry; false when
 // there is none.
 func (p *Plane) push(e *installed, ip encap.IPv4, packet []byte, own bool) bool {
+	if e.entry.IsRedundant(packet) {
+		var ways []forward.Tunnel
+		for _, t := range e.entry.Tunnels {
+			if t.Copies && !t.Secured() && !t.AnyPort && p.Live(t) {
+				ways = append(ways, t)
+			}
+		}
+		if len(ways) >= forward.Copyable {
+			if e.number == 0 {
+				e.number = uint32(p.clock.Now().Mono.UnixMilli())
+			}
+			e.number++
+			for _, t := range ways {
+				if e.affords(t, len(packet)) {
+					p.enter(e, t, ip, packet, own, e.number)
+				}
+			}
+			return true
+		}
+	}
 	sent, held := false, false
 	for _, t := range e.entry.Tunnels {
 		if !p.sends(t) {
@@ -90,14 +110,14 @@ func (p *Plane) push(e *installed, ip encap.IPv4, packet []byte, own bool) bool 
 			continue
 		}
 		sent = true
-		p.enter(e, t, ip, packet, own)
+		p.enter(e, t, ip, packet, own, 0)
 	}
 	if sent || !held {
 		return sent
 	}
 	for _, t := range e.entry.Tunnels {
 		if t.Spare && p.Live(t) {
-			p.enter(e, t, ip, packet, own)
+			p.enter(e, t, ip, packet, own, 0)
 			return true
 		}
 	}
@@ -121,8 +141,8 @@ func (e *installed) affords(t forward.Tunnel, n int) bool {
 	return true
 }
 
-// enter sends a packet into one tunnel.
-func (p *Plane) enter(e *installed, t forward.Tunnel, ip encap.IPv4, packet []byte, own bool) {
+// enter sends a packet into one tunnel, with a number unless that is 0.
+func (p *Plane) enter(e *installed, t forward.Tunnel, ip encap.IPv4, packet []byte, own bool, number uint32) {
 	n := p.node
 	mine := n.Owns
 	if own {
@@ -143,6 +163,13 @@ func (p *Plane) enter(e *installed, t forward.Tunnel, ip encap.IPv4, packet []by
 	}
 	if t.Encap == encap.UDP && h.DstPort == 0 {
 		h.DstPort = encap.Port
+	}
+	if number != 0 {
+		if h.HasSeq, h.Seq = true, number; h.Kind == encap.UDP {
+			h.Inner = encap.GRE
+		} else {
+			h.Kind = encap.GRE
+		}
 	}
 	r, ok := n.outerRoute(t)
 	var agent *Interface // to which a mobile node tunnels by its link-layer address
@@ -240,7 +267,7 @@ func (p *Plane) receive(link *Interface, packet []byte) {
 			continue
 		}
 		for _, t := range e.entry.Tunnels {
-			if p.receives(t) && p.outerMatches(t, &h) && visitorMatches(e.entry, t, ip) {
+			if p.receives(t) && p.outerMatches(e.entry, t, &h) && visitorMatches(e.entry, t, ip) {
 				p.leave(e, t, link, &h, ip, inner)
 				return
 			}
@@ -277,11 +304,12 @@ func visitorMatches(e forward.Entry, t forward.Tunnel, ip encap.IPv4) bool {
 }
 
 // outerMatches compares the outer headers with a tunnel.
-func (p *Plane) outerMatches(t forward.Tunnel, h *encap.Header) bool {
+func (p *Plane) outerMatches(e forward.Entry, t forward.Tunnel, h *encap.Header) bool {
 	if h.Src != t.Peer.Addr() || h.Dst != t.Local.Addr() {
 		return false
 	}
-	if h.Kind != t.Encap && !(t.Encap == encap.Minimal && h.Kind == encap.IPIP) {
+	numbered := len(e.Redundant) > 0 && h.HasSeq && h.Kind == encap.GRE
+	if h.Kind != t.Encap && !numbered && !(t.Encap == encap.Minimal && h.Kind == encap.IPIP) {
 		return false
 	}
 	if t.Encap == encap.UDP {
@@ -309,6 +337,10 @@ func (p *Plane) leave(e *installed, t forward.Tunnel, link *Interface, h *encap.
 		e.counters.DroppedPackets++
 		return
 	}
+	if h.HasSeq && len(e.entry.Redundant) > 0 && !e.numbers.Fresh(h.Seq, p.clock.Now().Mono.UnixNano()) {
+		p.Counts.Copies++
+		return
+	}
 	if t.Budget > 0 {
 		o := encap.Header{Kind: t.Encap, Inner: t.Inside, HasKey: t.HasKey}
 		e.spent[t.Peer] -= 3 * (len(inner) + o.Overhead())
@@ -316,10 +348,12 @@ func (p *Plane) leave(e *installed, t forward.Tunnel, link *Interface, h *encap.
 	p.Counts.Received++
 	e.counters.ReceivedPackets++
 	e.counters.ReceivedBytes += uint64(len(inner))
-	e.use.Received = p.clock.Now().Mono
+	if !h.HasSeq || t.Mode != forward.Receive {
+		e.use.Received = p.clock.Now().Mono
+	}
 	n.world.tell(Decapsulated{Node: n, Entry: e.entry, Tunnel: t, Outer: *h, Inner: inner})
 	if isEcho == nil && echo.Type == encap.EchoReply && echo.Src == t.Peer.Addr() && e.entry.Role != forward.HomeAgent {
-		p.event(forward.EchoReply{Key: e.entry.Key, From: netip.AddrPortFrom(h.Src, h.SrcPort), ID: echo.ID, Seq: echo.Seq, Token: echo.Token(), Received: e.use.Received})
+		p.event(forward.EchoReply{Key: e.entry.Key, From: netip.AddrPortFrom(h.Src, h.SrcPort), ID: echo.ID, Seq: echo.Seq, Token: echo.Token(), Received: p.clock.Now().Mono})
 	}
 	if e.entry.Role == forward.ForeignAgent {
 		p.toVisitor(e, t, ip, inner)

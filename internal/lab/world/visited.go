@@ -125,7 +125,7 @@ func (p *Plane) fromVisitor(i *Interface, hw forward.HardwareAddr, ip encap.IPv4
 			p.node.sendError(encap.ICMP{Type: encap.TimeExceeded}, packet)
 			return true
 		}
-		p.enter(e, v.Tunnels[0], ip, packet, false)
+		p.enter(e, v.Tunnels[0], ip, packet, false, 0)
 		return true
 	}
 	return false
@@ -141,7 +141,7 @@ func (p *Plane) toVisitor(e *installed, t forward.Tunnel, ip encap.IPv4, inner [
 	}
 	if t.Peer.Addr() == e.entry.Inner.Addr() {
 		if first := e.entry.Tunnels[0]; p.sends(first) {
-			p.enter(e, first, ip, inner, false)
+			p.enter(e, first, ip, inner, false, 0)
 		}
 		return
 	}

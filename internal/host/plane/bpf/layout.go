@@ -131,6 +131,9 @@ func (p *Plane) translate(e *forward.Entry) (b bindingValue, untils [maxTunnels]
 	if e.Role == forward.HomeAgent && e.Router.IsValid() && slices.ContainsFunc(e.Tunnels, func(t forward.Tunnel) bool { return t.Wrap.IsValid() }) {
 		b.Flags |= bindingSlow // a tunnel in a tunnel
 	}
+	if len(e.Redundant) > 0 {
+		b.Flags |= bindingSlow // what goes into several tunnels is numbered in user space
+	}
 	for i := range e.Tunnels {
 		ft := &e.Tunnels[i]
 		sends := ft.Mode != forward.Receive && !ft.AnyPort

@@ -66,7 +66,7 @@ func maySleep(e *forward.Entry) bool {
 		return false
 	}
 	t := &e.Tunnels[0]
-	return t.Link == "" && !t.Secured() && t.Budget == 0 && !t.Spare && t.MTU >= 0 && t.MTU <= math.MaxUint16 && (!t.Wrap.IsValid() || t.Wrap.Is4() && !t.Wrap.IsUnspecified())
+	return t.Link == "" && !t.Secured() && t.Budget == 0 && !t.Spare && !t.Copies && t.MTU >= 0 && t.MTU <= math.MaxUint16 && (!t.Wrap.IsValid() || t.Wrap.Is4() && !t.Wrap.IsUnspecified())
 }
 
 func (s *sleeping) at(i uint32) *sleeper {

@@ -29,6 +29,7 @@ type stats struct {
 	sentPackets, sentBytes, receivedPackets, receivedBytes, dropped atomic.Uint64
 	sent, received                                                  atomic.Int64 // instants, 0: never
 	seen                                                            limiter      // EndpointSeen events
+	copies                                                          copies       // of redundant packets
 	casts                                                           bucket       // what it sends to everybody, guarded by Plane.casts
 }
 
@@ -153,6 +154,9 @@ func (t *tunnel) form(h *encap.Header, fragment bool) bool {
 			return false
 		}
 		kind, want = h.Inner, t.header.Inner
+	}
+	if t.counts(h) && kind == encap.GRE && want != encap.GRE {
+		return !h.HasKey // one of a redundant packet's
 	}
 	if kind != want && !(want == encap.Minimal && kind == encap.IPIP && fragment) {
 		return false

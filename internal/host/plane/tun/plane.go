@@ -103,11 +103,12 @@ type Totals struct {
 	ErrorsRelayed uint64 `json:"errors_relayed"` // ICMP errors sent to original senders
 	EventsLost    uint64 `json:"events_lost"`
 	SendErrors    uint64 `json:"send_errors"` // refused by a socket or the device
+	Copies        uint64 `json:"copies"`      // of redundant packets, dropped since another one had come
 	Withheld      uint64 `json:"withheld"`    // for an end that has not shown to be there, beyond its budget
 }
 
 type totals struct {
-	strangers, malformed, unbound, loops, congested, relayed, lost, sendErrors, withheld atomic.Uint64
+	strangers, malformed, unbound, loops, congested, relayed, lost, sendErrors, withheld, copies atomic.Uint64
 }
 
 // own is what a running plane may be told anew.
@@ -280,7 +281,7 @@ func (p *Plane) put(e *forward.Entry) error {
 
 // install makes a binding of an entry that was checked.
 func (p *Plane) install(e forward.Entry) error {
-	e.Routes, e.Direct = slices.Clone(e.Routes), slices.Clone(e.Direct)
+	e.Routes, e.Direct, e.Redundant = slices.Clone(e.Routes), slices.Clone(e.Direct), slices.Clone(e.Redundant)
 	tunnels := e.Tunnels
 	e.Tunnels = nil
 	b := &binding{entry: e, stats: new(stats)}
@@ -498,7 +499,7 @@ func (p *Plane) Totals() Totals {
 		Strangers: p.totals.strangers.Load(), Malformed: p.totals.malformed.Load(),
 		Unbound: p.totals.unbound.Load(), Loops: p.totals.loops.Load(),
 		Congested: p.totals.congested.Load(), ErrorsRelayed: p.totals.relayed.Load(),
-		EventsLost: p.totals.lost.Load(), SendErrors: p.totals.sendErrors.Load(), Withheld: p.totals.withheld.Load(),
+		EventsLost: p.totals.lost.Load(), SendErrors: p.totals.sendErrors.Load(), Withheld: p.totals.withheld.Load(), Copies: p.totals.copies.Load(),
 	}
 }
 

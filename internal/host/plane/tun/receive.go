@@ -108,6 +108,10 @@ func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now i
 		}
 		b.last = matchOf(of, t, h, inner)
 	}
+	if t.counts(h) && !of.stats.copies.fresh(h.Seq, now) {
+		p.totals.copies.Add(1)
+		return
+	}
 	if err := encap.SetECN(h, inner); err != nil {
 		p.totals.congested.Add(1)
 		of.stats.dropped.Add(1)
@@ -119,13 +123,15 @@ func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now i
 			return
 		}
 	}
-	t.earn(len(inner) + t.overhead())
 	p.took(b, of, t, h, inner, now)
 }
 
 // took puts a packet that came through t into the outbox.
 func (p *Plane) took(b *batch, of *binding, t *tunnel, h *encap.Header, inner []byte, now int64) {
-	of.stats.received.Store(now)
+	t.earn(len(inner) + t.overhead())
+	if !h.HasSeq || t.t.Mode != forward.Receive {
+		of.stats.received.Store(now) // copies over another path say nothing of the one in use
+	}
 	if f, size := merged(inner, t.mtu); size > 0 {
 		payload := len(inner) - f.head
 		n := (payload + size - 1) / size
@@ -162,17 +168,18 @@ type lastMatch struct {
 	kind     encap.Kind
 	hasKey   bool
 	key      uint32
+	hasSeq   bool
 	fragment bool
 }
 
 func matchOf(of *binding, t *tunnel, h *encap.Header, inner []byte) lastMatch {
-	return lastMatch{of, t, [8]byte(inner[12:]), h.Inner, h.HasKey, h.Key, isFragment(inner)}
+	return lastMatch{of, t, [8]byte(inner[12:]), h.Inner, h.HasKey, h.Key, h.HasSeq, isFragment(inner)}
 }
 
 // fits tells whether everything that match looks at is as it was: of the same
 // group are addresses and ports.
 func (m *lastMatch) fits(h *encap.Header, inner []byte) bool {
-	return m.addrs == [8]byte(inner[12:]) && m.kind == h.Inner && m.hasKey == h.HasKey && m.key == h.Key && m.fragment == isFragment(inner)
+	return m.addrs == [8]byte(inner[12:]) && m.kind == h.Inner && m.hasKey == h.HasKey && m.key == h.Key && m.hasSeq == h.HasSeq && m.fragment == isFragment(inner)
 }
 
 func isFragment(pkt []byte) bool { return binary.BigEndian.Uint16(pkt[6:])&0x3fff != 0 }

@@ -30,6 +30,8 @@ type sender struct {
 	// answered there, from own; else nil.
 	guest *binding
 	own   netip.Addr
+
+	number uint64 // of the packet that is sent in copies; 0: none is
 }
 
 // readDevice sends what the kernel routes to the device, until it is closed.
@@ -80,6 +82,9 @@ func (s *sender) packet(buf []byte, n int) {
 	if s.loops(b, pkt) {
 		s.p.totals.loops.Add(1)
 		b.stats.dropped.Add(1)
+		return
+	}
+	if len(b.entry.Redundant) > 0 && b.entry.IsRedundant(pkt) && s.everywhere(b, buf, n) {
 		return
 	}
 	var first *tunnel
@@ -275,11 +280,19 @@ func (s *sender) tunnel(t *tunnel, buf []byte, n int) {
 // push encapsulates and queues.
 func (s *sender) push(t *tunnel, buf []byte, off, n int) {
 	if t.t.Secured() {
+		if !t.pay(n + t.overhead()) {
+			s.p.totals.withheld.Add(1)
+			t.of.stats.dropped.Add(1)
+			return
+		}
 		s.p.pushSealed(t, buf[off:off+n], s.now)
 		return
 	}
 	h := t.header
 	t.unfold(&h, buf[off:])
+	if s.number != 0 {
+		enumerate(&h, s.number)
+	}
 	h.ID = uint16(s.p.ident.Add(1))
 	tos := encap.EncapTOS(buf[off+1])
 	size := n

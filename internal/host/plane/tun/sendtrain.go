@@ -43,7 +43,7 @@ func (s *sender) single(a *arrival) {
 func (s *sender) whole(a *arrival) bool {
 	pkt := a.buf[headroom : headroom+a.n]
 	b, inward := s.p.route(pkt)
-	if b == nil || isTunnel(pkt) {
+	if b == nil || isTunnel(pkt) || len(b.entry.Redundant) > 0 {
 		return false
 	}
 	var t *tunnel

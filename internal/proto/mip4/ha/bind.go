@@ -101,7 +101,11 @@ func (a *Agent) judgeBinding(x *Exchange) engine.Verdict {
 		if _, there := x.Node.list.Get(x.ID); there {
 			others--
 		}
-		switch most := a.cfg.SimultaneousBindings; {
+		most := a.cfg.SimultaneousBindings
+		if x.Redundancy != nil {
+			most = max(most, forward.Copyable) // not all packets go to both
+		}
+		switch {
 		case most == 1:
 			// "When replying to an accepted registration, a home agent SHOULD
 			// respond with Code 1 if it does not support simultaneous

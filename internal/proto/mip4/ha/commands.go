@@ -10,6 +10,7 @@ import (
 	"careof/internal/core/assoc"
 	"careof/internal/core/binding"
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/wire/mip4"
 )
@@ -57,6 +58,8 @@ type Binding struct {
 	HalfBound      bool           `json:"half_bound,omitempty"`
 	ReverseTunnel  bool           `json:"reverse_tunnel"`
 	BehindNAT      bool           `json:"behind_nat"`
+	Redundant      []string       `json:"redundant,omitempty"`   // the packets that go to this binding and another
+	Standby        bool           `json:"standby,omitempty"`     // and it gets no others
 	Unvalidated    bool           `json:"unvalidated,omitempty"` // the endpoint has not answered a challenge: see Tunnel.Budget
 	Validated      time.Time      `json:"validated,omitzero"`    // when it did
 	Encrypted      bool           `json:"encrypted"`             // the data, not the signalling
@@ -213,8 +216,16 @@ func (a *Agent) listBindings() []Binding {
 
 func (a *Agent) show(n *Node) []Binding {
 	var list []Binding
-	for _, b := range n.list.All() {
+	all := n.list.All()
+	for _, b := range all {
+		var classes []string
+		if r := n.redundancy; r != nil && len(all) >= forward.Copyable {
+			for _, c := range r.Classes {
+				classes = append(classes, c.String())
+			}
+		}
 		list = append(list, Binding{
+			Redundant: classes, Standby: len(classes) > 0 && b.ID != n.redundancy.First,
 			HomeAddress: n.home, NAI: string(n.config.NAI), ID: b.ID.String(),
 			CareOfAddress: b.CareOfAddress, Endpoint: b.Tunnel.Peer, Source: b.Source,
 			Encapsulation: tunnelName(b.Tunnel), HalfBound: b.Tunnel.AnyPort, Encrypted: b.Tunnel.Secured(),

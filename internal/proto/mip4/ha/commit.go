@@ -82,8 +82,9 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		// "If the 'S' bit is set and the home agent supports simultaneous
 		// mobility bindings, the previous mobility binding entries are
 		// retained. Otherwise, the home agent removes all previous entries".
-		keep := x.Request.Flags.Has(mip4.FlagS) && a.cfg.SimultaneousBindings > 1
+		keep := x.Request.Flags.Has(mip4.FlagS) && (a.cfg.SimultaneousBindings > 1 || x.Redundancy != nil)
 		b = a.newBinding(x)
+		n.redundancy = x.Redundancy
 		change, removed = n.list.Put(b, keep, a.Now().Mono)
 		n.hold(x.Networks)
 		switch change {

@@ -60,6 +60,7 @@ type Exchange struct {
 	SourceAccepted bool              // the outer source may differ from the care-of address; judged: 129
 	MTU            int
 	Networks       []netip.Prefix // a mobile router's, all of them
+	Redundancy     *Redundancy    // what an accepted request agrees on; nil ends it
 	Budget         int            // see [forward.Tunnel]: the endpoint is to answer a challenge first
 	Validated      time.Time      // monotonic: when the endpoint answered one
 

@@ -92,7 +92,7 @@ func (n *Node) networkKey(p netip.Prefix) forward.Key {
 //rfc:5177#7-3
 func (n *Node) networkEntry(p netip.Prefix, home forward.Entry) forward.Entry {
 	return forward.Entry{
-		Key: n.networkKey(p), Role: home.Role, Inner: p, Router: n.home, Tunnels: home.Tunnels,
+		Key: n.networkKey(p), Role: home.Role, Inner: p, Router: n.home, Tunnels: home.Tunnels, Redundant: home.Redundant,
 	}
 }
 

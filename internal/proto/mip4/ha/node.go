@@ -21,13 +21,14 @@ type Node struct {
 	mark   assoc.Mark  // never goes back
 	list   binding.List
 	// networks are the mobile networks of a mobile router, nil for others.
-	networks *networks
-	last     *lastReply
-	turn     *turn         // nil when nothing of this node is being committed
-	freed    time.Time     // monotonic: when the last binding ended
-	repair   time.Duration // the last pause before a repair, zero while all is well
-	refusals *refusals     // nil before the first
-	requests meter         // authentic and fresh ones
+	networks   *networks
+	last       *lastReply
+	redundancy *Redundancy   // nil without
+	turn       *turn         // nil when nothing of this node is being committed
+	freed      time.Time     // monotonic: when the last binding ended
+	repair     time.Duration // the last pause before a repair, zero while all is well
+	refusals   *refusals     // nil before the first
+	requests   meter         // authentic and fresh ones
 	// removed says that the configuration does not have the node any more. It
 	// has no bindings then, and nobody finds it; its replay mark stays.
 	removed bool
@@ -192,6 +193,9 @@ func (a *Agent) entry(n *Node) (forward.Entry, bool) {
 		return forward.Entry{}, false
 	}
 	e, live := n.list.Entry(n.Key(), n.inner(), a.intercept(n), a.Now().Mono)
+	if live {
+		n.spread(&e)
+	}
 	if live && len(n.Networks()) > 0 && slices.ContainsFunc(e.Tunnels, func(t forward.Tunnel) bool { return t.Wrap.IsValid() }) {
 		e.Router = n.home // its packets may hold another tunnel's
 	}

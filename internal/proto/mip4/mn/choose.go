@@ -8,6 +8,7 @@ import (
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 )
 
 // choose decides which uplinks register now.
@@ -56,6 +57,9 @@ func (n *Node) choose() {
 	wanted := n.choice[:min(n.width(), len(n.choice))]
 	for _, c := range wanted {
 		n.want(c, agent)
+	}
+	if r := n.links[n.choice[0].key(agent)]; len(n.redundant) > 0 && r != nil && r != n.active && r.live && r.try == nil && r.refusals == 0 {
+		n.begin(r, Register) // so far it was for copies only
 	}
 	if u := n.uplinks[n.active.Key.Link]; u != nil && u.attached {
 		n.begin(n.active, Register)
@@ -133,7 +137,9 @@ func (n *Node) want(c Candidate, agent candidateAgent) {
 	r := n.registration(c.key(agent), agent)
 	r.CoLocated = c.coLocates()
 	u := n.uplinks[c.Link.Name]
-	if !u.attached && (r.live || r.try != nil) {
+	// One for copies only becomes the one for all when that is lost.
+	promoted := r.live && r != n.active && len(n.redundant) > 0 && n.broken()
+	if !u.attached && (r.live && !promoted || r.try != nil) {
 		return
 	}
 	n.begin(r, Register)
@@ -144,8 +150,23 @@ func (n *Node) width() int {
 	if n.plainOnly {
 		return 1
 	}
+	if len(n.redundant) > 0 {
+		return max(n.cfg.Simultaneous, forward.Copyable)
+	}
 	return n.cfg.Simultaneous
 }
+
+// SetRedundant says which packets go over two uplinks, as the home agent has
+// agreed to; none ends it.
+func (n *Node) SetRedundant(classes []forward.Class) {
+	if !slices.Equal(n.redundant, classes) {
+		n.redundant, n.rechoose = classes, true
+	}
+}
+
+// Foremost says whether packets go over the registration's path rather than
+// over another one, as far as the last choice tells.
+func (n *Node) Foremost(r *Registration) bool { return len(n.choice) > 0 && r.of(n.choice[0]) }
 
 // broken says that nothing can be sent through the active registration: there
 // is none, or its uplink or care-of address is gone, or it was forsaken and

@@ -63,6 +63,7 @@ func (n *Node) networkEntry(m MobileNetwork, home forward.Entry) forward.Entry {
 	if m.Assigned {
 		e.Gateway = m.Prefix.Addr().Next()
 	}
+	e.Redundant = home.Redundant
 	switch {
 	case e.HomeLink != "":
 		e.Deliver = home.Deliver // of the home link's router

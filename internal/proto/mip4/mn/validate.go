@@ -50,7 +50,9 @@ func (n *Node) Validate(c Candidate, done func(Validation), extensions ...mip4.P
 		return false
 	}
 	for _, r := range n.links {
-		if r.try != nil || r.live && r.Key.CareOf == c.CareOf {
+		// A home agent that knows of redundant packets knows the question, too.
+		known := len(n.redundant) > 0 && r.of(c) && r.Key.HomeAgent == agent.address
+		if r.try != nil || r.live && r.Key.CareOf == c.CareOf && !known {
 			return false
 		}
 	}

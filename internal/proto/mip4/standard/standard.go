@@ -24,6 +24,7 @@ import (
 	"careof/internal/proto/mip4/feature/opaque"
 	"careof/internal/proto/mip4/feature/path"
 	"careof/internal/proto/mip4/feature/pathmtu"
+	"careof/internal/proto/mip4/feature/redundant"
 	"careof/internal/proto/mip4/feature/regional"
 	"careof/internal/proto/mip4/feature/revoke"
 	"careof/internal/proto/mip4/feature/service"
@@ -48,6 +49,7 @@ type Config struct {
 	Challenge    challenge.Config // RFC 4721
 	Keys         aaakey.Config    // RFC 3957
 	Paths        path.Config
+	Redundant    redundant.Config  // what goes over two uplinks
 	Validation   validate.Config   // of outer addresses
 	PathMTU      pathmtu.Config    // RFC 8899
 	Subscribers  subscriber.Config // RFC 5030
@@ -75,6 +77,7 @@ func Features(c Config) []feature.Feature {
 		wireguard.New(c.WireGuard, vendors),
 		path.New(c.Paths, vendors),
 		pathmtu.New(c.PathMTU, vendors),
+		redundant.New(c.Redundant, vendors),
 		experimental.New(c.Experiments),
 		naicarry.New(c.Identity),
 		regional.New(),

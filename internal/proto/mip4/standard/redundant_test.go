@@ -1,0 +1,118 @@
+package standard_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"careof/internal/core/forward"
+	"careof/internal/proto/mip4/feature/redundant"
+	"careof/internal/proto/mip4/standard"
+)
+
+func redundancy(t *testing.T) standard.Config {
+	t.Helper()
+	c, err := forward.ParseClass("dscp ef")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return standard.Config{Redundant: redundant.Config{Classes: []forward.Class{c}}}
+}
+
+// both says that both ends hold two tunnels for copies, and that the rest goes
+// over first and comes from there.
+func (p *pair) both(first netip.Addr) {
+	p.t.Helper()
+	for end, h := range map[string]*host{"home agent": p.agent, "node": p.node} {
+		if len(h.entries) != 1 {
+			p.t.Fatalf("%s: %d entries", end, len(h.entries))
+		}
+		for _, e := range h.entries {
+			copies, rest := 0, netip.Addr{}
+			for _, t := range e.Tunnels {
+				outer := t.Peer.Addr()
+				if h == p.node {
+					outer = t.Local.Addr()
+				}
+				if t.Copies {
+					copies++
+				}
+				if t.Mode != forward.Receive {
+					rest = outer
+				}
+			}
+			if copies != 2 || rest != first || len(e.Redundant) != 1 {
+				p.t.Errorf("%s: %d tunnels for copies, the rest over %v: %+v", end, copies, rest, e)
+			}
+		}
+	}
+}
+
+// Two uplinks are registered, one for all and one for copies; when the first is
+// lost the other takes its place in one round trip, and when it is back it is the
+// first again. The home agent's configuration needs to say nothing.
+func TestRedundantPacketsGoOverTwoUplinks(t *testing.T) {
+	ac := agentConfig(t)
+	ac.SimultaneousBindings = 1
+	p := newPair(t, ac, nodeConfig(t), redundancy(t))
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.agree()
+	p.up("lte0", lte)
+	p.run(time.Second)
+	p.both(wifi)
+	p.bootAgent(ac, redundancy(t)) // what was agreed outlives a restart
+	for e := range p.agent.machine.Entries() {
+		p.agent.entries[e.Key] = e
+	}
+	p.both(wifi)
+
+	p.run(time.Hour)
+	p.both(wifi)
+	p.lose("wlan0")
+	p.run(60 * time.Millisecond)
+	p.agree()
+	if s := p.status(); s.Link != "lte0" {
+		t.Errorf("over %s", s.Link)
+	}
+	p.run(time.Minute)
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.both(wifi)
+}
+
+// A black hole on the first uplink: the other one takes all packets.
+func TestTheOtherUplinkTakesOverFromABlackHole(t *testing.T) {
+	p := newPair(t, agentConfig(t), nodeConfig(t), redundancy(t))
+	p.ways, p.losses = map[string]time.Duration{}, map[string]func() bool{}
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.up("lte0", lte)
+	p.run(10 * time.Second)
+	p.both(wifi)
+	p.down["wlan0"] = true
+	for since := time.Duration(0); p.status().Link != "lte0"; since += 50 * time.Millisecond {
+		if since > time.Second {
+			t.Fatalf("still over %s", p.status().Link)
+		}
+		p.run(50 * time.Millisecond)
+	}
+	p.down["wlan0"] = false
+	p.run(2 * time.Minute)
+	p.both(wifi)
+}
+
+// A home agent that knows nothing of this gets no second registration, though
+// it would take one.
+func TestOthersGetNoSecondRegistration(t *testing.T) {
+	p := newPair(t, agentConfig(t), nodeConfig(t), redundancy(t))
+	p.without(redundant.Name)
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.up("lte0", lte)
+	p.run(10 * time.Minute)
+	p.agree()
+	if s := p.status(); s.Link != "wlan0" || len(s.Registered) != 1 {
+		t.Errorf("%+v", s)
+	}
+}
