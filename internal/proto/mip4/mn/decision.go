@@ -76,7 +76,20 @@ func (n *Node) decision(c Candidate, active bool, all []Candidate) (state, why s
 			why += "; " + c.Why
 		}
 	}
+	if r := n.live(c); r != nil && n.copies(r) {
+		why += "; redundant packets go over it and another"
+	}
 	return state, why
+}
+
+// live is the registration of a candidate, when the home agent has accepted it.
+func (n *Node) live(c Candidate) *Registration {
+	for _, r := range n.links {
+		if r.live && r.of(c) {
+			return r
+		}
+	}
+	return nil
 }
 
 // registering says that a request over a candidate is on its way.

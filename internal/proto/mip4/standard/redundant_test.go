@@ -2,11 +2,15 @@ package standard_test
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/proto/mip4/feature/redundant"
+	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/standard"
 )
 
@@ -61,6 +65,16 @@ func TestRedundantPacketsGoOverTwoUplinks(t *testing.T) {
 	p.up("lte0", lte)
 	p.run(time.Second)
 	p.both(wifi)
+	w, l := p.uplink("wlan0"), p.uplink("lte0")
+	if said := "redundant packets go over it and another"; !strings.Contains(w.Why, said) || !strings.Contains(l.Why, said) || l.State != "standby" {
+		t.Errorf("shown as %q and %s %q", w.Why, l.State, l.Why)
+	}
+	p.step(p.agent, engine.Command{Ticket: 1, Value: ha.ListBindings{}})
+	for _, b := range p.agent.results[len(p.agent.results)-1].Value.([]ha.Binding) {
+		if b.Standby != (b.CareOfAddress == lte) || !slices.Equal(b.Redundant, []string{"dscp 46"}) {
+			t.Errorf("shown as %+v", b)
+		}
+	}
 	p.bootAgent(ac, redundancy(t)) // what was agreed outlives a restart
 	for e := range p.agent.machine.Entries() {
 		p.agent.entries[e.Key] = e
