@@ -397,6 +397,9 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 		d.problem(at+".encapsulation", `set nat-traversal = "force"`, "udp needs NAT traversal, which is off")
 	}
 	if m.Encapsulation.Kind == encap.WireGuard {
+		if len(m.Redundant) > 0 {
+			d.problem(at+".redundant", `leave out redundant, or encapsulation = "wireguard"`, "packets do not go over two uplinks in encrypted tunnels yet")
+		}
 		if m.NATTraversal == NATTraversalOff {
 			d.problem(at+".encapsulation", `leave nat-traversal out`, "wireguard travels in UDP and needs NAT traversal, which is off")
 		}

@@ -71,7 +71,9 @@ func (t *tunnel) copies(now int64) bool {
 // counts says whether a packet that came has the number of a redundant one. That
 // may come through any tunnel of an entry that has such, but for an encrypted one,
 // which takes nothing in clear.
-func (t *tunnel) counts(h *encap.Header) bool { return h.HasSeq && !t.t.Secured() && len(t.of.entry.Redundant) > 0 }
+func (t *tunnel) counts(h *encap.Header) bool {
+	return h.HasSeq && !t.t.Secured() && len(t.of.entry.Redundant) > 0
+}
 
 // enumerate gives a header a sequence number.
 func enumerate(h *encap.Header, number uint64) {
