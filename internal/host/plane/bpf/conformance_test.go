@@ -38,7 +38,7 @@ func opener(persistent bool, change func(*bpf.Config)) planetest.Open {
 		if err != nil {
 			return nil, err
 		}
-		slow, err := tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, HomeNetworks: c.HomeNetworks, Casts: c.Casts})
+		slow, err := tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, HomeNetworks: c.HomeNetworks, Casts: c.Casts, Secret: c.Secret})
 		if err != nil {
 			dev.Close()
 			return nil, err

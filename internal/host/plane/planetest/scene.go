@@ -32,6 +32,7 @@ type Config struct {
 	HomeNetworks []netip.Prefix
 	Datagrams    *sock.Set
 	Underlays    []string
+	Secret       *tun.Secret
 	Casts        *tun.Casts // nil: nothing but unicast is forwarded
 }
 
@@ -112,8 +113,8 @@ func NewScene(t testing.TB, open Open, mtu int) *Scene {
 			t.Cleanup(func() { c.Close() })
 		})
 	}
-	s.Agent, s.agentSet = s.NewEnd(t, s.HA, Config{MTU: mtu, HomeNetworks: []netip.Prefix{HomeNetwork}, Underlays: []string{"wan0"}, Casts: s.homeLink(t)})
-	s.Mobile, s.mobileSet = s.NewEnd(t, s.MN, Config{MTU: mtu, Underlays: []string{"eth0"}})
+	s.Agent, s.agentSet = s.NewEnd(t, s.HA, Config{MTU: mtu, HomeNetworks: []netip.Prefix{HomeNetwork}, Underlays: []string{"wan0"}, Casts: s.homeLink(t), Secret: &agentSecret})
+	s.Mobile, s.mobileSet = s.NewEnd(t, s.MN, Config{MTU: mtu, Underlays: []string{"eth0"}, Secret: &mobileSecret})
 	s.HA.Route("10.10.0.0/24", "", Device, "")
 	s.HA.Route("10.20.0.0/24", "", Device, "")
 	s.MN.Address(Device, "10.10.0.5/32")

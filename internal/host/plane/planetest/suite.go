@@ -49,6 +49,7 @@ var duties = []duty{
 	{"broadcasts", testBroadcasts},
 	{"multicast", testMulticast},
 	{"multicast from the node", testCastsFromNode},
+	{"encrypted", testEncrypted},
 	{"strangers", testStrangers},
 	{"strangers where nobody is bound", testNobodyBound},
 }

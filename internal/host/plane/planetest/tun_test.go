@@ -23,7 +23,7 @@ func open(_ testing.TB, c planetest.Config) (planetest.Plane, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, HomeNetworks: c.HomeNetworks, Casts: c.Casts})
+	p, err := tun.New(tun.Config{Device: dev, Datagrams: c.Datagrams, HomeNetworks: c.HomeNetworks, Casts: c.Casts, Secret: c.Secret})
 	if err != nil {
 		dev.Close()
 		return nil, err

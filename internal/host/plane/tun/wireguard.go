@@ -81,6 +81,7 @@ type cipherPeer struct {
 	sending atomic.Pointer[[]*tunnel] // where its packets go
 	inner   []netip.Prefix            // allowed, in order; guarded by Plane.mu
 	talked  atomic.Bool               // there has been a session in this process
+	polite  atomic.Bool               // it will greet first
 	asked   limiter                   // handshakes begun because it seems to have a session and we none
 	greeted atomic.Pointer[greeting]  // an initiation that has not been answered
 }
@@ -179,6 +180,9 @@ func (c *ciphers) newPeer(id peerID, owner netip.Addr) (*cipherPeer, error) {
 	}
 	peer := &cipherPeer{end: end, key: id.key, owner: owner}
 	peer.refresh()
+	// A node greets when it is registered. Two greetings at a time would cross,
+	// and each end then wait five seconds for an answer to its own.
+	peer.polite.Store(id.role == forward.HomeAgent && c.p.settled.Load())
 	c.mu.Lock()
 	c.ends[at], c.peers[id] = end, peer
 	c.mu.Unlock()
@@ -257,13 +261,20 @@ type greeting struct {
 const (
 	firstPause    = 100 * time.Millisecond
 	greetingTries = 5
+	politeTries   = 3
 )
 
-// greetUntilAnswered repeats an initiation that was sent.
+// greetUntilAnswered sends an initiation, at once or when the other end has had
+// its time, and repeats it.
 func (w *cipherPeer) greetUntilAnswered(message []byte) {
 	g := &greeting{peer: w, message: message}
+	if w.polite.Swap(false) {
+		g.tries = politeTries
+	} else {
+		w.end.sendThrough(*w.sending.Load(), [][]byte{message})
+	}
 	w.greeted.Store(g)
-	time.AfterFunc(firstPause, g.again)
+	time.AfterFunc(firstPause<<g.tries, g.again)
 }
 
 func (g *greeting) again() {
@@ -321,6 +332,7 @@ func (p *Plane) sealed(d *sock.Data, m []byte, h *encap.Header, now int64) {
 			}
 		} else if !w.talked.Load() && w.asked.allow(now, greetInterval) {
 			// It has a session and we have not: this end was started anew.
+			w.polite.Store(false)
 			w.greet()
 		}
 		w.end.receive(t, m)

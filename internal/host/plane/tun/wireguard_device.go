@@ -248,8 +248,10 @@ func (e cipherBind) Send(messages [][]byte, to conn.Endpoint) error {
 		switch kind := kindOf(messages[0]); {
 		case kind == device.MessageInitiationType:
 			to.greetUntilAnswered(messages[0])
+			return nil
 		case kind == device.MessageResponseType, !handshake:
 			to.talked.Store(true)
+			to.greeted.Store(nil)
 		}
 		e.sendThrough(*to.sending.Load(), messages)
 	}
