@@ -38,6 +38,7 @@ var duties = []duty{
 	{"end and extension", testUntil},
 	{"a replaced tunnel drains", testDrain},
 	{"an end that is not validated", testBudget},
+	{"redundant packets", testCopies},
 	{"half bound", testHalfBound},
 	{"rebinding", testRebinding},
 	{"keepalives", testKeepalives},
