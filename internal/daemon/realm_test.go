@@ -22,13 +22,22 @@ func realmConfig(name, text string) string {
 
 // Two realms: a node of home.example, which shares a secret with its AAA server and
 // with nobody else, registers through a foreign agent of visited.example, with a
-// home agent there that its home realm allows. Keys come to all three, the packets
-// flow, the server ends the session.
+// home agent there that it asks for, or that its home realm assigns. Keys come to
+// all three, the packets flow, the server ends the session.
 //
 //rfc:4004#3.2
 //rfc:4004#3.4
 //rfc:4004#4.1.3
 func TestANodeRoamsBetweenTwoRealms(t *testing.T) {
+	t.Run("with a home agent that it names", func(t *testing.T) {
+		roams(t, "visited-allowed", "home-agent = \"198.51.100.1\"")
+	})
+	t.Run("with a home agent that is assigned", func(t *testing.T) {
+		roams(t, "visited-preferred", "assignment = \"any\"")
+	})
+}
+
+func roams(t *testing.T, policy, agent string) {
 	n := wireForeignNet(t)
 	n.r.Route("10.10.0.0/24", "198.51.100.1", "", "")
 	if err := n.mn.H.AddrDel(n.mn.Link("eth0"), &netlink.Addr{IPNet: &net.IPNet{IP: visitorHome.AsSlice(), Mask: net.CIDRMask(32, 32)}}); err != nil {
@@ -49,7 +58,7 @@ identity = "aaa.visited.example"
 from = ["192.0.2.254"]
 realms = ["visited.example"]
 [aaa.serve]
-home-agent-at = "visited-allowed"
+home-agent-at = "`+policy+`"
 require-tls = "off"
 [[aaa.subscriber]]
 nai = "van7@home.example"
@@ -113,7 +122,7 @@ challenge-window = 2
 	n.daemon(n.mn, "mn", realmConfig("mn", `
 [mobile-node]
 nai = "van7@home.example"
-home-agent = "198.51.100.1"
+`+agent+`
 [mobile-node.aaa]
 spi = 512
 secret-file = "keys.d/aaa"
@@ -143,8 +152,15 @@ interface = "eth0"
 	if s := shown.AAA.Realm; s == nil || len(s.Sessions) != 1 || s.Sessions[0].NAI != "van7@home.example" || s.Sessions[0].HomeAgent.String() != "198.51.100.1" {
 		t.Errorf("the home realm's server has %+v", s)
 	}
+	session := shown.AAA.Realm.Sessions[0].ID
 	if _, err := aaah.EndAAA(t.Context(), control.AAAEndOrder{NAI: "van7@home.example"}); err != nil {
 		t.Fatal(err)
 	}
-	n.until("the binding is gone", func() bool { return len(bindings()) == 0 })
+	// The node comes back at once, with a session of its own: the home agent's STR
+	// has ended the one before.
+	n.until("the session is another one", func() bool {
+		n.shownBy(aaah, "aaa", &shown)
+		s := shown.AAA.Realm
+		return s != nil && (len(s.Sessions) == 0 || s.Sessions[0].ID != session)
+	})
 }
