@@ -31,7 +31,8 @@ func newAAATest(e *env) *cobra.Command {
 		Long: `Test has the running daemon ask its AAA servers, or its own list, about a mobile node.
 It asks for what a home agent needs: key, address, how long they hold. With the node's
 secret it also answers a challenge, as the node would at a foreign agent. Keys are
-never printed: their fingerprints are those of careof show associations.
+never printed: their fingerprints are those of careof show associations. Diameter
+servers only verify the secret, used under --spi in HMAC-MD5, or as with CHAP.
 
 It exits with 1 when AAA refuses.`,
 		Example: `  careof aaa test van7@fleet.example

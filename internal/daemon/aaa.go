@@ -211,6 +211,9 @@ func (d *daemon) TestAAA(ctx context.Context, order control.AAATestOrder) (contr
 	if c := d.cfg.HomeAgent; c != nil {
 		who.HomeAgent = c.Addresses[0]
 	}
+	if d.aaa.diameter != nil && d.aaa.radius == nil {
+		return d.testDiameter(ctx, name, order)
+	}
 	if order.Secret != "" {
 		key, err := config.ParseSecret(order.Secret)
 		if err != nil {

@@ -5,12 +5,14 @@ import (
 	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
 	"careof/internal/config"
 	"careof/internal/control"
 	"careof/internal/core/aaa"
+	"careof/internal/core/assoc"
 	"careof/internal/core/diameter"
 	"careof/internal/core/engine"
 	"careof/internal/core/ident"
@@ -293,4 +295,41 @@ func (d *daemon) shownRealm(ctx context.Context) *control.AAARealm {
 		})
 	}
 	return out
+}
+
+// testDiameter asks a Diameter server whether a secret is a node's: with the SPI of
+// the order in HMAC-MD5, or else in the manner of CHAP.
+func (d *daemon) testDiameter(ctx context.Context, name ident.NAI, order control.AAATestOrder) (control.AAATest, error) {
+	out := control.AAATest{NAI: order.NAI}
+	if order.Secret == "" {
+		out.Key.Why = "Diameter servers verify requests: add the node's secret (--secret-file)"
+		return out, nil
+	}
+	key, err := config.ParseSecret(order.Secret)
+	if err != nil {
+		return out, fmt.Errorf("%w: secret: %w", control.ErrInvalid, err)
+	}
+	secret := aaa.CHAP(key)
+	if order.SPI != 0 && order.SPI != testSPI {
+		sa, err := assoc.New(order.SPI, assoc.HMACMD5, key, assoc.Timestamps)
+		if err != nil {
+			return out, fmt.Errorf("%w: %w", control.ErrInvalid, err)
+		}
+		secret = aaa.Shared(sa)
+	}
+	careOf := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	switch c := d.cfg; {
+	case c.ForeignAgent != nil:
+		careOf = c.ForeignAgent.CareOfAddresses[0]
+	case c.HomeAgent != nil:
+		careOf = c.HomeAgent.Addresses[0]
+	}
+	began := time.Now()
+	err = d.aaa.diameter.attendant.Verify(ctx, name, secret, careOf, d.cfg.HomeAgent != nil && d.cfg.ForeignAgent == nil)
+	v := control.AAAVerdict{Granted: err == nil, Took: control.Seconds(time.Since(began))}
+	if err != nil {
+		v.Why = err.Error()
+	}
+	out.Challenge, out.Key = &v, v
+	return out, nil
 }

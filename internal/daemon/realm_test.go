@@ -152,6 +152,14 @@ interface = "eth0"
 	if s := shown.AAA.Realm; s == nil || len(s.Sessions) != 1 || s.Sessions[0].NAI != "van7@home.example" || s.Sessions[0].HomeAgent.String() != "198.51.100.1" {
 		t.Errorf("the home realm's server has %+v", s)
 	}
+	for secret, granted := range map[string]bool{"a secret that nobody guesses": true, "a guess of a stranger": false} {
+		for what, at := range map[string]*control.Client{"foreign agent": n.control, "home realm's server": aaah} {
+			v, err := at.TestAAA(t.Context(), control.AAATestOrder{NAI: "van7@home.example", SPI: 512, Secret: secret})
+			if err != nil || v.Key.Granted != granted {
+				t.Errorf("aaa test with %q at the %s: %+v, %v", secret, what, v, err)
+			}
+		}
+	}
 	session := shown.AAA.Realm.Sessions[0].ID
 	if _, err := aaah.EndAAA(t.Context(), control.AAAEndOrder{NAI: "van7@home.example"}); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -165,6 +166,52 @@ func (a *Attendant) Answer(ctx context.Context, question any) (aaa.Grant, error)
 	}
 	g.Keys, err = a.sessionKeys(q, amr, ama)
 	return g, err
+}
+
+// nobody is the home agent of a request that shall not come to one.
+var nobody = netip.AddrFrom4([4]byte{240, 0, 0, 1})
+
+// Verify asks whether a secret is a node's, without registering it: by a request
+// for a home agent that nobody has. A server that has verified it says that this
+// home agent is not to be had.
+func (a *Attendant) Verify(ctx context.Context, nai ident.NAI, secret aaa.Secret, careOf netip.Addr, direct bool) error {
+	var challenge []byte
+	if !direct {
+		challenge = make([]byte, 16)
+		_, _ = rand.Read(challenge) // never fails
+	}
+	draft := mip4.NewRequest(mip4.RegistrationRequest{
+		Lifetime: 60, HomeAddress: netip.AddrFrom4([4]byte{}), HomeAgent: nobody, CareOfAddress: careOf, Identification: assoc.Timestamp(time.Now()),
+	})
+	draft.Add(mip4.ZoneHome, &mip4.NAI{Value: string(nai)})
+	draft.AuthenticateGeneralized(mip4.AuthMobileAAA, aaa.Signer{Secret: secret, Challenge: challenge})
+	octets, err := draft.Seal()
+	if err != nil {
+		return fmt.Errorf("aaa: %w", err)
+	}
+	n := len(octets) - aaa.Signer{Secret: secret}.Size()
+	amr, err := mipapp.RequestOf(aaa.Authenticate{
+		Subject: aaa.Subject{NAI: nai}, CoLocated: direct,
+		Proof: aaa.Proof{SPI: secret.SPI(), Covered: octets[:n], Authenticator: octets[n:], Challenge: challenge},
+	})
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	amr.Session = a.newSession()
+	a.mu.Unlock()
+	m, err := a.cfg.Carrier.Submit(ctx, amr.Message())
+	if err != nil {
+		return fmt.Errorf("aaa: %s: %w: %w", nai, err, aaa.ErrUnavailable)
+	}
+	ama, err := mipapp.ReadAMA(m)
+	if ama.Result == diameter.HANotAvailable || ama.Result == diameter.NoForeignHAService {
+		return nil
+	}
+	if err == nil {
+		err = refusal(nai, ama)
+	}
+	return err
 }
 
 // refusal is what a result without success comes to; nil when the home agent's
