@@ -11,6 +11,7 @@ import (
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/feature/validate"
+	"careof/internal/proto/mip4/feature/vendor"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
@@ -248,5 +249,79 @@ func TestChallengesWithNonces(t *testing.T) {
 	p.run(5 * time.Second)
 	if b := p.binding(); b.Unvalidated || b.Validated.IsZero() {
 		t.Errorf("%+v", b)
+	}
+}
+
+// Through a foreign agent that the home agent does not know the answer comes
+// with another registration, which the agent relays as any; one that shares a
+// key with the home agent is not challenged.
+func TestChallengesThroughAForeignAgent(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		p := newPlan(t)
+		p.atHome, p.atNode = standard.Config{Validation: validate.Config{Mode: validate.Required}}, validating
+		if known {
+			p.home.ForeignAgents = []ha.ForeignAgent{{Address: netip.MustParseAddr("203.0.113.1")}, {Address: netip.MustParseAddr("203.0.113.2")}}
+		}
+		j := newJourney(t, p)
+		j.attach(j.fa(1), netip.Addr{})
+		j.run(10 * time.Second)
+		if s := j.status(); s.State != "registered" {
+			t.Fatalf("%+v\n%s", s, j.trace())
+		}
+		e, _ := j.home.only()
+		challenged := count(j.home, validate.Challenged)
+		if e.Tunnels[0].Budget != 0 || (challenged > 0) == known || count(j.home, note.Refreshed)+count(j.home, note.Moved) > 1 {
+			t.Errorf("known %v: challenged %d times, %+v\n%s", known, challenged, e.Tunnels, j.trace())
+		}
+	}
+}
+
+// A node with a valid key names ten care-of addresses at a time (S bit), so
+// that each packet for it would go to all: three bindings are the most, and none
+// of the addresses is sent data. With path validation required there is no way
+// around that; without the S bit there is one binding.
+func TestManyCareOfAddressesBringNoAmplification(t *testing.T) {
+	for _, simultaneous := range []bool{true, false} {
+		p := newPair(t, agentConfig(t), nodeConfig(t), standard.Config{Validation: validate.Config{Mode: validate.Required}})
+		sa := association(t, assoc.Timestamps)
+		for i := range 10 {
+			p.run(10 * time.Millisecond)
+			careOf := netip.AddrFrom4([4]byte{203, 0, 113, byte(i + 1)})
+			flags := mip4.FlagD | mip4.FlagT
+			if simultaneous {
+				flags |= mip4.FlagS
+			}
+			d := mip4.NewRequest(mip4.RegistrationRequest{
+				Flags: flags, Lifetime: 600, HomeAddress: homeAddress, HomeAgent: agent, CareOfAddress: careOf,
+				Identification: assoc.Timestamp(p.now.Wall),
+			})
+			d.Add(mip4.ZoneHome, &mip4.NAI{Value: "van7@fleet.example"})
+			d.Add(mip4.ZoneHome, &mip4.NVSE{Vendor: vendor.Careof, VendorType: validate.Ask})
+			d.Authenticate(mip4.ExtMobileHome, sa)
+			data, err := d.Seal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.step(p.agent, engine.Packet{Link: "eth0", Src: netip.AddrPortFrom(careOf, 4000), Dst: netip.AddrPortFrom(agent, 434), Data: data})
+		}
+		p.run(time.Second)
+		live := 0
+		for _, e := range p.agent.entries {
+			for _, o := range e.Tunnels {
+				if o.Mode == forward.Receive {
+					continue
+				}
+				if live++; o.Budget != 1 {
+					t.Errorf("%v may be sent data", o.Peer)
+				}
+			}
+		}
+		want := 1
+		if simultaneous {
+			want = 3
+		}
+		if live != want {
+			t.Errorf("%d bindings, not %d\n%s", live, want, p.trace())
+		}
 	}
 }
