@@ -106,6 +106,7 @@ var checks = []check{
 	{"firewall", checkFirewall},
 	{"clock", checkClock},
 	{"mtu", checkMTU},
+	{"encryption", checkEncryption},
 	{"managers", checkManagers},
 	{"stale-state", checkStale},
 	{"disk", checkDisk},

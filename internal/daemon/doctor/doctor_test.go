@@ -162,6 +162,7 @@ func TestEveryCheckFindsWhatIsWrong(t *testing.T) {
 		{"clock", Fail, bad(agents), func(h *host) { h.now = time.Unix(0, 0) }},
 		{"mtu", Warn, bad(node), func(h *host) { h.links["eth0"] = Link{Up: true, MTU: 1280, Addresses: h.addresses} }},
 		{"mtu", Fail, bad(node), func(h *host) { h.links["careof0"] = Link{Up: true, MTU: 9000} }},
+		{"encryption", Warn, bad(strings.Replace(agents, "[[home-agent.network]]", "forced-udp = \"off\"\n[[home-agent.network]]", 1)), nil},
 		{"managers", Warn, bad(agents), func(h *host) { h.mentions = false }},
 		{"stale-state", Warn, bad(agents), func(h *host) { h.links["careof0"] = Link{Up: true, MTU: 1420} }},
 		{"disk", Fail, bad(agents), func(h *host) { h.free = 1 << 20 }},

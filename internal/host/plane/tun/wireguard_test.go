@@ -29,6 +29,7 @@ type secured struct {
 	mu    sync.Mutex
 	wire  [][]byte // every message so far
 	lost  func(toAgent bool, m []byte) bool
+	to    func(peer netip.AddrPort, m []byte)
 	after chan struct{} // closed at the end
 }
 
@@ -80,6 +81,9 @@ func (s *secured) carry(from *bench, to func() *bench, toAgent bool) {
 				for _, m := range d.messages {
 					s.mu.Lock()
 					s.wire = append(s.wire, bytes.Clone(m))
+					if s.to != nil {
+						s.to(d.peer, m)
+					}
 					lost := s.lost != nil && s.lost(toAgent, m)
 					s.mu.Unlock()
 					if lost {
@@ -372,5 +376,39 @@ func TestEncryptionThatCannotBeIsRefused(t *testing.T) {
 		if err := b.p.Apply(context.Background(), []forward.Change{{Op: forward.Put, Entry: agentEntry(tunnel)}}); err == nil {
 			t.Errorf("%s: accepted", what)
 		}
+	}
+}
+
+// An end that has not shown that it is there is sent no more of what is
+// encrypted than of anything else: the rest goes to where the node was.
+func TestAnUnprovenEndIsSentLittle(t *testing.T) {
+	s := newSecured(t)
+	s.up("before")
+	s.down("before")
+	there := netip.MustParseAddr("203.0.113.77")
+	unproven, was := s.atAgent(there), s.atAgent(careOf)
+	unproven.Budget = 500
+	was.Mode, was.Spare = forward.Receive, true
+	var sent [2]int
+	s.mu.Lock()
+	s.to = func(peer netip.AddrPort, m []byte) {
+		if peer.Addr() == there {
+			sent[1] += len(m) + 28
+		} else if peer.Addr() == careOf {
+			sent[0] += len(m) + 28
+		}
+	}
+	s.mu.Unlock()
+	moved, draining := s.atMobile(), s.atMobile()
+	moved.Local, draining.Mode = netip.AddrPortFrom(there, 0), forward.Receive
+	s.mobile.put(mobileEntry(moved, draining))
+	s.agent.put(agentEntry(unproven, was))
+	for i := range 20 {
+		s.down(fmt.Sprintf("word %d", i))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sent[1] == 0 || sent[1] > 500 || sent[0] < 1000 {
+		t.Errorf("%d octets were sent to where nobody has answered, %d to where the node was", sent[1], sent[0])
 	}
 }
