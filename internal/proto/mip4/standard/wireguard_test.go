@@ -70,8 +70,8 @@ func TestKeysTravelWithTheRegistration(t *testing.T) {
 	p := encrypting(t, wireguard.Allowed)
 	check := func(what string) {
 		t.Helper()
-		for range 20 {
-			p.run(100 * time.Millisecond)
+		for range 200 { // the time between request and reply too
+			p.run(10 * time.Millisecond)
 			p.sealed()
 		}
 		if !p.sealed() {
