@@ -2,23 +2,17 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 
 	"careof/internal/control"
 )
-
-// realmConfig is a configuration of one machine in two realms: folder, socket and
-// device are the test's own.
-func realmConfig(name, text string) string {
-	return fmt.Sprintf("version = 1\nstate-directory = \"%%[1]s/%[1]s-state\"\n[control]\nsocket = \"%%[1]s/%[1]s.sock\"\n[plane]\ndevice = \"%[1]s0\"\n", name) + text
-}
 
 // Two realms: a node of home.example, which shares a secret with its AAA server and
 // with nobody else, registers through a foreign agent of visited.example, with a
@@ -30,10 +24,10 @@ func realmConfig(name, text string) string {
 //rfc:4004#4.1.3
 func TestANodeRoamsBetweenTwoRealms(t *testing.T) {
 	t.Run("with a home agent that it names", func(t *testing.T) {
-		roams(t, "visited-allowed", "home-agent = \"198.51.100.1\"")
+		roams(t, "visited-allowed", `home-agent = "198.51.100.1"`)
 	})
 	t.Run("with a home agent that is assigned", func(t *testing.T) {
-		roams(t, "visited-preferred", "assignment = \"any\"")
+		roams(t, "visited-preferred", `assignment = "any"`)
 	})
 }
 
@@ -47,89 +41,11 @@ func roams(t *testing.T, policy, agent string) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("a secret that nobody guesses\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	aaah := n.daemon(n.cn, "aaah", realmConfig("aaah", `
-[aaa]
-[aaa.diameter]
-identity = "aaa.home.example"
-realm = "home.example"
-listen = ["192.0.2.9:3868"]
-[[aaa.diameter.peer]]
-identity = "aaa.visited.example"
-from = ["192.0.2.254"]
-realms = ["visited.example"]
-[aaa.serve]
-home-agent-at = "`+policy+`"
-require-tls = "off"
-[[aaa.subscriber]]
-nai = "van7@home.example"
-spi = 512
-secret-file = "keys.d/aaa"
-`))
-	n.daemon(n.r, "aaaf", realmConfig("aaaf", `
-[aaa]
-[aaa.diameter]
-identity = "aaa.visited.example"
-realm = "visited.example"
-listen = ["0.0.0.0:3868"]
-[[aaa.diameter.peer]]
-identity = "aaa.home.example"
-address = "192.0.2.9:3868"
-realms = ["home.example"]
-[[aaa.diameter.peer]]
-identity = "fa1.visited.example"
-from = ["203.0.113.1"]
-[[aaa.diameter.peer]]
-identity = "ha9.visited.example"
-from = ["198.51.100.1"]
-[aaa.serve]
-require-tls = "off"
-clients = ["fa1.visited.example"]
-[[aaa.serve.home-agent]]
-identity = "ha9.visited.example"
-address = "198.51.100.1"
-visitors = "on"
-`))
-	home := n.daemon(n.ha, "ha", realmConfig("ha", `
-[aaa]
-[aaa.diameter]
-identity = "ha9.visited.example"
-realm = "visited.example"
-[[aaa.diameter.peer]]
-identity = "aaa.visited.example"
-address = "198.51.100.254:3868"
-realms = ["*"]
-[home-agent]
-address = "198.51.100.1"
-[[home-agent.network]]
-prefix = "10.10.0.0/24"
-pool = "10.10.0.77-10.10.0.78"
-`))
-	n.control = n.daemon(n.fa, "fa", realmConfig("fa", `
-[aaa]
-[aaa.diameter]
-identity = "fa1.visited.example"
-realm = "visited.example"
-[[aaa.diameter.peer]]
-identity = "aaa.visited.example"
-address = "203.0.113.254:3868"
-realms = ["*"]
-[foreign-agent]
-interfaces = ["lan0"]
-care-of-address = "203.0.113.1"
-advertise-interval = "3s"
-challenge-window = 2
-`))
-	n.daemon(n.mn, "mn", realmConfig("mn", `
-[mobile-node]
-nai = "van7@home.example"
-`+agent+`
-[mobile-node.aaa]
-spi = 512
-secret-file = "keys.d/aaa"
-keys = true
-[[mobile-node.uplink]]
-interface = "eth0"
-`))
+	aaah := n.daemon(n.cn, "aaah", strings.Replace(guide(t, "home realm's server", "aaah"), "visited-preferred", policy, 1))
+	n.daemon(n.r, "aaaf", guide(t, "visited realm's server", "aaaf"))
+	home := n.daemon(n.ha, "ha", guide(t, "visited realm's home agent", "ha"))
+	n.control = n.daemon(n.fa, "fa", guide(t, "visited realm's foreign agent", "fa"))
+	n.daemon(n.mn, "mn", strings.Replace(guide(t, "roaming node", "mn"), `assignment = "any"`, agent, 1))
 	address := netip.MustParseAddr("10.10.0.77")
 	bindings := func() []control.Binding {
 		var shown struct{ Bindings []control.Binding }
