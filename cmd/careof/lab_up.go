@@ -86,6 +86,9 @@ what to try:
   home-link       the mobile node can come home
   foreign-agents  that, and two foreign agents (links visited1 and visited2)
   bogus-agent     that, and an agent on visited1 that relays to nowhere
+  diameter-two-realms
+                  a foreign agent of one realm, a home agent of another, and their
+                  AAA servers with Diameter between them (RFC 4004)
   one-box         home agent and foreign agent are one box
   ha-pool         two home agents of a pool on the home link: drain one, kill one
   overlapping     two home networks with the same addresses at one foreign agent

@@ -111,6 +111,13 @@ func TestStrangersAreFewAndHaveLittleTime(t *testing.T) {
 	if n := len(aaa.links); n != 6 {
 		t.Errorf("%d connections of strangers are held, want 4 and 2", n)
 	}
+	each := map[netip.Addr]int{}
+	for _, l := range aaa.links {
+		each[l.remote.Addr()]++
+	}
+	if each[addrOf(0)] != 4 || each[addrOf(1)] != 2 {
+		t.Errorf("by source: %v, want 4 and 2", each)
+	}
 	w.run(patience, nil)
 	w.step(aaa, nil)
 	if n := len(aaa.links); n != 0 {
@@ -210,6 +217,9 @@ func TestFailoverAndFailback(t *testing.T) {
 	}
 	before := len(fa.sent)
 	w.wants("answers", func() bool { return len(fa.answered) == 11 })
+	if got := fa.health("one"); got != "suspect" {
+		t.Errorf("the requests went to the other when the first was %s: suspicion is enough", got)
+	}
 	again := 0
 	for _, s := range fa.sent[before:] {
 		if s == "STR RP-T" {
@@ -231,11 +241,17 @@ func TestFailoverAndFailback(t *testing.T) {
 	w.run(2*time.Minute, nil)
 	w.cut["one"] = false
 	one.conns(w)
+	w.wants("probation", func() bool { return fa.health("one") == "reopen" })
+	w.step(fa, Submit{Ticket: 29, Request: str("home")})
+	w.wants("an answer", func() bool { return len(fa.answered) == 13 })
+	if fa.answered[12].Peer != "two" {
+		t.Errorf("on probation answered by %s", fa.answered[12].Peer)
+	}
 	w.wants("trust", func() bool { return fa.health("one") == "okay" })
 	w.step(fa, Submit{Ticket: 31, Request: str("home")})
-	w.wants("an answer", func() bool { return len(fa.answered) == 13 })
-	if fa.answered[12].Peer != "one" {
-		t.Errorf("after fail-back answered by %s", fa.answered[12].Peer)
+	w.wants("an answer", func() bool { return len(fa.answered) == 14 })
+	if fa.answered[13].Peer != "one" {
+		t.Errorf("after fail-back answered by %s", fa.answered[13].Peer)
 	}
 	if len(fa.pending)+len(fa.waiting) != 0 {
 		t.Errorf("%d requests are still kept", len(fa.pending))
@@ -492,5 +508,64 @@ func TestSecretsGoOverTLSOrNotAtAll(t *testing.T) {
 	w.wants("an answer", func() bool { return len(fa.answered) == 2 })
 	if a := fa.answered[1]; a.Err != nil || !a.Secure {
 		t.Errorf("%+v", a)
+	}
+}
+
+// An answer must be the one to what was asked, and of whom it was asked.
+//
+//rfc:6733#6.2.1
+func TestAnAnswerToSomethingElseIsIgnored(t *testing.T) {
+	w := newWorld(t)
+	fa := w.add(Config{Host: "fa", Realm: "visited", Peers: dials("aaa", "other")})
+	aaa := w.add(Config{Host: "aaa", Realm: "home", Peers: waits("fa")})
+	w.add(Config{Host: "other", Realm: "elsewhere", Peers: waits("fa")})
+	aaa.serve = func(*world, *host, Deliver) {}
+	w.wants("connections", func() bool { return fa.up("aaa")() && fa.up("other")() })
+	w.step(fa, Submit{Ticket: 1, Request: str("home")})
+	r := fa.waiting[1]
+	answer := func(from string, change func(*wire.Message)) {
+		a := r.message.Answer(wire.Success, wire.OriginHost.Text("aaa"), wire.OriginRealm.Text("home"))
+		change(a)
+		octets, _ := a.Append(nil)
+		w.step(fa, Received{Conn: fa.find(from).open().id, Octets: octets})
+	}
+	answer("aaa", func(a *wire.Message) { a.EndToEnd++ })
+	answer("aaa", func(a *wire.Message) { a.HopByHop++ })
+	answer("aaa", func(a *wire.Message) { a.Command = wire.AbortSession })
+	answer("other", func(*wire.Message) {})
+	if len(fa.answered) != 0 {
+		t.Fatalf("%+v", fa.answered)
+	}
+	answer("aaa", func(*wire.Message) {})
+	if len(fa.answered) != 1 || fa.answered[0].Err != nil {
+		t.Errorf("%+v", fa.answered)
+	}
+}
+
+// Whoever answers at a peer's address must be that peer.
+func TestAPeerThatSaysItIsSomebodyElseIsLeft(t *testing.T) {
+	w := newWorld(t)
+	fa := w.add(Config{Host: "fa", Realm: "visited", Peers: dials("aaa")})
+	eve := w.add(Config{Host: "eve", Realm: "home", Peers: waits("fa")})
+	w.nodes["aaa"] = eve // at the peer's address
+	w.wants("a refusal", func() bool { return len(fa.notes) > 0 })
+	if !strings.Contains(fa.notes[0], `it says that it is "eve"`) || fa.up("aaa")() {
+		t.Errorf("%v", fa.notes)
+	}
+}
+
+// A request does not go back to where it came from.
+//
+//rfc:6733#6.1.7
+func TestAProxySendsNothingBack(t *testing.T) {
+	w := newWorld(t)
+	fa := w.add(Config{Host: "fa", Realm: "visited", Peers: dials("aaaf")})
+	aaaf := w.add(Config{Host: "aaaf", Realm: "visited", Transit: true, Peers: waits("fa", "aaah")})
+	aaaf.serve = func(w *world, h *host, d Deliver) { w.step(h, Submit{Ticket: 1, Proxied: true, Request: d.Request}) }
+	w.wants("a connection", fa.up("aaaf"))
+	w.step(fa, Submit{Ticket: 1, Request: str("home")})
+	w.wants("it ends", func() bool { return len(aaaf.answered) == 1 })
+	if !errors.Is(aaaf.answered[0].Err, ErrNoPeer) {
+		t.Errorf("%+v", aaaf.answered[0])
 	}
 }

@@ -16,7 +16,6 @@ type request struct {
 	route   []*peer
 	proxied bool  // another node's
 	secure  bool  // not without TLS
-	from    *peer // who brought another node's
 	peer    *peer // who has it; nil while nobody can be given it
 	tried   []*peer
 	sent    []uint32 // Hop-by-Hop Identifiers
@@ -53,7 +52,6 @@ func (n *Node) submit(e Submit) {
 		// "A relay or proxy agent MUST append a Route-Record AVP to all requests forwarded. The AVP contains the identity of the peer
 		// from which the request was received." The End-to-End Identifier "MUST NOT be modified by Diameter agents of any kind".
 		if s := n.known[keyOf(m)]; s != nil {
-			r.from = s.from
 			m.List = append(m.List, wire.RouteRecord.Text(s.from.Host))
 		}
 	} else {

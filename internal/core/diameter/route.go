@@ -79,7 +79,7 @@ func (n *Node) candidates(r *request, avoid ...*peer) []*peer {
 	var ranked [3][]*peer
 	for _, p := range r.route {
 		rank, ok := p.rank()
-		if !ok || !p.supports(r.message.Application) || slices.Contains(avoid, p) || p == r.from || r.secure && !p.open().secure {
+		if !ok || !p.supports(r.message.Application) || slices.Contains(avoid, p) || r.secure && !p.open().secure {
 			continue
 		}
 		been := slices.ContainsFunc(r.message.All(wire.RouteRecord), func(a wire.AVP) bool { host, _ := a.Text(); return Same(host, p.Host) })
