@@ -47,6 +47,7 @@ func addCarrying(h *home) {
 	a := h.agent
 	a.AddOrder(c.carry)
 	a.Authenticate.Add(Name, "carried", c.vouch)
+	a.Bind.Add(Name, "carried", c.authorise)
 	a.Reply.Add(Name, "carried", c.reply)
 	a.AddForeignAgentKeys(c.foreignKeys)
 	a.AddRecords(foreignRecords, c.restore)
@@ -84,7 +85,7 @@ func (c *carrying) carry(order engine.Command) bool {
 		},
 		Prepare: func(x *ha.Exchange) {
 			*c.orders.Of(x) = &q
-			*Brought.Of(x) = aaa.Grant{HomeAddress: q.HomeAddress, Lifetime: q.Lifetime, Keys: q.Keys, Class: q.Class}
+			*Brought.Of(x) = aaa.Grant{HomeAddress: q.HomeAddress, Keys: q.Keys, Class: q.Class}
 		},
 		Reply: func(x *ha.Exchange, data []byte) engine.Action {
 			return engine.Result{Ticket: order.Ticket, Value: aaa.Carried{
@@ -136,6 +137,20 @@ func (c *carrying) vouch(x *ha.Exchange) engine.Verdict {
 	return engine.Next()
 }
 
+// authorise lets AAA's word hold as long as it says, under the keys that the node
+// has by now: "The Diameter Mobile IPv4 application makes use of two timers" (RFC
+// 4004 section 8.1).
+//
+//rfc:4004#8.1
+func (c *carrying) authorise(x *ha.Exchange) engine.Verdict {
+	q, w := *c.orders.Of(x), c.home.words[x.Node]
+	if q != nil && w != nil && q.Lifetime > 0 {
+		w.grant.Lifetime, w.grant.Class, w.dirty = q.Lifetime, q.Class, true
+		w.until = x.Now().Mono.Add(q.Lifetime)
+	}
+	return engine.Next()
+}
+
 var everyAgent = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // reply adds what AAA has for the node: the nonce of its key with the foreign
@@ -161,10 +176,6 @@ func (c *carrying) reply(x *ha.Exchange) engine.Verdict {
 		if name.nai != "" && len(name.nai) < 255 {
 			x.Draft.Add(mip4.ZoneHome, &mip4.NAICarrying{Kind: name.kind, NAI: string(name.nai)})
 		}
-	}
-	if w := c.home.words[x.Node]; w != nil && q.Keys.MobileHome == nil && q.Lifetime > 0 {
-		// Authorised anew, under the key that it has.
-		w.grant.Lifetime, w.grant.Class, w.dirty = q.Lifetime, q.Class, true
 	}
 	if k := q.Keys.ForeignHome; k != nil && !x.Request.Flags.Has(mip4.FlagD) {
 		c.keep(x, k)

@@ -1,0 +1,175 @@
+package standard_test
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"careof/internal/core/aaa"
+	"careof/internal/core/assoc"
+	"careof/internal/core/engine"
+	"careof/wire/encap"
+	"careof/wire/mip4"
+)
+
+// A carrier is AAA that takes a foreign agent's requests to the home agent itself,
+// and makes all three keys (RFC 4004).
+type carrier struct {
+	j      *journey
+	book   aaa.Book
+	orders int
+	holds  time.Duration // its word
+	silent bool
+	luck   *rand.ChaCha8
+}
+
+// authorised is how long its word holds, and keyed how long its keys.
+const (
+	authorised = 30 * time.Minute
+	keyed      = 4 * time.Hour
+)
+
+func carried(t testing.TB) (*journey, *carrier) {
+	t.Helper()
+	j := onDemand(t, keyed, func(p *plan) {
+		p.atForeign.Challenge.Carried, p.atHome.Subscribers.Carried = true, true
+		// Nobody shares anything with anybody but the node with AAA.
+		p.home.ForeignAgents = nil
+		p.foreign.HomeAgents = nil
+	})
+	k, _ := assoc.ParseKey("00112233445566778899aabbccddeeff")
+	shared, err := assoc.New(512, assoc.HMACMD5, k, assoc.Timestamps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &carrier{j: j, holds: authorised, luck: rand.NewChaCha8([32]byte{9}), book: aaa.Book{"van7@fleet.example": {
+		Secrets: []aaa.Secret{aaa.Shared(shared)}, Keys: aaa.KeyPolicy{Lifetime: keyed},
+	}}}
+	j.aaa = c.answer
+	return j, c
+}
+
+func (c *carrier) answer(question any) (aaa.Grant, error) {
+	q, ok := question.(aaa.Authenticate)
+	switch {
+	case c.silent:
+		return aaa.Grant{}, aaa.ErrUnavailable
+	case !ok:
+		return aaa.Grant{}, aaa.ErrRejected
+	}
+	g, err := c.book.Answer(q, c.luck)
+	if err != nil {
+		return g, err
+	}
+	order := aaa.Carry{
+		NAI: q.NAI, Request: append(append([]byte(nil), q.Proof.Covered...), q.Proof.Authenticator...), Lifetime: c.holds,
+		Keys: aaa.SessionKeys{MobileHome: g.Keys.MobileHome}, AgentName: "ha@home.example", ServerName: "aaa@home.example",
+	}
+	if k := g.Keys.MobileForeign; k != nil {
+		order.Nonce = &aaa.ForeignNonce{Lifetime: k.Lifetime, AAASPI: k.AAASPI, ForeignSPI: k.Association.SPI(), Nonce: k.Nonce}
+	}
+	if k := g.Keys.ForeignHome; k != nil {
+		// The home agent receives under a number of its own.
+		a := k.Association
+		at, _ := assoc.NewPair(9000+uint32(c.orders), a.SPI(), a.Algorithm(), a.Key(), a.Replay())
+		here, _ := assoc.NewPair(a.SPI(), at.SPI(), a.Algorithm(), a.Key(), a.Replay())
+		order.Keys.ForeignHome = &aaa.SessionKey{Association: at, Lifetime: k.Lifetime}
+		g.Keys.ForeignHome = &aaa.SessionKey{Association: here, Lifetime: k.Lifetime}
+	}
+	c.orders++
+	home := c.j.home
+	c.j.step(home, engine.Command{Ticket: engine.Ticket(1000 + c.orders), Value: order})
+	done, ok := home.results[len(home.results)-1].Value.(aaa.Carried)
+	if !ok || done.Reply == nil {
+		return aaa.Grant{}, aaa.ErrUnavailable
+	}
+	g.Reply, g.Lifetime, g.HomeAgent = done.Reply, c.holds, done.HomeAgent
+	return g, nil
+}
+
+// AAA carries a node's first request to the home agent, and those with which its
+// word or a key is made anew; in between node and agents speak to each other, with
+// the keys of AAA in all three authentication extensions. A day long the node is
+// never without its binding.
+//
+//rfc:4004#3.1
+//rfc:4004#8
+//rfc:4004#8.1
+//rfc:4004#8.5
+func TestAAACarriesRequestsAndAgentsDoTheRest(t *testing.T) {
+	j, c := carried(t)
+	direct, signed := 0, 0
+	j.tap = func(from *post, data []byte) []byte {
+		if from == j.fa(1) && data[0] == byte(mip4.TypeRegistrationRequest) {
+			direct++
+			if list := exts(t, data); has(list, mip4.ExtForeignHome, mip4.ExtMobileHome) {
+				signed++
+			}
+		}
+		return data
+	}
+	j.attach(j.fa(1), netip.Addr{})
+	j.run(5 * time.Second)
+	j.visits(j.fa(1), encap.IPIP)
+	if c.orders == 0 || direct != 0 {
+		t.Fatalf("%d requests by AAA, %d past it", c.orders, direct)
+	}
+	for range 24 * 6 {
+		j.run(10 * time.Minute)
+		j.visits(j.fa(1), encap.IPIP)
+	}
+	if most := int(24*time.Hour/authorised)*3 + 20; c.orders < 24*2 || c.orders > most {
+		t.Errorf("AAA carried %d requests in a day, want no more than %d", c.orders, most)
+	}
+	if direct == 0 || signed != direct {
+		t.Errorf("%d of %d relayed requests are signed by node and foreign agent", signed, direct)
+	}
+	t.Logf("AAA carried %d requests in a day, %d went past it", c.orders, direct)
+	// At the next foreign agent everything begins anew, for one home agent.
+	before := c.orders
+	j.attach(j.fa(2), netip.Addr{})
+	j.run(time.Minute)
+	j.visits(j.fa(2), encap.IPIP)
+	if c.orders == before {
+		t.Error("another foreign agent has not asked")
+	}
+}
+
+// While AAA is silent, a visitor goes on as long as AAA's word holds, and not
+// longer; who is not known hears 64.
+//
+//rfc:4004#8.1
+func TestAVisitorOutlivesASilentAAAUntilItsWordIsOver(t *testing.T) {
+	j, c := carried(t)
+	j.attach(j.fa(1), netip.Addr{})
+	j.run(5 * time.Second)
+	j.visits(j.fa(1), encap.IPIP)
+	c.silent = true
+	j.run(authorised - time.Minute)
+	j.visits(j.fa(1), encap.IPIP)
+	j.run(authorised)
+	if e, there := j.home.only(); there {
+		t.Errorf("AAA's word is over, and the home agent sends to %+v", e.Tunnels)
+	}
+	c.silent = false
+	j.run(10 * time.Minute)
+	j.visits(j.fa(1), encap.IPIP)
+}
+
+// A binding ends with AAA's word, though the key goes on.
+//
+//rfc:4004#8.1
+func TestABindingEndsWithTheAuthorisation(t *testing.T) {
+	j, c := carried(t)
+	c.holds = time.Minute
+	j.attach(j.fa(1), netip.Addr{})
+	j.run(5 * time.Second)
+	j.visits(j.fa(1), encap.IPIP)
+	e, _ := j.home.only()
+	for _, tunnel := range e.Tunnels {
+		if left := tunnel.Until.Sub(j.now.Mono); tunnel.Until.IsZero() || left > c.holds {
+			t.Errorf("the home agent sends for %v, AAA has said %v", left, c.holds)
+		}
+	}
+}
