@@ -278,7 +278,7 @@ func (h *Host) openFast() error {
 		pins = ""
 	}
 	if h.c.Kind == Kernel {
-		if err := removePinned(pins, h.c.Device); err != nil {
+		if err := bpf.Remove(pins, h.c.Device); err != nil {
 			return err
 		}
 		var err error
@@ -288,8 +288,9 @@ func (h *Host) openFast() error {
 		h.packets = h.devices
 		return nil
 	}
+	// An earlier daemon's programs would go on with what it wanted.
 	if h.c.Kind == TUN {
-		return removePinned(pins, h.c.Device)
+		return bpf.Remove(pins, h.c.Device)
 	}
 	err := bpf.SupportedAgain(pins, h.c.Device)
 	if err == nil {
@@ -305,19 +306,10 @@ func (h *Host) openFast() error {
 			return err
 		}
 		h.why = err.Error()
-		return nil
+		return bpf.Remove(pins, h.c.Device)
 	}
 	h.packets = h.fast
 	return nil
-}
-
-// removePinned takes away an earlier daemon's programs, which would go on with
-// what it wanted.
-func removePinned(pins, device string) error {
-	if pins == "" {
-		return nil
-	}
-	return bpf.Remove(pins, device)
 }
 
 // Tunnels is the user-space packet side: its Deliver takes what the UDP

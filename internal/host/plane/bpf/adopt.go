@@ -149,5 +149,19 @@ func (p *Plane) Reconcile() error {
 		p.slots.give(b.slot)
 		p.left.drop(at)
 	}
+	if !p.swept {
+		p.swept = true
+		errs = append(errs, p.sweep())
+	}
 	return errors.Join(errs...)
+}
+
+// sweep removes what an earlier process left elsewhere than in our pins.
+func (p *Plane) sweep() error {
+	info, err := p.o.Settings.Info()
+	if err != nil {
+		return fmt.Errorf("bpf: settings: %w", err)
+	}
+	id, _ := info.ID()
+	return p.space.Do(func() error { return removeStrays(p.device, id) })
 }

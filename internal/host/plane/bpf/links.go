@@ -48,6 +48,16 @@ func (p *Plane) Link(l engine.Link) error {
 		if !ok {
 			return nil
 		}
+		// A link with a new name: a program is on a link once, and would go with the
+		// old name when that is told to be gone.
+		for name, old := range p.ingress {
+			if old.index == index {
+				delete(p.ingress, name)
+				if err := old.remove(); err != nil {
+					return err
+				}
+			}
+		}
 		prog := p.o.DecapsulatePlain
 		if ethernet {
 			prog = p.o.DecapsulateEther

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -164,7 +165,21 @@ func isLinkPin(name string) bool {
 
 // Remove takes away what an earlier process left of this plane in the calling
 // thread's network namespace: for another kind of plane, and for uninstalling.
+// base may be empty.
 func Remove(base, device string) error {
+	err := removeDirectory(base, device)
+	// 0 is no link's index: of a device that is gone every program is a stray.
+	index := 0
+	if l, e := netlink.LinkByName(device); e == nil {
+		index = l.Attrs().Index
+	}
+	return errors.Join(err, removeStrays(index, 0), removeClassic())
+}
+
+func removeDirectory(base, device string) error {
+	if base == "" {
+		return nil
+	}
 	dir, err := pinPath(base, device)
 	if err != nil {
 		return err
@@ -176,5 +191,5 @@ func Remove(base, device string) error {
 	if rm := os.Remove(dir); rm != nil && !errors.Is(rm, os.ErrNotExist) {
 		err = errors.Join(err, rm)
 	}
-	return errors.Join(err, removeClassic())
+	return err
 }

@@ -79,6 +79,7 @@ type Plane struct {
 	links    map[string]underLink
 	egress   *attachment
 	ingress  map[string]*attachment
+	swept    bool // strays are removed
 	closed   bool
 }
 
