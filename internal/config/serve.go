@@ -84,7 +84,7 @@ func (d *decoder) checkServe(a *AAA) {
 		seen[h.Identity] = true
 	}
 	if s.RequireTLS == Off {
-		d.warn("aaa.serve.require-tls", `leave it out, and give every [[aaa.peer]] TLS`, "whoever reads the connections reads the nodes' keys")
+		d.warn("aaa.serve.require-tls", `leave it out, and give every [[aaa.diameter.peer]] TLS`, "whoever reads the connections reads the nodes' keys")
 	}
 	for i := range a.Subscribers {
 		if k := a.Subscribers[i].AAASecret; k.Secret.Len() > 0 && k.Secret.Len() < 12 {
