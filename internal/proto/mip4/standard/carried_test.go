@@ -1,14 +1,18 @@
 package standard_test
 
 import (
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"careof/internal/core/aaa"
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/proto/mip4/standard"
 	"careof/wire/encap"
 	"careof/wire/mip4"
 )
@@ -30,13 +34,16 @@ const (
 	keyed      = 4 * time.Hour
 )
 
-func carried(t testing.TB) (*journey, *carrier) {
+func carried(t testing.TB, change ...func(*plan)) (*journey, *carrier) {
 	t.Helper()
 	j := onDemand(t, keyed, func(p *plan) {
 		p.atForeign.Challenge.Carried, p.atHome.Subscribers.Carried = true, true
 		// Nobody shares anything with anybody but the node with AAA.
 		p.home.ForeignAgents = nil
 		p.foreign.HomeAgents = nil
+		for _, c := range change {
+			c(p)
+		}
 	})
 	k, _ := assoc.ParseKey("00112233445566778899aabbccddeeff")
 	shared, err := assoc.New(512, assoc.HMACMD5, k, assoc.Timestamps)
@@ -170,6 +177,56 @@ func TestABindingEndsWithTheAuthorisation(t *testing.T) {
 	for _, tunnel := range e.Tunnels {
 		if left := tunnel.Until.Sub(j.now.Mono); tunnel.Until.IsZero() || left > c.holds {
 			t.Errorf("the home agent sends for %v, AAA has said %v", left, c.holds)
+		}
+	}
+}
+
+// The home agent keeps the keys of AAA over a restart, those with foreign agents
+// too: what these have signed is good, and AAA need not be asked.
+//
+//rfc:4004#8.5
+func TestAHomeAgentKeepsTheKeysOfAAAOverARestart(t *testing.T) {
+	for _, keeps := range []bool{true, false} {
+		var made plan
+		j, c := carried(t, func(p *plan) { made = *p })
+		store := map[string][]byte{}
+		j.commits = func(h *post, records []engine.Record) {
+			for _, r := range records {
+				if h == j.home && r.Value != nil {
+					store[string(r.Key)] = r.Value
+				} else if h == j.home {
+					delete(store, string(r.Key))
+				}
+			}
+		}
+		j.attach(j.fa(1), netip.Addr{})
+		j.run(5 * time.Second)
+		j.visits(j.fa(1), encap.IPIP)
+		m, err := standard.HomeAgent(made.home, standard.Features(made.atHome), rand.New(rand.NewPCG(8, 8)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := 0
+		for _, k := range slices.Sorted(maps.Keys(store)) {
+			if strings.HasPrefix(k, "ha/aaa-foreign/") {
+				if kept++; !keeps {
+					continue
+				}
+			}
+			if err := m.Restore(j.now, engine.Record{Key: []byte(k), Value: store[k]}); err != nil {
+				t.Errorf("%s: %v", k, err)
+			}
+		}
+		if kept != 1 {
+			t.Errorf("%d keys with the foreign agent are kept", kept)
+		}
+		j.home.machine = m
+		j.boot(j.home)
+		c.silent = true
+		refused := len(j.refusedWith())
+		j.run(authorised - time.Minute)
+		if got := len(j.refusedWith()) == refused && j.status().State == "registered"; got != keeps {
+			t.Errorf("keys kept %v: the node is %s, refused with %v", keeps, j.status().State, j.refusedWith())
 		}
 	}
 }
