@@ -56,8 +56,9 @@ type request struct {
 
 const forever time.Duration = -1
 
-// keptRequests is how many requests the checker remembers of each node.
-const keptRequests = 64
+// keptRequests is how many requests the checker remembers of each node: more
+// than one sends while its binding lasts, also amid refusals.
+const keptRequests = 1024
 
 // who finds the peer that a message speaks of.
 func (h *home) who(m *mip4.Message, homeAddress netip.Addr) *Peer {

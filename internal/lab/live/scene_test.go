@@ -22,7 +22,7 @@ import (
 // missing; never as root.
 func play(t *testing.T, s *scene.Scene, o Options) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	o.Command, o.Seed = command, 1
 	file := filepath.Join(t.TempDir(), s.Name+".pcapng")

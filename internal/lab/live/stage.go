@@ -290,13 +290,18 @@ const streamTime = 10 * time.Second
 
 // Stream implements [scene.Lab].
 func (s *Stage) Stream(mobile, to string, octets uint64) scene.Stream {
+	return s.LongStream(mobile, to, octets, streamTime)
+}
+
+// LongStream implements [scene.Lab].
+func (s *Stage) LongStream(mobile, to string, octets uint64, during time.Duration) scene.Stream {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	port := s.port()
 	t, err := netns.StartTransfer(ctx, netns.TransferConfig{
 		Client: s.node(mobile), Server: s.node(to),
 		Local: netip.AddrPortFrom(s.address(mobile), 0), Listen: netip.AddrPortFrom(s.address(to), port),
-		Up: int64(octets), Down: int64(octets), Rate: int64(octets) * 8 * int64(time.Second) / int64(streamTime), Seed: uint64(port),
+		Up: int64(octets), Down: int64(octets), Rate: int64(float64(octets) * 8 / during.Seconds()), Seed: uint64(port),
 	})
 	s.sure(err)
 	s.atEnd(t.Abort)

@@ -17,6 +17,6 @@ func All() []*Scene {
 		foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating, foreignBehindNAT,
 		silentMove, bogus,
 		silentHole("default", time.Second), silentHole("fast", 250*time.Millisecond), loadedPath, narrowPath,
-		oneBox, overlapping, bogusBox,
+		oneBox, overlapping, bogusBox, vanScene,
 	}
 }

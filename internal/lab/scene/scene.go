@@ -117,6 +117,8 @@ type Lab interface {
 	// Stream starts a reliable stream from a mobile node's home address to
 	// another node, with so many octets in each direction.
 	Stream(mobile, to string, octets uint64) Stream
+	// LongStream is Stream, written evenly over so much time.
+	LongStream(mobile, to string, octets uint64, during time.Duration) Stream
 	// Flow starts a stream of numbered datagrams in one direction. A mobile
 	// node's end is its home address.
 	Flow(from, to string, every time.Duration) Flow

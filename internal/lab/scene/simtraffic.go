@@ -64,8 +64,18 @@ func (s *Sim) address(name string) netip.Addr {
 
 // Stream implements Lab.
 func (s *Sim) Stream(mobile, to string, octets uint64) Stream {
+	return s.stream(mobile, to, world.Traffic{Total: octets, Chunk: max(1, octets/200), Every: 50 * time.Millisecond})
+}
+
+// LongStream implements Lab.
+func (s *Sim) LongStream(mobile, to string, octets uint64, during time.Duration) Stream {
+	const every = 500 * time.Millisecond
+	return s.stream(mobile, to, world.Traffic{Total: octets, Chunk: max(1, octets*uint64(every)/uint64(during)), Every: every})
+}
+
+func (s *Sim) stream(mobile, to string, traffic world.Traffic) *simStream {
 	near, far, port := s.node(mobile), s.node(to), s.port()
-	traffic := world.Traffic{Total: octets, Chunk: max(1, octets/200), Every: 50 * time.Millisecond}
+	octets := traffic.Total
 	stream := &simStream{octets: octets}
 	far.Listen(port, traffic, func(c *world.Connection) { stream.far = c })
 	stream.near = near.Dial(netip.AddrPortFrom(s.address(mobile), port), netip.AddrPortFrom(s.address(to), port), traffic)

@@ -52,7 +52,7 @@ func (c *checker) check() {
 		seen[s.Name] = true
 	}
 	clear(seen)
-	addresses := make(map[netip.Addr]string)
+	addresses := make(map[placed]string)
 	for i := range t.Nodes {
 		n := &t.Nodes[i]
 		if seen[n.Name] {
@@ -98,7 +98,14 @@ func (c *checker) checkSegment(at int, s *Segment) {
 	}
 }
 
-func (c *checker) checkNode(at int, n *Node, addresses map[netip.Addr]string) {
+// placed is an address where it must be alone: a private one on its segment,
+// since behind another translator it may be somebody else's.
+type placed struct {
+	address netip.Addr
+	segment string
+}
+
+func (c *checker) checkNode(at int, n *Node, addresses map[placed]string) {
 	bad := func(key, hint, format string, args ...any) {
 		c.report("node", at, "node."+key, hint, "node %q: "+format, append([]any{n.Name}, args...)...)
 	}
@@ -135,10 +142,14 @@ func (c *checker) checkNode(at int, n *Node, addresses map[netip.Addr]string) {
 			bad("interface.address", "", "%v is no IPv4 address", a)
 			continue
 		}
-		if other := addresses[a]; other != "" && s != nil && s.Network.IsValid() {
+		at := placed{address: a}
+		if s != nil && a.IsPrivate() {
+			at.segment = s.Name
+		}
+		if other := addresses[at]; other != "" && s != nil && s.Network.IsValid() {
 			bad("interface.address", "", "%v is %s's already", a, other)
 		}
-		addresses[a] = n.Name
+		addresses[at] = n.Name
 		if s != nil && s.Network.IsValid() && !s.Network.Contains(a) {
 			bad("interface.address", "", "%v is not in network %v of segment %q", a, s.Network, s.Name)
 		}

@@ -171,7 +171,7 @@ var builtin embed.FS
 
 // Builtin lists the names of the topologies that are built in.
 func Builtin() []string {
-	return []string{"default", "home-link", "foreign-agents", "overlapping", "one-box", "bogus-agent", "ha-pool", "diameter-two-realms"}
+	return []string{"default", "home-link", "foreign-agents", "overlapping", "one-box", "bogus-agent", "ha-pool", "diameter-two-realms", "van"}
 }
 
 // Default is the built-in topology of the laboratory: a correspondent node, a

@@ -29,6 +29,11 @@ type Validation struct {
 	Reply   mip4.RegistrationReply
 }
 
+// nowhere is the dummy address, which is nobody's (RFC 7600): the
+// care-of address of a question over a path whose own is registered over
+// another.
+var nowhere = netip.AddrFrom4([4]byte{192, 0, 0, 8})
+
 const (
 	// maxValidations bounds those that are unanswered.
 	maxValidations = 16
@@ -40,23 +45,31 @@ const (
 // extensions of the caller's, and calls done with an authentic answer. When
 // none comes nobody is told. It says whether a message was sent: not over a
 // path that something is registered over or being registered, since a
-// deregistration could overtake that (two modems may give the same address); not while any request is under way,
+// deregistration could overtake that; not while any request is under way,
 // which a home agent that counts this one would find to be old; not with
 // nonces, of which each is good for one request.
+//
+// Two modems may give the same address. Then the question names [nowhere] in
+// place of the care-of address that is registered over the other one.
 func (n *Node) Validate(c Candidate, done func(Validation), extensions ...mip4.Payload) bool {
 	agent, ok := n.roster.current()
 	if !ok || agent.discover || !unicast(agent.address) || agent.association == nil || agent.association == unkeyed || agent.association.Replay() == assoc.Nonces ||
 		!n.address.IsValid() || !c.coLocates() || c.Agent.IsValid() || c.Unusable != "" || n.home != nil || n.stopped {
 		return false
 	}
+	named := c.CareOf
 	for _, r := range n.links {
+		own := r.live && r.of(c)
 		// A home agent that knows of redundant packets knows the question, too.
-		known := len(n.redundant) > 0 && r.of(c) && r.Key.HomeAgent == agent.address
-		if r.try != nil || r.live && r.Key.CareOf == c.CareOf && !known {
+		known := len(n.redundant) > 0 && r.Key.HomeAgent == agent.address
+		if r.try != nil || own && !known {
 			return false
 		}
+		if r.live && !own && r.Key.CareOf == c.CareOf {
+			named = nowhere
+		}
 	}
-	return n.ask(c.Link.Name, c.CareOf, agent, done, extensions)
+	return n.ask(c.Link.Name, c.CareOf, named, agent, done, extensions)
 }
 
 // Confirm sends the same over the path of a live registration, with an
@@ -66,7 +79,7 @@ func (n *Node) Confirm(r *Registration, done func(Validation), extensions ...mip
 	if !r.live || r.Key.Agent.IsValid() || r.association == unkeyed || r.association.Replay() == assoc.Nonces || !n.address.IsValid() || n.home != nil || n.stopped {
 		return false
 	}
-	return n.ask(r.Key.Link, r.Key.CareOf, candidateAgent{address: r.Key.HomeAgent, association: r.association}, done, extensions)
+	return n.ask(r.Key.Link, r.Key.CareOf, r.Key.CareOf, candidateAgent{address: r.Key.HomeAgent, association: r.association}, done, extensions)
 }
 
 // Renew registers again what is registered, now.
@@ -87,14 +100,14 @@ type aside struct {
 	heard func(link string, careOf netip.Addr, m *mip4.Message)
 }
 
-// ask sends a question over a path.
-func (n *Node) ask(link string, careOf netip.Addr, agent candidateAgent, done func(Validation), extensions []mip4.Payload) bool {
+// ask sends a question over a path, from careOf, about the care-of address named.
+func (n *Node) ask(link string, careOf, named netip.Addr, agent candidateAgent, done func(Validation), extensions []mip4.Payload) bool {
 	n.validations = slices.DeleteFunc(n.validations, func(v validation) bool { return n.now.Mono.Sub(v.sent.At) > validFor })
 	if len(n.validations) >= maxValidations {
 		n.validations = n.validations[1:]
 	}
 	q := mip4.RegistrationRequest{
-		Flags: mip4.FlagD, HomeAddress: n.address, HomeAgent: agent.address, CareOfAddress: careOf,
+		Flags: mip4.FlagD, HomeAddress: n.address, HomeAgent: agent.address, CareOfAddress: named,
 	}
 	// It is none of the registration's requests: what of those the home agent
 	// has overtaken stays what it is.
