@@ -70,6 +70,8 @@ var serveTable = Table[AAAServe]{
 }
 
 // checkServe checks the role of an AAA server.
+//
+//rfc:4004#13-2
 func (d *decoder) checkServe(a *AAA) {
 	s := a.Serve
 	if a.Diameter == nil {

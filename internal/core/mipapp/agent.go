@@ -130,6 +130,7 @@ func (a HAA) Answer(to *diameter.Message) *diameter.Message {
 // ReadHAA reads an HAA.
 //
 //rfc:4004#3.2
+//rfc:4004#3.2-11
 func ReadHAA(m *diameter.Message) (HAA, error) {
 	result, _ := m.Result()
 	a := HAA{

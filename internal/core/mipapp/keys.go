@@ -45,6 +45,8 @@ const KeyAlgorithm = mip4.KeyHMACSHA1
 //rfc:4004#8.3
 //rfc:4004#8.4
 //rfc:4004#8.5
+//rfc:4004#9-1
+//rfc:4004#9-2
 func (k *Keys) add(m *diameter.Message, toHomeAgent bool) {
 	any := false
 	group := func(c diameter.Code, avps ...diameter.AVP) {
@@ -84,6 +86,7 @@ func (k *Keys) add(m *diameter.Message, toHomeAgent bool) {
 //
 //rfc:4004#9
 //rfc:4004#9.9
+//rfc:4004#9.10-1
 func readKeys(m *diameter.Message) (Keys, error) {
 	k := Keys{Lifetime: seconds(m.List, diameter.MIPMSALifetime)}
 	for _, one := range []struct {

@@ -82,6 +82,17 @@ type AMR struct {
 //rfc:4004#7.5
 //rfc:4004#7.6
 //rfc:4004#7.7
+//rfc:4004#3.1-2
+//rfc:4004#3.2-1
+//rfc:4004#3.2-2
+//rfc:4004#3.2-3
+//rfc:4004#5.1-1
+//rfc:4004#5.1-2
+//rfc:4004#5.1-3
+//rfc:4004#5.1-4
+//rfc:4004#7.5-1
+//rfc:4004#7.5-2
+//rfc:4004#7.5-4
 func RequestOf(q aaa.Authenticate) (AMR, error) {
 	m := AMR{User: q.NAI, Realm: Realm(q.NAI), Proof: q.Proof}
 	if m.Realm == "" {
@@ -148,6 +159,10 @@ func RequestOf(q aaa.Authenticate) (AMR, error) {
 }
 
 // Message makes the message.
+//
+//rfc:4004#4-1
+//rfc:4004#7-1
+//rfc:4004#7.7-1
 func (q AMR) Message() *diameter.Message {
 	m := diameter.NewRequest(diameter.AAMobileNode, diameter.MobileIPv4,
 		diameter.SessionID.Text(q.Session),
@@ -256,6 +271,7 @@ func invalid(m *diameter.Message, c diameter.Code, what string) error {
 //rfc:4004#5.1
 //rfc:4004#7.6.2
 //rfc:4004#7.6.4
+//rfc:4004#9.14-1
 func ReadAMR(m *diameter.Message) (AMR, error) {
 	q := AMR{
 		Session: text(m.List, diameter.SessionID), Origin: origin(m.List), User: ident.NAI(text(m.List, diameter.UserName)),
@@ -339,6 +355,8 @@ func (a AMA) Answer(to *diameter.Message) *diameter.Message {
 }
 
 // ReadAMA reads an AMA.
+//
+//rfc:4004#5.2-1
 func ReadAMA(m *diameter.Message) (AMA, error) {
 	result, _ := m.Result()
 	a := AMA{

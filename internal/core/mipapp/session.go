@@ -121,6 +121,13 @@ var moments = map[aaa.Moment]uint32{aaa.Start: diameter.StartRecord, aaa.Interim
 // Acct-Multi-Session-Id in the accounting messages" (RFC 4004 section 4.1.2).
 //
 //rfc:4004#4.1.2
+//rfc:4004#4-2
+//rfc:4004#4.1.2-3
+//rfc:4004#10.1-1
+//rfc:4004#10.2-1
+//rfc:4004#10.3-1
+//rfc:4004#10.4-1
+//rfc:4004#10.5-1
 func (r Record) Message() *diameter.Message {
 	m := diameter.NewRequest(diameter.Accounting, diameter.MobileIPv4,
 		diameter.SessionID.Text(r.Session),

@@ -24,6 +24,10 @@ type target struct {
 //rfc:4004#3.1
 //rfc:4004#3.2
 //rfc:4004#6
+//rfc:4004#3.1-3
+//rfc:4004#3.1-4
+//rfc:4004#3.1-5
+//rfc:4004#3.1-6
 func (s *Server) choose(q mipapp.AMR, known *session) (target, diameter.ResultCode) {
 	visitedAllowed := s.cfg.HomeAgentAt != AtHome && q.Foreign.Host != "" && s.partner(q.Foreign.Realm)
 	switch {

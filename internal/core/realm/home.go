@@ -17,6 +17,12 @@ import (
 //
 //rfc:4004#3.1
 //rfc:4004#5.2
+//rfc:4004#3.2-10
+//rfc:4004#5.2-3
+//rfc:4004#5.3-2
+//rfc:4004#5.3-3
+//rfc:4004#7.10-2
+//rfc:4004#7.11-1
 func (s *Server) authenticate(c engine.Command, v Arrived, q mipapp.AMR) {
 	m := v.Message
 	colocated := q.Features&diameter.CoLocatedMobileNode != 0
@@ -154,6 +160,9 @@ func (s *Server) asker(q mipapp.AMR) (target, diameter.ResultCode) {
 //rfc:4004#3.4
 //rfc:4004#8.2
 //rfc:4004#13
+//rfc:4004#8-1
+//rfc:4004#8.1-1
+//rfc:4004#13-3
 func (s *Server) keysFor(q mipapp.AMR, sub aaa.Subscriber, secret aaa.Secret) (mipapp.Keys, error) {
 	home, foreign := mipapp.MobileSPIs(q.Request)
 	var w aaa.KeyWishes
@@ -193,6 +202,9 @@ func (s *Server) keysFor(q mipapp.AMR, sub aaa.Subscriber, secret aaa.Secret) (m
 //rfc:4004#4.1.2
 //rfc:4004#6.1
 //rfc:4004#8.5
+//rfc:4004#3.2-9
+//rfc:4004#5.2-2
+//rfc:4004#8.3-1
 func (s *Server) answered(c engine.Command, m *diameter.Message, q mipapp.AMR, to target, har mipapp.HAR, answer *diameter.Message, err error) {
 	if err == nil {
 		err = answer.Check()

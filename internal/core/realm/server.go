@@ -210,6 +210,9 @@ func (s *Server) Deadline() time.Time {
 }
 
 // arrived takes a request in.
+//
+//rfc:4004#4-4
+//rfc:4004#5-1
 func (s *Server) arrived(c engine.Command) bool {
 	v, mine := c.Value.(Arrived)
 	if !mine {
@@ -282,6 +285,8 @@ func (s *Server) refuse(c engine.Command, m *diameter.Message, who ident.NAI, co
 
 // enter takes a request that waits for another's answer; leave is to be called
 // when that has come. A full server says so.
+//
+//rfc:4004#4.1-2
 func (s *Server) enter(who ident.NAI) (leave func(), ok bool) {
 	if s.waiting >= s.cfg.MaxPending || s.pending[who] >= maxOfOne {
 		s.counters.Overflowed++

@@ -320,6 +320,14 @@ func equal(a, b []string) bool {
 //rfc:4004#8.3
 //rfc:4004#8.4
 //rfc:4004#8.5
+//rfc:4004#3.2-4
+//rfc:4004#3.2-10
+//rfc:4004#4.1.1-1
+//rfc:4004#5.2-2
+//rfc:4004#5.3-3
+//rfc:4004#7.10-2
+//rfc:4004#8-1
+//rfc:4004#8.1-1
 func TestANodeGetsKeysAndAHomeAgentInTheVisitedNetwork(t *testing.T) {
 	w := newWorld(t, nil)
 	var har mipapp.HAR
@@ -370,6 +378,13 @@ func TestANodeGetsKeysAndAHomeAgentInTheVisitedNetwork(t *testing.T) {
 //rfc:4004#3.1
 //rfc:4004#3.2
 //rfc:4004#6
+//rfc:4004#3.1-3
+//rfc:4004#3.1-4
+//rfc:4004#3.1-5
+//rfc:4004#3.1-6
+//rfc:4004#3.2-7
+//rfc:4004#7.5-4
+//rfc:4004#7.5-5
 func TestWhichHomeAgentIsChosen(t *testing.T) {
 	for what, c := range map[string]struct {
 		policy  realm.Policy
@@ -482,6 +497,8 @@ func TestAHomeAgentThatRefusesAndOneThatIsAway(t *testing.T) {
 //rfc:4004#4.1.1
 //rfc:4004#4.1.2
 //rfc:4004#4.1.3
+//rfc:4004#4.1.1-2
+//rfc:4004#4.1.3-2
 func TestASessionLastsOverMovesUntilTheHomeAgentEndsIt(t *testing.T) {
 	w := newWorld(t, func(home, _ *realm.Config) { home.HomeAgentAt = realm.AtHome })
 	w.attend(rrq{home: zero, agent: allOne}, nil)
@@ -528,6 +545,7 @@ func TestASessionLastsOverMovesUntilTheHomeAgentEndsIt(t *testing.T) {
 // agent.
 //
 //rfc:4004#4.1.3
+//rfc:4004#4.1.3-5
 func TestAnOperatorEndsASession(t *testing.T) {
 	w := newWorld(t, func(home, _ *realm.Config) { home.HomeAgentAt = realm.AtHome })
 	w.attend(rrq{home: zero, agent: allOne}, nil)
@@ -573,6 +591,7 @@ func TestRecordsComeHomeAndSessionsEnd(t *testing.T) {
 //
 //rfc:4004#8.3
 //rfc:4004#6.2
+//rfc:4004#8.3-1
 func TestKeysGoOverProtectedConnectionsAlone(t *testing.T) {
 	w := newWorld(t, func(home, _ *realm.Config) { home.RequireTLS = true })
 	_, proof := w.request(rrq{home: zero, agent: zero, keys: true})

@@ -61,6 +61,8 @@ type visit struct {
 // "MUST use a different session identifier than that used in the AMR/AMA".
 //
 //rfc:4004#4.1.1
+//rfc:4004#4.1.1-1
+//rfc:4004#4.1.1-2
 func (s *Server) homeSession(known *session, to target) string {
 	if known != nil && known.homeSession != "" && known.agent.Host == to.agent.Host {
 		return known.homeSession
@@ -74,6 +76,7 @@ func (s *Server) homeSession(known *session, to target) string {
 // 4004 section 4.1.3).
 //
 //rfc:4004#4.1.3
+//rfc:4004#4.1.3-2
 func (s *Server) terminated(c engine.Command, v Arrived, t mipapp.Termination) {
 	if !s.home(t.Realm) {
 		if one := s.visits[t.Session]; one != nil && one.attendant.Host == t.Origin.Host {
@@ -195,6 +198,8 @@ type End struct{ NAI ident.NAI }
 // SHOULD send its message to the Home Agent" (RFC 4004 section 4.1.3).
 //
 //rfc:4004#4.1.3
+//rfc:4004#4.1.3-4
+//rfc:4004#4.1.3-5
 func (s *Server) end(c engine.Command) bool {
 	e, mine := c.Value.(End)
 	if !mine {
@@ -230,6 +235,8 @@ func (s *Server) abort(one *session, why string) {
 }
 
 // drop forgets a session.
+//
+//rfc:4004#4.1.3-3
 func (s *Server) drop(one *session) {
 	delete(s.sessions, one.user)
 	delete(s.agents, one.homeSession)

@@ -16,6 +16,12 @@ import (
 //rfc:4004#3.2
 //rfc:4004#7.5
 //rfc:4004#7.10
+//rfc:4004#3.2-4
+//rfc:4004#3.2-7
+//rfc:4004#3.2-8
+//rfc:4004#7.5-3
+//rfc:4004#7.5-5
+//rfc:4004#7.10-1
 func (s *Server) sendHome(c engine.Command, v Arrived, q mipapp.AMR) {
 	m := v.Message
 	// "When the AAAF receives the AMR message, it MUST first verify that the sender

@@ -218,6 +218,7 @@ func (a *Attendant) Verify(ctx context.Context, nai ident.NAI, secret aaa.Secret
 // reply says it.
 //
 //rfc:4004#6
+//rfc:4004#6-1
 func refusal(nai ident.NAI, a mipapp.AMA) error {
 	switch {
 	case a.Result.OK(), a.Reply != nil:
@@ -277,6 +278,8 @@ func lasting(d time.Duration) time.Duration {
 }
 
 // newSPI chooses an SPI of ours.
+//
+//rfc:4004#9.11-1
 func newSPI() uint32 {
 	for {
 		var b [4]byte
@@ -313,6 +316,11 @@ func (a *Attendant) Received(ctx context.Context, m *diameter.Message) *diameter
 //rfc:4004#6.1
 //rfc:4004#8.3
 //rfc:4004#8.5
+//rfc:4004#4.1.1-3
+//rfc:4004#4.1.2-1
+//rfc:4004#4.1.2-2
+//rfc:4004#5.4-1
+//rfc:4004#8.5-1
 func (a *Attendant) serve(ctx context.Context, q mipapp.HAR) mipapp.HAA {
 	out := mipapp.HAA{User: q.User}
 	refuse := func(code diameter.ResultCode, why string) mipapp.HAA {
@@ -484,6 +492,7 @@ func (a *Attendant) record(ctx context.Context, r Record) error {
 // section 4.1.3), and at every other end too (RFC 6733 section 8.4).
 //
 //rfc:4004#4.1.3
+//rfc:4004#4.1.3-1
 func (a *Attendant) Ended(q aaa.Account) {
 	one, ok := a.session(q)
 	if !ok || q.NAI == "" {

@@ -102,6 +102,12 @@ func roaming(t *testing.T) (request []byte, q aaa.Authenticate) {
 //rfc:4004#5.1
 //rfc:4004#7.5
 //rfc:4004#8
+//rfc:4004#3.2-1
+//rfc:4004#3.2-3
+//rfc:4004#5.1-1
+//rfc:4004#5.1-2
+//rfc:4004#7.5-1
+//rfc:4004#7.5-2
 func TestAForeignAgentAsksByDiameter(t *testing.T) {
 	request, q := roaming(t)
 	reply := []byte{3, 0, 0, 0}
@@ -198,6 +204,11 @@ func received(t *testing.T, a *Attendant, m *diameter.Message) *diameter.Message
 //rfc:4004#5.4
 //rfc:4004#8
 //rfc:4004#4.1.2
+//rfc:4004#3.1-8
+//rfc:4004#4.1.1-3
+//rfc:4004#4.1.2-2
+//rfc:4004#5.4-1
+//rfc:4004#8.5-1
 func TestAHomeAgentTakesOrdersByDiameter(t *testing.T) {
 	request, _ := roaming(t)
 	var got aaa.Carry
@@ -240,6 +251,10 @@ func TestAHomeAgentTakesOrdersByDiameter(t *testing.T) {
 //
 //rfc:4004#4.1.3
 //rfc:4004#11.2
+//rfc:4004#4.1.2-3
+//rfc:4004#4.1.3-1
+//rfc:4004#10.1-1
+//rfc:4004#10.2-1
 func TestSessionsAreToldOfAndTerminated(t *testing.T) {
 	_, q := roaming(t)
 	p := &peers{t: t, answer: func(m *diameter.Message) *diameter.Message {

@@ -104,6 +104,10 @@ func (c *carrier) answer(question any) (aaa.Grant, error) {
 //rfc:4004#8
 //rfc:4004#8.1
 //rfc:4004#8.5
+//rfc:4004#8-2
+//rfc:4004#8-3
+//rfc:4004#8.5-2
+//rfc:4004#3.4-3
 func TestAAACarriesRequestsAndAgentsDoTheRest(t *testing.T) {
 	j, c := carried(t)
 	direct, signed := 0, 0
@@ -185,6 +189,7 @@ func TestABindingEndsWithTheAuthorisation(t *testing.T) {
 // too: what these have signed is good, and AAA need not be asked.
 //
 //rfc:4004#8.5
+//rfc:4004#8.5-3
 func TestAHomeAgentKeepsTheKeysOfAAAOverARestart(t *testing.T) {
 	for _, keeps := range []bool{true, false} {
 		var made plan

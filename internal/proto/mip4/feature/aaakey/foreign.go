@@ -45,6 +45,7 @@ func addForeign(c Config, a *fa.Agent) error {
 //
 //rfc:5944#3.7.2.1
 //rfc:3957#4
+//rfc:4004#8-3
 func (f *foreign) request(x *fa.Exchange) engine.Verdict {
 	if x.Visitor == nil || x.Association != nil {
 		return engine.Next()

@@ -38,6 +38,7 @@ const (
 //
 //rfc:4004#3.1
 //rfc:4004#8
+//rfc:4004#3.4-3
 func (f *foreign) needsCarrying(x *fa.Exchange, w *word) bool {
 	if _, ok := aaakey.Wished(x.Message, mip4.ExtMobileHomeKeyRequest); ok || x.Unassigned() || f.wish(x).Wanted() {
 		return true
@@ -92,6 +93,7 @@ func (f *foreign) carried(x *fa.Exchange, g aaa.Grant) engine.Verdict {
 // latest expiry time"; others "MAY" be discarded (RFC 4004 section 8.5).
 //
 //rfc:4004#8.5
+//rfc:4004#8.5-2
 func (a *agentKeys) keep(at netip.Addr, k agentKey) {
 	if _, there := a.keys[at]; !there && len(a.keys) >= mostAgents {
 		clear(a.keys) // each is made anew
@@ -107,6 +109,7 @@ func (a *agentKeys) keep(at netip.Addr, k agentKey) {
 // of are the keys with a home agent that still hold.
 //
 //rfc:4004#9.13
+//rfc:4004#9.13-1
 func (a *agentKeys) of(at netip.Addr) []*assoc.Association {
 	var list []*assoc.Association
 	now := a.agent.Now().Mono

@@ -199,6 +199,7 @@ func (f *foreign) find(x *fa.Exchange, value []byte) (moment, bool) {
 // without waiting; when that is about to end, AAA is asked in the meantime.
 //
 //rfc:4721#3.2
+//rfc:4004#6.1-1
 func (f *foreign) verify(x *fa.Exchange) engine.Verdict {
 	wish := f.wish(x)
 	if !f.cfg.AAA || x.Association != nil && !wish.Wanted() && !f.cfg.Carried {

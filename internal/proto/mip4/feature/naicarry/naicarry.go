@@ -101,6 +101,10 @@ type mobile struct {
 //
 //rfc:3846#4
 //rfc:3846#5
+//rfc:4004#1.3-1
+//rfc:4004#1.3-2
+//rfc:4004#3.1-1
+//rfc:4004#3.2-6
 func (m *mobile) echo(x *mn.Attempt) engine.Verdict {
 	known := m.names[x.Registration.Key.HomeAgent]
 	if known.agent != "" {

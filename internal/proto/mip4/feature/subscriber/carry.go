@@ -57,6 +57,9 @@ func addCarrying(h *home) {
 //
 //rfc:4004#5.3
 //rfc:4004#5.4
+//rfc:4004#3.1-7
+//rfc:4004#3.1-9
+//rfc:4004#5.3-1
 func (c *carrying) carry(order engine.Command) bool {
 	q, mine := order.Value.(aaa.Carry)
 	if !mine {
@@ -159,6 +162,8 @@ var everyAgent = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 //
 //rfc:4004#3.1
 //rfc:4004#8.4
+//rfc:4004#3.1-8
+//rfc:4004#3.4-2
 func (c *carrying) reply(x *ha.Exchange) engine.Verdict {
 	q := *c.orders.Of(x)
 	if q == nil || !x.Authentic || !x.Accepted() {
@@ -240,6 +245,8 @@ func (c *carrying) restore(now engine.Now, r engine.Record) error {
 // section 9.13).
 //
 //rfc:4004#9.13
+//rfc:4004#8.5-3
+//rfc:4004#9.13-1
 func (c *carrying) foreignKeys(at netip.Addr) []*assoc.Association {
 	var list []*assoc.Association
 	now := c.home.agent.Now().Mono

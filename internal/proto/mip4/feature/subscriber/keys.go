@@ -149,6 +149,7 @@ func (h *home) rekey(x *ha.Exchange) engine.Verdict {
 // extension, created using the generated MN-HA key" (RFC 3957 section 3).
 //
 //rfc:3957#3
+//rfc:4004#8.3-2
 func (h *home) keep(x *ha.Exchange) engine.Verdict {
 	f := h.facts.Of(x)
 	w := f.candidate
