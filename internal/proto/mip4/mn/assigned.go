@@ -43,7 +43,7 @@ func (n *Node) Anchor(x *Response, agent netip.Addr) {
 	n.links[r.Key] = r
 	n.roster.adopt(agent, r.association)
 	r.association = n.roster.keyed(agent, r.association)
-	if !unicast(x.Peer.Addr()) {
+	if x.Peer.IsValid() && !unicast(x.Peer.Addr()) { // through a foreign agent packets may go plain
 		x.Peer = netip.AddrPortFrom(agent, x.Peer.Port())
 	}
 }
