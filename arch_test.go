@@ -63,6 +63,8 @@ var layers = []layer{
 	{path: "internal/buildinfo"},
 	{path: "internal/roles", may: []string{"wire", "internal/core", "internal/proto", "internal/proto/mip4/feature", "internal/proto/mip4/standard", "internal/config"}},
 	{path: "cmd", may: []string{"wire", "internal/config", "internal/enrol", "internal/control", "internal/ui", "internal/decode", "internal/capture", "internal/daemon", "internal/lab", "internal/buildinfo", "internal/manual", "internal/top"}, tests: []string{"internal/core"}, libs: true},
+	// Files that are installed, for the laboratory.
+	{path: "packaging/examples/freeradius"},
 	// Only tests, of what is installed.
 	{path: "packaging", tests: []string{"internal/config", "internal/control", "internal/daemon", "internal/host"}},
 }

@@ -91,6 +91,7 @@ what to try:
                   AAA servers with Diameter between them (RFC 4004)
   one-box         home agent and foreign agent are one box
   ha-pool         two home agents of a pool on the home link: drain one, kill one
+  radius          a node that a stock FreeRADIUS knows and nobody else, and two foreign agents
   overlapping     two home networks with the same addresses at one foreign agent
 A file may start from one of these with extends = "NAME".`,
 		Example: `  careof lab up --detach

@@ -61,6 +61,7 @@ type Lab struct {
 	ports    map[string]*netns.Port // by "node/interface"
 	daemons  map[string]*Daemon
 	order    []*Daemon // in order of creation
+	stock    []*netns.Process
 	done     context.Context
 	end      context.CancelFunc
 
@@ -133,6 +134,13 @@ func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err er
 		}
 		if err != nil {
 			return l, err
+		}
+	}
+	for i := range t.Nodes {
+		if n := &t.Nodes[i]; n.Kind == topology.RADIUSServer {
+			if err := l.startRADIUS(ctx, n); err != nil {
+				return l, err
+			}
 		}
 	}
 	for _, kind := range []topology.Kind{topology.AAAServer, topology.HomeAgent, topology.ForeignAgent, topology.MobileNode} {
@@ -276,6 +284,10 @@ func (l *Lab) Close() error {
 	l.end()
 	for _, d := range l.order {
 		d.Kill()
+	}
+	for _, p := range l.stock {
+		p.Kill()
+		<-p.Done()
 	}
 	l.ears.Wait()
 	var errs []error

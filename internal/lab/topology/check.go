@@ -198,6 +198,11 @@ func (c *checker) checkNAT(n *Node, bad func(key, hint, format string, args ...a
 // checkConfig reads the daemon's configuration.
 func (c *checker) checkConfig(n *Node, bad func(key, hint, format string, args ...any)) {
 	switch {
+	case n.Kind == RADIUSServer:
+		if n.Config == "" || n.ConfigFile != "" {
+			bad("config", "", "needs config: the users, as FreeRADIUS's module files reads them")
+		}
+		return
 	case !n.Kind.Daemon():
 		if n.Config != "" || n.ConfigFile != "" {
 			bad("config", "", "a %v runs no daemon", n.Kind)

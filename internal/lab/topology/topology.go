@@ -72,9 +72,10 @@ const (
 	Router                   // forwards packets; with NAT it translates
 	ForeignAgent             // runs a careof daemon with a [foreign-agent] section
 	AAAServer                // runs a careof daemon with an [aaa.serve] section
+	RADIUSServer             // runs a stock FreeRADIUS
 )
 
-var kinds = [...]string{"correspondent", "home-agent", "mobile-node", "router", "foreign-agent", "aaa-server"}
+var kinds = [...]string{"correspondent", "home-agent", "mobile-node", "router", "foreign-agent", "aaa-server", "radius-server"}
 
 func (k Kind) String() string {
 	if int(k) < len(kinds) {
@@ -109,7 +110,9 @@ type Node struct {
 	// Config is the daemon's configuration as TOML text; ConfigFile names a
 	// file with it, relative to the topology's folder. Key files that are not
 	// there are made up by the laboratory, from their names: where both ends
-	// name the same file, they have the same key.
+	// name the same file, they have the same key. Config of a RADIUS server is
+	// FreeRADIUS's file of users; the rest of its configuration is that of
+	// packaging/examples/freeradius.
 	Config     string
 	ConfigFile string `toml:"config-file"`
 
@@ -171,7 +174,7 @@ var builtin embed.FS
 
 // Builtin lists the names of the topologies that are built in.
 func Builtin() []string {
-	return []string{"default", "home-link", "foreign-agents", "overlapping", "one-box", "bogus-agent", "ha-pool", "diameter-two-realms", "van"}
+	return []string{"default", "home-link", "foreign-agents", "overlapping", "one-box", "bogus-agent", "ha-pool", "diameter-two-realms", "van", "radius"}
 }
 
 // Default is the built-in topology of the laboratory: a correspondent node, a

@@ -169,6 +169,24 @@ func TestPacketsGoPlainToTheForeignAgent(t *testing.T) {
 	}
 }
 
+// So they do to a home agent that the network has assigned.
+//
+//rfc:4433#5.1.1
+func TestAnAssignedHomeAgentGetsNoTunnelThroughAForeignAgent(t *testing.T) {
+	r := newRig(t, foreign(t))
+	r.node.Accepted.Add("assignment", "session", func(x *mn.Response) engine.Verdict {
+		r.node.Anchor(x, homeAgent)
+		return engine.Next()
+	})
+	r.other = granting(-1)
+	r.bare("wlan0", 1)
+	r.step(advertA())
+	r.run(100 * time.Millisecond)
+	if e := r.entry(); e.Deliver.Via != agentA || !onlyWrapped(e) {
+		t.Errorf("entry %+v", e)
+	}
+}
+
 // RFC 3024 section 5.2: the node tunnels to the agent itself, from its home
 // address; an agent without that style says 79 and is asked for the direct one.
 //
