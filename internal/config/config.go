@@ -274,6 +274,7 @@ type Encapsulation struct {
 // An Uplink is a [[mobile-node.uplink]] table.
 type Uplink struct {
 	Interface string
+	Address   UplinkAddress
 	Priority  int // the highest that works is used
 	Cost      int // of equal priorities the lowest is used
 	Metered   bool

@@ -531,6 +531,12 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 			Required: true, Example: `"wlan0"`,
 			Doc: "The interface.",
 		}),
+		Field("address", Enum[UplinkAddress](uplinkAddressWords...), func(u *Uplink) *UplinkAddress { return &u.Address }, Help{
+			Default: `"host"`,
+			Doc: "Who gives the interface its address and default route. host: whoever configures this host's links (NetworkManager,\n" +
+				"networkd, ifupdown). dhcp: the mobile node itself, by DHCPv4. auto: likewise, but only when the interface has been up\n" +
+				"for 10 s without an address and no network manager says that it is his.",
+		}),
 		Field("priority", Int[int](0, 1000), func(u *Uplink) *int { return &u.Priority }, Help{
 			Default: "100",
 			Doc:     "The uplink of the highest priority that works is used.",

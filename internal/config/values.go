@@ -116,6 +116,20 @@ var pathValidationWords = []string{"auto", "required", "off"}
 
 func (v PathValidation) String() string { return enumString(v, "PathValidation", pathValidationWords) }
 
+// UplinkAddress says who gives an uplink its address.
+type UplinkAddress uint8
+
+// Who.
+const (
+	AddressHost UplinkAddress = iota // whoever configures this host's links
+	AddressDHCP                      // the mobile node, by DHCP
+	AddressAuto                      // the mobile node, when nobody else does
+)
+
+var uplinkAddressWords = []string{"host", "dhcp", "auto"}
+
+func (v UplinkAddress) String() string { return enumString(v, "UplinkAddress", uplinkAddressWords) }
+
 // WireGuard says to whom a home agent grants encrypted tunnels.
 type WireGuard uint8
 

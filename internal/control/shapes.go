@@ -158,6 +158,7 @@ type Uplink struct {
 	Home          bool         `json:"home"` // it is attached to the home network
 	CareOfAddress netip.Addr   `json:"care_of_address,omitzero"`
 	Gateways      []netip.Addr `json:"gateways"`
+	Lease         *Lease       `json:"lease,omitempty"` // of DHCP; absent when others configure the interface
 	Cost          int          `json:"cost"`
 	Metered       bool         `json:"metered"`
 	State         string       `json:"state"`             // in-use, standby, held, dead, unusable
@@ -166,6 +167,14 @@ type Uplink struct {
 	Probes        int          `json:"probes"`            // the last ones, that loss is of
 	Loss          float64      `json:"loss"`              // the part of them that was not answered, 0 to 1
 	Answered      time.Time    `json:"answered,omitzero"` // when a probe last was
+}
+
+// Lease is how the DHCP client of an uplink stands.
+type Lease struct {
+	State   string       `json:"state"` // as RFC 2131 names it
+	Address netip.Prefix `json:"address,omitzero"`
+	Server  netip.Addr   `json:"server,omitzero"`
+	Until   time.Time    `json:"until,omitzero"`
 }
 
 // Association is one security association, without its key.

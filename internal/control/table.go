@@ -52,6 +52,13 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		if u.Home {
 			why = "attached to the home network"
 		}
+		switch {
+		case u.Lease == nil:
+		case u.Lease.Until.IsZero():
+			why += " (DHCP: " + u.Lease.State + ")"
+		default:
+			why += " (DHCP: until " + u.Lease.Until.Local().Format(time.TimeOnly) + ")"
+		}
 		took, loss := "-", "-"
 		if u.RoundTrip > 0 {
 			took = time.Duration(u.RoundTrip).Round(time.Millisecond).String()

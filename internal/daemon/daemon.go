@@ -19,6 +19,7 @@ import (
 	"careof/internal/control"
 	"careof/internal/core/forward"
 	"careof/internal/enrol"
+	"careof/internal/host/dhcp"
 	"careof/internal/host/discovery"
 	"careof/internal/host/drive"
 	"careof/internal/host/names"
@@ -52,6 +53,7 @@ type daemon struct {
 	sockets *sock.Set
 	plane   *plane.Host
 	names   *names.Resolver // of home agents
+	leases  *dhcp.Client    // nil without a mobile node
 	portals portals
 
 	home    *drive.Driver // nil without the role
@@ -370,6 +372,15 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 	}
 	if err := d.plane.Attend(true); err != nil {
 		d.log.Warn("the programs send everything themselves", "error", err)
+	}
+	if d.mobile != nil {
+		if err := d.openLeases(); err != nil {
+			stop(nil)
+			silence()
+			running.Wait()
+			return d.failed("mobile-node.uplink.address", err)
+		}
+		defer d.leases.Close()
 	}
 	spawn("links", func() error { return d.watch(ctx) })
 	for _, server := range servers {

@@ -17,7 +17,7 @@ var _ control.Leveller = (*daemon)(nil)
 // subsystems says which log level of the configuration a note obeys, by its
 // kind; what is not here is about registrations.
 var subsystems = map[note.Kind]string{
-	note.LinkUp: "link", note.LinkDown: "link",
+	note.LinkUp: "link", note.LinkDown: "link", leaseGot: "link", leaseLost: "link",
 	note.Resync: "replay", note.Repeated: "replay",
 	"captive-portal": "movement", "captive-portal-passed": "movement", "path-mtu": "movement", "path-dead": "movement", "path-back": "movement",
 	note.Lost: "movement", note.Home: "movement", "agent-heard": "advertisement", "agent-lost": "advertisement",

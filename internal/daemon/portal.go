@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"careof/internal/core/note"
+	"careof/internal/host/dhcp"
 	"careof/internal/host/portal"
 	"careof/internal/proto/mip4/mn"
 )
@@ -82,6 +83,9 @@ func (d *daemon) checkPortal(ctx context.Context, link, empty string) {
 	state, page, err := portal.Check(ctx, d.names.Over(link), empty)
 	if err != nil || state == portal.Unknown {
 		return // the network says nothing about itself
+	}
+	if l, _ := d.leases.Status(link); state == portal.Captive && l.Has && l.Lease.Portal != "" && l.Lease.Portal != dhcp.Unrestricted {
+		page += " (its API: " + l.Lease.Portal + ")" // RFC 8910
 	}
 	before := d.portals.set(link, page)
 	switch {

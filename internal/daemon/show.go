@@ -236,7 +236,7 @@ func (d *daemon) uplinks(ctx context.Context) (any, error) {
 		}
 		out = append(out, control.Uplink{
 			Interface: u.Link, Priority: u.Priority, Usable: u.Usable, Active: u.Active, Home: u.Home,
-			CareOfAddress: u.CareOfAddress, Gateways: u.Gateways, Why: u.Why,
+			CareOfAddress: u.CareOfAddress, Gateways: u.Gateways, Lease: d.leaseOf(u.Link), Why: u.Why,
 			Cost: u.Cost, Metered: u.Metered, State: u.State, RoundTrip: control.Seconds(u.Quality.RoundTrip),
 			Probes: u.Quality.Probes, Loss: u.Quality.Loss, Answered: u.Answered,
 		})
