@@ -611,3 +611,40 @@ func TestKeysGoOverProtectedConnectionsAlone(t *testing.T) {
 		t.Errorf("%v", r)
 	}
 }
+
+// A home agent asks about a node that has come to it directly: it gets key and
+// nonce, and no reply, for it makes that itself. Nobody else is answered so. The
+// session is the home agent's, and ends with its STR.
+//
+//rfc:4004#3.3
+//rfc:4004#5.2-3
+func TestAHomeAgentAsksForACoLocatedNode(t *testing.T) {
+	for host, want := range map[string]diameter.ResultCode{"ha1.home.example": diameter.Success, "ha2.home.example": diameter.HANotAvailable, "fa1.home.example": diameter.AuthorizationRejected} {
+		w := newWorld(t, nil)
+		_, proof := w.request(rrq{home: zero, agent: ha1, keys: true})
+		amr, err := mipapp.RequestOf(aaa.Authenticate{Subject: aaa.Subject{NAI: van}, Proof: proof, CoLocated: true, Wishes: aaa.KeyWishes{MobileHome: aaa.KeyWish{MobileSPI: 700}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		amr.Session, amr.MultiSession = host+";1;1", "multi"
+		got := w.serve("home.example", originate(amr.Message(), mipapp.Identity{Host: host, Realm: "home.example"}))
+		a, err := mipapp.ReadAMA(got)
+		if err != nil || a.Result != want {
+			t.Fatalf("%s: %+v, %v", host, a, err)
+		}
+		if !want.OK() {
+			continue
+		}
+		s := secret(t)
+		if k := a.Keys.MobileHome; a.Reply != nil || k == nil || !s.Derive(k.Nonce, []byte(van)).Equal(k.Key) || a.HomeAddress != homeAddr || a.HomeAgent != ha1 {
+			t.Errorf("AMA %+v", a)
+		}
+		if len(w.seen) != 0 || len(w.status("home.example").Sessions) != 1 {
+			t.Errorf("%d other messages, sessions %+v", len(w.seen), w.status("home.example").Sessions)
+		}
+		m := mipapp.Termination{Session: amr.Session, User: van, Realm: "home.example", Cause: diameter.Logout}.Message()
+		if r, _ := w.serve("home.example", originate(m, mipapp.Identity{Host: host, Realm: "home.example"})).Result(); !r.OK() || len(w.status("home.example").Sessions) != 0 {
+			t.Errorf("STR: %v", r)
+		}
+	}
+}

@@ -328,3 +328,32 @@ func TestOnlyTheHomeRealmAborts(t *testing.T) {
 		t.Errorf("RAR: %v", r)
 	}
 }
+
+// A home agent asks by Diameter for a node that has come to it directly: the key is
+// its own under an SPI of its choice, and the session has its Acct-Multi-Session-Id.
+//
+//rfc:4004#3.3
+func TestAHomeAgentAsksByDiameterForACoLocatedNode(t *testing.T) {
+	_, q := roaming(t)
+	q.CoLocated, q.HomeAgent = true, netip.MustParseAddr("198.51.100.1")
+	q.Wishes = aaa.KeyWishes{MobileHome: aaa.KeyWish{MobileSPI: 700, AgentSPI: 4242}}
+	nonce := bytes.Repeat([]byte{1}, 20)
+	p := &peers{t: t, answer: func(m *diameter.Message) *diameter.Message {
+		amr, err := mipapp.ReadAMR(m)
+		if err != nil || amr.Features&diameter.CoLocatedMobileNode == 0 || amr.MultiSession == "" {
+			t.Errorf("AMR %+v, %v", amr, err)
+		}
+		return mipapp.AMA{
+			Result: diameter.Success, Lifetime: time.Hour, HomeAgent: q.HomeAgent, HomeAddress: netip.MustParseAddr("10.10.0.77"),
+			Keys: mipapp.Keys{Lifetime: time.Hour, MobileHome: &mipapp.Key{Key: assoc.NewKey([]byte("the first key...")), Nonce: nonce, Replay: assoc.Timestamps}},
+		}.Answer(m)
+	}}
+	a := NewAttendant(AttendantConfig{Identity: agentHere, Carrier: p, Warn: func(string, ...any) {}})
+	g, err := a.Answer(t.Context(), q)
+	if err != nil || g.Reply != nil || g.HomeAddress != netip.MustParseAddr("10.10.0.77") || len(g.Class) == 0 {
+		t.Fatalf("%+v, %v", g, err)
+	}
+	if k := g.Keys.MobileHome; k == nil || k.Association.SPI() != 4242 || k.Association.Outbound().SPI() != 700 || k.AAASPI != 512 || !bytes.Equal(k.Nonce, nonce) {
+		t.Errorf("key %+v", k)
+	}
+}
