@@ -136,6 +136,7 @@ func Open(c Config) (h *Host, err error) {
 	if c.Device == "" {
 		c.Device = DefaultDevice
 	}
+	c.Base = cmp.Or(c.Base, route.BaseOf(c.Device))
 	if len(c.Encapsulations) == 0 {
 		c.Encapsulations = encap.Kinds()
 	}
@@ -282,7 +283,7 @@ func (h *Host) openFast() error {
 			return err
 		}
 		var err error
-		if h.devices, err = kernel.Open(kernel.Config{Slow: h.slow, Device: h.c.Device, Base: cmp.Or(h.c.Base, route.DefaultBase)}); err != nil {
+		if h.devices, err = kernel.Open(kernel.Config{Slow: h.slow, Device: h.c.Device, Base: h.c.Base}); err != nil {
 			return err
 		}
 		h.packets = h.devices

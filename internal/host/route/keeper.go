@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
 	"careof/internal/core/engine"
@@ -17,11 +20,33 @@ import (
 // DefaultBase is where our tables and rule priorities begin.
 const DefaultBase = 4340
 
+// Between the bases of two devices there is room for a daemon's tables. The last
+// block ends before the priority of the main table's rule, 32766.
+const (
+	baseStride = 128
+	bases      = 220
+)
+
+// BaseOf is where tables and rule priorities of the daemon with this tunnel device
+// begin. Each daemon of a host has a device of its own, so they do not take
+// each other's rules for leftovers: careof0 has DefaultBase, careof1 the next
+// block. Names that do not end in a number below 100 share the blocks behind these.
+func BaseOf(device string) int {
+	digits := len(device) - len(strings.TrimRight(device, "0123456789"))
+	if digits == 1 || digits == 2 {
+		n, _ := strconv.Atoi(device[len(device)-digits:])
+		return DefaultBase + n*baseStride
+	}
+	h := fnv.New32a()
+	h.Write([]byte(device))
+	return DefaultBase + (100+int(h.Sum32()%(bases-100)))*baseStride
+}
+
 // Config is what a [Keeper] is built from.
 type Config struct {
 	Device string // the tunnel device; it is there already
 	// Base is where this daemon's hundred tables and its rule priorities
-	// begin; 0 means DefaultBase. Daemons on one host need different ones.
+	// begin; 0 means BaseOf(Device). Daemons on one host need different ones.
 	Base int
 	// Mark is the mark of the daemon's own outer packets (SO_MARK); 0: none.
 	Mark uint32
@@ -81,7 +106,7 @@ type uplink struct {
 // packets must not leak meanwhile. [Keeper.Reconcile] removes it.
 func New(c Config) (*Keeper, error) {
 	if c.Base == 0 {
-		c.Base = DefaultBase
+		c.Base = BaseOf(c.Device)
 	}
 	if len(c.Uplinks) >= tableNowhere-tableUplinks {
 		return nil, fmt.Errorf("route: %d uplinks are too many", len(c.Uplinks))

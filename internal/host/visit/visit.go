@@ -131,7 +131,7 @@ func arrange(seats map[forward.Key]seat) arrangement {
 // removed.
 func Open(c Config) (k *Keeper, err error) {
 	if c.Base == 0 {
-		c.Base = route.DefaultBase
+		c.Base = route.BaseOf(c.Device)
 	}
 	k = &Keeper{
 		c: c, seats: make(map[netip.Addr]map[forward.Key]seat), homes: make(map[forward.Key]netip.Addr),
