@@ -27,6 +27,8 @@ var shown = map[string]string{
 	"advertisements": "what the agents on this host say of themselves, link by link",
 	"agents":         "the mobility agents that a mobile node hears",
 	"uplinks":        "the interfaces of a mobile node, and why each is used or not",
+	"networks":       "the mobile networks: those bound, and a mobile router's own",
+	"host":           "what a mobile node was told about its home network, and what became of it",
 	"associations":   "security associations, without their keys",
 	"enrolled":       "the mobile nodes that have joined with a token (careof enrol), and the invited ones",
 	"blocked":        "the mobile nodes that the home agent keeps out (careof revoke --block)",

@@ -3,8 +3,10 @@ package config
 import (
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"careof/internal/core/assoc"
@@ -106,6 +108,30 @@ func (d *decoder) checkServices(h *HomeAgent) {
 	}
 }
 
+// checkTold looks at what nodes of a home network are told (RFC 4332).
+func (d *decoder) checkTold(path string, n *Network) {
+	if len(n.DNS) > 2 {
+		d.problem(path+".dns", "leave all but two out", "RFC 4332 has room for two name servers, and there are %d", len(n.DNS))
+	}
+	if n.Router.IsValid() && !n.Prefix.Contains(n.Router) {
+		d.problem(path+".router", "it is an address in the prefix", "%s is not inside %s", n.Router, n.Prefix)
+	}
+	if n.Domain != "" && !isDomain(n.Domain) {
+		d.problem(path+".domain", `write it like "fleet.example"`, "%q is no domain", n.Domain)
+	}
+}
+
+// isDomain says whether a domain can be told: at most 245 octets, in labels of
+// letters, digits, "-" and "_".
+func isDomain(s string) bool {
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+			return false
+		}
+	}
+	return len(s) <= 245
+}
+
 func (d *decoder) checkHomeAgent(h *HomeAgent) {
 	const at = "home-agent"
 	if h.LocalAddress.IsValid() {
@@ -172,6 +198,7 @@ func (d *decoder) checkNetworks(h *HomeAgent) {
 				d.problem(path+".prefix", "make one of the two smaller, or remove it", "overlaps %s on line %d", other, d.lines.find(indexed(at, j)+".prefix"))
 			}
 		}
+		d.checkTold(path, n)
 		for k, r := range n.Pool {
 			if !n.Prefix.Contains(r.First) || !n.Prefix.Contains(r.Last) {
 				d.problem(path+".pool", "a pool is a part of the prefix above it", "%s is not inside %s", r, n.Prefix)
@@ -384,6 +411,9 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 		} else if !m.HomeAddress.IsValid() {
 			d.problem(at+".home-agent", "name the home agent, or give the home-address", "a home agent can be discovered only by a node that knows its home address")
 		}
+	}
+	if m.DNS != DNSOff && !filepath.IsAbs(m.ResolvConf) {
+		d.problem(at+".resolv-conf", `for example "/etc/resolv.conf"`, "%q is no absolute path", m.ResolvConf)
 	}
 	if m.HomeNetwork.IsValid() && m.HomeAddress.IsValid() && !m.HomeNetwork.Contains(m.HomeAddress) {
 		d.problem(at+".home-address", "one of home-address and home-network is wrong", "%s is not inside the home network %s", m.HomeAddress, m.HomeNetwork)

@@ -139,6 +139,11 @@ type HomeAgent struct {
 type Network struct {
 	Prefix netip.Prefix
 	Pool   []Range // for nodes that ask for an address by NAI
+
+	// What nodes are told that ask for it (RFC 4332).
+	Router, DHCPServer netip.Addr
+	DNS                []netip.Addr
+	Domain             string
 }
 
 // A Service is a [[home-agent.service]] table: what nodes may register for.
@@ -246,6 +251,8 @@ type MobileNode struct {
 	Multicast        MulticastPath
 	ForeignAgents    ForeignAgents
 	Service          string     // RFC 5446; empty: the default one
+	DNS              DNS        // who is given the home network's name servers (RFC 4332)
+	ResolvConf       string     // the file, where it is resolv.conf
 	AAA              *AAASecret // shared with an AAA server; nil: none
 	Security
 

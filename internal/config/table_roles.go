@@ -159,6 +159,22 @@ var homeAgentTable = append(Table[HomeAgent]{
 			Example: `["10.10.0.100-10.10.0.199"]`, Shown: true,
 			Doc: "Addresses for nodes that have none and register by NAI (RFC 2794).",
 		}),
+		Field("router", Address, func(n *Network) *netip.Addr { return &n.Router }, Help{
+			Example: `"10.10.0.1"`,
+			Doc:     "The network's router, for nodes that ask for host configuration (RFC 4332).",
+		}),
+		Field("dns", OneOrList(Address), func(n *Network) *[]netip.Addr { return &n.DNS }, Help{
+			Example: `["10.10.0.53"]`,
+			Doc:     "Its name servers, two at most, for the same nodes (mobile-node.dns).",
+		}),
+		Field("domain", String, func(n *Network) *string { return &n.Domain }, Help{
+			Example: `"fleet.example"`,
+			Doc:     "Its domain, for the same nodes.",
+		}),
+		Field("dhcp-server", Address, func(n *Network) *netip.Addr { return &n.DHCPServer }, Help{
+			Example: `"10.10.0.67"`,
+			Doc:     "Its DHCP server, for the same nodes.",
+		}),
 	}, func(h *HomeAgent) *[]Network { return &h.Networks }, func(n *Network) string { return n.Prefix.String() }, Help{
 		Doc: "A home network. There may be several.",
 	}),
@@ -517,6 +533,16 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 	Field("service", String, func(m *MobileNode) *string { return &m.Service }, Help{
 		Example: `"ims"`,
 		Doc:     "The service that this node registers for (RFC 5446). Left out, it is the home agent's default.",
+	}),
+	Field("dns", Enum[DNS](dnsWords...), func(m *MobileNode) *DNS { return &m.DNS }, Help{
+		Default: `"off"`,
+		Doc: "Whether the node asks its home agent for host configuration (RFC 4332), and who is given the home network's name\n" +
+			"servers while it is registered: systemd-resolved, the file resolv-conf, or (auto) the former where it runs. What was\n" +
+			"there before comes back when the node is not registered, at the end, and at the next start after a crash.",
+	}),
+	Field("resolv-conf", String, func(m *MobileNode) *string { return &m.ResolvConf }, Help{
+		Default: `"/etc/resolv.conf"`,
+		Doc:     "The file that programs have their name servers from. It is written in place.",
 	}),
 	optional("aaa", append(aaaSecretRows(func(s *AAASecret) *AAASecret { return s }, `"keys.d/aaa"`),
 		Field("keys", Bool, func(s *AAASecret) *bool { return &s.Keys }, Help{

@@ -144,6 +144,21 @@ var wireGuardWords = []string{"allowed", "required", "off"}
 
 func (w WireGuard) String() string { return enumString(w, "WireGuard", wireGuardWords) }
 
+// DNS says who on a mobile node is given the home network's name servers.
+type DNS uint8
+
+// Who.
+const (
+	DNSOff        DNS = iota // nobody, and they are not asked for
+	DNSResolved              // systemd-resolved
+	DNSResolvConf            // resolv.conf
+	DNSAuto                  // systemd-resolved where it runs, else resolv.conf
+)
+
+var dnsWords = []string{"off", "resolved", "resolv.conf", "auto"}
+
+func (d DNS) String() string { return enumString(d, "DNS", dnsWords) }
+
 // Advertise says how agent advertisements are sent.
 type Advertise uint8
 

@@ -60,6 +60,7 @@ var showRoutes = []Route{
 	show("agents", "The mobility agents that a mobile node hears.", []Agent{}),
 	show("uplinks", "The interfaces of a mobile node, and why each is used or not.", []Uplink{}),
 	show("networks", "The mobile networks: those bound at a home agent, and a mobile router's own.", []MobileNetwork{}),
+	show("host", "What a mobile node was told about its home network, by which home agent, and what became of it.", []HostConfiguration{}),
 	show("associations", "Security associations, without their keys.", []Association{}),
 	show("enrolled", "The mobile nodes that have joined with a token, and those that are invited to.", []Enrolled{}),
 	show("blocked", "The mobile nodes that the home agent keeps out.", []Blocked{}),

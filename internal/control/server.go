@@ -36,7 +36,7 @@ type Backend interface {
 // Names lists what can be shown, in the order in which help lists it.
 var Names = []string{
 	"status", "bindings", "binding", "registrations", "visitors", "advertisements", "agents", "uplinks", "associations",
-	"networks", "enrolled", "blocked", "pool", "aaa", "stages", "counters", "plane", "config",
+	"networks", "host", "enrolled", "blocked", "pool", "aaa", "stages", "counters", "plane", "config",
 }
 
 // Asked lists what can be asked for besides [Names]: what is shown in

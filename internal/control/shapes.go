@@ -61,6 +61,18 @@ type Binding struct {
 	Counters       forward.Counters `json:"counters"`           // of the home address, all its bindings together
 }
 
+// HostConfiguration is what a mobile node was told about its home network (RFC 4332).
+type HostConfiguration struct {
+	HomeAgent   netip.Addr   `json:"home_agent"` // that told it
+	Prefix      netip.Prefix `json:"prefix,omitzero"`
+	Router      netip.Addr   `json:"router,omitzero"`
+	NameServers []string     `json:"name_servers,omitempty"`
+	Domain      string       `json:"domain,omitempty"`
+	DHCPServer  netip.Addr   `json:"dhcp_server,omitzero"`
+	URL         string       `json:"url,omitempty"`
+	Resolver    string       `json:"resolver,omitempty"` // where the host has the name servers now; empty: nowhere
+}
+
 // MobileNetwork is one mobile network: at a home agent one that is bound, at a
 // mobile router one of its own.
 type MobileNetwork struct {

@@ -106,6 +106,13 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		}
 		return []any{n.Role, prefix, dash(n.Interface), dash(router), address(n.CareOfAddress), n.State, size(n.Counters.SentBytes), size(n.Counters.ReceivedBytes)}
 	}),
+	"host": rows("FROM\tPREFIX\tROUTER\tNAME SERVERS\tDOMAIN\tDHCP SERVER\tASKED BY THE HOST", "nothing was told", func(h HostConfiguration) []any {
+		prefix := "-"
+		if h.Prefix.IsValid() {
+			prefix = h.Prefix.String()
+		}
+		return []any{h.HomeAgent, prefix, address(h.Router), dash(strings.Join(h.NameServers, " ")), dash(h.Domain), address(h.DHCPServer), dash(h.Resolver)}
+	}),
 	"aaa": aaaTable,
 	"stages": rows("ROLE\tSTAGE\tRFC\tHOOKS", "no stages", func(s Stage) []any {
 		return []any{s.Role, s.Stage, s.Section, strings.Join(s.Hooks, " → ")}

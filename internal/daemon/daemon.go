@@ -55,6 +55,7 @@ type daemon struct {
 	names   *names.Resolver // of home agents
 	leases  *dhcp.Client    // nil without a mobile node
 	portals portals
+	dns     *dns // what the host asks for names; nil without a mobile node that says
 
 	home    *drive.Driver // nil without the role
 	mobile  *drive.Driver
@@ -128,6 +129,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if enrolment != nil {
 		defer enrolment.Close()
 	}
+	d.openDNS(ctx)
 	if err := d.open(); err != nil {
 		return err
 	}
@@ -401,6 +403,9 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 	}
 	if c := d.cfg.MobileNode; c != nil && c.PortalCheck != "" {
 		spawn("portals", func() error { d.watchPortals(ctx); return nil })
+	}
+	if d.dns != nil {
+		spawn("dns", func() error { d.watchDNS(ctx, machines); return nil })
 	}
 	spawn("watchdog", func() error { d.watchdog(ctx); return nil })
 	spawn("upkeep", func() error { return d.upkeep(ctx) })

@@ -86,6 +86,7 @@ func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
 		"agents":         func(ctx context.Context, _ string) (any, error) { return d.agents(ctx) },
 		"uplinks":        func(ctx context.Context, _ string) (any, error) { return d.uplinks(ctx) },
 		"networks":       func(ctx context.Context, _ string) (any, error) { return d.networks(ctx) },
+		"host":           func(ctx context.Context, _ string) (any, error) { return d.hostConfiguration(ctx) },
 		"associations":   func(ctx context.Context, _ string) (any, error) { return d.associations(ctx) },
 		"enrolled":       func(context.Context, string) (any, error) { return d.enrolled(), nil },
 		"blocked":        func(ctx context.Context, _ string) (any, error) { return d.blocked(ctx) },

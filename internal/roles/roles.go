@@ -14,6 +14,7 @@ import (
 	"careof/internal/proto/mip4/feature/assignment"
 	"careof/internal/proto/mip4/feature/challenge"
 	"careof/internal/proto/mip4/feature/grekey"
+	"careof/internal/proto/mip4/feature/hostconfig"
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/feature/path"
 	"careof/internal/proto/mip4/feature/pathmtu"
@@ -72,6 +73,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		Validation: validate.Config{Mode: validations[c.PathValidation]},
 		Networks:   homeNetworks(c),
 		Service:    services(c),
+		Host:       told(c),
 		Assignment: homeAssignment(c),
 		WireGuard:  wireguard.Config{Home: encryption[c.WireGuard]},
 		Messages:   texts(c.Messages), Identity: c.Identity,
@@ -283,6 +285,7 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		Challenge:  answers,
 		Keys:       keys,
 		Service:    service.Config{Ask: c.Service},
+		Host:       hostconfig.Config{Ask: c.DNS != config.DNSOff},
 		Validation: validation, Redundant: redundant.Config{Classes: c.Redundant},
 		Assignment: assignment.Config{Ask: asked[c.Assignment]},
 		Paths:      path.Config{Profile: profiles[c.Profile], FailBack: c.FailBack},
@@ -298,6 +301,20 @@ func discovery(c *config.MobileNode) pathmtu.Config {
 	out := pathmtu.Config{Enabled: c.PathMTUDiscovery == config.On}
 	if c.Profile == config.ProfileBattery {
 		out.Every = restful
+	}
+	return out
+}
+
+// told is what nodes of the home networks are told that ask (RFC 4332). A network
+// that says nothing of itself is none.
+func told(c *config.HomeAgent) (out hostconfig.Config) {
+	for _, n := range c.Networks {
+		one := hostconfig.Network{Prefix: n.Prefix, Configuration: hostconfig.Configuration{
+			Router: n.Router, Servers: n.DNS, DHCPServer: n.DHCPServer, Domain: n.Domain,
+		}}
+		if one.Known() {
+			out.Networks = append(out.Networks, one)
+		}
 	}
 	return out
 }

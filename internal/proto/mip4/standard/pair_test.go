@@ -91,8 +91,9 @@ type pair struct {
 	echoes  []time.Time
 	answers bool // the home agent's data plane answers keepalives
 
-	last    engine.Send // of the node
-	replies int         // of the home agent
+	last    engine.Send  // of the node
+	tap     func([]byte) // sees every registration message
+	replies int          // of the home agent
 
 	probes int                      // echo requests that the node sent into its tunnel
 	ways   map[string]time.Duration // round trips over links, where it is not 50 ms
@@ -233,6 +234,9 @@ func (p *pair) send(from *host, s engine.Send) {
 		return
 	}
 	data := slices.Clone(s.Data)
+	if p.tap != nil {
+		p.tap(data)
+	}
 	if from == p.agent {
 		p.replies++
 	}

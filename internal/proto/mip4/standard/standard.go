@@ -17,6 +17,7 @@ import (
 	"careof/internal/proto/mip4/feature/experimental"
 	"careof/internal/proto/mip4/feature/faerror"
 	"careof/internal/proto/mip4/feature/grekey"
+	"careof/internal/proto/mip4/feature/hostconfig"
 	"careof/internal/proto/mip4/feature/message"
 	"careof/internal/proto/mip4/feature/mobilenetwork"
 	"careof/internal/proto/mip4/feature/naicarry"
@@ -56,6 +57,7 @@ type Config struct {
 	Assignment   assignment.Config // RFC 4433
 	WireGuard    wireguard.Config  // encrypted tunnels
 	Service      service.Config    // RFC 5446
+	Host         hostconfig.Config // RFC 4332
 }
 
 // Features lists the features in their order. A caller may leave some out, as
@@ -85,6 +87,7 @@ func Features(c Config) []feature.Feature {
 		mobilenetwork.New(c.Networks),
 		assignment.New(c.Assignment),
 		service.New(c.Service),
+		hostconfig.New(c.Host, vendors),
 	}
 }
 
