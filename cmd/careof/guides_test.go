@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/xml"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -72,8 +73,14 @@ func TestConfigurationsInTheGuidesAreValid(t *testing.T) {
 			c, err := config.Parse(filepath.Join(dir, "careof.toml"), block)
 			if err != nil {
 				t.Errorf("%s: %v\n%s", name, err, block)
-			} else if len(c.Warnings) > 0 {
-				t.Errorf("%s: %v\n%s", name, c.Warnings, block)
+				continue
+			}
+			for _, w := range c.Warnings {
+				// A guide may begin with connections that others can read where it
+				// says so, and how to end that.
+				if !strings.Contains(fmt.Sprint(w), "require-tls") || !strings.Contains(text, "give every connection TLS") {
+					t.Errorf("%s: %v\n%s", name, w, block)
+				}
 			}
 		}
 	}
