@@ -17,14 +17,21 @@ func newBenchHandover(e *env) *cobra.Command {
 while a datagram every 5 ms goes in either direction, and prints for how long none
 arrived. The node learns of its move in three ways: its link goes down and up; the
 link says nothing, and the new agent's advertisements tell another prefix; or it
-says nothing, and the old agent is not heard any more. Then a node with two uplinks
-and no foreign agents: the network of the one in use swallows everything, its link
-stays up, and the node's probes tell (profiles default and fast).
+says nothing, and the old agent is not heard any more.
+
+Then a node with two uplinks and no foreign agents, 25 and 100 ms from its home
+agent: it gets a better uplink while the other one lives (make before break); the
+link in use goes, and the other uplink stands by, or is new and behind a NAT, or the
+node only receives; and the network in use swallows everything while its link stays
+up (profiles default and fast). On namespaces wireguard-go makes the same moves on
+the same network, at the same instants: it takes the uplink that the default routes
+name, as a network manager sets them, and keeps nothing alive by itself.
 
 Each is measured in virtual time, where the figures are exact, and in network
 namespaces with real daemons.`,
 		Example: `  careof bench handover
-  careof bench handover --virtual --moves 100 -o json`,
+  careof bench handover --virtual --moves 100 -o json
+  careof bench handover --only "break before make"`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Moves < 1 || o.Moves > 1000 {
@@ -32,6 +39,9 @@ namespaces with real daemons.`,
 			}
 			if output != "table" && output != "json" {
 				return usagef("-o %s: table or json", output)
+			}
+			if !handover.Measures(o.Only) {
+				return usagef("--only %q: nothing that is measured has that in its name", o.Only)
 			}
 			if !o.Virtual {
 				if done, err := enter(); done {
@@ -52,8 +62,9 @@ namespaces with real daemons.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&o.Moves, "moves", 10, "how many moves of each kind")
+	flags.IntVar(&o.Moves, "moves", 10, "how many moves of each kind; a hundred take hours on namespaces")
 	flags.BoolVar(&o.Virtual, "virtual", false, "only in virtual time: needs no privilege and takes a second")
+	flags.StringVar(&o.Only, "only", "", "measure only what has this `text` in its name")
 	flags.Uint64Var(&o.Seed, "seed", 1, "chooses the luck of the links")
 	flags.StringVarP(&output, "output", "o", "table", "table or json")
 	flags.BoolVarP(&quiet, "quiet", "q", false, "do not tell what is being measured")

@@ -1,7 +1,7 @@
 // Package handover measures how long nothing arrives when a mobile node moves
 // between two foreign agents, with the link's own word that it has moved and
-// without it, and when the network of one of two uplinks swallows everything
-// while its link stays up. The same moves are made in the simulated world, where the figures
+// without it; and what the moves of a node with two uplinks cost, beside
+// wireguard-go on the same network. The same moves are made in the simulated world, where the figures
 // are exact, and on namespaces with real daemons.
 //
 // What must not go in here: moves (scene), and how a laboratory makes them.
@@ -26,7 +26,9 @@ import (
 type Options struct {
 	Moves   int  // of each kind
 	Virtual bool // only in the simulated world
-	Seed    uint64
+	// Only measures what has this in its name; empty measures all.
+	Only string
+	Seed uint64
 	// Command starts a daemon: see [live.Options].
 	Command func(config string) *exec.Cmd
 	Tell    io.Writer // what is going on
@@ -46,6 +48,7 @@ type Report struct {
 	RoundTrip time.Duration `json:"round-trip"` // between visited link and home agent
 	Interval  time.Duration `json:"advertise-interval"`
 	Outages   []Outage      `json:"outages"`
+	Roams     []Roam        `json:"roams"` // of a node with two uplinks and no foreign agent
 }
 
 // ways are how a node learns that it has moved.
@@ -53,23 +56,33 @@ var ways = []struct {
 	told      string
 	announced bool
 	prefixes  bool
-	profile   string // of a node with two uplinks, one of which becomes a black hole
 }{
-	{"the link goes down and up", true, false, ""},
-	{"prefixes in advertisements", false, true, ""},
-	{"silence of the old agent", false, false, ""},
-	{"probes into a black hole, profile default", false, false, "default"},
-	{"probes into a black hole, profile fast", false, false, "fast"},
+	{"the link goes down and up", true, false},
+	{"prefixes in advertisements", false, true},
+	{"silence of the old agent", false, false},
 }
 
 // failBack is how long the path must answer again between two black holes; it
 // doubles with each.
 const failBack = time.Second
 
+// Measures tells whether anything that is measured has a text in its name.
+func Measures(text string) bool {
+	for _, w := range ways {
+		if strings.Contains(w.told, text) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(moves, func(m move) bool { return strings.Contains(m.name, text) })
+}
+
 // Run measures. On namespaces it must be called inside netns.Enter.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	r := &Report{RoundTrip: scene.PathRTT, Interval: scene.AdvertiseInterval}
 	for _, way := range ways {
+		if !strings.Contains(way.told, o.Only) {
+			continue
+		}
 		s := &scene.Scene{
 			Name: "handover", Topology: "home-link",
 			Edit: func(t *topology.Topology) {
@@ -81,18 +94,12 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 				}
 			},
 		}
-		if way.profile != "" {
-			s.Topology, s.Edit = "default", func(t *topology.Topology) { scene.Profile(t, way.profile, failBack) }
-		}
 		for _, world := range []string{"virtual", "namespaces"} {
 			if world != "virtual" && o.Virtual {
 				continue
 			}
 			var down, up []time.Duration
 			s.Play = func(l scene.Lab) { down, up = scene.Handovers(l, o.Moves, way.announced) }
-			if way.profile != "" {
-				s.Play = func(l scene.Lab) { down, up = scene.Holes(l, o.Moves) }
-			}
 			fmt.Fprintf(o.Tell, "%s, %s\n", way.told, world)
 			var err error
 			if world == "virtual" {
@@ -106,7 +113,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			r.Outages = append(r.Outages, outage(way.told, world, down, up))
 		}
 	}
-	return r, nil
+	var err error
+	r.Roams, err = roams(ctx, o)
+	return r, err
 }
 
 func simulate(s *scene.Scene, seed uint64) error {
@@ -136,11 +145,30 @@ func outage(told, world string, down, up []time.Duration) Outage {
 
 // Write prints the report as a table.
 func (r *Report) Write(out io.Writer) error {
-	fmt.Fprintf(out, "moves between two foreign agents, and out of a black hole to another uplink: round trip to the home agent %v, advertisements every %v at most\n\n", r.RoundTrip, r.Interval)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if len(r.Outages) > 0 {
+		r.writeOutages(w)
+	}
+	if len(r.Roams) > 0 {
+		r.writeRoams(w)
+	}
+	return w.Flush()
+}
+
+func (r *Report) writeOutages(w io.Writer) {
+	fmt.Fprintf(w, "moves between two foreign agents: round trip to the home agent %v, advertisements every %v at most\n\n", r.RoundTrip, r.Interval)
 	fmt.Fprintln(w, strings.Join([]string{"THE NODE IS TOLD BY", "WORLD", "MOVES", "OUTAGE, MEDIAN", "LONGEST"}, "\t"))
 	for _, o := range r.Outages {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%v\t%v\n", o.Told, o.World, len(o.All), o.Median.Round(time.Millisecond), o.Longest.Round(time.Millisecond))
 	}
-	return w.Flush()
+	fmt.Fprintln(w)
+}
+
+func (r *Report) writeRoams(w io.Writer) {
+	fmt.Fprintln(w, strings.Join([]string{"TWO UPLINKS", "ONE WAY", "WITH", "WORLD", "MOVES", "DOWN, MEDIAN", "LONGEST", "UP, MEDIAN", "LONGEST", "LOST", "TWICE", ""}, "\t"))
+	for _, m := range r.Roams {
+		ms := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+		fmt.Fprintf(w, "%s\t%v\t%s\t%s\t%d\t%v\t%v\t%v\t%v\t%d\t%d\t%s\n", m.Move, m.OneWay, m.System, m.World, len(m.Moves),
+			ms(m.Down.Median), ms(m.Down.Longest), ms(m.Up.Median), ms(m.Up.Longest), m.Lost, m.Twice, m.Note)
+	}
 }

@@ -30,8 +30,6 @@ func TestOutageOfMovesBetweenForeignAgents(t *testing.T) {
 		// An agent is lost after its advertisement's lifetime, three intervals
 		// (RFC 1256 section 4.1); what has been heard since then is tried.
 		{"silence of the old agent", r.Interval, 3*r.Interval + announced + time.Second},
-		{"probes into a black hole, profile default", r.RoundTrip, time.Second},
-		{"probes into a black hole, profile fast", r.RoundTrip, 250 * time.Millisecond},
 	} {
 		found := false
 		for _, o := range r.Outages {
@@ -46,6 +44,40 @@ func TestOutageOfMovesBetweenForeignAgents(t *testing.T) {
 		if !found {
 			t.Errorf("nothing about: %s", c.told)
 		}
+	}
+	for _, m := range r.Roams {
+		rtt := 2*m.OneWay + 400*time.Microsecond
+		var down, up time.Duration
+		switch m.Move {
+		case "make before break":
+			if m.Lost+m.Twice > 0 {
+				t.Errorf("%s, %v each way: %d lost, %d came twice", m.Move, m.OneWay, m.Lost, m.Twice)
+			}
+			continue
+		case "break before make, the other uplink stands by":
+			down, up = rtt+20*time.Millisecond, 20*time.Millisecond
+		case "break before make, the node only receives":
+			down = rtt + 20*time.Millisecond
+		case "break before make, cold, behind a NAT":
+			down, up = 2*rtt+20*time.Millisecond, 2*rtt+20*time.Millisecond
+		case "silent black hole, profile default":
+			down, up = time.Second, time.Second
+		case "silent black hole, profile fast":
+			down, up = 250*time.Millisecond, 250*time.Millisecond
+			if rtt >= 200*time.Millisecond {
+				// That an answer is late shows after a round trip, and what
+				// comes by the other uplink takes another one.
+				down, up = 2*rtt+100*time.Millisecond, rtt+100*time.Millisecond
+			}
+		default:
+			t.Errorf("%s has no limit", m.Move)
+		}
+		if m.Down.Longest > down || m.Up.Longest > up || len(m.Moves) != 10 {
+			t.Errorf("%s, %v each way: nothing came down for %v and up for %v, more than %v and %v", m.Move, m.OneWay, m.Down.Longest, m.Up.Longest, down, up)
+		}
+	}
+	if len(r.Roams) != 12 {
+		t.Errorf("%d kinds of moves", len(r.Roams))
 	}
 	var table strings.Builder
 	if err := r.Write(&table); err != nil {
