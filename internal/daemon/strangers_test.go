@@ -93,7 +93,7 @@ func TestAMillionStrangersReachTheServerNoFasterThanTheCap(t *testing.T) {
 }
 
 func flooded(t *testing.T, strangers, perMillisecond int) {
-	const nodes, lifetime, word = 200, 20 * time.Second, 80 * time.Second
+	const nodes, lifetime, word = 200, 20 * time.Second, 30 * time.Second
 	cfg, err := config.Parse("ha.toml", strangersText)
 	if err != nil {
 		t.Fatal(err)
