@@ -13,7 +13,7 @@ import (
 // and it agrees. One that is blocked stays out while either end is started
 // anew, and comes back when it is let in.
 //
-//rfc:3543#3.1
+//rfc:3543#3.2
 func TestARevokedNodeIsOffAndABlockedOneStaysOut(t *testing.T) {
 	t.Parallel()
 	l := build(t, topology.Default(), Options{})
