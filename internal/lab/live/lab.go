@@ -199,7 +199,9 @@ func (l *Lab) addRouter(n *topology.Node) error {
 	}
 	l.routers[n.Name] = r
 	for _, i := range n.Interfaces {
-		p, err := r.Attach(l.segments[i.Segment], i.Name, netns.RouterPortConfig{Address: i.Address, MTU: l.Topology.Segment(i.Segment).MTU})
+		p, err := r.Attach(l.segments[i.Segment], i.Name, netns.RouterPortConfig{
+			Address: i.Address, MAC: netns.MAC(i.Hardware), MTU: l.Topology.Segment(i.Segment).MTU,
+		})
 		if err != nil {
 			return err
 		}

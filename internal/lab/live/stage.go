@@ -194,6 +194,17 @@ func (s *Stage) Shape(segment string, change func(*topology.Segment)) {
 // BlackHole implements [scene.Lab].
 func (s *Stage) BlackHole(segment string, on bool) { s.segment(segment).SetUp(!on) }
 
+// Mute implements [scene.Lab].
+func (s *Stage) Mute(node, iface string, on bool) {
+	p := s.Port(node, iface)
+	if p == nil {
+		s.Fatalf("node %q has no interface %q", node, iface)
+	}
+	c := p.Conditions()
+	c.Cut = on
+	p.SetConditions(c)
+}
+
 // Rebind implements [scene.Lab].
 func (s *Stage) Rebind(router string) {
 	r := s.Router(router)

@@ -17,6 +17,7 @@ func All() []*Scene {
 		foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating, foreignBehindNAT,
 		silentMove, bogus,
 		silentHole("default", time.Second), silentHole("fast", 250*time.Millisecond), loadedPath, narrowPath,
+		twinModems, homePrefix, deafUplink,
 		oneBox, overlapping, bogusBox, vanScene,
 	}
 }

@@ -88,6 +88,9 @@ type Lab interface {
 	Shape(segment string, change func(*topology.Segment))
 	// BlackHole makes a segment swallow everything without telling anybody.
 	BlackHole(segment string, on bool)
+	// Mute makes a segment swallow what one interface sends, and only that: a
+	// path dies in one direction. The interface may be a router's.
+	Mute(node, iface string, on bool)
 	// Rebind makes a translator forget its mappings.
 	Rebind(router string)
 

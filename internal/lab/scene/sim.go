@@ -95,6 +95,9 @@ func (s *Sim) addNode(n *topology.Node) error {
 		n.Kind == topology.MobileNode && n.Parsed != nil && len(n.Parsed.MobileNode.Networks) > 0
 	for _, i := range n.Interfaces {
 		at := node.AddInterface(i.Name)
+		if i.Hardware != (forward.HardwareAddr{}) {
+			at.HW = i.Hardware
+		}
 		if i.Segment == "" {
 			continue
 		}
@@ -305,6 +308,20 @@ func (s *Sim) Shape(segment string, change func(*topology.Segment)) {
 func (s *Sim) BlackHole(segment string, on bool) {
 	s.World.Tracef("scene", "black hole %s: %v", segment, on)
 	s.segment(segment).Down = on
+}
+
+// Mute implements Lab.
+func (s *Sim) Mute(node, iface string, on bool) {
+	s.World.Tracef("scene", "mute %s of %s: %v", iface, node, on)
+	i := s.iface(node, iface)
+	if i.Segment() == nil {
+		s.Fatalf("%s of %s is plugged in nowhere", iface, node)
+	}
+	if !on {
+		i.Segment().Partition(nil)
+		return
+	}
+	i.Segment().Partition(func(from, _ *world.Interface) bool { return from == i })
 }
 
 // Rebind implements Lab.

@@ -21,6 +21,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"careof/internal/config"
+	"careof/internal/core/forward"
 	"careof/internal/lab/nat"
 )
 
@@ -126,6 +127,10 @@ type Interface struct {
 	Segment string       // where it is plugged in at the start; empty for an uplink that waits
 	Address netip.Prefix // unset on a mobile node's uplink: the segment leases one
 	Gateway netip.Addr   // default route
+
+	// Hardware is a router's link-layer address, for scenes that want two alike;
+	// zero: the laboratory chooses.
+	Hardware forward.HardwareAddr `toml:"-"`
 }
 
 // A Route is a static route.

@@ -74,13 +74,14 @@ func (a *Agent) judgeBinding(x *Exchange) engine.Verdict {
 		x.Lifetime = 0
 		return engine.Next()
 	}
-	if v := a.judgeCareOf(x.Node, x.Request.CareOfAddress); !v.IsNext() {
-		return v
+	// What is sent to is judged. Where that is the effective care-of address,
+	// the other one is a name in somebody's private network, which may well have
+	// the prefix of a home network.
+	if c := x.Request.CareOfAddress; !unicast(c) || a.isBroadcast(c) {
+		return engine.Deny(uint8(mip4.CodeHAPoorlyFormed), "the care-of address is not a unicast address")
 	}
-	if x.Endpoint.Addr() != x.Request.CareOfAddress {
-		if v := a.judgeCareOf(x.Node, x.Endpoint.Addr()); !v.IsNext() {
-			return v
-		}
+	if v := a.judgeCareOf(x.Node, x.Endpoint.Addr()); !v.IsNext() {
+		return v
 	}
 	if !x.SourceAccepted {
 		return engine.Deny(uint8(mip4.CodeHAProhibited), "the source is not the care-of address")
