@@ -193,6 +193,37 @@ func (d *daemon) shownAAA(ctx context.Context) control.AAA {
 	return out
 }
 
+// aaaCounters count what the roles have asked, and how RADIUS servers did.
+func (d *daemon) aaaCounters() []control.Counter {
+	a := d.aaa
+	if a == nil || a.desk == nil {
+		return nil
+	}
+	q := a.desk.Counters()
+	list := []control.Counter{
+		{Name: "aaa.asked", Value: q.Asked, Meaning: "questions about mobile nodes that were put"},
+		{Name: "aaa.granted", Value: q.Granted, Meaning: "questions that were answered with yes"},
+		{Name: "aaa.rejected", Value: q.Rejected, Meaning: "questions that were answered with no"},
+		{Name: "aaa.unavailable", Value: q.Unavailable, Meaning: "questions that nobody has answered"},
+		{Name: "aaa.limited", Value: q.Limited, Meaning: "questions about strangers that were not put, since there were too many"},
+		{Name: "aaa.remembered", Value: q.Remembered, Meaning: "questions that were answered by what was asked before"},
+	}
+	if a.radius != nil {
+		var sum host.ServerStatus
+		for _, s := range a.radius.Status() {
+			sum.Requests, sum.Timeouts, sum.Forged = sum.Requests+s.Requests, sum.Timeouts+s.Timeouts, sum.Forged+s.Forged
+		}
+		list = append(list,
+			control.Counter{Name: "aaa.requests", Value: sum.Requests, Meaning: "requests to RADIUS servers, repetitions included"},
+			control.Counter{Name: "aaa.timeouts", Value: sum.Timeouts, Meaning: "requests to RADIUS servers without an answer in time"},
+			control.Counter{Name: "aaa.forged", Value: sum.Forged, Meaning: "answers that no RADIUS server has signed"})
+	}
+	if a.ledger != nil {
+		list = append(list, control.Counter{Name: "aaa.records_lost", Value: a.ledger.Lost(), Meaning: "accounting records that no server has taken, and none will"})
+	}
+	return list
+}
+
 // testSPI is whose key is asked for when an order names none.
 const testSPI = 256
 

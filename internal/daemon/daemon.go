@@ -89,6 +89,9 @@ type daemon struct {
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	d := &daemon{cfg: cfg, log: log, hub: newHub(log, cfg.Log), started: time.Now()}
 	d.live.inForce(cfg)
+	if err := coreless(); err != nil {
+		return err
+	}
 	usual := relaxed()
 	defer usual()
 	if err := d.reachable(); err != nil {

@@ -104,6 +104,30 @@ func TestANodeThatOnlyFreeRADIUSKnows(t *testing.T) {
 		t.Errorf("counted %+v", counted)
 	}
 
+	var totals struct{ Counters []control.Counter }
+	n.shownBy(home, "counters", &totals)
+	counts := make(map[string]uint64)
+	for _, c := range totals.Counters {
+		counts[c.Name] = c.Value
+		if strings.HasPrefix(c.Name, "aaa.") && len(control.ExplainName(c.Name)) == 0 {
+			t.Errorf("careof explain does not know %s", c.Name)
+		}
+	}
+	if counts["aaa.granted"] == 0 || counts["aaa.requests"] == 0 || counts["aaa.forged"] != 0 {
+		t.Errorf("counted %v", counts)
+	}
+	var bundle bytes.Buffer
+	if err := home.Bundle(t.Context(), &bundle); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range unpack(t, bundle.Bytes()) {
+		for _, secret := range []string{aaatest.Secret, "van7-password", "00112233445566778899aabbccddeeff", "\x00\x11\x22\x33\x44\x55\x66\x77"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s of the bundle has the secret %q", name, secret)
+			}
+		}
+	}
+
 	// The operator ejects it at the server. The secret of the listing is given
 	// to radclient by a file, as an operator would.
 	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte(aaatest.Secret), 0o600); err != nil {

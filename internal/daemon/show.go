@@ -358,7 +358,7 @@ func (d *daemon) counters(ctx context.Context) (any, error) {
 	for _, c := range planeCounters(d.plane.Status().Totals) {
 		add(c.Name, c.Meaning, c.Value)
 	}
-	out = append(out, d.diameterCounters()...)
+	out = append(append(out, d.aaaCounters()...), d.diameterCounters()...)
 	return append(out, d.hub.counters()...), nil
 }
 

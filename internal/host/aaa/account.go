@@ -238,6 +238,13 @@ type SessionStatus struct {
 	Counters    forward.Counters `json:"counters"`
 }
 
+// Lost is how many records were lost.
+func (l *Ledger) Lost() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
+}
+
 // Status lists the sessions by id, how many records wait, and how many were lost.
 func (l *Ledger) Status() (list []SessionStatus, waiting int, lost uint64) {
 	l.mu.Lock()

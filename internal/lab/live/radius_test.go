@@ -2,6 +2,7 @@ package live
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -164,6 +165,21 @@ func TestANodeOfFreeRADIUSMovesIsCountedAndEjected(t *testing.T) {
 	}
 	if !strings.Contains(record, "Framed-IP-Address = 10.10.0.5") || !strings.Contains(record, "Class = 0x666c656574") || !strings.Contains(record, "Acct-Terminate-Cause = Admin-Reset") {
 		t.Errorf("the record is\n%s", record)
+	}
+	for _, d := range l.Daemons() {
+		log, err := os.ReadFile(d.Log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range []string{"a-long-secret-for-agents", "van7-password", "00112233445566778899aabbccddeeff"} {
+			if bytes.Contains(log, []byte(secret)) {
+				t.Errorf("the log of %s has the secret %q", d.Node, secret)
+			}
+		}
+		limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", d.process.Pid()))
+		if err != nil || !regexp.MustCompile(`Max core file size +[01] +[01] `).Match(limits) {
+			t.Errorf("the daemon of %s may leave a core file: %v\n%s", d.Node, err, limits)
+		}
 	}
 	for _, agent := range []string{"fa1", "fa2"} {
 		stage.accounted(t, agent, "Start")
