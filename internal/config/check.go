@@ -412,6 +412,9 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 			d.problem(at+".home-agent", "name the home agent, or give the home-address", "a home agent can be discovered only by a node that knows its home address")
 		}
 	}
+	if m.HomeDHCP == On && m.DNS == DNSOff {
+		d.problem(at+".home-dhcp", `add dns = "auto"`, "the node asks nobody about its home network, for dns is off")
+	}
 	if m.DNS != DNSOff && !filepath.IsAbs(m.ResolvConf) {
 		d.problem(at+".resolv-conf", `for example "/etc/resolv.conf"`, "%q is no absolute path", m.ResolvConf)
 	}

@@ -252,6 +252,7 @@ type MobileNode struct {
 	ForeignAgents    ForeignAgents
 	Service          string     // RFC 5446; empty: the default one
 	DNS              DNS        // who is given the home network's name servers (RFC 4332)
+	HomeDHCP         Switch     // whether the home network's DHCP server is asked
 	ResolvConf       string     // the file, where it is resolv.conf
 	AAA              *AAASecret // shared with an AAA server; nil: none
 	Security

@@ -540,6 +540,11 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 			"servers while it is registered: systemd-resolved, the file resolv-conf, or (auto) the former where it runs. What was\n" +
 			"there before comes back when the node is not registered, at the end, and at the next start after a crash.",
 	}),
+	Field("home-dhcp", switchKind, func(m *MobileNode) *Switch { return &m.HomeDHCP }, Help{
+		Default: `"off"`,
+		Doc: "With dns: whether the DHCP server that the home agent names (home-agent.network.dhcp-server) is asked too, through the\n" +
+			"tunnel (DHCPINFORM): after each registration from another place, and every half hour. What it says comes first.",
+	}),
 	Field("resolv-conf", String, func(m *MobileNode) *string { return &m.ResolvConf }, Help{
 		Default: `"/etc/resolv.conf"`,
 		Doc:     "The file that programs have their name servers from. It is written in place.",

@@ -141,6 +141,8 @@ var eventTable = []explained{
 	{"host-configured", "Mobile node: the home agent has told it about the home network (RFC 4332): name servers, domain, router.", asItShould},
 	{"dns-given", "Mobile node: the host asks the home network's name servers now.", asItShould},
 	{"dns-taken-back", "Mobile node: the host asks the name servers again that it had before.", asItShould},
+	{"home-dhcp", "Mobile node: the home network's DHCP server has told something new, through the tunnel.", asItShould},
+	{"home-dhcp-failed", "Mobile node: the home network's DHCP server was asked through the tunnel, and says nothing.", "Does home-agent.network.dhcp-server name it, does it serve that network, and can it reach the home address?"},
 	{"dns-failed", "Mobile node: the name servers could not be given to the host, or taken back; why says what was refused.", "May the daemon's user write resolv.conf, or tell systemd-resolved? docs/host-configuration.md"},
 	{"aaa-key", "A key was made of a nonce that AAA sent (RFC 3957); its fingerprint is the same at both ends: careof show associations.", asItShould},
 	{"aaa-key-ended", "Mobile node: a key with its home agent has ended before AAA made another.", "careof show aaa at the agents: does AAA answer? The node asks again by itself."},

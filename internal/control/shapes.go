@@ -70,6 +70,7 @@ type HostConfiguration struct {
 	Domain      string       `json:"domain,omitempty"`
 	DHCPServer  netip.Addr   `json:"dhcp_server,omitzero"`
 	URL         string       `json:"url,omitempty"`
+	Informed    time.Time    `json:"informed,omitzero"`  // when the DHCP server last answered; what it said is above
 	Resolver    string       `json:"resolver,omitempty"` // where the host has the name servers now; empty: nowhere
 }
 

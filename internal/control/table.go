@@ -106,12 +106,16 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		}
 		return []any{n.Role, prefix, dash(n.Interface), dash(router), address(n.CareOfAddress), n.State, size(n.Counters.SentBytes), size(n.Counters.ReceivedBytes)}
 	}),
-	"host": rows("FROM\tPREFIX\tROUTER\tNAME SERVERS\tDOMAIN\tDHCP SERVER\tASKED BY THE HOST", "nothing was told", func(h HostConfiguration) []any {
+	"host": rows("FROM\tPREFIX\tROUTER\tNAME SERVERS\tDOMAIN\tDHCP SERVER\tIT ANSWERED\tASKED BY THE HOST", "nothing was told", func(h HostConfiguration) []any {
 		prefix := "-"
 		if h.Prefix.IsValid() {
 			prefix = h.Prefix.String()
 		}
-		return []any{h.HomeAgent, prefix, address(h.Router), dash(strings.Join(h.NameServers, " ")), dash(h.Domain), address(h.DHCPServer), dash(h.Resolver)}
+		informed := "-"
+		if !h.Informed.IsZero() {
+			informed = h.Informed.Local().Format(time.DateTime)
+		}
+		return []any{h.HomeAgent, prefix, address(h.Router), dash(strings.Join(h.NameServers, " ")), dash(h.Domain), address(h.DHCPServer), informed, dash(h.Resolver)}
 	}),
 	"aaa": aaaTable,
 	"stages": rows("ROLE\tSTAGE\tRFC\tHOOKS", "no stages", func(s Stage) []any {

@@ -132,7 +132,10 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if enrolment != nil {
 		defer enrolment.Close()
 	}
-	d.openDNS(ctx)
+	defer d.closeDNS()
+	if err := d.openDNS(ctx); err != nil {
+		return d.failed("mobile-node.dns", err)
+	}
 	if err := d.open(); err != nil {
 		return err
 	}
@@ -409,6 +412,9 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 	}
 	if d.dns != nil {
 		spawn("dns", func() error { d.watchDNS(ctx, machines); return nil })
+		if d.cfg.MobileNode.HomeDHCP == config.On {
+			spawn("home-dhcp", func() error { d.watchHomeDHCP(ctx); return nil })
+		}
 	}
 	spawn("watchdog", func() error { d.watchdog(ctx); return nil })
 	spawn("upkeep", func() error { return d.upkeep(ctx) })

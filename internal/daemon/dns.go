@@ -10,6 +10,7 @@ import (
 	"careof/internal/config"
 	"careof/internal/control"
 	"careof/internal/core/note"
+	"careof/internal/host/netspace"
 	"careof/internal/host/resolver"
 	"careof/internal/proto/mip4/feature/hostconfig"
 	"careof/internal/proto/mip4/mn"
@@ -37,6 +38,9 @@ type dns struct {
 	mu       sync.Mutex
 	resolver *resolver.Resolver
 	trouble  string // that was told last
+
+	space    *netspace.Space // where the home network's DHCP server is asked
+	informed informed
 }
 
 var resolverKinds = map[config.DNS]resolver.Kind{
@@ -45,18 +49,28 @@ var resolverKinds = map[config.DNS]resolver.Kind{
 
 // openDNS takes back what a process left that was killed, whatever is configured now,
 // before anybody here asks for a name.
-func (d *daemon) openDNS(ctx context.Context) {
+func (d *daemon) openDNS(ctx context.Context) error {
 	c := d.cfg.MobileNode
 	if c == nil {
-		return
+		return nil
 	}
 	one := &dns{resolver: resolver.New(resolver.Config{
 		Kind: resolverKinds[c.DNS], Device: d.cfg.Plane.Device, File: c.ResolvConf,
 		Record: filepath.Join(d.cfg.StateDirectory, "dns"),
 	})}
 	d.report(one, dnsTakenBack, "an earlier process had not done so")(one.resolver.TakeBack(ctx))
-	if c.DNS != config.DNSOff {
-		d.dns = one
+	if c.DNS == config.DNSOff {
+		return nil
+	}
+	d.dns = one
+	var err error
+	one.space, err = netspace.Here()
+	return err
+}
+
+func (d *daemon) closeDNS() {
+	if d.dns != nil && d.dns.space != nil {
+		d.dns.space.Close()
 	}
 }
 
@@ -129,7 +143,11 @@ func (d *daemon) told(ctx context.Context) (state mn.Status, told hostconfig.Tol
 		return append(states, mn.Status{})[0], told, err
 	}
 	list, err := ask[hostconfig.Told](ctx, d.mobile, hostconfig.Show{})
-	return states[0], append(list, told)[0], err
+	told = append(list, told)[0]
+	d.dns.mu.Lock()
+	defer d.dns.mu.Unlock()
+	d.dns.informed.complete(&told)
+	return states[0], told, err
 }
 
 func (d *daemon) give(ctx context.Context, told hostconfig.Told, routes []netip.Prefix) {
@@ -166,6 +184,9 @@ func (d *daemon) hostConfiguration(ctx context.Context) (any, error) {
 			one.NameServers = append(one.NameServers, a.String())
 		}
 		d.dns.mu.Lock()
+		if n := &d.dns.informed; n.server.IsValid() && n.server == t.DHCPServer {
+			one.Informed = n.at
+		}
 		if g := d.dns.resolver.Given(); g != nil {
 			one.Resolver = g.Way
 		}

@@ -52,7 +52,8 @@ func TestNameServersAreGivenAndTakenBack(t *testing.T) {
 		shown[0].Router.String() != "10.10.0.1" || shown[0].Domain != "fleet.example" || strings.Join(shown[0].NameServers, " ") != "10.10.0.53" {
 		t.Errorf("show host: %+v", shown)
 	}
-	s.Shift("mn", "wlan0", "access2")
+	s.Unplug("mn", "wlan0")
+	s.Plug("mn", "wlan0", "access2")
 	write(train)
 	s.Until("they are given again after a move", 20*time.Second, given)
 

@@ -174,6 +174,24 @@ func domain(s string) bool {
 	return true
 }
 
+// Sane leaves out what a host must not be given, whoever said it: name servers and
+// routers that are no hosts, and domains that are none.
+func (c Configuration) Sane() Configuration {
+	sane := func(a netip.Addr) netip.Addr { return host(a.AsSlice()) }
+	list := c.Servers
+	c.Servers = nil
+	for _, a := range list {
+		if a = sane(a); a.IsValid() {
+			c.Servers = append(c.Servers, a)
+		}
+	}
+	c.Router, c.DHCPServer = sane(c.Router), sane(c.DHCPServer)
+	if !domain(c.Domain) {
+		c.Domain = ""
+	}
+	return c
+}
+
 func printable(b []byte) bool {
 	for _, c := range b {
 		if c <= ' ' || c > '~' {
