@@ -43,7 +43,7 @@ func guide(t *testing.T, machine, name string) string {
 // address and key, sends and receives, and is ejected by a Disconnect; the server
 // has written down what the data plane counted.
 //
-//rfc:5030#4.1
+//rfc:5030#3.1
 //rfc:4721#3.2
 func TestANodeThatOnlyFreeRADIUSKnows(t *testing.T) {
 	radclient, err := exec.LookPath("radclient")

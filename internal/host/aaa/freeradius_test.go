@@ -37,7 +37,9 @@ func freePorts(t *testing.T, n int) (list []string) {
 // it, refuses what it does not know, and writes down what it is told.
 //
 //rfc:4721#8
-//rfc:5030#4.1
+//rfc:5030#3.1
+//rfc:5030#3.1-2
+//rfc:5030#3.1-3
 func TestAgainstFreeRADIUS(t *testing.T) {
 	ports := freePorts(t, 2)
 	dir := aaatest.FreeRADIUS(t, func(f func()) { f() }, "port = 1812", "port = "+ports[0], "port = 1813", "port = "+ports[1])

@@ -134,8 +134,9 @@ func (r *RADIUS) update(i int, change func(*serverState)) {
 
 // Answer implements [Answerer].
 //
-//rfc:5030#4.1
-//rfc:5030#5
+//rfc:5030#3.1
+//rfc:5030#3.1-2
+//rfc:5030#3.1-3
 func (r *RADIUS) Answer(ctx context.Context, question any) (aaa.Grant, error) {
 	var make1 func(Server) *radius.Packet
 	if q, ok := question.(interface{ Name() string }); ok && len(q.Name()) > mostText {

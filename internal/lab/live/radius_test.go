@@ -72,7 +72,9 @@ func (s *Stage) datagrams(segment string, see func(at time.Time, d encap.UDPData
 // neither a challenge that was used nor a forged Access-Accept helps anybody; the
 // accounting records have what the wire has carried; a Disconnect ejects it.
 //
-//rfc:5030#4.1
+//rfc:5030#3.1
+//rfc:5030#3.1-2
+//rfc:5030#3.1-3
 //rfc:4721#3.2
 //rfc:4433#6
 func TestANodeOfFreeRADIUSMovesIsCountedAndEjected(t *testing.T) {

@@ -51,7 +51,7 @@ func questions[Q any](j *journey) (list []Q) {
 // key once and a few times more; it hears of the session's beginning, of the
 // moves and of the end.
 //
-//rfc:5030#4.1
+//rfc:5030#3.1
 func TestANodeThatOnlyAAAKnows(t *testing.T) {
 	for _, own := range []bool{false, true} {
 		address := netip.MustParseAddr("10.10.0.100") // the first of the pool

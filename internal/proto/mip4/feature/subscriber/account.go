@@ -35,7 +35,7 @@ type homeSessions struct {
 
 // accountHome tells AAA of sessions, and takes its orders.
 //
-//rfc:5030#4.1
+//rfc:5030#3.1
 func accountHome(c Config, a *ha.Agent, h *home) {
 	s := &homeSessions{cfg: c, agent: a, home: h, open: make(map[*ha.Node]*session)}
 	a.OnBound(s.bound)

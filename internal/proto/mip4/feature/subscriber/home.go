@@ -64,7 +64,7 @@ func addHome(c Config, a *ha.Agent) *home {
 // that AAA has not told of. A request without the extension that AAA's key could
 // verify costs no question.
 //
-//rfc:5030#4.1
+//rfc:5030#3.1
 func (h *home) identify(x *ha.Exchange) engine.Verdict {
 	if x.NAI == "" || x.Node != nil && !x.Node.Adopted() {
 		return engine.Next()
