@@ -107,6 +107,7 @@ func (d *daemon) machines(agents func() (agency, error)) error {
 			features.WireGuard.Own = d.secret.public
 		}
 		world := d.world()
+		world.Send = d.sending(d.sendUplink)
 		if d.visiting != nil {
 			world.Send, world.Discover = d.sending(d.sendMobile), d.discovering(d.visiting.set.SendDiscovery)
 		}

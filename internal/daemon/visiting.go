@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -81,10 +82,19 @@ func (d *daemon) visitingLink(l engine.Link) {
 // address, to anybody else by the uplink's socket.
 func (d *daemon) sendMobile(m engine.Send) error {
 	if m.HW == (engine.HardwareAddr{}) || d.visiting == nil {
-		return d.sockets.Send(m)
+		return d.sendUplink(m)
 	}
 	if m.Src.Port() == 0 {
 		m.Src = netip.AddrPortFrom(m.Src.Addr(), d.visiting.port)
 	}
 	return d.visiting.set.SendTo(m)
+}
+
+// sendUplink sends from an uplink's socket, whose port the programs know.
+func (d *daemon) sendUplink(m engine.Send) error {
+	err := d.sockets.Send(m)
+	if m.Fresh {
+		err = errors.Join(err, d.plane.PortMoved(m.Link))
+	}
+	return err
 }

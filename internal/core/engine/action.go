@@ -18,6 +18,11 @@ type Send struct {
 	TTL  uint8        // 0 means the default of 64
 	HW   HardwareAddr // link-layer destination; zero lets ARP find it
 	Data []byte       // the UDP payload
+
+	// Fresh has it leave from another port than what left before it from the
+	// role's own port on that link, and so does what comes after it. What still
+	// arrives at the former port is taken.
+	Fresh bool
 }
 
 // Commit makes something true: Records become durable together, then Changes

@@ -398,6 +398,16 @@ func (h *Host) Announce(a engine.Announce) error {
 	return h.announcer.Announce(a.Link, a.Address, a.HW)
 }
 
+// PortMoved tells that the UDP socket of an uplink has another port.
+func (h *Host) PortMoved(link string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || h.fast == nil {
+		return nil
+	}
+	return h.fast.PortMoved(link)
+}
+
 // Neighbour tells the link-layer address of a neighbour, zero when the kernel
 // has not resolved it.
 func (h *Host) Neighbour(link string, a netip.Addr) (forward.HardwareAddr, error) {

@@ -48,6 +48,7 @@ type Set struct {
 
 	mu      sync.Mutex
 	sockets map[place]*socket
+	former  map[place]*socket // the uplinks' sockets before the present ones; they only receive
 	ports   map[string]uint16 // by link: the port that a mobile node keeps there
 	readers sync.WaitGroup
 	closed  bool
@@ -67,7 +68,7 @@ var ErrNoSocket = errors.New("sock: no socket there")
 // New makes an empty set. A mark other than 0 is put on every packet sent
 // (SO_MARK), for policy routing.
 func New(receive Receiver, mark uint32) *Set {
-	return &Set{receive: receive, mark: mark, sockets: make(map[place]*socket), ports: make(map[string]uint16)}
+	return &Set{receive: receive, mark: mark, sockets: make(map[place]*socket), former: make(map[place]*socket), ports: make(map[string]uint16)}
 }
 
 // Listen binds an agent's socket. A broadcast address may be given, to
@@ -122,6 +123,8 @@ func (s *Set) Join(group netip.AddrPort, link string) error {
 // through the socket of that address on that link, which is opened when it is
 // not there yet.
 //
+// With Fresh it leaves, like all that comes after it, from another port.
+//
 // HW is not needed here: every peer of a registration without foreign agents
 // answers ARP.
 func (s *Set) Send(m engine.Send) error {
@@ -135,8 +138,11 @@ func (s *Set) Send(m engine.Send) error {
 func (s *Set) SendAll(messages []engine.Send, refused func(*engine.Send, error)) {
 	for len(messages) > 0 {
 		first, n := &messages[0], 1
-		for n < len(messages) && messages[n].Src == first.Src && messages[n].Link == first.Link {
+		for n < len(messages) && messages[n].Src == first.Src && messages[n].Link == first.Link && !messages[n].Fresh {
 			n++
+		}
+		if first.Fresh {
+			s.retire(place{link: first.Link, addr: first.Src.Addr()})
 		}
 		if sk, err := s.find(first.Link, first.Src, true); err == nil {
 			sk.send(messages[:n], refused)
@@ -232,15 +238,35 @@ func (s *Set) open(p place) (*socket, error) {
 	return sk, nil
 }
 
+// retire makes the next message from an uplink's socket open another one. The
+// one that there is stays to receive: the home agent sends to it until it has
+// the registration from the other one.
+func (s *Set) retire(p place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sk := s.sockets[p]
+	if sk == nil {
+		return
+	}
+	if older := s.former[p]; older != nil {
+		older.close()
+	}
+	delete(s.sockets, p)
+	delete(s.ports, p.link)
+	s.former[p] = sk
+}
+
 // Addresses tells which addresses a link has now; uplink sockets bound to
 // others are closed.
 func (s *Set) Addresses(l engine.Link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p, sk := range s.sockets {
-		if p.link == l.Name && p.port == 0 && !has(l, p.addr) {
-			sk.close()
-			delete(s.sockets, p)
+	for _, sockets := range []map[place]*socket{s.sockets, s.former} {
+		for p, sk := range sockets {
+			if p.link == l.Name && p.port == 0 && !has(l, p.addr) {
+				sk.close()
+				delete(sockets, p)
+			}
 		}
 	}
 }
@@ -269,6 +295,9 @@ func (s *Set) Close() {
 	s.mu.Lock()
 	s.closed = true
 	for _, sk := range s.sockets {
+		sk.close()
+	}
+	for _, sk := range s.former {
 		sk.close()
 	}
 	s.mu.Unlock()

@@ -272,3 +272,41 @@ func TestADeadlineIsNoClosedSocket(t *testing.T) {
 		t.Errorf("of a closed socket the error is %v", err)
 	}
 }
+
+// A NAT's mapping that is dead is left by another port; the home agent sends to
+// the former one until it knows.
+func TestAFreshPortIsKeptAndTheFormerOneStillReceives(t *testing.T) {
+	inNamespace(t)
+	ha, mn := newInbox(), newInbox()
+	home, mobile := New(ha.receiver(), 0), New(mn.receiver(), 0)
+	defer home.Close()
+	defer mobile.Close()
+	must(t, home.Listen(agent))
+	from := func(fresh bool) netip.AddrPort {
+		must(t, mobile.Send(engine.Send{Link: "lo", Src: netip.AddrPortFrom(lo, 0), Dst: agent, Data: []byte{1}, Fresh: fresh}))
+		return await(t, "request", ha.signals).Src
+	}
+	first, second := from(false), from(true)
+	if first == second {
+		t.Fatalf("both requests came from %v", first)
+	}
+	if again := from(false); again != second || mobile.Port("lo", lo) != second.Port() {
+		t.Errorf("a later request came from %v, the fresh one from %v", again, second)
+	}
+	for _, to := range []netip.AddrPort{first, second} {
+		must(t, home.SendData(agent, to, "", 0, [][]byte{{4, 4, 0, 0, 0x46}}))
+		if d := await(t, "data", mn.data); d.Local != to {
+			t.Errorf("data for %v arrived at %v", to, d.Local)
+		}
+	}
+	must(t, mobile.SendData(netip.AddrPortFrom(lo, 0), agent, "lo", 0, [][]byte{{4, 4, 0, 0, 0x45}}))
+	if d := await(t, "data", ha.data); d.From != second {
+		t.Errorf("data left from %v", d.From)
+	}
+	// The third port closes the first one, and an address that is gone all.
+	from(true)
+	mobile.Addresses(engine.Link{Name: "lo"})
+	if n := len(mobile.sockets) + len(mobile.former); n != 0 {
+		t.Errorf("%d sockets are left on a link without addresses", n)
+	}
+}

@@ -22,3 +22,17 @@ func TestANarrowPathWithPrograms(t *testing.T) {
 	}
 	play(t, &s, Options{})
 }
+
+// Programs send from the port that a mobile node's socket has, also when that
+// has changed.
+func TestAMappingIsSwallowedUnderPrograms(t *testing.T) {
+	t.Parallel()
+	dir := nstest.BPFFS(t)
+	s := *scene.Find("nat-swallowing")
+	s.Edit = func(p *topology.Topology) {
+		for _, name := range []string{"mn", "ha"} {
+			p.Node(name).Config += fmt.Sprintf("\n[plane]\nkind = \"bpf\"\nbpffs = %q\n", dir+"/swallow-"+name)
+		}
+	}
+	play(t, &s, Options{})
+}

@@ -214,6 +214,15 @@ func (s *Stage) Rebind(router string) {
 	s.sure(r.Rebind())
 }
 
+// Swallow implements [scene.Lab].
+func (s *Stage) Swallow(router string) {
+	r := s.Router(router)
+	if r == nil {
+		s.Fatalf("%q is no user-space router", router)
+	}
+	s.sure(r.Swallow())
+}
+
 func (s *Stage) daemon(node string) *Daemon {
 	d := s.Daemon(node)
 	if d == nil {

@@ -55,11 +55,12 @@ const (
 	Unsupported                 // a protocol or ICMP type that the box does not translate
 	LoneFragment                // a later fragment whose first fragment did not pass here
 	Exhausted                   // no port, or no room, left
+	Swallowed                   // of a mapping that Swallow has spoilt
 	verdictCount
 )
 
 var verdictNames = [verdictCount]string{
-	"translated", "malformed", "misdirected", "no-mapping", "filtered", "unsupported", "lone-fragment", "exhausted",
+	"translated", "malformed", "misdirected", "no-mapping", "filtered", "unsupported", "lone-fragment", "exhausted", "swallowed",
 }
 
 // String gives the verdict's name, as used in statistics.
@@ -184,6 +185,14 @@ func (b *Box) Rebind() {
 	b.fragments.clear()
 }
 
+// Swallow spoils every mapping that there is: packets go in from neither side, and each one from inside keeps it as it
+// is. Boxes do that whose mapping points to an uplink, or has a state, that is gone. Other inside ports are well served.
+func (b *Box) Swallow() {
+	for _, m := range b.table.byOutside {
+		m.swallowed = true
+	}
+}
+
 // Mapping tells the external endpoint of an inside one for an IP protocol (6, 17, or 1 with the echo identifier as the
 // port). The result is not valid when there is none. A symmetric box has one per remote endpoint and tells none.
 func (b *Box) Mapping(now time.Time, protocol uint8, inside netip.AddrPort) netip.AddrPort {
@@ -247,6 +256,9 @@ func (b *Box) outbound(now time.Time, pkt []byte) ([]byte, Verdict) {
 		m := b.mapOut(now, p)
 		if m == nil {
 			return nil, Exhausted
+		}
+		if m.swallowed {
+			return nil, Swallowed
 		}
 		port = m.external
 	}

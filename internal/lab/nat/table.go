@@ -23,6 +23,8 @@ type mapping struct {
 	external uint16
 	used     time.Time                    // last outbound packet
 	remotes  map[netip.AddrPort]time.Time // last outbound packet to each remote endpoint
+
+	swallowed bool // see Swallow
 }
 
 // through is the address-only mapping of a protocol without ports.
@@ -161,6 +163,9 @@ func (b *Box) mapIn(now time.Time, protocol uint8, port uint16, remote netip.Add
 	if !b.live(m.used, protocol, now) {
 		b.remove(m)
 		return nil, NoMapping
+	}
+	if m.swallowed {
+		return nil, Swallowed
 	}
 	if b.config.Kind == FullCone {
 		return m, Translated

@@ -155,6 +155,17 @@ func (r *Router) Rebind() error {
 	return nil
 }
 
+// Swallow spoils the NAT's mappings.
+func (r *Router) Swallow() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.box == nil {
+		return fmt.Errorf("netns: %s: %w", r.name, errNoNAT)
+	}
+	r.box.Swallow()
+	return nil
+}
+
 // NATStats returns the statistics of the NAT, zero without one.
 func (r *Router) NATStats() nat.Stats {
 	r.mu.Lock()

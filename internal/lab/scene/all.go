@@ -9,7 +9,7 @@ import (
 // All lists the scenes.
 func All() []*Scene {
 	return []*Scene{
-		breakBeforeMake, makeBeforeBreak, natAndBack, natRebinding, blackHole, loss,
+		breakBeforeMake, makeBeforeBreak, natAndBack, natRebinding, natSwallowing, blackHole, loss,
 		crash, reboot, mobileCrash, clocks, brokenDisk, failedUndo,
 		replay, flips, forged, strangers, nonces, redirect, rewritten, redundant,
 		homeLink, pool, drained, fallen, discovery, simultaneous, van,

@@ -160,6 +160,27 @@ var natRebinding = &Scene{
 	},
 }
 
+var natSwallowing = &Scene{
+	Name: "nat-swallowing",
+	Doc:  "A translator's mapping carries nothing any more, whatever is sent into it: the node registers from another port, and its stream goes on.",
+	//rfc:3519#4.1
+	Play: func(l Lab) {
+		if b := arrive(l, wlan, access2); !b.UDP {
+			l.Fatalf("the tunnel is not in UDP behind the translator")
+		}
+		stream := l.Stream(mobile, peer, 150_000)
+		l.Wait(3 * time.Second)
+		// Twice: the second port is as dear as the first.
+		for range 2 {
+			l.Swallow(gate)
+			took := l.Until("packets get through again", time.Minute, func() bool { return l.Reaches(peer, mobile) && l.Reaches(mobile, peer) })
+			l.Logf("packets get through %v after the translator swallowed them", took)
+			l.Wait(2 * time.Second)
+		}
+		well(l, stream, time.Minute)
+	},
+}
+
 var blackHole = &Scene{
 	Name: "black-hole",
 	Doc:  "A network swallows everything for a while; the stream survives when it comes back.",

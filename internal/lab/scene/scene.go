@@ -93,6 +93,9 @@ type Lab interface {
 	Mute(node, iface string, on bool)
 	// Rebind makes a translator forget its mappings.
 	Rebind(router string)
+	// Swallow makes a translator's mappings carry nothing any more, for as
+	// long as they are used.
+	Swallow(router string)
 
 	// Start, Kill and Reboot are about a node's daemon: Kill is kill -9.
 	// Reboot kills it together with all that its kernel knows. All daemons

@@ -334,6 +334,16 @@ func (s *Sim) Rebind(router string) {
 	box.Rebind()
 }
 
+// Swallow implements Lab.
+func (s *Sim) Swallow(router string) {
+	box := s.node(router).NAT()
+	if box == nil {
+		s.Fatalf("%q does not translate", router)
+	}
+	s.World.Tracef("scene", "%s swallows what belongs to its mappings", router)
+	box.Swallow()
+}
+
 // Start implements Lab.
 func (s *Sim) Start(node string) {
 	d := s.daemon(node)

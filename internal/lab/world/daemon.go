@@ -50,6 +50,8 @@ type Daemon struct {
 	running    bool
 	boots      int
 	generation int
+	ports      map[string]portPair // of the links whose port has changed since the start
+	moved      int                 // how often one has, over all lives
 	shards     []*shard
 	stores     []map[string][]byte // one keyspace per shard; what is in them is durable
 	commits    []commit
@@ -142,6 +144,7 @@ func (d *Daemon) Start() error {
 	d.generation++
 	d.running, d.busy, d.commits, d.broken = true, false, nil, nil
 	d.owners = make(map[forward.Key]int)
+	d.ports = make(map[string]portPair)
 	d.shards = nil
 	w.Tracef(d.Node.Name, "daemon starts")
 	for i := range d.Shards {
@@ -314,13 +317,34 @@ func (d *Daemon) portOn(link string) uint16 {
 	if d.Port != 0 {
 		return d.Port
 	}
+	if p, ok := d.ports[link]; ok {
+		return p.now
+	}
 	at := slices.IndexFunc(d.Node.interfaces, func(i *Interface) bool { return i.Name == link })
 	return uint16(40000 + 16*max(d.boots, 1) + at)
 }
 
+// portPair is the port of a link's socket and that of the one before it, at
+// which packets are taken still.
+type portPair struct{ now, before uint16 }
+
+// renew gives a link's socket another port.
+func (d *Daemon) renew(link string) {
+	if d.Port != 0 {
+		return
+	}
+	before := d.portOn(link)
+	d.ports[link] = portPair{now: uint16(50000 + d.moved%10000), before: before}
+	d.moved++
+}
+
 // knownPort tells whether a port is the daemon's, running or not.
 func (d *Daemon) knownPort(i *Interface, dst netip.AddrPort) bool {
-	return dst.Port() == d.portOn(i.Name)
+	return d.hasPort(i.Name, dst.Port())
+}
+
+func (d *Daemon) hasPort(link string, port uint16) bool {
+	return port == d.portOn(link) || port != 0 && port == d.ports[link].before
 }
 
 // listens tells whether a socket of the running daemon takes the datagram.
@@ -443,6 +467,9 @@ func (d *Daemon) send(shard int, s engine.Send) {
 		name := link
 		if name == "" {
 			name = n.linkOf(forward.Tunnel{Local: netip.AddrPortFrom(src, 0)})
+		}
+		if s.Fresh {
+			d.renew(name)
 		}
 		port = d.portOn(name)
 	}

@@ -295,6 +295,14 @@ func (p *Plane) port(t forward.Tunnel) uint16 {
 	return p.node.daemon.portOn(p.node.linkOf(t))
 }
 
+// hasPort tells whether packets of a tunnel are taken at a port.
+func (p *Plane) hasPort(t forward.Tunnel, port uint16) bool {
+	if t.Local.Port() != 0 || p.node.daemon == nil {
+		return port == t.Local.Port()
+	}
+	return p.node.daemon.hasPort(p.node.linkOf(t), port)
+}
+
 // linkOf is the interface that a tunnel uses: the one it names, or the one
 // with its address.
 func (n *Node) linkOf(t forward.Tunnel) string {

@@ -317,7 +317,7 @@ func (p *Plane) outerMatches(e forward.Entry, t forward.Tunnel, h *encap.Header)
 		if peer == 0 && !t.AnyPort {
 			peer = encap.Port
 		}
-		if h.DstPort != p.port(t) || !t.AnyPort && h.SrcPort != peer {
+		if !p.hasPort(t, h.DstPort) || !t.AnyPort && h.SrcPort != peer {
 			return false
 		}
 	}

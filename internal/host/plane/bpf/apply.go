@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"hash/maphash"
 	"net"
+	"slices"
 	"time"
 
 	"careof/internal/core/forward"
+	"careof/wire/encap"
 )
 
 // Apply implements [forward.Plane]. User space has an entry before the
@@ -177,4 +179,24 @@ func (p *Plane) remove(key forward.Key) error {
 	p.entries--
 	delete(p.kept, key)
 	return nil
+}
+
+// PortMoved tells that the UDP socket of an uplink has another port: the
+// programs' tunnels from there follow.
+func (p *Plane) PortMoved(link string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return net.ErrClosed
+	}
+	var b writes
+	for e := range p.slow.List(context.Background()) {
+		if !slices.ContainsFunc(e.Tunnels, func(t forward.Tunnel) bool { return t.Encap == encap.UDP && t.Local.Port() == 0 && t.Link == link }) {
+			continue
+		}
+		if err := p.put(&e, &b); err != nil {
+			return fmt.Errorf("bpf: entry %q: %w", e.Key, err)
+		}
+	}
+	return p.flush(&b)
 }

@@ -115,6 +115,11 @@ type Attempt struct {
 	// receive, and the first may send.
 	Tunnels []forward.Tunnel
 
+	// Translated says that a NAT is probably on the way. Such a request leaves
+	// from another port when the one before was not answered: it may be the
+	// mapping of that port that is dead.
+	Translated bool
+
 	// Association is shared with the home agent. A hook may put another in its
 	// place, or [Unkeyed] for a request without a Mobile-Home authenticator.
 	Association *assoc.Association

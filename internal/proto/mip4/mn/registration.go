@@ -85,6 +85,9 @@ type try struct {
 	anew          bool // another tunnel may come of it; not of a plain renewal
 	background    bool // asks whether the first home agent is back: once, and it may fail
 	deferred      bool // denied with 133, waits for the answer to a later request
+	translated    bool // see [Attempt]; of the last request
+	unanswered    int  // requests that waited in vain
+	fresh         bool // the next request leaves from another port
 	repairs       int  // requests sent at once because an answer said what was wrong
 	timeout       time.Duration
 	octets        []byte // of the last request, for the identical retransmission under nonces
@@ -131,6 +134,11 @@ const (
 	// failedAfter is how many unanswered requests make the node try another
 	// home agent.
 	failedAfter = 3
+	// freshEvery: behind a NAT the first request that is not answered, and each
+	// that comes so many after it, makes the next one leave from another port.
+	// Not each: a NAT has room for so many mappings, and a home agent that is
+	// down needs none of them.
+	freshEvery = 3
 	// refusedFirst is the pause after a denial that cannot be repaired; it
 	// doubles up to the retransmission cap.
 	refusedFirst = 5 * time.Second
@@ -229,6 +237,10 @@ func (n *Node) retry(r *Registration) {
 	}
 	if r.try.transmissions == 2 && r.try.purpose == Register {
 		n.silent(r)
+	}
+	if t := r.try; t.transmissions > 0 {
+		t.unanswered++
+		t.fresh = t.translated && t.unanswered%freshEvery == 1
 	}
 	n.transmit(r)
 	if r.try != nil && r.try.transmissions == 2 {

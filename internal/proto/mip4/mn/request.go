@@ -98,7 +98,7 @@ func (n *Node) send(x *Attempt, t *try) {
 	if len(r.pending) > maxPending {
 		r.pending = r.pending[1:]
 	}
-	t.octets, t.sent, t.tunnels = octets, sent, x.Tunnels
+	t.octets, t.sent, t.tunnels, t.translated = octets, sent, x.Tunnels, x.Translated
 	if t.transmissions == 0 {
 		// Later retransmissions expect the same tunnels, no longer.
 		t.until = n.now.Mono.Add(max(lifetimeOf(x.Request.Lifetime), pendingFor))
@@ -107,13 +107,16 @@ func (n *Node) send(x *Attempt, t *try) {
 		t.tunnels[i].Until = t.until
 	}
 	n.saveClock(r.Key.HomeAgent)
-	n.sends = append(n.sends, engine.Send{Link: x.Link, Src: x.Src, Dst: x.Dst, TTL: x.TTL, HW: x.HW, Data: octets})
+	n.sends = append(n.sends, engine.Send{Link: x.Link, Src: x.Src, Dst: x.Dst, TTL: x.TTL, HW: x.HW, Data: octets, Fresh: t.fresh})
 	n.sent(r, sent)
 }
 
 // put repeats a request unchanged.
 func (n *Node) put(r *Registration, octets []byte, sent Sent) {
-	n.sends = append(n.sends, engine.Send{Link: r.Key.Link, Src: sent.Src, Dst: sent.Dst, TTL: ttlOf(sent.Request.Flags), HW: sent.HW, Data: bytes.Clone(octets)})
+	n.sends = append(n.sends, engine.Send{
+		Link: r.Key.Link, Src: sent.Src, Dst: sent.Dst, TTL: ttlOf(sent.Request.Flags), HW: sent.HW, Data: bytes.Clone(octets),
+		Fresh: r.try.fresh,
+	})
 	n.sent(r, sent)
 }
 
@@ -130,6 +133,7 @@ func (n *Node) put(r *Registration, octets []byte, sent Sent) {
 func (n *Node) sent(r *Registration, s Sent) {
 	t := r.try
 	t.transmissions++
+	t.fresh = false
 	r.lastSent = n.now.Mono
 	limit := n.cfg.RetransmitCap
 	if l := lifetimeOf(s.Request.Lifetime); s.Purpose == Register {

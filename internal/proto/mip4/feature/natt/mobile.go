@@ -154,6 +154,7 @@ func (m *mobile) request(x *mn.Attempt) engine.Verdict {
 	if v, ok := m.inside[key]; ok {
 		field = v
 	}
+	x.Translated = !through && m.likely(key)
 	x.Add(mip4.ZoneHome, &mip4.UDPTunnelRequest{ForceFlag: m.cfg.Mode == Force, Registration: through, Encap: field})
 	if len(x.Tunnels) == 0 {
 		return engine.Next()
