@@ -71,7 +71,7 @@ func TestTheChallengeBefore36IsNotStripped(t *testing.T) {
 	p.Data = in
 	sent := d.give(p)
 	if len(sent) != 1 || !bytes.HasPrefix(sent[0].Data, in) {
-		t.Fatalf("relayed %x, want all of %x first", sent, in)
+		t.Fatalf("relayed %+v, want all of %x first", sent, in)
 	}
 }
 

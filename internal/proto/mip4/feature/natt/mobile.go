@@ -154,7 +154,7 @@ func (m *mobile) request(x *mn.Attempt) engine.Verdict {
 	if v, ok := m.inside[key]; ok {
 		field = v
 	}
-	x.Translated = !through && m.likely(key)
+	x.Translated = !through && m.translated(key)
 	x.Add(mip4.ZoneHome, &mip4.UDPTunnelRequest{ForceFlag: m.cfg.Mode == Force, Registration: through, Encap: field})
 	if len(x.Tunnels) == 0 {
 		return engine.Next()
@@ -193,6 +193,12 @@ func (m *mobile) likely(key mn.RegistrationKey) bool {
 		return was
 	}
 	return private(key.CareOf) && !private(key.HomeAgent)
+}
+
+// translated guesses whether a NAT is on the way. UDP that is forced says
+// nothing about that.
+func (m *mobile) translated(key mn.RegistrationKey) bool {
+	return m.cfg.Mode != Force && m.outcome[key.Link] || private(key.CareOf) && !private(key.HomeAgent)
 }
 
 // shared is the address space that carriers put between their NAT and the
