@@ -259,6 +259,8 @@ type MobileNode struct {
 
 	ForeignAgentPeers []ForeignAgentPeer // with an association
 
+	Port uint16 // of the home agents
+
 	Uplinks []Uplink
 
 	NetworkMode NetworkMode

@@ -41,7 +41,7 @@ var homeAgentTable = append(Table[HomeAgent]{
 	}),
 	Field("port", Int[uint16](1, math.MaxUint16), func(h *HomeAgent) *uint16 { return &h.Port }, Help{
 		Default: "434",
-		Doc:     "The UDP port. Only a laboratory needs another one.",
+		Doc:     "The UDP port. Another one gets through networks that block 434; all nodes need it then (home-agent-port), and foreign agents cannot be used.",
 	}),
 	Field("interfaces", List(Interface), func(h *HomeAgent) *[]string { return &h.Interfaces }, Help{
 		Default: "[]",
@@ -530,6 +530,11 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		func(p *ForeignAgentPeer) string { return p.Address.String() }, Help{
 			Doc: "A foreign agent that shares a key with this node (RFC 5944 section 3.5.3). It is not allowed by being listed here.",
 		}),
+	Field("home-agent-port", Int[uint16](1, math.MaxUint16), func(m *MobileNode) *uint16 { return &m.Port }, Help{
+		Default: "434",
+		Doc: "The home agents' UDP port (home-agent.port there), for networks that block 434. All of the tunnel goes that way with\n" +
+			"encapsulation = \"udp\".",
+	}),
 	Field("service", String, func(m *MobileNode) *string { return &m.Service }, Help{
 		Example: `"ims"`,
 		Doc:     "The service that this node registers for (RFC 5446). Left out, it is the home agent's default.",

@@ -99,6 +99,7 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 		MaxLifetime:        c.MaxLifetime,
 		ReverseTunnel:      foreignPolicies[c.ReverseTunnel],
 	}
+	out.Port = c.Port
 	for _, h := range c.HomeAgents {
 		out.HomeAgents = append(out.HomeAgents, fa.HomeAgent{Address: h.Address, Keys: h.Associations})
 	}
@@ -241,6 +242,7 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 	default:
 		out.Encapsulation = c.Encapsulation.Kind
 	}
+	out.Port = c.Port
 	for _, h := range c.HomeAgents {
 		out.HomeAgents = append(out.HomeAgents, mn.HomeAgent{Address: h.Addr, Name: h.Name})
 	}

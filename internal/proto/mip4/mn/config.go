@@ -32,6 +32,9 @@ type Config struct {
 	// HomeAgents are tried in turn. With none, one is discovered by a
 	// request to the directed broadcast address of HomeNetwork.
 	HomeAgents []HomeAgent
+	// Port is the UDP port of the home agents, for registrations and for
+	// tunnels in UDP; 0 means 434. Foreign agents always have 434.
+	Port uint16
 	// Association is shared with every home agent that has none of its own.
 	Association *assoc.Association
 	// Assigned says that the network may assign a home agent (RFC 4433): what is

@@ -2,6 +2,7 @@ package mn
 
 import (
 	"bytes"
+	"cmp"
 	"net/netip"
 
 	"careof/internal/core/assoc"
@@ -219,9 +220,16 @@ func requestFields(x *Attempt) engine.Verdict {
 	// address, the IP source address MUST be the care-of address"; at home it
 	// is the home address.
 	x.Src = r.source()
-	x.Dst = netip.AddrPortFrom(r.Key.HomeAgent, encap.Port)
+	x.Dst = n.AtHomeAgent(r.Key.HomeAgent)
 	x.TTL = ttlOf(q.Flags)
 	return engine.Next()
+}
+
+// AtHomeAgent is where a home agent is written to, and where its tunnels in UDP
+// end: "UDP port 434" (RFC 5944 section 3.3, RFC 3519 section 4.1), or another
+// one that both ends are configured with, for networks that block that.
+func (n *Node) AtHomeAgent(a netip.Addr) netip.AddrPort {
+	return netip.AddrPortFrom(a, cmp.Or(n.cfg.Port, encap.Port))
 }
 
 // others says whether registrations besides r are live.

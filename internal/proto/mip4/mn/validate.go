@@ -8,7 +8,6 @@ import (
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/core/note"
-	"careof/wire/encap"
 	"careof/wire/mip4"
 )
 
@@ -135,7 +134,7 @@ func (n *Node) ask(link string, careOf, named netip.Addr, agent candidateAgent, 
 	}
 	sent := Sent{
 		Identification: q.Identification, At: n.now.Mono, Purpose: DeregisterOne, Request: q,
-		Src: netip.AddrPortFrom(careOf, 0), Dst: netip.AddrPortFrom(agent.address, encap.Port),
+		Src: netip.AddrPortFrom(careOf, 0), Dst: n.AtHomeAgent(agent.address),
 	}
 	n.validations = append(n.validations, validation{sent, link, agent.association, done})
 	n.sends = append(n.sends, engine.Send{Link: link, Src: sent.Src, Dst: sent.Dst, Data: octets})

@@ -121,7 +121,7 @@ func (m *mobile) echo(k *keepalive) {
 		return
 	}
 	data, err := encap.AppendKeepalive(nil,
-		&encap.Header{Kind: encap.UDP, Inner: r.Tunnel.Inside, Src: r.Key.CareOf, Dst: r.Key.HomeAgent, DstPort: encap.Port},
+		&encap.Header{Kind: encap.UDP, Inner: r.Tunnel.Inside, Src: r.Key.CareOf, Dst: r.Key.HomeAgent, DstPort: m.node.AtHomeAgent(r.Key.HomeAgent).Port()},
 		&encap.Echo{Type: encap.EchoRequest, Src: m.node.HomeAddress(), Dst: r.Key.HomeAgent, ID: k.id, Seq: k.seq},
 		k.seq)
 	if err != nil {
@@ -131,7 +131,7 @@ func (m *mobile) echo(k *keepalive) {
 	m.node.Emit(engine.Send{
 		Link: r.Key.Link,
 		Src:  netip.AddrPortFrom(r.Key.CareOf, 0),
-		Dst:  netip.AddrPortFrom(r.Key.HomeAgent, encap.Port),
+		Dst:  m.node.AtHomeAgent(r.Key.HomeAgent),
 		Data: data,
 	})
 	m.node.Tell(note.Note{

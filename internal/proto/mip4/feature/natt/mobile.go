@@ -161,7 +161,7 @@ func (m *mobile) request(x *mn.Attempt) engine.Verdict {
 	}
 	t := forward.Tunnel{
 		Local: netip.AddrPortFrom(key.CareOf, 0),
-		Peer:  netip.AddrPortFrom(key.HomeAgent, encap.Port),
+		Peer:  m.node.AtHomeAgent(key.HomeAgent),
 		Link:  x.Link,
 		Encap: encap.UDP, Inside: m.form(field, x.Request.Flags),
 	}
@@ -242,7 +242,7 @@ func (m *mobile) accepted(x *mn.Response) engine.Verdict {
 		field = v
 	}
 	x.Encap, x.Inside = encap.UDP, m.form(field, x.Sent.Request.Flags)
-	x.Peer = netip.AddrPortFrom(key.HomeAgent, encap.Port)
+	x.Peer = m.node.AtHomeAgent(key.HomeAgent)
 	m.keep(x, reply)
 	return engine.Next()
 }

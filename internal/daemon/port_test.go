@@ -1,0 +1,67 @@
+package daemon
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"careof/internal/host/plane/nstest"
+)
+
+// A visited network lets UDP port 434 through in neither direction. With
+// another port at both ends the node registers and is reached, and nothing at
+// all goes to or from 434.
+func TestANetworkThatBlocksPort434(t *testing.T) {
+	n := newPairNodes(t)
+	n.correspondent = netip.MustParseAddr("192.0.2.9")
+	nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
+	nstest.Join(t, n.mn, "eth0", n.r, "tomn", 1500)
+	nstest.Join(t, n.cn, "eth0", n.r, "tocn", 1500)
+	n.ha.Address("wan0", "198.51.100.1/24")
+	n.r.Address("toha", "198.51.100.254/24")
+	n.mn.Address("eth0", "203.0.113.9/24")
+	n.r.Address("tomn", "203.0.113.254/24")
+	n.cn.Address("eth0", "192.0.2.9/24")
+	n.r.Address("tocn", "192.0.2.254/24")
+	n.r.Sysctl("net/ipv4/ip_forward", 1)
+	n.ha.Route("0.0.0.0/0", "198.51.100.254", "", "")
+	n.mn.Route("0.0.0.0/0", "203.0.113.254", "", "")
+	n.cn.Route("0.0.0.0/0", "192.0.2.254", "", "")
+	n.r.Route("10.10.0.0/24", "198.51.100.1", "", "")
+	next := n.r.Packets("tomn")
+	n.home = n.daemon(n.ha, "ha", strings.Replace(pairHomeText, "[home-agent]\n", "[home-agent]\nport = 8434\n", 1))
+	n.mobile = n.daemon(n.mn, "mn", strings.Replace(pairMobileText, "[mobile-node]\n", "[mobile-node]\nhome-agent-port = 8434\nencapsulation = \"udp\"\n", 1))
+	var stop atomic.Bool
+	heard := make(chan [2]int)
+	go func() {
+		var to434, to8434 int
+		for !stop.Load() {
+			for p := next(); p != nil; p = next() {
+				if p = bytes.Clone(p); len(p) < 24 || p[0] != 0x45 || p[9] != 17 {
+					continue
+				}
+				for _, at := range []int{20, 22} {
+					switch binary.BigEndian.Uint16(p[at:]) {
+					case 434:
+						to434++
+					case 8434:
+						to8434++
+					}
+				}
+			}
+		}
+		heard <- [2]int{to434, to8434}
+	}()
+	n.registered()
+	n.says("by another port")
+	stop.Store(true)
+	if seen := <-heard; seen[0] != 0 || seen[1] < 4 {
+		t.Errorf("%d packets of port 434, %d of port 8434", seen[0], seen[1])
+	}
+	if b := n.bindings(); len(b) != 1 || !strings.HasPrefix(b[0].Encapsulation, "udp") {
+		t.Errorf("the bindings are %+v", b)
+	}
+}
