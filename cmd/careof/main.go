@@ -109,6 +109,7 @@ Start here:
 		newLog(e),
 		newManual(e),
 		newMonitor(e),
+		newNotify(e),
 		newReload(e),
 		newRevoke(e),
 		newRun(e),

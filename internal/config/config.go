@@ -133,6 +133,8 @@ type HomeAgent struct {
 	Messages         []MessageText
 	VendorExtensions []OpaqueExtension
 	Experiments      []OpaqueExtension
+
+	Notifying // RFC 6098
 }
 
 // A Network is a [[home-agent.network]] table: a home network.
@@ -223,6 +225,8 @@ type ForeignAgent struct {
 	Messages         []MessageText
 	VendorExtensions []OpaqueExtension
 	Experiments      []OpaqueExtension
+
+	Notifying // RFC 6098
 }
 
 // MobileNode is the [mobile-node] section. At least one of home address and
@@ -268,6 +272,8 @@ type MobileNode struct {
 
 	VendorExtensions []OpaqueExtension
 	Experiments      []OpaqueExtension
+
+	Notifying // RFC 6098
 }
 
 // Identity is who the node is.

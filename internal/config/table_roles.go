@@ -107,6 +107,9 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Doc: "Whether the end of a binding is told to its other end at once, and acknowledged (RFC 3543): foreign agents with an\n" +
 			"association, and nodes that register directly. required refuses others with code 129.",
 	}),
+	Field("notifications", switchKind, func(h *HomeAgent) *Switch { return &h.Notifications }, notificationsHelp),
+	Field("notification-wait", notificationWait, func(h *HomeAgent) *time.Duration { return &h.NotificationWait }, notificationWaitHelp),
+	Field("notification-longest-wait", notificationWait, func(h *HomeAgent) *time.Duration { return &h.NotificationLongest }, notificationLongestHelp),
 	Field("path-validation", Enum[PathValidation](pathValidationWords...), func(h *HomeAgent) *PathValidation { return &h.PathValidation }, Help{
 		Default: `"auto"`,
 		Doc: "Whether a new outer address of a node gets more than three octets for each that came from there before it has answered\n" +
@@ -339,6 +342,9 @@ var foreignAgentTable = append(Table[ForeignAgent]{
 		Doc: "Whether home agents with an association may end visits at once, and hear of visits that end here (RFC 3543, the X bit\n" +
 			"of advertisements). required refuses visitors of others with code 65.",
 	}),
+	Field("notifications", switchKind, func(f *ForeignAgent) *Switch { return &f.Notifications }, notificationsHelp),
+	Field("notification-wait", notificationWait, func(f *ForeignAgent) *time.Duration { return &f.NotificationWait }, notificationWaitHelp),
+	Field("notification-longest-wait", notificationWait, func(f *ForeignAgent) *time.Duration { return &f.NotificationLongest }, notificationLongestHelp),
 	Field("challenge-window", Int[int](0, 64), func(f *ForeignAgent) *int { return &f.ChallengeWindow }, Help{
 		Default: "0",
 		Doc: "How many of the last advertised challenges visitors may answer (RFC 4721); 2 is that RFC's default. 0: there are no challenges.\n" +
@@ -461,6 +467,9 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		Default: `"on"`,
 		Doc:     "Whether the home agent is asked to tell when it ends a direct registration (RFC 3543).",
 	}),
+	Field("notifications", switchKind, func(m *MobileNode) *Switch { return &m.Notifications }, notificationsHelp),
+	Field("notification-wait", notificationWait, func(m *MobileNode) *time.Duration { return &m.NotificationWait }, notificationWaitHelp),
+	Field("notification-longest-wait", notificationWait, func(m *MobileNode) *time.Duration { return &m.NotificationLongest }, notificationLongestHelp),
 	Field("path-validation", switchKind, func(m *MobileNode) *Switch { return &m.PathValidation }, Help{
 		Default: `"off"`,
 		Doc: "Whether the home agent is told that this node answers challenges: it then sends much to a new outer address only when\n" +

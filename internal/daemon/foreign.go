@@ -172,6 +172,10 @@ func (d *daemon) foreignSignal(p engine.Packet) bool {
 		d.foreign.Packet(p)
 		return true
 	}
+	if d.notifiesForeign(p) {
+		d.foreign.Packet(p)
+		return true
+	}
 	if toForeignAgent(p) {
 		d.foreign.Packet(p)
 		return mip4.MessageType(p.Data[0]) == mip4.TypeRevocation
@@ -196,14 +200,14 @@ func toForeignAgent(p engine.Packet) bool {
 func fromHomeAgent(p engine.Packet) bool { return len(p.Data) > 2 && p.Data[2]&0x80 != 0 }
 
 // isVisitors tells whether a message is for the foreign agent and not for a
-// home agent on the same link: a request that came in on a visitors' link, but
+// home agent on the same link: a request, or a visitor's notification, that came in on a visitors' link, but
 // for one to the home agent's own address, or a broadcast one, that names this
 // home agent (RFC 5944 section 3.7.2: "If the foreign agent serves the mobile
 // node as a home agent, the foreign agent follows the procedures specified in
 // Section 3.8.2").
 func (d *daemon) isVisitors(p engine.Packet) bool {
 	if !slices.Contains(d.cfg.ForeignAgent.Interfaces, p.Link) || len(p.Data) == 0 ||
-		mip4.MessageType(p.Data[0]) != mip4.TypeRegistrationRequest {
+		mip4.MessageType(p.Data[0]) != mip4.TypeRegistrationRequest && !ofVisitor(p) {
 		return false
 	}
 	h := d.cfg.HomeAgent

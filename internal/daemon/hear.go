@@ -62,7 +62,7 @@ func (d *daemon) signal(p engine.Packet) {
 		return
 	}
 	t := mip4.MessageType(p.Data[0])
-	answer := t == mip4.TypeRegistrationReply || t == mip4.TypeRevocation && fromHomeAgent(p)
+	answer := t == mip4.TypeRegistrationReply || t == mip4.TypeRevocation && fromHomeAgent(p) || toMobileNode(p)
 	if d.mobile != nil && (answer || t == mip4.TypeExperimentalMessage) {
 		d.mobile.Packet(p) // the suite's own message may be a home agent's to its node, or to another home agent
 	}

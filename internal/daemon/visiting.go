@@ -45,7 +45,7 @@ func (d *daemon) openVisiting() error {
 			d.mobile.Discovery(ev)
 		},
 		Signal: func(p engine.Packet) {
-			if len(p.Data) > 0 && mip4.MessageType(p.Data[0]) == mip4.TypeRegistrationReply {
+			if len(p.Data) > 0 && (mip4.MessageType(p.Data[0]) == mip4.TypeRegistrationReply || toMobileNode(p)) {
 				d.taps.message(false, p.Link, p.Src, p.Dst, p.TTL, p.Data)
 				d.mobile.Packet(p)
 			}

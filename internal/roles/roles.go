@@ -16,6 +16,7 @@ import (
 	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/hostconfig"
 	"careof/internal/proto/mip4/feature/natt"
+	"careof/internal/proto/mip4/feature/notification"
 	"careof/internal/proto/mip4/feature/path"
 	"careof/internal/proto/mip4/feature/pathmtu"
 	"careof/internal/proto/mip4/feature/redundant"
@@ -68,15 +69,16 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 			Mode: modes[c.NATTraversal], Keepalive: c.Keepalive, StrictReserved: c.StrictReservedBits,
 			RefuseForce: c.ForcedUDP == config.Off, NATLifetime: c.NATLifetime,
 		},
-		GREKeys:    grekey.Config{RefuseHome: c.GREKeys == config.Off},
-		Revocation: revoke.Config{Mode: revocations[c.Revocation]},
-		Validation: validate.Config{Mode: validations[c.PathValidation]},
-		Networks:   homeNetworks(c),
-		Service:    services(c),
-		Host:       told(c),
-		Assignment: homeAssignment(c),
-		WireGuard:  wireguard.Config{Home: encryption[c.WireGuard]},
-		Messages:   texts(c.Messages), Identity: c.Identity,
+		GREKeys:      grekey.Config{RefuseHome: c.GREKeys == config.Off},
+		Revocation:   revoke.Config{Mode: revocations[c.Revocation]},
+		Validation:   validate.Config{Mode: validations[c.PathValidation]},
+		Networks:     homeNetworks(c),
+		Service:      services(c),
+		Host:         told(c),
+		Notification: notifications(c.Notifications, c.NotificationWait, c.NotificationLongest),
+		Assignment:   homeAssignment(c),
+		WireGuard:    wireguard.Config{Home: encryption[c.WireGuard]},
+		Messages:     texts(c.Messages), Identity: c.Identity,
 		Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
 }
@@ -130,6 +132,7 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 		Challenge:    challenge.Config{Window: c.ChallengeWindow},
 		Revocation:   revoke.Config{Mode: revocations[c.Revocation]},
 		Assignment:   assignment.Config{Assign: c.AssignHomeAgents},
+		Notification: notifications(c.Notifications, c.NotificationWait, c.NotificationLongest),
 		Messages:     texts(c.Messages), Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
 }
@@ -159,6 +162,11 @@ func homeLinks(c *config.HomeAgent) (list []advertise.Link) {
 		list = append(list, advertise.Link{Name: l, Home: true, Preference: adv4.NotDefault})
 	}
 	return list
+}
+
+// notifications are the same at every role.
+func notifications(s config.Switch, first, longest time.Duration) notification.Config {
+	return notification.Config{Off: s == config.Off, First: first, Longest: longest}
 }
 
 var revocations = map[config.Revocation]revoke.Mode{

@@ -129,3 +129,11 @@ func (a *Agent) toNode(p *Pending, home netip.Addr, data []byte) engine.Send {
 		Data: data,
 	}
 }
+
+// ToVisitor addresses a message of a feature to a visitor, as the reply to its
+// last accepted request was.
+func (a *Agent) ToVisitor(v *Visitor, data []byte) engine.Send {
+	return a.toNode(&Pending{
+		Request: mip4.RegistrationRequest{Flags: v.Flags}, Link: v.Link, HW: v.HW, Source: v.Source, Destination: v.Destination,
+	}, v.HomeAddress, data)
+}

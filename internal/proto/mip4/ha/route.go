@@ -97,9 +97,10 @@ func speaksOf(data []byte) ident.Node {
 		who.NAI = ident.NAI(e.Body)
 	}
 	switch m.Type {
-	case mip4.TypeRegistrationRequest, mip4.TypeRevocation, mip4.TypeRevocationAck:
-		// All three have it in the same place (RFC 5944 section 3.3, RFC 3543
-		// sections 3.1 and 3.2).
+	case mip4.TypeRegistrationRequest, mip4.TypeRevocation, mip4.TypeRevocationAck,
+		mip4.TypeNotification, mip4.TypeNotificationAck:
+		// All have it in the same place (RFC 5944 section 3.3, RFC 3543
+		// sections 3.1 and 3.2, RFC 6098 sections 4.1 and 4.2).
 		who.HomeAddress = netip.AddrFrom4([4]byte(data[4:8]))
 	}
 	return who

@@ -22,6 +22,7 @@ import (
 	"careof/internal/proto/mip4/feature/mobilenetwork"
 	"careof/internal/proto/mip4/feature/naicarry"
 	"careof/internal/proto/mip4/feature/natt"
+	"careof/internal/proto/mip4/feature/notification"
 	"careof/internal/proto/mip4/feature/opaque"
 	"careof/internal/proto/mip4/feature/path"
 	"careof/internal/proto/mip4/feature/pathmtu"
@@ -50,14 +51,15 @@ type Config struct {
 	Challenge    challenge.Config // RFC 4721
 	Keys         aaakey.Config    // RFC 3957
 	Paths        path.Config
-	Redundant    redundant.Config  // what goes over two uplinks
-	Validation   validate.Config   // of outer addresses
-	PathMTU      pathmtu.Config    // RFC 8899
-	Subscribers  subscriber.Config // RFC 5030
-	Assignment   assignment.Config // RFC 4433
-	WireGuard    wireguard.Config  // encrypted tunnels
-	Service      service.Config    // RFC 5446
-	Host         hostconfig.Config // RFC 4332
+	Redundant    redundant.Config    // what goes over two uplinks
+	Validation   validate.Config     // of outer addresses
+	PathMTU      pathmtu.Config      // RFC 8899
+	Subscribers  subscriber.Config   // RFC 5030
+	Assignment   assignment.Config   // RFC 4433
+	WireGuard    wireguard.Config    // encrypted tunnels
+	Service      service.Config      // RFC 5446
+	Host         hostconfig.Config   // RFC 4332
+	Notification notification.Config // RFC 6098
 }
 
 // Features lists the features in their order. A caller may leave some out, as
@@ -88,6 +90,7 @@ func Features(c Config) []feature.Feature {
 		assignment.New(c.Assignment),
 		service.New(c.Service),
 		hostconfig.New(c.Host, vendors),
+		notification.New(c.Notification),
 	}
 }
 
