@@ -44,7 +44,6 @@ type parcel struct {
 
 	ids   []uint64 // sent, the latest last
 	wait  time.Duration
-	ahead time.Duration // of the peer's clock before ours, as it says
 	code  mip4.NotificationCode
 	heard bool
 }
@@ -72,8 +71,9 @@ type courier struct {
 
 // A saying is the last notification to a peer.
 type saying struct {
-	at time.Time // monotonic
-	id uint64
+	at    time.Time     // monotonic
+	id    uint64        // 0 once the peer has refused it
+	ahead time.Duration // of the peer's clock before ours, as it says
 }
 
 func newCourier(c Config, now func() engine.Now, do func(...engine.Action), tell func(note.Note)) courier {
@@ -121,7 +121,7 @@ func (c *courier) transmit(key uint64, p *parcel) {
 	}
 	// "the 64-bit Identification used in a GNM from the sender MUST be greater
 	// than that used in any previous GNM" (RFC 6098 section 7.1.1).
-	p.id = max(assoc.Timestamp(now.Wall.Add(p.ahead)), before.id+1)
+	p.id = max(assoc.Timestamp(now.Wall.Add(before.ahead)), before.id+1)
 	s, err := p.make(p.fixed)
 	if err != nil {
 		c.take(key)
@@ -134,7 +134,7 @@ func (c *courier) transmit(key uint64, p *parcel) {
 		c.tell(n)
 	}
 	p.ids = append(p.ids, p.id)
-	c.said[who] = saying{now.Mono, p.id}
+	c.said[who] = saying{now.Mono, p.id, before.ahead}
 	c.agenda.Set(key, now.Mono.Add(p.wait))
 	p.wait = min(2*p.wait, c.cfg.Longest)
 	c.do(s)
@@ -175,7 +175,10 @@ func (c *courier) acknowledged(m *mip4.Message, f fixed) {
 		// high-order bits for clock re-synchronization" (RFC 6098 section 7.1.1). The
 		// next try has its time.
 		wall := c.now().Wall
-		p.ahead = assoc.TimeOf(f.id&^0xffffffff|assoc.Timestamp(wall)&0xffffffff, wall).Sub(wall).Truncate(time.Second)
+		last := c.said[p.to()]
+		last.id = 0 // nothing as great has been accepted
+		last.ahead = assoc.TimeOf(f.id&^0xffffffff|assoc.Timestamp(wall)&0xffffffff, wall).Sub(wall).Round(time.Second)
+		c.said[p.to()] = last
 		return
 	}
 }

@@ -173,6 +173,7 @@ func (m *mobile) notified(p engine.Packet, msg *mip4.Message, f fixed, r *mn.Reg
 		if err != nil {
 			return
 		}
+		ack.Link = r.Key.Link
 		if w, known := m.ways[r.Key]; known {
 			ack.HW = w.hw
 		}
