@@ -75,7 +75,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		Networks:     homeNetworks(c),
 		Service:      services(c),
 		Host:         told(c),
-		Notification: notifications(c.Notifications, c.NotificationWait, c.NotificationLongest),
+		Notification: notifications(c.Notifying),
 		Assignment:   homeAssignment(c),
 		WireGuard:    wireguard.Config{Home: encryption[c.WireGuard]},
 		Messages:     texts(c.Messages), Identity: c.Identity,
@@ -132,7 +132,7 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 		Challenge:    challenge.Config{Window: c.ChallengeWindow},
 		Revocation:   revoke.Config{Mode: revocations[c.Revocation]},
 		Assignment:   assignment.Config{Assign: c.AssignHomeAgents},
-		Notification: notifications(c.Notifications, c.NotificationWait, c.NotificationLongest),
+		Notification: notifications(c.Notifying),
 		Messages:     texts(c.Messages), Vendors: vendors(c.VendorExtensions), Experiments: experiments(c.Experiments),
 	}
 }
@@ -165,8 +165,8 @@ func homeLinks(c *config.HomeAgent) (list []advertise.Link) {
 }
 
 // notifications are the same at every role.
-func notifications(s config.Switch, first, longest time.Duration) notification.Config {
-	return notification.Config{Off: s == config.Off, First: first, Longest: longest}
+func notifications(c config.Notifying) notification.Config {
+	return notification.Config{Off: c.Notifications == config.Off, First: c.NotificationWait, Longest: c.NotificationLongest}
 }
 
 var revocations = map[config.Revocation]revoke.Mode{
@@ -296,7 +296,7 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		Keys:         keys,
 		Service:      service.Config{Ask: c.Service},
 		Host:         hostconfig.Config{Ask: c.DNS != config.DNSOff},
-		Notification: notifications(c.Notifications, c.NotificationWait, c.NotificationLongest),
+		Notification: notifications(c.Notifying),
 		Validation:   validation, Redundant: redundant.Config{Classes: c.Redundant},
 		Assignment: assignment.Config{Ask: asked[c.Assignment]},
 		Paths:      path.Config{Profile: profiles[c.Profile], FailBack: c.FailBack},
