@@ -343,6 +343,10 @@ func TestADeletedDeviceShows(t *testing.T) {
 			t.Fatal("still up")
 		}
 	}
+	// Its route is gone with it, and what is for home addresses stays here.
+	if r, err := n.H.RouteGet(net.IPv4(10, 10, 0, 5)); !errors.Is(err, unix.EHOSTUNREACH) {
+		t.Errorf("a packet for a home address goes by %v (%v)", r, err)
+	}
 }
 
 func agentConfigWithoutLink() plane.Config {
@@ -625,5 +629,10 @@ func TestRestartAfterAKill(t *testing.T) {
 	}
 	if got := proxied(); len(got) != 0 {
 		t.Errorf("the agent answers for %v after withdrawal", got)
+	}
+	left, err := s.ha.H.RouteListFiltered(unix.AF_INET, &netlink.Route{Protocol: route.Protocol}, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	check(t, err)
+	if len(left) != 0 {
+		t.Errorf("the agent's routes after withdrawal: %v", left)
 	}
 }

@@ -50,7 +50,10 @@ type home struct {
 func (k *Keeper) desired() state {
 	var s state
 	for _, p := range k.c.HomeNetworks {
-		s.routes = append(s.routes, Route{Table: mainTable, Dst: p, Link: k.c.Device})
+		// Should the device vanish, its route goes with it: the network's
+		// packets are then refused, and do not leave by the default route.
+		s.routes = append(s.routes, Route{Table: mainTable, Dst: p, Link: k.c.Device},
+			Route{Table: mainTable, Dst: p, Metric: k.backstop(), Unreachable: true})
 		if p.Bits() < 31 {
 			// No link has the network's broadcast address, so the device has
 			// it: mobile nodes send to it to discover their home agent (RFC
@@ -69,6 +72,10 @@ func (k *Keeper) desired() state {
 	k.mobileState(&s)
 	return s.sorted()
 }
+
+// backstop is the metric of the routes in the main table that count when the
+// device's are gone. They have no link, so it tells them from another daemon's.
+func (k *Keeper) backstop() int { return lastMetric + k.c.Base }
 
 // uplinkState: what leaves from an uplink's address uses that uplink, whatever
 // the main table prefers.

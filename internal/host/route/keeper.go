@@ -448,8 +448,9 @@ func (k *Keeper) read() (state, error) {
 	}
 	s.addresses = addresses
 	for _, r := range routes {
-		// Another daemon's are those of other tables and devices.
-		if k.ours(r.Table) || (r.Table == mainTable || r.Broadcast) && r.Link == k.c.Device {
+		// Another daemon's are those of other tables, devices and metrics.
+		if k.ours(r.Table) || (r.Table == mainTable || r.Broadcast) && r.Link == k.c.Device ||
+			r.Table == mainTable && r.Unreachable && r.Metric == k.backstop() {
 			s.routes = append(s.routes, r)
 		}
 	}

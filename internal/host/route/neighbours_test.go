@@ -36,6 +36,15 @@ func TestSeveralDaemons(t *testing.T) {
 	}
 	of("careof1", Config{HomeNetworks: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/24")}})
 	second := of("careof2", Config{HomeAddresses: []netip.Addr{homeAddr.Next()}})
+	agents := slices.DeleteFunc(slices.Clone(k.routes), func(r Route) bool { return r.Table != mainTable || !r.Unreachable })
+	if len(agents) != 1 {
+		t.Fatalf("the home agent's last routes are %v", agents)
+	}
+	do(t, node.Reconcile())
+	do(t, second.Reconcile())
+	if !slices.Contains(k.routes, agents[0]) {
+		t.Error("another daemon removed a home agent's last route")
+	}
 	for _, r := range rules {
 		if !slices.Contains(k.rules, r) {
 			t.Errorf("another daemon's start removed %+v", r)

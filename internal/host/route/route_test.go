@@ -450,6 +450,34 @@ func TestAVirtualHomeNetworkComesAndGoes(t *testing.T) {
 	}
 }
 
+// A home agent fails closed too: when somebody deletes the tunnel device, which
+// takes its routes along, packets for home addresses do not leave by the
+// default route, and neither while the daemon is dead.
+func TestHomeNetworksWithoutTheDeviceAreUnreachable(t *testing.T) {
+	k := newFake()
+	network, real := netip.MustParsePrefix("10.10.0.0/24"), netip.MustParsePrefix("10.20.0.9/32")
+	keeper := open(t, k, Config{HomeNetworks: []netip.Prefix{network}, HomeLinks: []string{"lan0"}, Forward: true})
+	do(t, keeper.Put(forward.Entry{Key: "b", Role: forward.HomeAgent, Inner: real, Intercept: "lan0"}))
+	do(t, keeper.Reconcile())
+	do(t, keeper.Close())
+	k.routes = slices.DeleteFunc(k.routes, func(r Route) bool { return r.Link == "careof0" })
+	if len(k.routes) != 1 || k.routes[0].Table != mainTable || k.routes[0].Dst != network || !k.routes[0].Unreachable {
+		t.Fatalf("without the device there is %+v", k.routes)
+	}
+	last := k.routes[0]
+	keeper = open(t, k, Config{HomeNetworks: []netip.Prefix{network}, Forward: true})
+	i := slices.Index(k.routes, Route{Table: mainTable, Dst: network, Link: "careof0"})
+	if i < 0 || k.routes[i].Metric >= last.Metric {
+		t.Errorf("with the device again there is %+v", k.routes)
+	}
+	// One that is no home network any more is nobody's business.
+	do(t, keeper.Reconfigure(nil, nil, nil, nil))
+	do(t, keeper.Reconcile())
+	if slices.Contains(k.routes, last) {
+		t.Errorf("left over: %+v", k.routes)
+	}
+}
+
 // The device is without a carrier while no daemon runs: a host that ignores
 // routes over such devices forwards nothing then, and is told.
 func TestIgnoringRoutesWithoutACarrierIsWarnedOf(t *testing.T) {
