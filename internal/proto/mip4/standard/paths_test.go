@@ -12,6 +12,7 @@ import (
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/feature"
 	styles "careof/internal/proto/mip4/feature/delivery"
+	"careof/internal/proto/mip4/feature/hostconfig"
 	"careof/internal/proto/mip4/feature/path"
 	"careof/internal/proto/mip4/feature/pathmtu"
 	"careof/internal/proto/mip4/feature/validate"
@@ -222,7 +223,7 @@ func (p *pair) without(names ...string) {
 // the path again after a while.
 func TestWithAHomeAgentThatAnswersNoQuestions(t *testing.T) {
 	p := newPair(t, agentConfig(t), nodeConfig(t), standard.Config{})
-	p.without(path.Name, pathmtu.Name, validate.Name, vendor.Name, styles.Name, wireguard.Name)
+	p.without(path.Name, pathmtu.Name, validate.Name, hostconfig.Name, vendor.Name, styles.Name, wireguard.Name)
 	p.up("wlan0", wifi)
 	p.run(time.Second)
 	p.up("lte0", lte)
