@@ -746,6 +746,9 @@ static __always_inline int receive(struct __sk_buff *skb, const int l2)
 		o.inside = d[1];
 		if (o.sport != bpf_htons(DATA_PORT) && o.dport != bpf_htons(DATA_PORT))
 			return PASS;
+		// A length that lies is the kernel's to refuse, or to cut to.
+		if (bpf_ntohs(udp->len) + sizeof(*ip) != outer_len)
+			return PASS;
 		o.overhead += sizeof(*udp) + DATA_LEN;
 		p = d + DATA_LEN;
 		if (o.inside == PROTO_GRE) {
