@@ -72,9 +72,12 @@ func TestBindings(t *testing.T) {
 	}
 }
 
-// The median of rounds is one of them.
+// The median of rounds is the one in the middle, or lies between two.
 func TestSpread(t *testing.T) {
 	if got, want := spread([]float64{3, 1, 2}), (Spread{2, 1, 3}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got, want := spread([]float64{4, 1}), (Spread{2.5, 1, 4}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"text/tabwriter"
 
 	"golang.org/x/sys/unix"
+
+	"careof/internal/lab/median"
 )
 
 // A Report is what was measured.
@@ -63,7 +65,7 @@ func spread(v []float64) Spread {
 	if len(v) == 0 {
 		return Spread{}
 	}
-	return Spread{v[len(v)/2], v[0], v[len(v)-1]}
+	return Spread{median.Of(v), v[0], v[len(v)-1]}
 }
 
 func (s Spread) in(format string) string {

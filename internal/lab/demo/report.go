@@ -1,12 +1,12 @@
 package demo
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
 	"time"
 
+	"careof/internal/lab/median"
 	"careof/internal/lab/netns"
 )
 
@@ -119,11 +119,11 @@ func (r *Report) Late() (worst time.Duration) {
 func (r *Report) Missed() []string {
 	var list []string
 	down, up := r.gaps(false)
-	if limit := r.RoundTrip + downlinkExtra; len(down) > 0 && median(down) > limit {
-		list = append(list, fmt.Sprintf("the median downlink gap is %v, more than a round trip and %v", millis(median(down)), downlinkExtra))
+	if limit := r.RoundTrip + downlinkExtra; len(down) > 0 && median.Of(down) > limit {
+		list = append(list, fmt.Sprintf("the median downlink gap is %v, more than a round trip and %v", millis(median.Of(down)), downlinkExtra))
 	}
-	if len(up) > 0 && median(up) > uplinkLimit {
-		list = append(list, fmt.Sprintf("the median uplink gap is %v, more than %v", millis(median(up)), uplinkLimit))
+	if len(up) > 0 && median.Of(up) > uplinkLimit {
+		list = append(list, fmt.Sprintf("the median uplink gap is %v, more than %v", millis(median.Of(up)), uplinkLimit))
 	}
 	return list
 }
@@ -136,15 +136,6 @@ func (r *Report) gaps(make bool) (down, up []time.Duration) {
 		}
 	}
 	return down, up
-}
-
-func median[T cmp.Ordered](values []T) T {
-	var zero T
-	if len(values) == 0 {
-		return zero
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
 }
 
 func millis(d time.Duration) string {
@@ -172,7 +163,7 @@ func (r *Report) Write(w io.Writer) error {
 		if !make {
 			aim = fmt.Sprintf("%v (a round trip + 20 ms), %v", millis(r.RoundTrip+downlinkExtra), millis(uplinkLimit))
 		}
-		p.line("  %-32s %12s %12s   %s", "longest silence, median", millis(median(down)), millis(median(up)), aim)
+		p.line("  %-32s %12s %12s   %s", "longest silence, median", millis(median.Of(down)), millis(median.Of(up)), aim)
 		p.line("  %-32s %12s %12s", "longest silence, worst", millis(slices.Max(down)), millis(slices.Max(up)))
 		aim = ""
 		if make {

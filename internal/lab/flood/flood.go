@@ -24,6 +24,7 @@ import (
 	"careof/internal/control"
 	"careof/internal/core/note"
 	"careof/internal/lab/live"
+	"careof/internal/lab/median"
 	"careof/internal/lab/scene"
 	"careof/internal/lab/topology"
 	"careof/wire/encap"
@@ -137,7 +138,7 @@ func (r *run) measure(ctx context.Context, flooded, victim string, a *attack) (p
 	slices.Sort(took)
 	slices.Sort(asked)
 	last := (len(took)*99+99)/100 - 1
-	p.Median, p.P99, p.Asked = took[len(took)/2], took[last], asked[last]
+	p.Median, p.P99, p.Asked = median.Of(took), took[last], asked[last]
 	if p.Visitors, err = r.visitors(ctx); err != nil {
 		return p, err
 	}

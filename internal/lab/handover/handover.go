@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"careof/internal/lab/live"
+	"careof/internal/lab/median"
 	"careof/internal/lab/scene"
 	"careof/internal/lab/topology"
 )
@@ -138,8 +139,7 @@ func outage(told, world string, down, up []time.Duration) Outage {
 	for i := range down {
 		o.All = append(o.All, max(down[i], up[i]))
 	}
-	sorted := slices.Sorted(slices.Values(o.All))
-	o.Median, o.Longest = sorted[len(sorted)/2], sorted[len(sorted)-1]
+	o.Median, o.Longest = median.Of(o.All), slices.Max(o.All)
 	return o
 }
 

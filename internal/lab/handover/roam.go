@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"careof/internal/lab/live"
+	"careof/internal/lab/median"
 	"careof/internal/lab/scene"
 	"careof/internal/lab/topology"
 )
@@ -128,5 +129,5 @@ func spread(list []time.Duration) Spread {
 		return Spread{}
 	}
 	slices.Sort(list)
-	return Spread{Median: list[len(list)/2], Longest: list[len(list)-1]}
+	return Spread{Median: median.Of(list), Longest: list[len(list)-1]}
 }

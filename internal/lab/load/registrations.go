@@ -17,6 +17,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"careof/internal/lab/median"
 	"careof/internal/lab/netns"
 )
 
@@ -234,7 +235,7 @@ func (b *bench) measure(ctx context.Context, what string, rounds int) error {
 	slices.Sort(rates)
 	each := func(d time.Duration) float64 { return d.Seconds() * 1e6 / float64(total) }
 	r := Rate{
-		What: what, Count: total, Median: rates[len(rates)/2], Least: rates[0], Most: rates[len(rates)-1],
+		What: what, Count: total, Median: median.Of(rates), Least: rates[0], Most: rates[len(rates)-1],
 		CPU: each(own + theirs), Daemon: each(theirs),
 	}
 	b.report.Rates = append(b.report.Rates, r)

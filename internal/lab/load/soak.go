@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"careof/internal/control"
+	"careof/internal/lab/median"
 	"careof/internal/lab/netns"
 	"careof/wire/encap"
 	"careof/wire/mip4"
@@ -531,9 +532,8 @@ func (s *soak) watch(ctx context.Context, r *SoakReport, sing time.Duration) err
 		r.Sung, r.Missed = int(well), int(missed)
 		const parts = 10
 		for i := range min(parts, len(memory)) {
-			part := slices.Clone(memory[i*len(memory)/parts : max((i+1)*len(memory)/parts, i*len(memory)/parts+1)])
-			slices.Sort(part)
-			r.Memory = append(r.Memory, part[len(part)/2])
+			part := memory[i*len(memory)/parts : max((i+1)*len(memory)/parts, i*len(memory)/parts+1)]
+			r.Memory = append(r.Memory, median.Of(part))
 		}
 		var bindings []control.Binding
 		if err := client.Show(context.WithoutCancel(ctx), "bindings", "", &bindings); err != nil {
