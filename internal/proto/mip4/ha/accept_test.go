@@ -86,6 +86,34 @@ func TestFailedCommitIsAnsweredWith130(t *testing.T) {
 	}
 }
 
+// On a full disk a denial cannot be made durable either. It is sent all the
+// same, for it is what tells the node; lines about it are limited, and what was
+// heard is no news later.
+func TestAFullDiskIsAnsweredWith130(t *testing.T) {
+	d := newDriver(t, config(t))
+	d.broken, d.full = errTest, true
+	first := d.req()
+	d.want(mip4.CodeHAResources, first)
+	for range 100 {
+		d.want(mip4.CodeHAResources, d.req())
+	}
+	errors := 0
+	for _, n := range d.notes {
+		if n.Level >= note.Error {
+			errors++
+		}
+	}
+	if errors == 0 || errors > 8 {
+		t.Errorf("%d lines of errors", errors)
+	}
+	if len(d.plane) != 0 || len(d.bindings()) != 0 {
+		t.Error("there is a binding")
+	}
+	d.broken, d.full = nil, false
+	d.want(mip4.CodeIdentificationMismatch, first)
+	d.want(mip4.CodeAccepted, d.req())
+}
+
 // A refresh that fails leaves nothing behind that was promised.
 func TestFailedRefreshRemovesTheBinding(t *testing.T) {
 	d := newDriver(t, config(t))

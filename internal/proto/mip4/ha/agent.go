@@ -67,6 +67,7 @@ type Agent struct {
 	spare    []*Exchange  // ended, to be used again
 	turns    []*turn      // nobody's at present
 	counters counters
+	failures meter // of lines about commits that failed
 	recent   engine.Ring[answered]
 }
 

@@ -38,12 +38,17 @@ func (a *Agent) deny(x *Exchange, send engine.Send) {
 		a.leave(x)
 		return
 	}
+	reply := a.outgoing(x, send)
 	a.commit(x.Node, engine.Commit{
 		Records: append(a.recordsFor(x), x.extra...),
-		Then:    append([]engine.Action{a.outgoing(x, send), a.Telling(n)}, x.then...),
+		Then:    append([]engine.Action{reply, a.Telling(n)}, x.then...),
 	}, func(err error) {
 		if err != nil {
+			// On a full disk too the node hears that it is denied: a denial
+			// promises nothing, and the mark stays in memory.
 			a.failed(x.Node, err)
+			a.Do(reply)
+			a.Tell(n)
 		}
 		a.leave(x)
 	})
@@ -201,11 +206,17 @@ func (a *Agent) commit(n *Node, c engine.Commit, done func(error)) {
 
 func (a *Agent) failed(n *Node, err error) {
 	a.counters.failed++
-	a.Tell(note.Note{Kind: note.Failed, Level: note.Error, HomeAddress: n.home, NAI: string(n.config.NAI), Why: err.Error()})
+	level := note.Debug
+	if a.failures.allow(a.Now().Mono, failureRate) {
+		level = note.Error
+	}
+	a.Tell(note.Note{Kind: note.Failed, Level: level, HomeAddress: n.home, NAI: string(n.config.NAI), Why: err.Error()})
 }
 
 // undo takes back a binding that could not be made durable or forwarding: the
-// binding goes, the replay mark stays, the node hears 130.
+// binding goes, the replay mark stays, the node hears 130. It hears it when
+// that cannot be made durable either: the denial is what tells the node about a
+// full disk, and must not need the disk. The mark is in memory then.
 //
 // The exchange keeps its turn until the second commit is answered too.
 func (a *Agent) undo(x *Exchange, removed []binding.Binding, err error) {
@@ -230,7 +241,7 @@ func (a *Agent) undo(x *Exchange, removed []binding.Binding, err error) {
 	var then []engine.Action
 	if data, err := a.seal(x); err == nil {
 		a.counters.denied[x.Code]++
-		nt := x.note(note.Denied, note.Error)
+		nt := x.note(note.Denied, note.Info) // the failure has its own line
 		nt.Code, nt.Why = uint8(x.Code), x.Why
 		then = []engine.Action{
 			a.outgoing(x, engine.Send{Link: x.ReplyTo.Link, Src: x.ReplyTo.Src, Dst: x.ReplyTo.Dst, HW: x.ReplyTo.HW, Data: data}),
@@ -246,6 +257,9 @@ func (a *Agent) undo(x *Exchange, removed []binding.Binding, err error) {
 		if err != nil {
 			a.failed(n, err)
 			a.repairLater(n)
+			for _, do := range then {
+				a.Do(do)
+			}
 		}
 		for _, old := range removed {
 			a.ended(n, old, Failed)

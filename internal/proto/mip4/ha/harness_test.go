@@ -81,7 +81,8 @@ type driver struct {
 
 	hold   bool // commits are kept back
 	held   []engine.Commit
-	broken error // commits fail
+	broken error // the next commit fails
+	full   bool  // and so does each after it
 }
 
 func newDriver(t testing.TB, cfg ha.Config, features ...func(*ha.Agent)) *driver {
@@ -157,7 +158,9 @@ func (d *driver) commit(c engine.Commit) {
 	d.t.Helper()
 	if d.broken != nil {
 		err := d.broken
-		d.broken = nil
+		if !d.full {
+			d.broken = nil
+		}
 		d.tell(err)
 		d.step(engine.Answer{Ticket: c.Ticket, Err: err})
 		return

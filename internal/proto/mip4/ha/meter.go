@@ -19,6 +19,7 @@ type rate struct {
 var (
 	mismatchRate = rate{time.Second / 32, 64}
 	warningRate  = rate{time.Second, 8}
+	failureRate  = rate{10 * time.Second, 4} // of a machine: a full disk fails every request
 )
 
 // MayAnswer takes leave to send an exchange's node one answer of which nothing
