@@ -93,6 +93,11 @@ func TestAgentsAndNodesTellEachOther(t *testing.T) {
 	text, _, _ := strings.Cut(visitorText, "[[mobile-node.foreign-agent]]")
 	mn = n.daemon(n.cn, "mn", text)
 	atMN = n.shows(mn)
+	// The node itself begins with what it kept of the last registration.
+	n.until("the node has moved", func() bool {
+		text, err := ha.Raw(context.Background(), "bindings", "")
+		return err == nil && bytes.Contains(text, []byte(`"192.0.2.9"`))
+	})
 	n.registered(mn)
 	n.tells(ha, control.NotifyOrder{Node: van, Text: "seven"}, "home agent to mobile node", atMN)
 	n.tells(mn, control.NotifyOrder{Text: "eight"}, "mobile node to home agent", atHA)
