@@ -2,6 +2,7 @@ package revoke
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"careof/internal/core/binding"
@@ -181,7 +182,10 @@ func (h *home) unbound(n *ha.Node, b binding.Binding, why ha.Reason) {
 	case ha.Expired, ha.Failed, ByPeer:
 		return
 	case ha.Replaced:
-		if !a.relayed {
+		// A node that was quick to come back has its visit there again, and a
+		// revocation names no other sign of it than the addresses.
+		back := slices.ContainsFunc(n.Bindings(), func(x binding.Binding) bool { return x.ID != b.ID && x.CareOfAddress == b.CareOfAddress })
+		if !a.relayed || back {
 			return
 		}
 	case ha.Deregistered:
