@@ -32,9 +32,13 @@ type parcel struct {
 	authentic func(*mip4.Message) bool
 	// done hears how it ended; ack is nil when nobody answered.
 	done func(ack *mip4.RevocationAck)
+	// withdrawn hears, instead, that it is not sent any more; or nil.
+	withdrawn func()
 
 	ids   []uint32 // sent, the latest last
 	tries int
+	moot  bool // there is a new binding
+	held  bool // since the last try; once, for anybody may ask for a registration
 	wait  time.Duration
 }
 
@@ -79,6 +83,10 @@ func (c *courier) send(p *parcel) {
 //rfc:3543#4.2.2
 //rfc:3543#4.2.3
 func (c *courier) transmit(key uint64, p *parcel) {
+	if p.moot {
+		c.drop(key, p)
+		return
+	}
 	now := c.now()
 	over := !p.until.IsZero() && !now.Mono.Before(p.until)
 	if p.tries == maxTries || over {
@@ -100,6 +108,7 @@ func (c *courier) transmit(key uint64, p *parcel) {
 		c.tell(n)
 	}
 	p.tries++
+	p.held = false
 	p.ids = append(p.ids, id)
 	p.support.said = now.Mono
 	c.agenda.Set(key, now.Mono.Add(p.wait))
@@ -119,6 +128,58 @@ func (c *courier) end(key uint64, p *parcel, ack *mip4.RevocationAck) {
 	if p.done != nil {
 		p.done(ack)
 	}
+}
+
+// withdraw takes back what is on its way about a binding at these addresses:
+// there is a new one, which the next try would end. "A revocation message MUST
+// NOT be sent for any registration that has expired" (RFC 3543 section 3.3),
+// nor for one that another has replaced.
+//
+//rfc:3543#3.3
+func (c *courier) withdraw(e end) {
+	for _, key := range c.about(e) {
+		p := c.out[key]
+		p.moot = true
+		if p.tries == 0 {
+			c.drop(key, p)
+			continue
+		}
+		c.agenda.Set(key, c.now().Mono.Add(firstWait)) // its acknowledgment may be under way
+	}
+}
+
+// drop forgets a revocation that is moot.
+func (c *courier) drop(key uint64, p *parcel) {
+	delete(c.out, key)
+	c.agenda.Clear(key)
+	if p.withdrawn != nil {
+		p.withdrawn()
+	}
+}
+
+// hold lets what is on its way about a binding wait while a registration for it
+// is: "An agent MUST NOT send more than one revocation message or registration
+// message per second for the same binding" (RFC 3543 section 3.3).
+//
+//rfc:3543#3.3
+func (c *courier) hold(e end) {
+	for _, key := range c.about(e) {
+		if p := c.out[key]; !p.held {
+			p.held = true
+			c.agenda.Set(key, c.now().Mono.Add(firstWait))
+		}
+	}
+}
+
+// about are the parcels about a binding at these addresses, in order.
+func (c *courier) about(e end) (keys []uint64) {
+	for key, p := range c.out {
+		if p.home == e.home && p.note.HomeAgent == e.agent && p.note.CareOfAddress == e.careOf {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 func (c *courier) next() time.Time { return c.agenda.Next() }

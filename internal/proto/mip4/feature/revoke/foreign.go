@@ -93,6 +93,7 @@ func (f *foreign) relay(x *fa.Exchange) engine.Verdict {
 	}
 	v := f.visits.Of(x)
 	v.said = x.Now().Mono
+	f.courier.hold(end{home: x.Request.HomeAddress, agent: x.HomeAgent, careOf: x.CareOf})
 	if x.Visitor != nil {
 		v.sent = f.visits.Of(x.Visitor).sent
 	}
@@ -110,6 +111,9 @@ func (f *foreign) reply(r *fa.Return) engine.Verdict {
 	if !r.Accepted() || r.Pending.Request.Lifetime == 0 || r.Reply.Lifetime == 0 {
 		return engine.Next()
 	}
+	// The home agent has a new binding, which the revocation of the last visit
+	// would end.
+	f.courier.withdraw(end{home: r.Reply.HomeAddress, agent: r.Reply.HomeAgent, careOf: r.Pending.CareOf})
 	v := f.visits.Of(r)
 	there, err := v.agree(r.Message, r.Now().Mono)
 	switch {

@@ -2,7 +2,6 @@ package revoke
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"careof/internal/core/binding"
@@ -137,6 +136,10 @@ func (h *home) reply(x *ha.Exchange) engine.Verdict {
 		}
 		return engine.Next()
 	}
+	// Whoever comes back within the time in which its last binding is revoked
+	// there has a new one, and a revocation tells bindings apart by their
+	// addresses alone: it would end this one.
+	h.courier.withdraw(end{home: x.Home, agent: x.HomeAgent, careOf: x.Request.CareOfAddress})
 	if !r.agreed {
 		if h.peers[at] != nil {
 			delete(h.peers, at)
@@ -182,10 +185,7 @@ func (h *home) unbound(n *ha.Node, b binding.Binding, why ha.Reason) {
 	case ha.Expired, ha.Failed, ByPeer:
 		return
 	case ha.Replaced:
-		// A node that was quick to come back has its visit there again, and a
-		// revocation names no other sign of it than the addresses.
-		back := slices.ContainsFunc(n.Bindings(), func(x binding.Binding) bool { return x.ID != b.ID && x.CareOfAddress == b.CareOfAddress })
-		if !a.relayed || back {
+		if !a.relayed {
 			return
 		}
 	case ha.Deregistered:
@@ -238,6 +238,12 @@ func (h *home) revoke(n *ha.Node, b binding.Binding, a *agreement, inform bool) 
 			return engine.Send{Link: b.ReplyTo.Link, Src: b.ReplyTo.Src, Dst: to, HW: b.ReplyTo.HW, Data: data}, err
 		},
 		authentic: func(m *mip4.Message) bool { return signed(m, by, keys) },
+		withdrawn: func() {
+			if o != nil {
+				o.answered(careOf, nil)
+				h.overdueOrders()
+			}
+		},
 		done: func(ack *mip4.RevocationAck) {
 			if o != nil {
 				o.answered(careOf, ack)

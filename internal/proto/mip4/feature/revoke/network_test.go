@@ -302,6 +302,20 @@ func (n *network) visit(lifetime uint16, change ...func(*mip4.Draft)) mip4.Code 
 	return n.replies[len(n.replies)-1].Code
 }
 
+// move registers the visitor elsewhere, with an address of its own.
+func (n *network) move() {
+	n.t.Helper()
+	d := mip4.NewRequest(mip4.RegistrationRequest{
+		Flags: mip4.FlagD | mip4.FlagT, Lifetime: 600, HomeAddress: visitor, HomeAgent: homeAgent, CareOfAddress: third, Identification: assoc.Timestamp(n.now.Wall),
+	})
+	d.Authenticate(mip4.ExtMobileHome, nodeKey)
+	data, err := d.Seal()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.step(n.home, engine.Packet{Link: "eth0", Src: netip.AddrPortFrom(third, 434), Dst: netip.AddrPortFrom(homeAgent, 434), TTL: 60, Data: data})
+}
+
 // order gives the home agent a command and waits for its result.
 func (n *network) order(value any) (revoke.Report, error) {
 	n.t.Helper()

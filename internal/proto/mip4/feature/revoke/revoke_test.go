@@ -241,21 +241,103 @@ func TestTheForeignAgentRevokes(t *testing.T) {
 func TestTheLastForeignAgentIsReleased(t *testing.T) {
 	n := allowed(t)
 	n.adverts = nil
-	d := mip4.NewRequest(mip4.RegistrationRequest{
-		Flags: mip4.FlagD | mip4.FlagT, Lifetime: 600, HomeAddress: visitor, HomeAgent: homeAgent, CareOfAddress: third, Identification: assoc.Timestamp(n.now.Wall),
-	})
-	d.Authenticate(mip4.ExtMobileHome, nodeKey)
-	data, err := d.Seal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.step(n.home, engine.Packet{Link: "eth0", Src: netip.AddrPortFrom(third, 434), Dst: netip.AddrPortFrom(homeAgent, 434), TTL: 60, Data: data})
+	n.move()
 	n.run(time.Second)
 	if len(n.home.plane) != 1 || len(n.foreign.plane) != 0 {
 		t.Errorf("%d and %d entries after the move", len(n.home.plane), len(n.foreign.plane))
 	}
 	if len(n.adverts) != 0 {
 		t.Error("the agent that the node has left looks for it")
+	}
+}
+
+// TestWhoComesBackKeepsTheVisit: the revocation of the last visit waits for its
+// second, or for its acknowledgment, when the node registers there again. It
+// would end the new visit.
+//
+//rfc:3543#3.3
+func TestWhoComesBackKeepsTheVisit(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		rested time.Duration // since the first registration
+		away   time.Duration
+		lose   bool
+		sent   int
+	}{
+		{"before it is sent", 0, 300 * time.Millisecond, false, 0},
+		{"before it is sent again", 2 * time.Second, 700 * time.Millisecond, true, 1},
+		{"after it has done its work", 2 * time.Second, 700 * time.Millisecond, false, 1},
+	} {
+		n := newNetwork(t, revoke.Config{}, revoke.Config{})
+		if code := n.visit(600); code != accepted {
+			t.Fatal(code)
+		}
+		n.run(c.rested)
+		n.lost = func(s engine.Send) bool { return c.lose && mip4.MessageType(s.Data[0]) == mip4.TypeRevocation }
+		n.move()
+		n.run(c.away)
+		n.lost = func(engine.Send) bool { return false }
+		if got := len(n.messages(mip4.TypeRevocation)); got != c.sent {
+			t.Fatalf("%s: %d revocations before it is back, want %d", c.what, got, c.sent)
+		}
+		if code := n.visit(600); code != accepted {
+			t.Fatalf("%s: back: %v", c.what, code)
+		}
+		n.run(10 * time.Second)
+		if len(n.foreign.plane) != 1 || len(n.home.plane) != 1 {
+			t.Errorf("%s: %d entries at the foreign agent and %d at the home agent after the return", c.what, len(n.foreign.plane), len(n.home.plane))
+		}
+		if got := len(n.messages(mip4.TypeRevocation)); got != c.sent {
+			t.Errorf("%s: %d revocations, want %d", c.what, got, c.sent)
+		}
+		if n.home.told(revoke.Unanswered) != 0 {
+			t.Errorf("%s: people are told of an answer that nobody waits for", c.what)
+		}
+	}
+}
+
+// TestWhoComesBackKeepsTheBinding: the same, where the foreign agent has ended
+// the visit and its word was not heard.
+//
+//rfc:3543#3.3
+func TestWhoComesBackKeepsTheBinding(t *testing.T) {
+	n := allowed(t)
+	n.run(n.now.Wall.Truncate(time.Second).Add(time.Second + delay/2).Sub(n.now.Wall))
+	n.lost = func(s engine.Send) bool { return mip4.MessageType(s.Data[0]) == mip4.TypeRevocation }
+	n.step(n.foreign, engine.Command{Ticket: 1, Value: fa.ClearVisitor{Node: ident.Node{HomeAddress: visitor}}})
+	// Its next try is due while the home agent's reply is on its way, in another
+	// second than the request.
+	n.run(time.Second - delay)
+	n.lost = func(engine.Send) bool { return false }
+	if code := n.visit(600); code != accepted {
+		t.Fatal(code)
+	}
+	n.adverts = nil
+	n.run(10 * time.Second)
+	if len(n.foreign.plane) != 1 || len(n.home.plane) != 1 || n.home.told(revoke.Revoked) != 0 {
+		t.Errorf("%d entries at the foreign agent and %d at the home agent after the return", len(n.foreign.plane), len(n.home.plane))
+	}
+	if len(n.adverts) != 0 {
+		t.Error("the visitor is told that its new visit is over")
+	}
+}
+
+// TestAnOrderEndsWhenTheNodeIsBack: it need not wait for an acknowledgment that
+// will not come.
+func TestAnOrderEndsWhenTheNodeIsBack(t *testing.T) {
+	n := allowed(t)
+	n.lost = func(s engine.Send) bool { return mip4.MessageType(s.Data[0]) == mip4.TypeRevocation }
+	n.step(n.home, engine.Command{Ticket: 1, Value: revoke.Revoke{Node: ident.Node{HomeAddress: visitor}}})
+	n.run(300 * time.Millisecond)
+	if code := n.visit(600); code != accepted {
+		t.Fatal(code)
+	}
+	n.run(time.Second)
+	if len(n.home.results) != 1 {
+		t.Fatal("the command still waits")
+	}
+	if r := n.home.results[0].Value.(revoke.Report); r.Bindings != 1 || len(r.Peers) != 1 || r.Peers[0].Acknowledged {
+		t.Errorf("report %+v", r)
 	}
 }
 
