@@ -3,8 +3,8 @@
 LIVE = ./internal/lab/live ./internal/lab/demo ./internal/lab/flood
 
 check: vet ## everything below but fuzz and lab; CI runs this
-	go test -timeout 5m $$(go list ./... | grep -v -E '/internal/lab/(live|demo|flood)$$')
-	go test -timeout 5m -p 1 $(LIVE) # real clocks: by themselves
+	go test -timeout 10m $$(go list ./... | grep -v -E '/internal/lab/(live|demo|flood)$$')
+	go test -timeout 10m -p 1 $(LIVE) # real clocks: by themselves
 
 vet: ## gofmt, vet and staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted (gofmt -w): $$files"; exit 1; }
