@@ -115,7 +115,7 @@ func (k *Keeper) manyState(s *state, h home) {
 	if h.entry.LocalGroups && h.entry.link != "" && i >= 0 {
 		table := k.c.Base + tableUplinks + i
 		s.routes = append(s.routes, Route{Table: table, Dst: groups, Link: h.entry.link})
-		s.rules = append(s.rules, Rule{Priority: k.c.Base + ruleConnected, To: groups, Table: table})
+		s.rules = append(s.rules, Rule{Priority: k.priority(ruleConnected), To: groups, Table: table})
 	}
 }
 

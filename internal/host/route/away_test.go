@@ -119,10 +119,10 @@ func TestGroupsOnTheVisitedLink(t *testing.T) {
 	do(t, keeper.Put(e))
 	table := DefaultBase + tableUplinks
 	if !slices.Contains(k.routes, Route{Table: table, Dst: groups, Link: "wlan0"}) ||
-		!slices.Contains(k.rules, Rule{Priority: DefaultBase + ruleConnected, To: groups, Table: table}) {
+		!slices.Contains(k.rules, Rule{Priority: Priority(DefaultBase, ruleConnected), To: groups, Table: table}) {
 		t.Errorf("routes %v, rules %v", k.routes, k.rules)
 	}
-	if !slices.Contains(k.rules, Rule{Priority: DefaultBase + ruleFromHome, From: homeHost, Table: DefaultBase}) {
+	if !slices.Contains(k.rules, Rule{Priority: Priority(DefaultBase, ruleFromHome), From: homeHost, Table: DefaultBase}) {
 		t.Errorf("the home address's own packets have no rule before: %v", k.rules)
 	}
 	e.LocalGroups = false

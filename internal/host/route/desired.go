@@ -13,18 +13,7 @@ const (
 	lastMetric = 1 << 30
 )
 
-// Offsets from Config.Base: of rules' priorities and of tables.
-const (
-	ruleWithin = iota
-	ruleUplink
-	ruleMark
-	ruleToNetwork
-	ruleFromHome
-	ruleConnected
-	ruleRoutes
-	ruleEnd
-)
-
+// Offsets of tables from Config.Base.
 const (
 	tableEntries = 0  // one for each home address or mobile network
 	tableUplinks = 50 // one for each uplink, in the order of Config.Uplinks
@@ -73,6 +62,9 @@ func (k *Keeper) desired() state {
 	return s.sorted()
 }
 
+// priority is that of this daemon's rules of a kind.
+func (k *Keeper) priority(kind RuleKind) int { return Priority(k.c.Base, kind) }
+
 // backstop is the metric of the routes in the main table that count when the
 // device's are gone. They have no link, so it tells them from another daemon's.
 func (k *Keeper) backstop() int { return lastMetric + k.c.Base }
@@ -91,7 +83,7 @@ func (k *Keeper) uplinkState(s *state) {
 			s.routes = append(s.routes, r)
 		}
 		for _, a := range u.addresses {
-			s.rules = append(s.rules, Rule{Priority: k.c.Base + ruleUplink, From: netip.PrefixFrom(a, 32), Table: table})
+			s.rules = append(s.rules, Rule{Priority: k.priority(ruleUplink), From: netip.PrefixFrom(a, 32), Table: table})
 		}
 	}
 }
@@ -103,19 +95,19 @@ func (k *Keeper) mobileState(s *state) {
 		return
 	}
 	if k.c.Mark != 0 {
-		s.rules = append(s.rules, Rule{Priority: k.c.Base + ruleMark, Mark: k.c.Mark, Table: mainTable})
+		s.rules = append(s.rules, Rule{Priority: k.priority(ruleMark), Mark: k.c.Mark, Table: mainTable})
 	}
 	var captured, full bool
 	for _, h := range homes {
 		s.routes = append(s.routes, k.tableOf(h)...)
-		s.rules = append(s.rules, Rule{Priority: k.c.Base + ruleFromHome, From: h.inner, Table: h.table})
+		s.rules = append(s.rules, Rule{Priority: k.priority(ruleFromHome), From: h.inner, Table: h.table})
 		if h.inner.Bits() == 32 {
 			s.addresses = append(s.addresses, h.inner)
 		} else {
 			// A mobile network's own hosts are on a link of the router.
 			s.rules = append(s.rules,
-				Rule{Priority: k.c.Base + ruleWithin, From: h.inner, To: h.inner, Table: mainTable},
-				Rule{Priority: k.c.Base + ruleToNetwork, To: h.inner, Table: mainTable})
+				Rule{Priority: k.priority(ruleWithin), From: h.inner, To: h.inner, Table: mainTable},
+				Rule{Priority: k.priority(ruleToNetwork), To: h.inner, Table: mainTable})
 		}
 		if h.entry == nil || h.entry.HomeLink != "" {
 			continue
@@ -123,23 +115,23 @@ func (k *Keeper) mobileState(s *state) {
 		k.manyState(s, h)
 		for _, to := range h.entry.Routes {
 			captured = true
-			r := Rule{Priority: k.c.Base + ruleRoutes, To: to.Masked(), Table: h.table}
+			r := Rule{Priority: k.priority(ruleTo), To: to.Masked(), Table: h.table}
 			if to.Bits() == 0 {
 				full = true
-				r.To = netip.Prefix{}
+				r = Rule{Priority: k.priority(ruleAll), Table: h.table}
 			}
 			s.rules = append(s.rules, r)
 		}
 	}
 	if captured {
-		s.rules = append(s.rules, Rule{Priority: k.c.Base + ruleConnected, Table: mainTable, NoDefault: true})
+		s.rules = append(s.rules, Rule{Priority: k.priority(ruleConnected), Table: mainTable, NoDefault: true})
 	}
 	if full && k.hasIPv6 {
 		// An IPv6 packet would pass beside a tunnel that carries IPv4 only.
 		// Connected networks stay reachable, as they do with IPv4.
 		s.rules = append(s.rules,
-			Rule{Priority: k.c.Base + ruleConnected, IPv6: true, Table: mainTable, NoDefault: true},
-			Rule{Priority: k.c.Base + ruleRoutes, IPv6: true, Table: k.c.Base + tableNowhere})
+			Rule{Priority: k.priority(ruleConnected), IPv6: true, Table: mainTable, NoDefault: true},
+			Rule{Priority: k.priority(ruleAll), IPv6: true, Table: k.c.Base + tableNowhere})
 		s.routes = append(s.routes, Route{
 			Table: k.c.Base + tableNowhere, Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Metric: lastMetric, Unreachable: true,
 		})

@@ -2,20 +2,27 @@
 // tunnel device, policy rules, addresses on the device, and a few sysctls.
 //
 // All of it is tagged as ours: routes and rules carry our protocol number and
-// lie in a range of tables and priorities of their own, addresses are on our
+// have tables and priorities of their own, addresses are on our
 // device and nowhere else. A [Keeper] knows what should be there, lists what
 // is there under its tag, and repairs the difference; whatever a killed daemon
 // left behind is found the same way. Nobody else's route is ever touched.
 //
-// The rules of a mobile node, by offset from [Config.Base]:
+// The rules of a mobile node, in the order in which the kernel asks them
+// ([RuleKind], [Priority]):
 //
-//	+0  from a mobile network to itself        main
-//	+1  from an uplink's address               that uplink's own table
-//	+2  with our mark                          main
-//	+3  to a mobile network                    main
-//	+4  from a home address                    the entry's table
-//	+5  all                                    main, but not its default route
-//	+6  to a route of an entry                 the entry's table
+//	from a mobile network to itself        main
+//	from an uplink's address               that uplink's own table
+//	with our mark                          main
+//	to a mobile network                    main
+//	from a home address                    the entry's table
+//	all                                    main, but not its default route
+//	to a route of an entry                 the entry's table
+//	all, where such a route is everything  the entry's table
+//
+// The order is one for all daemons of a host: of each kind every daemon has one
+// priority, by its device. So of two mobile nodes with everything in their
+// tunnels each has its home address to itself, and what is bound to no address
+// goes through the tunnel of the device with the lower number.
 //
 // An entry's table sends all to the tunnel device and, should that vanish,
 // calls everything unreachable: a packet from a home address never leaves in

@@ -17,19 +17,18 @@ import (
 	"careof/internal/core/forward"
 )
 
-// DefaultBase is where our tables and rule priorities begin.
+// DefaultBase is where our tables begin.
 const DefaultBase = 4340
 
-// Between the bases of two devices there is room for a daemon's tables. The last
-// block ends before the priority of the main table's rule, 32766.
+// Between the bases of two devices there is room for a daemon's tables.
 const (
 	baseStride = 128
 	bases      = 220
 )
 
-// BaseOf is where tables and rule priorities of the daemon with this tunnel device
-// begin. Each daemon of a host has a device of its own, so they do not take
-// each other's rules for leftovers: careof0 has DefaultBase, careof1 the next
+// BaseOf is where tables of the daemon with this tunnel device begin; its rule
+// priorities follow from it ([Priority]). Each daemon of a host has a device of
+// its own, so they do not take each other's rules for leftovers: careof0 has DefaultBase, careof1 the next
 // block. Names that do not end in a number below 100 share the blocks behind these.
 func BaseOf(device string) int {
 	digits := len(device) - len(strings.TrimRight(device, "0123456789"))
@@ -45,8 +44,8 @@ func BaseOf(device string) int {
 // Config is what a [Keeper] is built from.
 type Config struct {
 	Device string // the tunnel device; it is there already
-	// Base is where this daemon's hundred tables and its rule priorities
-	// begin; 0 means BaseOf(Device). Daemons on one host need different ones.
+	// Base is where this daemon's hundred tables begin; 0 means
+	// BaseOf(Device). Daemons on one host need different ones.
 	Base int
 	// Mark is the mark of the daemon's own outer packets (SO_MARK); 0: none.
 	Mark uint32
@@ -149,7 +148,7 @@ func (k *Keeper) adopt() error {
 		return err
 	}
 	for _, r := range rules {
-		if r.Priority == k.c.Base+ruleFromHome && r.From.IsValid() && k.ours(r.Table) {
+		if IsRule(r.Priority, k.c.Base, ruleFromHome) && r.From.IsValid() && k.ours(r.Table) {
 			k.tables[r.From] = r.Table
 		}
 	}
@@ -455,7 +454,7 @@ func (k *Keeper) read() (state, error) {
 		}
 	}
 	for _, r := range rules {
-		if r.Priority >= k.c.Base && r.Priority < k.c.Base+ruleEnd {
+		if IsRule(r.Priority, k.c.Base, keepers...) {
 			s.rules = append(s.rules, r)
 		}
 	}

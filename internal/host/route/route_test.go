@@ -152,7 +152,7 @@ func TestHomeAddressNeverLeavesInTheClear(t *testing.T) {
 	keeper := mobile(t, k)
 	closed := func() {
 		t.Helper()
-		if !slices.Contains(k.rules, Rule{Priority: DefaultBase + ruleFromHome, From: homeHost, Table: DefaultBase}) {
+		if !slices.Contains(k.rules, Rule{Priority: Priority(DefaultBase, ruleFromHome), From: homeHost, Table: DefaultBase}) {
 			t.Errorf("no rule for the home address in %+v", k.rules)
 		}
 		for _, want := range []Route{
@@ -192,13 +192,13 @@ func TestWhatGoesThroughTheTunnel(t *testing.T) {
 	keeper := mobile(t, k)
 	do(t, keeper.Put(away(all)))
 	want := []Rule{
-		{Priority: DefaultBase + ruleUplink, From: netip.MustParsePrefix("192.168.8.100/32"), Table: DefaultBase + tableUplinks},
-		{Priority: DefaultBase + ruleMark, Mark: 0x434, Table: mainTable},
-		{Priority: DefaultBase + ruleFromHome, From: homeHost, Table: DefaultBase},
-		{Priority: DefaultBase + ruleConnected, Table: mainTable, NoDefault: true},
-		{Priority: DefaultBase + ruleConnected, IPv6: true, Table: mainTable, NoDefault: true},
-		{Priority: DefaultBase + ruleRoutes, Table: DefaultBase},
-		{Priority: DefaultBase + ruleRoutes, IPv6: true, Table: DefaultBase + tableNowhere},
+		{Priority: Priority(DefaultBase, ruleUplink), From: netip.MustParsePrefix("192.168.8.100/32"), Table: DefaultBase + tableUplinks},
+		{Priority: Priority(DefaultBase, ruleMark), Mark: 0x434, Table: mainTable},
+		{Priority: Priority(DefaultBase, ruleFromHome), From: homeHost, Table: DefaultBase},
+		{Priority: Priority(DefaultBase, ruleConnected), Table: mainTable, NoDefault: true},
+		{Priority: Priority(DefaultBase, ruleConnected), IPv6: true, Table: mainTable, NoDefault: true},
+		{Priority: Priority(DefaultBase, ruleAll), Table: DefaultBase},
+		{Priority: Priority(DefaultBase, ruleAll), IPv6: true, Table: DefaultBase + tableNowhere},
 	}
 	equal := cmp.Options{cmpopts.EquateComparable(netip.Prefix{}), cmpopts.SortSlices(func(a, b Rule) bool { return compareRules(a, b) < 0 })}
 	if diff := cmp.Diff(want, k.rules, equal); diff != "" {
@@ -209,8 +209,8 @@ func TestWhatGoesThroughTheTunnel(t *testing.T) {
 	}
 	ten := netip.MustParsePrefix("10.0.0.0/8")
 	do(t, keeper.Put(away(ten)))
-	if !slices.Contains(k.rules, Rule{Priority: DefaultBase + ruleRoutes, To: ten, Table: DefaultBase}) ||
-		slices.Contains(k.rules, Rule{Priority: DefaultBase + ruleRoutes, Table: DefaultBase}) {
+	if !slices.Contains(k.rules, Rule{Priority: Priority(DefaultBase, ruleTo), To: ten, Table: DefaultBase}) ||
+		slices.Contains(k.rules, Rule{Priority: Priority(DefaultBase, ruleAll), Table: DefaultBase}) {
 		t.Errorf("rules of a partial tunnel: %+v", k.rules)
 	}
 	if s := keeper.Status(); s.IPv6 != "open" {
@@ -235,7 +235,7 @@ func TestAtHome(t *testing.T) {
 		t.Errorf("no way over the home link in %+v", k.routes)
 	}
 	for _, r := range k.rules {
-		if r.Priority == DefaultBase+ruleRoutes {
+		if r.Priority == Priority(DefaultBase, ruleAll) {
 			t.Errorf("at home, and still %+v", r)
 		}
 	}
@@ -264,7 +264,7 @@ func TestReconcileAfterAKill(t *testing.T) {
 			{Table: mainTable, Dst: netip.MustParsePrefix("10.77.0.1/32"), Link: "careof0"},
 			{Table: DefaultBase + 7, Dst: all, Link: "careof0"},
 		}
-		k.rules = []Rule{{Priority: DefaultBase + ruleFromHome, From: netip.MustParsePrefix("10.77.0.1/32"), Table: DefaultBase + 7}}
+		k.rules = []Rule{{Priority: Priority(DefaultBase, ruleFromHome), From: netip.MustParsePrefix("10.77.0.1/32"), Table: DefaultBase + 7}}
 		k.addresses = []netip.Prefix{netip.MustParsePrefix("10.77.0.1/32")}
 		// The first life ends after so many changes.
 		left := kill

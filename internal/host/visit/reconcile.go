@@ -75,7 +75,7 @@ func (k *Keeper) kernel(links map[string]int) (rules, ways map[place]bool, err e
 		return nil, nil, err
 	}
 	for _, r := range list {
-		if r.Priority == k.c.Base+ruleBack && r.Protocol == route.Protocol && r.Src != nil {
+		if r.Priority == k.priority(route.RuleBack) && r.Protocol == route.Protocol && r.Src != nil {
 			if a, ok := netip.AddrFromSlice(r.Src.IP.To4()); ok {
 				rules[place{r.IifName, a}] = true
 			}

@@ -40,7 +40,7 @@ import (
 type Config struct {
 	Device string   // the tunnel device; it is there already
 	Links  []string // that visitors attach to
-	Base   int      // as route.Config.Base: the tables are Base+100 and +101, the rules' priorities Base-2 and -1
+	Base   int      // as route.Config.Base: the tables are Base+100 and +101
 
 	// Heard takes the packets of visitors that share a home address, as they
 	// would be on a wire. own is this host's address on the link, or invalid.
@@ -56,8 +56,6 @@ type Config struct {
 const (
 	tableBack = 100 // back through the tunnel: to the device
 	tableOwn  = 101 // what this host itself says to visitors: to the link
-	ruleBack  = -2
-	ruleOwn   = -1
 )
 
 // A Keeper leads visitors' packets. It is safe for concurrent use.
@@ -190,7 +188,7 @@ func (k *Keeper) clear() error {
 		return err
 	}
 	for i := range rules {
-		if r := &rules[i]; (r.Priority == k.c.Base+ruleBack || r.Priority == k.c.Base+ruleOwn) && r.Protocol == route.Protocol {
+		if r := &rules[i]; route.IsRule(r.Priority, k.c.Base, route.RuleBack, route.RuleOwn) && r.Protocol == route.Protocol {
 			if err := k.h.RuleDel(r); err != nil && !errors.Is(err, unix.ENOENT) {
 				return err
 			}
@@ -218,13 +216,15 @@ func (k *Keeper) clear() error {
 	return nil
 }
 
+func (k *Keeper) priority(kind route.RuleKind) int { return route.Priority(k.c.Base, kind) }
+
 // lead makes the table whose one route is the device, and the rule for this
 // host's own packets: ICMP errors, above all "fragmentation needed". By way of
 // the home agent they would come from the tunnel's own end, which RFC 2003
 // section 3.2 has the home agent take for a loop.
 func (k *Keeper) lead() error {
 	own := netlink.NewRule()
-	own.Family, own.Priority, own.Table, own.Protocol = unix.AF_INET, k.c.Base+ruleOwn, k.c.Base+tableOwn, route.Protocol
+	own.Family, own.Priority, own.Table, own.Protocol = unix.AF_INET, k.priority(route.RuleOwn), k.c.Base+tableOwn, route.Protocol
 	own.IifName = "lo" // how the kernel says "from this host"
 	if err := k.h.RuleAdd(own); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("rule: %w", err)
@@ -396,7 +396,7 @@ func (k *Keeper) unlay(at place) error {
 
 func (k *Keeper) rule(at place) *netlink.Rule {
 	r := netlink.NewRule()
-	r.Family, r.Priority, r.Table, r.Protocol = unix.AF_INET, k.c.Base+ruleBack, k.c.Base+tableBack, route.Protocol
+	r.Family, r.Priority, r.Table, r.Protocol = unix.AF_INET, k.priority(route.RuleBack), k.c.Base+tableBack, route.Protocol
 	r.IifName = at.link
 	r.Src = &net.IPNet{IP: at.home.AsSlice(), Mask: net.CIDRMask(32, 32)}
 	return r

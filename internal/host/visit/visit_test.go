@@ -10,6 +10,7 @@ import (
 
 	"careof/internal/core/forward"
 	"careof/internal/host/plane/nstest"
+	"careof/internal/host/route"
 	"careof/wire/encap"
 )
 
@@ -63,7 +64,7 @@ func count(t *testing.T, n *nstest.Node, k *Keeper) (c kept) {
 		t.Fatal(err)
 	}
 	for _, r := range rules {
-		if r.Priority == k.c.Base+ruleBack {
+		if r.Priority == k.priority(route.RuleBack) {
 			c.rules++
 		}
 	}
@@ -215,6 +216,13 @@ func TestWhatAnEarlierProcessLeftIsRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Builds before the order by kinds had visitors' rules elsewhere.
+	const former = route.DefaultBase - 2
+	old := netlink.NewRule()
+	old.Family, old.Priority, old.Table, old.Protocol, old.IifName = unix.AF_INET, former, route.DefaultBase+tableBack, route.Protocol, "lan0"
+	if err := n.H.RuleAdd(old); err != nil {
+		t.Fatal(err)
+	}
 	k := open(t, n)
 	if got := count(t, n, k); got != (kept{}) {
 		t.Errorf("left: %+v", got)
@@ -230,7 +238,7 @@ func TestWhatAnEarlierProcessLeftIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range rules {
-		if r.Priority == k.c.Base+ruleBack || r.Priority == k.c.Base+ruleOwn {
+		if r.Priority == k.priority(route.RuleBack) || r.Priority == k.priority(route.RuleOwn) || r.Priority == former {
 			t.Errorf("rule %v is left", r)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"careof/internal/core/forward"
 	"careof/internal/host/netspace"
+	"careof/internal/host/route"
 	"careof/wire/encap"
 )
 
@@ -53,7 +54,7 @@ const routeProtocol = 144
 type netlinks struct {
 	space *netspace.Space
 	tag   string // alias of our devices
-	table int    // and priority of the rule
+	base  int    // see route.Config; the table in front of it is ours
 }
 
 func (n *netlinks) close() error { return n.space.Close() }
@@ -170,16 +171,18 @@ func (n *netlinks) on(name string, do func(netlink.Link) error) error {
 	})
 }
 
+func (n *netlinks) table() int { return n.base - 1 }
+
 func (n *netlinks) rule() *netlink.Rule {
 	r := netlink.NewRule()
-	r.Family, r.Priority, r.Table, r.Protocol = unix.AF_INET, n.table, n.table, routeProtocol
+	r.Family, r.Priority, r.Table, r.Protocol = unix.AF_INET, route.Priority(n.base, route.RuleDevices), n.table(), routeProtocol
 	return r
 }
 
 func (n *netlinks) route(p netip.Prefix) *netlink.Route {
 	return &netlink.Route{
 		Dst:   &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)},
-		Table: n.table, Protocol: routeProtocol, Scope: netlink.SCOPE_LINK,
+		Table: n.table(), Protocol: routeProtocol, Scope: netlink.SCOPE_LINK,
 	}
 }
 
@@ -205,8 +208,17 @@ func (n *netlinks) release(p netip.Prefix) error {
 
 func (n *netlinks) withdraw() error {
 	return n.space.Do(func() error {
-		if err := netlink.RuleDel(n.rule()); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("kernel: rule: %w", err)
+		rules, err := netlink.RuleList(unix.AF_INET)
+		if err != nil {
+			return fmt.Errorf("kernel: rules: %w", err)
+		}
+		for i := range rules {
+			if r := &rules[i]; r.Protocol != routeProtocol || !route.IsRule(r.Priority, n.base, route.RuleDevices) {
+				continue
+			}
+			if err := netlink.RuleDel(&rules[i]); err != nil && !errors.Is(err, unix.ENOENT) {
+				return fmt.Errorf("kernel: rule: %w", err)
+			}
 		}
 		return nil
 	})

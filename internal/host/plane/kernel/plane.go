@@ -71,7 +71,7 @@ func Open(c Config) (*Plane, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := open(c.Slow, &netlinks{space: space, tag: "careof " + c.Device, table: c.Base - 1})
+	p, err := open(c.Slow, &netlinks{space: space, tag: "careof " + c.Device, base: c.Base})
 	if err != nil {
 		space.Close()
 		return nil, err
