@@ -70,7 +70,7 @@ algorithm = "hmac-sha256"
 //
 //rfc:5944#4.5
 func TestALaptopInAnAircraft(t *testing.T) {
-	n := &foreignNet{t: t, dir: t.TempDir(), heard: make(chan engine.Discovery, 100)}
+	n := &foreignNet{daemons: newDaemons(t), heard: make(chan engine.Discovery, 100)}
 	n.ha, n.r, n.cn, n.mn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "cn"), nstest.New(t, "mn")
 	n.fa = nstest.New(t, "aircraft")
 	airline, ground := nstest.New(t, "airline"), nstest.New(t, "ground")
@@ -97,7 +97,7 @@ func TestALaptopInAnAircraft(t *testing.T) {
 	n.r.Route("10.20.0.0/24", "198.51.101.1", "", "")
 	n.keys()
 	n.hear()
-	n.answers()
+	n.hearReplies()
 	n.echo()
 	n.homeAgent = visitorHA
 	n.careOf, n.router = netip.MustParseAddr("10.20.0.5"), netip.MustParseAddr("192.168.7.1")

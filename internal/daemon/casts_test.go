@@ -164,7 +164,7 @@ func (n *foreignNet) passes(from *net.UDPConn, dst netip.Addr, to *net.UDPConn, 
 func TestBroadcastsAndMulticast(t *testing.T) {
 	for _, style := range []string{"encapsulating", "mixed"} {
 		t.Run(style, func(t *testing.T) {
-			n := &foreignNet{t: t, dir: t.TempDir()}
+			n := &foreignNet{daemons: newDaemons(t)}
 			n.ha, n.r, n.fa, n.cn, n.mn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "fa"), nstest.New(t, "cn"), nstest.New(t, "mn")
 			nstest.Join(t, n.ha, "lan0", n.cn, "eth0", 1500)
 			nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)

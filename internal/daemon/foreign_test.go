@@ -5,15 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -42,8 +37,7 @@ const patience = 10 * time.Second
 // The router drops what comes from the foreign agent's side with a source that
 // does not belong there, as a provider's does.
 type foreignNet struct {
-	t                  *testing.T
-	dir                string
+	daemons
 	ha, r, fa, cn, mn  *nstest.Node
 	onLink             *discovery.Set
 	heard              chan engine.Discovery
@@ -54,7 +48,6 @@ type foreignNet struct {
 	haControl, control *control.Client
 	homeAgent          netip.Addr
 	careOf, router     netip.Addr // of the foreign agent
-	stop               func()     // the last daemon, in an orderly way
 }
 
 var (
@@ -118,7 +111,7 @@ func newForeignNet(t *testing.T) *foreignNet {
 // wireForeignNet lays the network without daemons.
 func wireForeignNet(t *testing.T) *foreignNet {
 	t.Helper()
-	n := &foreignNet{t: t, dir: t.TempDir(), heard: make(chan engine.Discovery, 100), careOf: visitorCoA, router: visitorFA}
+	n := &foreignNet{daemons: newDaemons(t), heard: make(chan engine.Discovery, 100), careOf: visitorCoA, router: visitorFA}
 	n.ha, n.r, n.fa, n.cn, n.mn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "fa"), nstest.New(t, "cn"), nstest.New(t, "mn")
 	nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
 	nstest.Join(t, n.fa, "wan0", n.r, "tofa", 1500)
@@ -139,7 +132,7 @@ func wireForeignNet(t *testing.T) *foreignNet {
 	n.cn.Route("0.0.0.0/0", "192.0.2.254", "", "")
 	n.keys()
 	n.hear()
-	n.answers()
+	n.hearReplies()
 	return n
 }
 
@@ -162,8 +155,8 @@ func (n *foreignNet) keys() {
 	n.fmKey = key(301, "hex:a0112233445566778899aabbccddeeff")
 }
 
-// answers lets the mobile node hear replies.
-func (n *foreignNet) answers() {
+// hearReplies lets the mobile node hear replies.
+func (n *foreignNet) hearReplies() {
 	n.t.Helper()
 	n.mn.Do(func() {
 		var err error
@@ -197,49 +190,6 @@ func (n *foreignNet) hear() {
 		}
 	})
 	n.t.Cleanup(func() { n.onLink.Close() })
-}
-
-// daemon starts a real daemon in a node and waits until it answers.
-func (n *foreignNet) daemon(node *nstest.Node, name, text string) *control.Client {
-	n.t.Helper()
-	file := filepath.Join(n.dir, name+".toml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, text, n.dir), 0o600); err != nil {
-		n.t.Fatal(err)
-	}
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), daemonVariable+"="+file)
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	node.Do(func() {
-		if err := cmd.Start(); err != nil {
-			n.t.Error(err)
-		}
-	})
-	n.stop = sync.OnceFunc(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		err := cmd.Wait()
-		if err != nil || n.t.Failed() {
-			n.t.Errorf("%s: %v\n%s", name, err, log.String())
-		}
-	})
-	n.t.Cleanup(n.stop)
-	client := control.NewClient(filepath.Join(n.dir, name+".sock"))
-	n.until(name+" answers", func() bool {
-		_, err := client.Raw(context.Background(), "status", "")
-		return err == nil
-	})
-	return client
-}
-
-// until waits for something that the test cannot be told of.
-func (n *foreignNet) until(what string, is func() bool) {
-	n.t.Helper()
-	for end := time.Now().Add(patience); !is(); {
-		if time.Now().After(end) {
-			n.t.Fatalf("never: %s", what)
-		}
-		<-time.After(10 * time.Millisecond)
-	}
 }
 
 // agent solicits and returns the foreign agent's advertisement.
@@ -291,18 +241,9 @@ func (n *foreignNet) register(flags mip4.RequestFlags, lifetime uint16, more ...
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	buf := make([]byte, 1500)
-	n.replies.SetReadDeadline(time.Now().Add(patience))
-	c, from, err := n.replies.ReadFromUDPAddrPort(buf)
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	m, from := n.heardReply()
 	if from != netip.AddrPortFrom(n.router, 434) {
 		n.t.Errorf("the reply came from %v", from)
-	}
-	m, err := mip4.Parse(buf[:c])
-	if err != nil {
-		n.t.Fatal(err)
 	}
 	for ext, k := range map[mip4.ExtType]*assoc.Association{mip4.ExtMobileHome: n.homeKey, mip4.ExtMobileForeign: n.fmKey} {
 		e, count := m.Find(ext)
@@ -318,6 +259,22 @@ func (n *foreignNet) register(flags mip4.RequestFlags, lifetime uint16, more ...
 		n.t.Fatal(err)
 	}
 	return r
+}
+
+// heardReply is the next message that comes to the mobile node, and from whom.
+func (n *foreignNet) heardReply() (*mip4.Message, netip.AddrPort) {
+	n.t.Helper()
+	buf := make([]byte, 1500)
+	n.replies.SetReadDeadline(time.Now().Add(patience))
+	c, from, err := n.replies.ReadFromUDPAddrPort(buf)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	m, err := mip4.Parse(buf[:c])
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return m, from
 }
 
 // visitors lists them when nothing is pending any more: the reply leaves a
@@ -610,7 +567,7 @@ algorithm = "hmac-sha256"
 //rfc:5944#2.3-6
 //rfc:5944#2.3-3
 func TestAHomeAgentAdvertisesOnItsHomeLink(t *testing.T) {
-	n := &foreignNet{t: t, dir: t.TempDir(), heard: make(chan engine.Discovery, 100)}
+	n := &foreignNet{daemons: newDaemons(t), heard: make(chan engine.Discovery, 100)}
 	n.ha, n.mn = nstest.New(t, "ha"), nstest.New(t, "mn")
 	nstest.Join(t, n.ha, "lan0", n.mn, "eth0", 1500)
 	n.ha.Address("lan0", "10.10.0.1/24")
@@ -649,7 +606,7 @@ algorithm = "hmac-sha256"
 	// It hears the Mobile-Agents multicast group there, and says who it is.
 	n.mn.Address("eth0", "10.10.0.5/24")
 	n.keys()
-	n.answers()
+	n.hearReplies()
 	broadcast := netip.MustParseAddr("10.10.0.255")
 	d := mip4.NewRequest(mip4.RegistrationRequest{
 		HomeAddress: visitorHome, HomeAgent: broadcast, CareOfAddress: visitorHome, Identification: assoc.Timestamp(time.Now()),
@@ -663,16 +620,7 @@ algorithm = "hmac-sha256"
 	}); err != nil {
 		t.Fatal(err)
 	}
-	n.replies.SetReadDeadline(time.Now().Add(patience))
-	buf := make([]byte, 1500)
-	c, err := n.replies.Read(buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := mip4.Parse(buf[:c])
-	if err != nil {
-		t.Fatal(err)
-	}
+	m, _ := n.heardReply()
 	if r, err := m.Reply(); err != nil || r.Code != mip4.CodeUnknownHomeAgent || r.HomeAgent != netip.MustParseAddr("10.10.0.1") {
 		t.Errorf("answered %+v, %v", r, err)
 	}
@@ -699,16 +647,7 @@ func TestAnUnreachableHomeAgentIsTold(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	n.replies.SetReadDeadline(time.Now().Add(patience))
-	buf := make([]byte, 1500)
-	c, err := n.replies.Read(buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := mip4.Parse(buf[:c])
-	if err != nil {
-		t.Fatal(err)
-	}
+	m, _ := n.heardReply()
 	if r, err := m.Reply(); err != nil || r.Code != mip4.CodeFAHostUnreachable {
 		t.Errorf("code %v, %v, want %v", r.Code, err, mip4.CodeFAHostUnreachable)
 	}
@@ -726,7 +665,7 @@ func TestAForeignAgentThatEndsSaysSo(t *testing.T) {
 	if a := shown.Advertisements; len(a) != 1 || a[0].Interface != "lan0" || !a[0].Active || a[0].Sequence == 0 || a[0].CareOfAddresses[0] != visitorCoA {
 		t.Errorf("advertisements %+v", a)
 	}
-	n.stop()
+	n.end("fa", syscall.SIGTERM)
 	for end := time.After(patience); ; {
 		select {
 		case ev := <-n.heard:

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -9,7 +8,6 @@ import (
 	"testing"
 
 	"careof/internal/control"
-	"careof/internal/host/plane/nstest"
 )
 
 // A host on which nobody configures the uplink: the mobile node gets its
@@ -20,20 +18,7 @@ func TestAMobileNodeGetsItsAddressByDHCP(t *testing.T) {
 	if _, err := exec.LookPath("dnsmasq"); err != nil {
 		t.Skip("needs dnsmasq")
 	}
-	n := newPairNodes(t)
-	n.correspondent = netip.MustParseAddr("192.0.2.9")
-	nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
-	nstest.Join(t, n.mn, "eth0", n.r, "tomn", 1500)
-	nstest.Join(t, n.cn, "eth0", n.r, "tocn", 1500)
-	n.ha.Address("wan0", "198.51.100.1/24")
-	n.r.Address("toha", "198.51.100.254/24")
-	n.r.Address("tomn", "203.0.113.254/24")
-	n.cn.Address("eth0", "192.0.2.9/24")
-	n.r.Address("tocn", "192.0.2.254/24")
-	n.r.Sysctl("net/ipv4/ip_forward", 1)
-	n.ha.Route("0.0.0.0/0", "198.51.100.254", "", "")
-	n.cn.Route("0.0.0.0/0", "192.0.2.254", "", "")
-	n.r.Route("10.10.0.0/24", "198.51.100.1", "", "")
+	n := wirePair(t)
 	server := exec.Command("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=tomn", "--bind-interfaces", "--user=root",
 		"--dhcp-range=203.0.113.100,203.0.113.150,2m", "--no-ping", "--dhcp-leasefile="+filepath.Join(n.dir, "dnsmasq"), "--pid-file=", "--log-facility=/dev/null")
 	n.r.Do(func() {

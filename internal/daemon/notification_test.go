@@ -7,6 +7,7 @@ import (
 	"net"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,7 +88,7 @@ func TestAgentsAndNodesTellEachOther(t *testing.T) {
 	n.tells(fa, control.NotifyOrder{Node: van, Agent: true, Text: "six"}, "foreign agent to home agent", atHA)
 	n.cannot(ha, control.NotifyOrder{Node: van}, control.ErrInvalid, "1 to 254 octets")
 	n.cannot(ha, control.NotifyOrder{Text: "whom?"}, control.ErrNotFound, "agents name the node")
-	n.stop()
+	n.end("mn", syscall.SIGTERM)
 
 	n.translate(n.r, "192.0.2.0/24")
 	text, _, _ := strings.Cut(visitorText, "[[mobile-node.foreign-agent]]")

@@ -23,7 +23,7 @@ import (
 //	cn 192.0.2.9 --- ha 198.51.101.1 --+                       +-- mn 10.10.0.5
 func newOverlap(t *testing.T, foreign string) (visitors [2]*foreignNet) {
 	t.Helper()
-	dir := t.TempDir()
+	all := newDaemons(t)
 	fa, r, sw := nstest.New(t, "fa"), nstest.New(t, "r"), nstest.New(t, "sw")
 	nstest.Join(t, fa, "wan0", r, "tofa", 1500)
 	nstest.Join(t, fa, "lan0", sw, "tofa", 1500)
@@ -44,7 +44,7 @@ func newOverlap(t *testing.T, foreign string) (visitors [2]*foreignNet) {
 	r.Sysctl("net/ipv4/ip_forward", 1)
 	for i := range visitors {
 		name := func(s string) string { return fmt.Sprintf("%s%d", s, i+1) }
-		n := &foreignNet{t: t, dir: dir, heard: make(chan engine.Discovery, 100), fa: fa, r: r, careOf: visitorCoA, router: visitorFA}
+		n := &foreignNet{daemons: all, heard: make(chan engine.Discovery, 100), fa: fa, r: r, careOf: visitorCoA, router: visitorFA}
 		n.ha, n.cn, n.mn = nstest.New(t, name("ha")), nstest.New(t, name("cn")), nstest.New(t, name("mn"))
 		nstest.Join(t, n.ha, "wan0", r, name("toha"), 1500)
 		nstest.Join(t, n.cn, "eth0", n.ha, "lan0", 1500)
@@ -61,7 +61,7 @@ func newOverlap(t *testing.T, foreign string) (visitors [2]*foreignNet) {
 		n.mn.Address("eth0", "10.10.0.5/32")
 		n.keys()
 		n.hear()
-		n.answers()
+		n.hearReplies()
 		n.echo()
 		visitors[i] = n
 	}

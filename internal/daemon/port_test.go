@@ -3,34 +3,17 @@ package daemon
 import (
 	"bytes"
 	"encoding/binary"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
-
-	"careof/internal/host/plane/nstest"
 )
 
 // A visited network lets UDP port 434 through in neither direction. With
 // another port at both ends the node registers and is reached, and nothing at
 // all goes to or from 434.
 func TestANetworkThatBlocksPort434(t *testing.T) {
-	n := newPairNodes(t)
-	n.correspondent = netip.MustParseAddr("192.0.2.9")
-	nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
-	nstest.Join(t, n.mn, "eth0", n.r, "tomn", 1500)
-	nstest.Join(t, n.cn, "eth0", n.r, "tocn", 1500)
-	n.ha.Address("wan0", "198.51.100.1/24")
-	n.r.Address("toha", "198.51.100.254/24")
-	n.mn.Address("eth0", "203.0.113.9/24")
-	n.r.Address("tomn", "203.0.113.254/24")
-	n.cn.Address("eth0", "192.0.2.9/24")
-	n.r.Address("tocn", "192.0.2.254/24")
-	n.r.Sysctl("net/ipv4/ip_forward", 1)
-	n.ha.Route("0.0.0.0/0", "198.51.100.254", "", "")
-	n.mn.Route("0.0.0.0/0", "203.0.113.254", "", "")
-	n.cn.Route("0.0.0.0/0", "192.0.2.254", "", "")
-	n.r.Route("10.10.0.0/24", "198.51.100.1", "", "")
+	n := wirePair(t)
+	n.settle()
 	next := n.r.Packets("tomn")
 	n.home = n.daemon(n.ha, "ha", strings.Replace(pairHomeText, "[home-agent]\n", "[home-agent]\nport = 8434\n", 1))
 	n.mobile = n.daemon(n.mn, "mn", strings.Replace(pairMobileText, "[mobile-node]\n", "[mobile-node]\nhome-agent-port = 8434\nencapsulation = \"udp\"\n", 1))

@@ -1,18 +1,12 @@
 package daemon
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,11 +23,9 @@ import (
 //	                    |
 //	                    cn 192.0.2.9
 type pairNet struct {
-	t             *testing.T
-	dir           string
+	daemons
 	ha, r, mn, cn *nstest.Node
 	home, mobile  *control.Client
-	process       map[string]*exec.Cmd
 	correspondent netip.Addr
 	agent         netip.Addr // of a home agent with one interface
 }
@@ -70,22 +62,8 @@ priority = 100
 
 func newPairNet(t *testing.T) *pairNet {
 	t.Helper()
-	n := newPairNodes(t)
-	n.correspondent = netip.MustParseAddr("192.0.2.9")
-	nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
-	nstest.Join(t, n.mn, "eth0", n.r, "tomn", 1500)
-	nstest.Join(t, n.cn, "eth0", n.r, "tocn", 1500)
-	n.ha.Address("wan0", "198.51.100.1/24")
-	n.r.Address("toha", "198.51.100.254/24")
-	n.mn.Address("eth0", "203.0.113.9/24")
-	n.r.Address("tomn", "203.0.113.254/24")
-	n.cn.Address("eth0", "192.0.2.9/24")
-	n.r.Address("tocn", "192.0.2.254/24")
-	n.r.Sysctl("net/ipv4/ip_forward", 1)
-	n.ha.Route("0.0.0.0/0", "198.51.100.254", "", "")
-	n.mn.Route("0.0.0.0/0", "203.0.113.254", "", "")
-	n.cn.Route("0.0.0.0/0", "192.0.2.254", "", "")
-	n.r.Route("10.10.0.0/24", "198.51.100.1", "", "")
+	n := wirePair(t)
+	n.settle()
 	n.r.Route("10.11.0.0/24", "198.51.100.1", "", "")
 	n.home = n.daemon(n.ha, "ha", pairHomeText)
 	n.mobile = n.daemon(n.mn, "mn", pairMobileText)
@@ -93,10 +71,36 @@ func newPairNet(t *testing.T) *pairNet {
 	return n
 }
 
+// wirePair lays the network without daemons; the mobile node has no address.
+func wirePair(t *testing.T) *pairNet {
+	t.Helper()
+	n := newPairNodes(t)
+	n.correspondent = netip.MustParseAddr("192.0.2.9")
+	nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
+	nstest.Join(t, n.mn, "eth0", n.r, "tomn", 1500)
+	nstest.Join(t, n.cn, "eth0", n.r, "tocn", 1500)
+	n.ha.Address("wan0", "198.51.100.1/24")
+	n.r.Address("toha", "198.51.100.254/24")
+	n.r.Address("tomn", "203.0.113.254/24")
+	n.cn.Address("eth0", "192.0.2.9/24")
+	n.r.Address("tocn", "192.0.2.254/24")
+	n.r.Sysctl("net/ipv4/ip_forward", 1)
+	n.ha.Route("0.0.0.0/0", "198.51.100.254", "", "")
+	n.cn.Route("0.0.0.0/0", "192.0.2.254", "", "")
+	n.r.Route("10.10.0.0/24", "198.51.100.1", "", "")
+	return n
+}
+
+// settle gives the mobile node an address by hand.
+func (n *pairNet) settle() {
+	n.mn.Address("eth0", "203.0.113.9/24")
+	n.mn.Route("0.0.0.0/0", "203.0.113.254", "", "")
+}
+
 // newPairNodes makes the nodes alone.
 func newPairNodes(t *testing.T) *pairNet {
 	t.Helper()
-	n := &pairNet{t: t, dir: t.TempDir(), process: make(map[string]*exec.Cmd)}
+	n := &pairNet{daemons: newDaemons(t)}
 	n.ha, n.r, n.mn, n.cn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "mn"), nstest.New(t, "cn")
 	return n
 }
@@ -108,69 +112,6 @@ func (n *pairNet) registered() {
 		var list []control.Registration
 		return n.mobile.Show(n.t.Context(), "registrations", "", &list) == nil && len(list) == 1 && list[0].Active
 	})
-}
-
-// write puts a configuration where the daemon of that name finds it.
-func (n *pairNet) write(name, text string) string {
-	n.t.Helper()
-	file := filepath.Join(n.dir, name+".toml")
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "%[1]s", n.dir)), 0o600); err != nil {
-		n.t.Fatal(err)
-	}
-	return file
-}
-
-func (n *pairNet) daemon(node *nstest.Node, name, text string) *control.Client {
-	n.t.Helper()
-	n.write(name, text)
-	n.start(node, name, "/proc/self/exe")
-	n.t.Cleanup(func() { n.end(name, syscall.SIGTERM) })
-	return n.answers(name)
-}
-
-// start runs a program as the daemon of that name.
-func (n *pairNet) start(node *nstest.Node, name, program string) {
-	n.t.Helper()
-	cmd := exec.Command(program)
-	cmd.Env = append(os.Environ(), daemonVariable+"="+filepath.Join(n.dir, name+".toml"))
-	cmd.Stderr = new(bytes.Buffer)
-	node.Do(func() {
-		if err := cmd.Start(); err != nil {
-			n.t.Error(err)
-		}
-	})
-	n.process[name] = cmd
-}
-
-// end stops the daemon of that name, which has to end well unless it is killed.
-func (n *pairNet) end(name string, how syscall.Signal) {
-	n.t.Helper()
-	cmd := n.process[name]
-	cmd.Process.Signal(how)
-	if err := cmd.Wait(); err != nil && how != syscall.SIGKILL || n.t.Failed() {
-		n.t.Errorf("%s: %v\n%s", name, err, cmd.Stderr)
-	}
-}
-
-// answers waits until the daemon of that name does.
-func (n *pairNet) answers(name string) *control.Client {
-	n.t.Helper()
-	client := control.NewClient(filepath.Join(n.dir, name+".sock"))
-	n.until(name+" answers", func() bool {
-		_, err := client.Raw(context.Background(), "status", "")
-		return err == nil
-	})
-	return client
-}
-
-func (n *pairNet) until(what string, is func() bool) {
-	n.t.Helper()
-	for end := time.Now().Add(patience); !is(); {
-		if time.Now().After(end) {
-			n.t.Fatalf("never: %s", what)
-		}
-		<-time.After(10 * time.Millisecond)
-	}
 }
 
 func (n *pairNet) reload(c *control.Client, order control.ReloadOrder) control.Reload {

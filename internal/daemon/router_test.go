@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,7 +104,7 @@ func newVan(t *testing.T, kind string) *movingVan {
 // wireVan lays everything but the van's radios.
 func wireVan(t *testing.T) *movingVan {
 	t.Helper()
-	n := &movingVan{foreignNet: &foreignNet{t: t, dir: t.TempDir()}}
+	n := &movingVan{foreignNet: &foreignNet{daemons: newDaemons(t)}}
 	n.ha, n.r, n.cn, n.mn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "cn"), nstest.New(t, "van")
 	n.a, n.b, n.guest = nstest.New(t, "a"), nstest.New(t, "b"), nstest.New(t, "guest")
 	for _, end := range []struct {
@@ -323,7 +324,7 @@ func (n *movingVan) assigned() {
 // is gone and somebody has deleted its device.
 func (n *movingVan) closed() {
 	n.t.Helper()
-	n.stop()
+	n.end("van", syscall.SIGTERM)
 	if err := n.mn.H.LinkDel(n.mn.Link("careof0")); err != nil {
 		n.t.Fatal(err)
 	}
