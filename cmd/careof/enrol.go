@@ -16,6 +16,7 @@ import (
 func newEnrol(e *env) *cobra.Command {
 	var order control.EnrolOrder
 	var address string
+	var prefixes []string
 	var good time.Duration
 	var picture bool
 	cmd := &cobra.Command{
@@ -29,9 +30,14 @@ The token is good once and until it expires. Hand it over as you would a passwor
 who uses it first is the node. It pins the home agent's certificate, so the node
 cannot be lured elsewhere.
 
+With --prefix the node is a mobile router: the network behind it keeps its addresses
+too. Each --prefix is one that this node alone may bring, or the word pool: the home
+agent then assigns one of its prefix pools. It may be repeated.
+
 careof show enrolled lists who has joined; careof enrol remove forgets a node.`,
 		Example: `  careof enrol
-  careof enrol --nai van7@fleet.example --for 24h --qr`,
+  careof enrol --nai van7@fleet.example --for 24h --qr
+  careof enrol --prefix 10.20.0.0/24         # a router with a network behind it`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			order.For = control.Seconds(good)
@@ -41,6 +47,17 @@ careof show enrolled lists who has joined; careof enrol remove forgets a node.`,
 					return usagef("--home-address takes an IPv4 address like 10.10.0.7")
 				}
 				order.HomeAddress = a
+			}
+			for _, text := range prefixes {
+				p, err := netip.ParsePrefix(text)
+				switch {
+				case text == "pool" && !order.Assigned:
+					order.Assigned = true
+				case err != nil || !p.Addr().Is4():
+					return usagef("--prefix takes an IPv4 prefix like 10.20.0.0/24, or once the word pool")
+				default:
+					order.Prefixes = append(order.Prefixes, p)
+				}
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), askLimit)
 			defer cancel()
@@ -54,6 +71,7 @@ careof show enrolled lists who has joined; careof enrol remove forgets a node.`,
 	flags := cmd.Flags()
 	flags.StringVar(&order.NAI, "nai", "", "the node's name, such as van7@fleet.example")
 	flags.StringVar(&address, "home-address", "", "the node's home address (default: a free one)")
+	flags.StringArrayVar(&prefixes, "prefix", nil, "a `network` behind the node, such as 10.20.0.0/24, or pool")
 	flags.DurationVar(&good, "for", time.Hour, "how long the token is good")
 	flags.BoolVar(&picture, "qr", false, "print the token as a QR code too")
 	cmd.AddCommand(newUnenrol(e), newEnrolExport(e))
@@ -78,9 +96,30 @@ func (e *env) invited(made control.Invitation, picture bool) error {
 		fmt.Fprintln(e.stdout, draw(code))
 	}
 	fmt.Fprintf(e.stdout, "%s\n", made.Token)
-	fmt.Fprintf(e.stderr, "On the node, as root, before %s:\n\n    careof join %s\n\nIt will be %v. The token is good once.\n",
-		made.Until.Local().Format(time.DateTime), made.Token, made.HomeAddress)
+	networks := made.Prefixes
+	if made.Assigned {
+		networks = append(networks, netip.Prefix{})
+	}
+	behind, lan := "", ""
+	if len(networks) > 0 {
+		behind, lan = ", with "+networkNames(networks)+" behind it", " --lan INTERFACE"
+	}
+	fmt.Fprintf(e.stderr, "On the node, as root, before %s:\n\n    careof join --start%s %s\n\nIt will be %v%s. The token is good once.\n",
+		made.Until.Local().Format(time.DateTime), lan, made.Token, made.HomeAddress, behind)
 	return nil
+}
+
+// networkNames are mobile networks in words; an invalid one is assigned later.
+func networkNames(list []netip.Prefix) string {
+	var names []string
+	for _, p := range list {
+		if p.IsValid() {
+			names = append(names, p.String())
+		} else {
+			names = append(names, "a network of the pool")
+		}
+	}
+	return strings.Join(names, " and ")
 }
 
 // draw makes a picture of half blocks, dark on light also on a dark terminal,

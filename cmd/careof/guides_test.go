@@ -217,7 +217,8 @@ func TestTheGuidesAreTrue(t *testing.T) {
 	}{
 		{guide: "quickstart.md", telling: "public"},
 		{guide: "quickstart.md", telling: "cloud", environment: "PRIVATE=10.0.0.4"},
-		{guide: "join.md"},
+		{guide: "join.md", telling: "plain"},
+		{guide: "join.md", telling: "network"},
 		{guide: "office.md"},
 		{guide: "mobile-router.md"},
 		{guide: "fleet.md"},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,7 +25,8 @@ import (
 
 func newJoin(e *env) *cobra.Command {
 	var dir string
-	var uplinks []string
+	var begin beginning
+	var ends joining
 	cmd := &cobra.Command{
 		Use:   "join TOKEN",
 		Short: "Become a mobile node: take address and key from a home agent for a token",
@@ -35,8 +37,16 @@ The uplinks are the interfaces that can lead out: those with a default route, an
 physical ones, in the order of the interfaces' numbers. Name them with --uplink, the
 preferred one first, when that is not right.
 
+A token may bring networks for this node's hosts along (careof enrol --prefix). Name
+their interfaces with --lan, in the order of the prefixes; left out, it is the one
+that has an address of the prefix.
+
+With --start the daemon is enabled and started by the service manager; --run becomes
+the daemon, in the foreground, for containers and hosts without one.
+
 The token may be broken into several words, as mail programs do.`,
 		Example: `  careof join careof1-NBSWY3DPEB3W64TMMQ...
+  careof join --start --lan eth1 careof1-NBSWY3DPEB3W64TMMQ...
   careof join --uplink wlan0 --uplink wwan0 careof1-NBSWY3DPEB3W64TMMQ...`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -44,28 +54,39 @@ The token may be broken into several words, as mail programs do.`,
 			if err != nil {
 				return &exit{exitUsage, err}
 			}
-			if len(uplinks) == 0 {
-				if uplinks, err = likelyUplinks(); err != nil {
+			if len(ends.uplinks) == 0 {
+				if ends.uplinks, err = likelyUplinks(ends.lan); err != nil {
 					return err
 				}
 			}
-			if len(uplinks) == 0 {
+			if len(ends.uplinks) == 0 {
 				return usagef("no interface here leads out: name the uplinks, for example --uplink wlan0")
 			}
-			return e.join(cmd.Context(), token, dir, uplinks)
+			if err := begin.possible(dir); err != nil {
+				return err
+			}
+			if err := e.join(cmd.Context(), token, dir, ends, begin); err != nil {
+				return err
+			}
+			return e.begin(cmd.Context(), begin, filepath.Join(dir, "careof.toml"))
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&dir, "dir", "/etc/careof", "the `folder` of careof.toml and keys.d/")
-	flags.StringArrayVar(&uplinks, "uplink", nil, "an `interface` to use, the preferred one first; may be repeated")
+	flags.StringArrayVar(&ends.uplinks, "uplink", nil, "an `interface` to use, the preferred one first; may be repeated")
+	flags.StringArrayVar(&ends.lan, "lan", nil, "the `interface` of a network behind this node; may be repeated")
+	begin.flags(cmd)
 	must(cmd.MarkFlagDirname("dir"))
 	return cmd
 }
 
+// joining is which interfaces are for what.
+type joining struct{ uplinks, lan []string }
+
 // joinLimit bounds joining in time.
 const joinLimit = time.Minute
 
-func (e *env) join(ctx context.Context, token enrol.Token, dir string, uplinks []string) error {
+func (e *env) join(ctx context.Context, token enrol.Token, dir string, ends joining, begin beginning) error {
 	file := filepath.Join(dir, "careof.toml")
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is there already: move it away, or choose another folder with --dir; the token was not used", file)
@@ -101,7 +122,8 @@ func (e *env) join(ctx context.Context, token enrol.Token, dir string, uplinks [
 	if err != nil {
 		return err
 	}
-	text := nodeConfiguration(grant, "keys.d/"+filepath.Base(keyFile), uplinks)
+	lan, homeless := place(grant.Networks, ends)
+	text := nodeConfiguration(grant, "keys.d/"+filepath.Base(keyFile), ends.uplinks, lan)
 	if _, err := config.WriteSecret(dir, "careof.toml", text); err != nil {
 		return err
 	}
@@ -112,10 +134,17 @@ func (e *env) join(ctx context.Context, token enrol.Token, dir string, uplinks [
 		return err
 	}
 	if e.output == outputJSON {
-		return e.printJSON(map[string]any{"schema": 1, "home_address": grant.HomeAddress, "nai": grant.NAI, "home_agent": grant.HomeAgent, "file": file, "key_file": keyFile, "uplinks": uplinks})
+		return e.printJSON(map[string]any{"schema": 1, "home_address": grant.HomeAddress, "nai": grant.NAI, "home_agent": grant.HomeAgent, "file": file, "key_file": keyFile, "uplinks": ends.uplinks, "mobile_networks": lan})
 	}
-	fmt.Fprintf(e.stdout, "This node is %v at the home agent %s, over %s.\n%s and %s are written. Start it:\n\n    systemctl enable --now careof      # or: careof run -c %s\n",
-		grant.HomeAddress, grant.HomeAgent, strings.Join(uplinks, ", "), file, keyFile, file)
+	fmt.Fprintf(e.stdout, "This node is %v at the home agent %s, over %s.\n%s and %s are written.\n",
+		grant.HomeAddress, grant.HomeAgent, strings.Join(ends.uplinks, ", "), file, keyFile)
+	for _, n := range lan {
+		fmt.Fprintf(e.stdout, "The network behind it is %s, on %s.\n", networkNames([]netip.Prefix{n.Prefix}), n.Interface)
+	}
+	if len(homeless) > 0 {
+		fmt.Fprintf(e.stderr, "No interface was named for %s: add [[mobile-node.mobile-network]] to %s, as it says at its end.\n", networkNames(homeless), file)
+	}
+	begin.hint(e, file)
 	return nil
 }
 
@@ -135,7 +164,7 @@ func shareWithGroup(file string) error {
 }
 
 // nodeConfiguration is the mobile node's configuration.
-func nodeConfiguration(g enrol.Grant, keyFile string, uplinks []string) string {
+func nodeConfiguration(g enrol.Grant, keyFile string, uplinks []string, lan []mobileNetwork) string {
 	var b strings.Builder
 	b.WriteString("version = 1\n\n[mobile-node]\n")
 	if g.HomeAddress.IsValid() {
@@ -145,6 +174,9 @@ func nodeConfiguration(g enrol.Grant, keyFile string, uplinks []string) string {
 		fmt.Fprintf(&b, "nai = %q\n", g.NAI)
 	}
 	fmt.Fprintf(&b, "home-agent = %q\n", g.HomeAgent)
+	if g.Port != 0 {
+		fmt.Fprintf(&b, "home-agent-port = %d\n", g.Port)
+	}
 	if g.Network.IsValid() {
 		fmt.Fprintf(&b, "home-network = %q\n", g.Network)
 	}
@@ -156,12 +188,77 @@ func nodeConfiguration(g enrol.Grant, keyFile string, uplinks []string) string {
 	for i, u := range uplinks {
 		fmt.Fprintf(&b, "\n[[mobile-node.uplink]]\ninterface = %q\npriority = %d\n", u, max(1, 100-10*i))
 	}
+	for _, n := range lan {
+		fmt.Fprintf(&b, "\n[[mobile-node.mobile-network]]\ninterface = %q\n", n.Interface)
+		if n.Prefix.IsValid() {
+			fmt.Fprintf(&b, "prefix = %q\n", n.Prefix)
+		}
+	}
+	if _, homeless := split(g.Networks, lan); len(homeless) > 0 {
+		b.WriteString("\n# Name the interfaces of these networks, and take the # away:\n")
+		for _, p := range homeless {
+			b.WriteString("#\n# [[mobile-node.mobile-network]]\n# interface = \"lan\"\n")
+			if p.IsValid() {
+				fmt.Fprintf(&b, "# prefix = %q\n", p)
+			}
+		}
+	}
 	return b.String()
 }
 
+// A mobileNetwork is a network behind the node, and the interface of its hosts.
+type mobileNetwork struct {
+	Interface string       `json:"interface"`
+	Prefix    netip.Prefix `json:"prefix,omitzero"`
+}
+
+// place finds an interface for each mobile network: those that were named, in
+// their order, and else the one that has an address of it. homeless are the
+// networks that have none.
+func place(networks []netip.Prefix, ends joining) (placed []mobileNetwork, homeless []netip.Prefix) {
+	named := ends.lan
+	for _, p := range networks {
+		name := interfaceIn(p, ends.uplinks)
+		if len(named) > 0 {
+			name, named = named[0], named[1:]
+		}
+		if name != "" {
+			placed = append(placed, mobileNetwork{name, p})
+		}
+	}
+	return split(networks, placed)
+}
+
+// split tells the networks that have no interface from those that have.
+func split(networks []netip.Prefix, placed []mobileNetwork) ([]mobileNetwork, []netip.Prefix) {
+	return placed, slices.DeleteFunc(slices.Clone(networks), func(p netip.Prefix) bool {
+		return slices.ContainsFunc(placed, func(n mobileNetwork) bool { return n.Prefix == p })
+	})
+}
+
+// interfaceIn is the interface with an address of a prefix, none of the uplinks.
+func interfaceIn(p netip.Prefix, uplinks []string) string {
+	interfaces, err := net.Interfaces()
+	if err != nil || !p.IsValid() {
+		return ""
+	}
+	for _, i := range interfaces {
+		addrs, err := i.Addrs()
+		if err != nil || slices.Contains(uplinks, i.Name) {
+			continue
+		}
+		for _, a := range addrs {
+			if own, err := netip.ParsePrefix(a.String()); err == nil && p.Contains(own.Addr()) {
+				return i.Name
+			}
+		}
+	}
+	return ""
+}
+
 // likelyUplinks are the interfaces that can lead out: with a default route, or
-// of a device.
-func likelyUplinks() ([]string, error) {
+// of a device; none of those behind this node.
+func likelyUplinks(lan []string) ([]string, error) {
 	routed, err := defaultRoutes()
 	if err != nil {
 		return nil, err
@@ -173,7 +270,7 @@ func likelyUplinks() ([]string, error) {
 	var names []string
 	for _, i := range interfaces {
 		_, err := os.Stat("/sys/class/net/" + i.Name + "/device")
-		if i.Flags&net.FlagLoopback == 0 && (err == nil || slices.Contains(routed, i.Name)) {
+		if i.Flags&net.FlagLoopback == 0 && !slices.Contains(lan, i.Name) && (err == nil || slices.Contains(routed, i.Name)) {
 			names = append(names, i.Name)
 		}
 	}

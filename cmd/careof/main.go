@@ -113,6 +113,7 @@ Start here:
 		newReload(e),
 		newRevoke(e),
 		newRun(e),
+		newSetup(e),
 		newShow(e),
 		newUnblock(e),
 		newUndrain(e),

@@ -33,6 +33,9 @@ func (d *decoder) check(c *Config) {
 	if h := c.HomeAgent; c.Plane.Kind == PlaneKernel && h != nil && h.SimultaneousBindings > 1 {
 		d.problem("home-agent.simultaneous-bindings", `leave it out, or choose another plane.kind`, "kernel tunnel devices send no copies")
 	}
+	if h := c.HomeAgent; c.Plane.Kind == PlaneKernel && h != nil && h.Masquerade == On {
+		d.problem("home-agent.masquerade", "leave one of the two out, and masquerade by a rule of your own", "the kernel has a device for each tunnel, and this is for one")
+	}
 	if h, f := c.HomeAgent, c.ForeignAgent; h != nil && f != nil {
 		for _, a := range f.CareOfAddresses {
 			if slices.Contains(h.Addresses, a) || h.LocalAddress == a {

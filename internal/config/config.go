@@ -115,6 +115,7 @@ type HomeAgent struct {
 	Canary               time.Duration // how often the home agent tries itself; 0: never
 	CanaryAddress        netip.Addr
 	NodesFile            string // as written; its nodes are in MobileNodes
+	Masquerade           Switch // nodes with private addresses reach the world by this host's
 
 	Identity ident.NAI // its own name (RFC 3846); may be empty
 

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -49,6 +51,40 @@ func (d *decoder) checkMobileNetworks(m *MobileNode, uplinks map[string]bool, de
 	if len(m.Networks) > 0 && m.ReverseTunnel != AskRequired {
 		d.problem("mobile-node.reverse-tunnel", `leave it out, or set it to "required"`, "a mobile router needs the reverse tunnel: visited networks do not let its networks' addresses out")
 	}
+}
+
+// PrefixForNode says why a prefix cannot be given to one more mobile router of
+// a home agent; nil when it can.
+func (h *HomeAgent) PrefixForNode(prefix netip.Prefix) error {
+	if !isHomeNetwork(prefix) || prefix.Bits() > 30 {
+		return fmt.Errorf("%v cannot be a mobile network: write one between /8 and /30, of addresses that hosts can have", prefix)
+	}
+	if h.MobileNetworks == Off {
+		return errors.New(`this home agent serves no mobile networks: mobile-networks is "off"`)
+	}
+	for _, a := range append(slices.Clone(h.Addresses), h.LocalAddress) {
+		if a.IsValid() && prefix.Contains(a) {
+			return fmt.Errorf("%v contains the home agent's own address %v", prefix, a)
+		}
+	}
+	for _, n := range h.Networks {
+		if n.Prefix.Overlaps(prefix) {
+			return fmt.Errorf("%v overlaps the home network %v", prefix, n.Prefix)
+		}
+	}
+	for _, p := range h.PrefixPools {
+		if p.Prefix.Overlaps(prefix) {
+			return fmt.Errorf("%v overlaps the pool %v, from which prefixes are assigned", prefix, p.Prefix)
+		}
+	}
+	for i := range h.MobileNodes {
+		for _, o := range h.MobileNodes[i].Prefixes {
+			if o.Overlaps(prefix) {
+				return fmt.Errorf("%v overlaps %v of %v", prefix, o, h.MobileNodes[i].Identity())
+			}
+		}
+	}
+	return nil
 }
 
 // checkPrefixPools looks at the prefixes that a home agent assigns.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -66,5 +67,33 @@ func TestMobileNetworksAreChecked(t *testing.T) {
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
+	}
+}
+
+// What a node may be invited with is what the file could say of one more node.
+func TestAPrefixForOneMoreNode(t *testing.T) {
+	h := &HomeAgent{
+		Addresses:   []netip.Addr{netip.MustParseAddr("198.51.100.1")},
+		Networks:    []Network{{Prefix: netip.MustParsePrefix("10.10.0.0/24")}},
+		PrefixPools: []PrefixPool{{Prefix: netip.MustParsePrefix("10.30.0.0/16"), Length: 24}},
+		MobileNodes: []MobileNodePeer{{HomeAddress: netip.MustParseAddr("10.10.0.5"), Prefixes: []netip.Prefix{netip.MustParsePrefix("172.16.0.0/24")}}},
+	}
+	h.MobileNetworks = On
+	for prefix, good := range map[string]bool{
+		"10.20.0.0/24":    true,
+		"10.20.0.0/31":    false, // no hosts
+		"224.0.0.0/24":    false,
+		"10.10.0.128/25":  false, // the home network
+		"10.30.7.0/24":    false, // the pool
+		"172.16.0.128/25": false, // another node's
+		"198.51.100.0/24": false, // the home agent's own
+	} {
+		if err := h.PrefixForNode(netip.MustParsePrefix(prefix)); (err == nil) != good {
+			t.Errorf("%s: %v", prefix, err)
+		}
+	}
+	h.MobileNetworks = Off
+	if h.PrefixForNode(netip.MustParsePrefix("10.20.0.0/24")) == nil {
+		t.Error("a home agent that serves no mobile networks gives one out")
 	}
 }

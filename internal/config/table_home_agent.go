@@ -197,6 +197,11 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Doc: "Whether nodes with prefixes are mobile routers, and what they ask for is answered (RFC 5177). Off behaves like a home\n" +
 			"agent that never heard of it.",
 	}),
+	Field("masquerade", switchKind, func(h *HomeAgent) *Switch { return &h.Masquerade }, Help{
+		Default: `"off"`,
+		Doc: "Whether packets of nodes and mobile networks with private addresses (RFC 1918, RFC 6598) leave to the world with this\n" +
+			"host's own address, so that nodes reach the Internet through it. Not to the interfaces of home links. careof setup writes it.",
+	}),
 	tables("service", Table[Service]{
 		Field("name", String, func(s *Service) *string { return &s.Name }, Help{
 			Required: true, Example: `"ims"`,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -18,15 +19,21 @@ type Enroller interface {
 type EnrolOrder struct {
 	NAI         string     `json:"nai,omitempty"`
 	HomeAddress netip.Addr `json:"home_address,omitzero"` // left out: a free one
-	For         Seconds    `json:"for"`                   // how long the token is good
+	// Prefixes are networks that the node brings along; Assigned, that it asks
+	// for one of the home agent's pools (RFC 6626).
+	Prefixes []netip.Prefix `json:"prefixes,omitempty"`
+	Assigned bool           `json:"assigned,omitempty"`
+	For      Seconds        `json:"for"` // how long the token is good
 }
 
 // Invitation is a token that was made.
 type Invitation struct {
-	Token       string     `json:"token"` // a secret, good once
-	NAI         string     `json:"nai,omitempty"`
-	HomeAddress netip.Addr `json:"home_address"`
-	Until       time.Time  `json:"until"`
+	Token       string         `json:"token"` // a secret, good once
+	NAI         string         `json:"nai,omitempty"`
+	HomeAddress netip.Addr     `json:"home_address"`
+	Prefixes    []netip.Prefix `json:"prefixes,omitempty"` // of the networks behind it
+	Assigned    bool           `json:"assigned,omitempty"` // another one comes from a pool
+	Until       time.Time      `json:"until"`
 }
 
 // UnenrolOrder is the body of POST /v1/unenrol.
@@ -36,13 +43,27 @@ type UnenrolOrder struct {
 
 // Enrolled is a mobile node that has joined, or is invited to.
 type Enrolled struct {
-	Node        string     `json:"node"` // its name
-	NAI         string     `json:"nai,omitempty"`
-	HomeAddress netip.Addr `json:"home_address,omitzero"`
-	Host        string     `json:"host,omitempty"` // what it calls itself
-	State       string     `json:"state"`          // "enrolled", "invited"
-	Since       time.Time  `json:"since"`
-	Until       time.Time  `json:"until,omitzero"` // of an invitation
+	Node        string         `json:"node"` // its name
+	NAI         string         `json:"nai,omitempty"`
+	HomeAddress netip.Addr     `json:"home_address,omitzero"`
+	Prefixes    []netip.Prefix `json:"prefixes,omitempty"` // of the networks behind it
+	Assigned    bool           `json:"assigned,omitempty"` // another one comes from a pool
+	Host        string         `json:"host,omitempty"`     // what it calls itself
+	State       string         `json:"state"`              // "enrolled", "invited"
+	Since       time.Time      `json:"since"`
+	Until       time.Time      `json:"until,omitzero"` // of an invitation
+}
+
+// Networks are what is behind the node, in words.
+func (e *Enrolled) Networks() string {
+	var list []string
+	for _, p := range e.Prefixes {
+		list = append(list, p.String())
+	}
+	if e.Assigned {
+		list = append(list, "pool")
+	}
+	return strings.Join(list, " ")
 }
 
 // Export is the enrolled nodes as configuration, with their keys.

@@ -75,12 +75,12 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		}
 		return []any{a.Role, a.Peer, a.SPI, a.Algorithm, a.Replay, key}
 	}),
-	"enrolled": rows("NODE\tHOME ADDRESS\tHOST\tSTATE\tSINCE\tUNTIL", "nobody has joined, nobody is invited", func(n Enrolled) []any {
+	"enrolled": rows("NODE\tHOME ADDRESS\tNETWORKS\tHOST\tSTATE\tSINCE\tUNTIL", "nobody has joined, nobody is invited", func(n Enrolled) []any {
 		until := "-"
 		if !n.Until.IsZero() {
 			until = n.Until.Local().Format(time.DateTime)
 		}
-		return []any{n.Node, address(n.HomeAddress), dash(n.Host), n.State, n.Since.Local().Format(time.DateTime), until}
+		return []any{n.Node, address(n.HomeAddress), dash(n.Networks()), dash(n.Host), n.State, n.Since.Local().Format(time.DateTime), until}
 	}),
 	"pool": rows("HOME AGENT\tSTATE\tNODES\tCAPACITY\tHEARD", "this home agent has no pool", func(m PoolMember) []any {
 		capacity, heard := "-", "-"

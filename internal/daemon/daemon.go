@@ -255,7 +255,7 @@ func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 	}
 	if c := cfg.HomeAgent; c != nil {
 		out.Forward, out.Capacity = true, agentCapacity(c)
-		out.Encapsulations = c.Encapsulations
+		out.Encapsulations, out.Masquerade = c.Encapsulations, c.Masquerade == config.On
 		for _, n := range c.Networks {
 			// Which of several home links a network is on shows by the
 			// addresses there; the plane may meet it on any of them.

@@ -17,6 +17,7 @@ import (
 	"careof/internal/core/assoc"
 	"careof/internal/core/ident"
 	"careof/internal/enrol"
+	"careof/wire/encap"
 )
 
 var _ control.Enroller = (*daemon)(nil)
@@ -56,6 +57,9 @@ func (d *daemon) meet() (*enrol.Server, error) {
 		if g.HomeAgent == "" {
 			g.HomeAgent = d.cfg.HomeAgent.Addresses[0].String()
 		}
+		if p := d.cfg.HomeAgent.Port; p != encap.Port {
+			g.Port = p
+		}
 		if encryptsForAll(d.cfg.HomeAgent) {
 			g.WireGuardKey = d.secret.public.String()
 		}
@@ -75,7 +79,7 @@ func peerOf(n enrol.Node) (config.MobileNodePeer, error) {
 		return config.MobileNodePeer{}, fmt.Errorf("enrolled node %s: %w", n.Name(), err)
 	}
 	return config.MobileNodePeer{
-		HomeAddress: n.HomeAddress, NAI: ident.NAI(n.NAI), Security: config.Security{Associations: []*assoc.Association{key}},
+		HomeAddress: n.HomeAddress, NAI: ident.NAI(n.NAI), Prefixes: n.Prefixes, Security: config.Security{Associations: []*assoc.Association{key}},
 	}, nil
 }
 
@@ -155,7 +159,7 @@ func (d *daemon) Enrol(_ context.Context, order control.EnrolOrder) (control.Inv
 	if good <= 0 || good > maxInvitation {
 		return control.Invitation{}, fmt.Errorf("%w: a token is good for at most %v", control.ErrInvalid, maxInvitation)
 	}
-	n := enrol.Node{HomeAddress: order.HomeAddress}
+	n := enrol.Node{HomeAddress: order.HomeAddress, Prefixes: order.Prefixes, Assigned: order.Assigned}
 	if order.NAI != "" {
 		nai, err := ident.ParseNAI(order.NAI)
 		if err != nil {
@@ -178,6 +182,20 @@ func (d *daemon) Enrol(_ context.Context, order control.EnrolOrder) (control.Inv
 			return control.Invitation{}, fmt.Errorf("%w: %v is no address for a node: it is the network's, the agent's, or the pool's", control.ErrInvalid, a)
 		}
 	}
+	for i, p := range n.Prefixes {
+		if n.Prefixes[i] = p.Masked(); p != p.Masked() {
+			return control.Invitation{}, fmt.Errorf("%w: %v is an address in a network: write %v", control.ErrInvalid, p, p.Masked())
+		}
+		if slices.ContainsFunc(n.Prefixes[:i], p.Overlaps) {
+			return control.Invitation{}, fmt.Errorf("%w: %v overlaps another one", control.ErrInvalid, p)
+		}
+		if err := home.PrefixForNode(p); err != nil {
+			return control.Invitation{}, fmt.Errorf("%w: %w", control.ErrInvalid, err)
+		}
+	}
+	if n.Assigned && (len(home.PrefixPools) == 0 || home.MobileNetworks == config.Off) {
+		return control.Invitation{}, fmt.Errorf("%w: there is no pool to assign a prefix from (hint: add [[home-agent.prefix-pool]], or name a prefix)", control.ErrInvalid)
+	}
 	secret, i, err := d.ledger.Invite(n, good, func(invited func(netip.Addr) bool) (netip.Addr, error) { return free(home, invited) })
 	if errors.Is(err, enrol.ErrTaken) {
 		return control.Invitation{}, fmt.Errorf("%w: %w", control.ErrInvalid, err)
@@ -192,7 +210,7 @@ func (d *daemon) Enrol(_ context.Context, order control.EnrolOrder) (control.Inv
 	d.log.Info("a mobile node is invited", "node", i.Node.Name(), "until", i.Until)
 	return control.Invitation{
 		Token: enrol.Token{Address: d.joinAddress(), Pin: pin, Secret: secret}.String(),
-		NAI:   i.Node.NAI, HomeAddress: i.Node.HomeAddress, Until: i.Until,
+		NAI:   i.Node.NAI, HomeAddress: i.Node.HomeAddress, Prefixes: i.Node.Prefixes, Assigned: i.Node.Assigned, Until: i.Until,
 	}, nil
 }
 
@@ -262,11 +280,11 @@ func (d *daemon) enrolled() []control.Enrolled {
 		return out
 	}
 	for _, n := range d.ledger.Nodes() {
-		out = append(out, control.Enrolled{Node: n.Name(), NAI: n.NAI, HomeAddress: n.HomeAddress, Host: n.Host, State: "enrolled", Since: n.Enrolled})
+		out = append(out, control.Enrolled{Node: n.Name(), NAI: n.NAI, HomeAddress: n.HomeAddress, Prefixes: n.Prefixes, Assigned: n.Assigned, Host: n.Host, State: "enrolled", Since: n.Enrolled})
 	}
 	for _, i := range d.ledger.Invitations() {
 		n := i.Node
-		out = append(out, control.Enrolled{Node: n.Name(), NAI: n.NAI, HomeAddress: n.HomeAddress, State: "invited", Since: i.Created, Until: i.Until})
+		out = append(out, control.Enrolled{Node: n.Name(), NAI: n.NAI, HomeAddress: n.HomeAddress, Prefixes: n.Prefixes, Assigned: n.Assigned, State: "invited", Since: i.Created, Until: i.Until})
 	}
 	return out
 }
@@ -282,6 +300,13 @@ func (d *daemon) ExportEnrolled(context.Context) (control.Export, error) {
 			}
 			if n.NAI != "" {
 				fmt.Fprintf(&b, "nai = %q\n", n.NAI)
+			}
+			if len(n.Prefixes) > 0 {
+				var list []string
+				for _, p := range n.Prefixes {
+					list = append(list, strconv.Quote(p.String()))
+				}
+				fmt.Fprintf(&b, "prefixes = [%s]\n", strings.Join(list, ", "))
 			}
 			fmt.Fprintf(&b, "spi = %d\nkey = \"hex:%x\"\nalgorithm = \"hmac-sha256\"\n\n", n.SPI, n.Key)
 		}

@@ -282,3 +282,23 @@ func TestWrongTokensAreRefused(t *testing.T) {
 		t.Errorf("broken into lines, in small letters: %v", err)
 	}
 }
+
+// A network has one router: while one node has it, or is invited to, nobody
+// else is invited with a part of it.
+func TestANetworkIsOneNodes(t *testing.T) {
+	o := newOffice(t)
+	first, second := van, Node{HomeAddress: van.HomeAddress.Next()}
+	first.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.20.0.0/24")}
+	second.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.20.0.128/25")}
+	if _, _, err := o.Invite(first, time.Hour, nil); err != nil {
+		t.Fatal(err)
+	}
+	o.reopen(t)
+	if _, _, err := o.Invite(second, time.Hour, nil); !errors.Is(err, ErrTaken) {
+		t.Errorf("a part of an invited node's network: %v", err)
+	}
+	o.wall = o.wall.Add(2 * time.Hour)
+	if _, _, err := o.Invite(second, time.Hour, nil); err != nil {
+		t.Errorf("a network whose invitation has expired: %v", err)
+	}
+}

@@ -21,11 +21,15 @@ type Claim struct {
 type Grant struct {
 	HomeAddress netip.Addr   `json:"home_address,omitzero"`
 	NAI         string       `json:"nai,omitempty"`
-	HomeAgent   string       `json:"home_agent"` // address or name
+	HomeAgent   string       `json:"home_agent"`     // address or name
+	Port        uint16       `json:"port,omitempty"` // the home agent's, when it is not 434
 	Network     netip.Prefix `json:"home_network,omitzero"`
-	SPI         uint32       `json:"spi"`
-	Algorithm   string       `json:"algorithm"`
-	Key         []byte       `json:"key"`
+	// Networks are those behind the node, which is a mobile router then (RFC
+	// 5177). An invalid one is assigned by the home agent (RFC 6626).
+	Networks  []netip.Prefix `json:"mobile_networks,omitempty"`
+	SPI       uint32         `json:"spi"`
+	Algorithm string         `json:"algorithm"`
+	Key       []byte         `json:"key"`
 	// WireGuardKey is the home agent's public key, in base64, when it grants
 	// encrypted tunnels to this node; the node is then to ask for one. Its
 	// registrations bring the key again, authenticated by the node's own.

@@ -32,10 +32,14 @@ type Invitation struct {
 type Node struct {
 	HomeAddress netip.Addr `json:"home_address,omitzero"`
 	NAI         string     `json:"nai,omitempty"`
-	SPI         uint32     `json:"spi,omitempty"`
-	Key         []byte     `json:"key,omitempty"`
-	Host        string     `json:"host,omitempty"` // what the node calls itself
-	Enrolled    time.Time  `json:"enrolled,omitzero"`
+	// Prefixes are the networks behind the node, when it is a mobile router;
+	// Assigned says that it asks for one of the home agent's pools besides.
+	Prefixes []netip.Prefix `json:"prefixes,omitempty"`
+	Assigned bool           `json:"assigned,omitempty"`
+	SPI      uint32         `json:"spi,omitempty"`
+	Key      []byte         `json:"key,omitempty"`
+	Host     string         `json:"host,omitempty"` // what the node calls itself
+	Enrolled time.Time      `json:"enrolled,omitzero"`
 }
 
 // Name is the node's name: its NAI, else its home address.
@@ -134,10 +138,12 @@ func (l *Ledger) Invitations() []Invitation {
 	return list
 }
 
-// taken tells whether a node or an invitation has the name or the address.
+// taken tells whether a node or an invitation has the name, the address or a
+// part of a prefix.
 func (l *Ledger) taken(n Node) bool {
 	same := func(o Node) bool {
-		return n.NAI != "" && n.NAI == o.NAI || n.HomeAddress.IsValid() && n.HomeAddress == o.HomeAddress
+		return n.NAI != "" && n.NAI == o.NAI || n.HomeAddress.IsValid() && n.HomeAddress == o.HomeAddress ||
+			slices.ContainsFunc(n.Prefixes, func(p netip.Prefix) bool { return slices.ContainsFunc(o.Prefixes, p.Overlaps) })
 	}
 	for _, o := range l.nodes {
 		if same(o) {
@@ -153,7 +159,7 @@ func (l *Ledger) taken(n Node) bool {
 }
 
 // ErrTaken says that there is such a node, or an invitation for it.
-var ErrTaken = errors.New("enrol: there is such a node, or an invitation for it, already")
+var ErrTaken = errors.New("enrol: there is such a node, or an invitation for it or its prefixes, already")
 
 // Invite makes an invitation for a node, good for so long, and returns its
 // secret. With an invalid home address, choose is asked for free ones until

@@ -16,6 +16,8 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"time"
 
 	"careof/internal/crowd"
@@ -127,6 +129,10 @@ func (l *Ledger) Listen(address string, complete func(*Grant)) (*Server, error) 
 			return
 		}
 		g := Grant{HomeAddress: n.HomeAddress, NAI: n.NAI, SPI: n.SPI, Algorithm: "hmac-sha256", Key: n.Key}
+		g.Networks = n.Prefixes
+		if n.Assigned {
+			g.Networks = append(slices.Clone(n.Prefixes), netip.Prefix{})
+		}
 		complete(&g)
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(g)

@@ -34,8 +34,9 @@ type Firewall struct {
 	space  *netspace.Space
 	device string
 
-	mu      sync.Mutex
-	segment int // the largest that TCP may announce; 0 leaves it alone
+	mu           sync.Mutex
+	segment      int // the largest that TCP may announce; 0 leaves it alone
+	masquerading Masquerading
 }
 
 // Open binds to the calling thread's network namespace and changes nothing.
@@ -88,6 +89,9 @@ func (f *Firewall) Install() error {
 	if size := f.size(); size > 0 {
 		f.clamp(c, table, size)
 	}
+	if m := f.masked(); m.On {
+		f.masquerade(c, table, m)
+	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("firewall: install: %w", err)
 	}
@@ -126,7 +130,7 @@ func (f *Firewall) Installed() (bool, error) {
 		return false, nil
 	}
 	silent := !slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return string(r.UserData) != comment })
-	return silent && f.clamped(c, table, f.size()), nil
+	return silent && f.clamped(c, table, f.size()) && f.masqueraded(c, table, f.masked()), nil
 }
 
 func (f *Firewall) size() int {
@@ -135,12 +139,14 @@ func (f *Firewall) size() int {
 	return f.segment
 }
 
-// name is the device's, as the kernel compares names of interfaces.
-func (f *Firewall) name() []byte {
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, f.device)
-	return name
+func (f *Firewall) masked() Masquerading {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.masquerading
 }
+
+// name is the device's, as the kernel compares names of interfaces.
+func (f *Firewall) name() []byte { return name(f.device) }
 
 // Remove takes the table away, for uninstalling.
 func (f *Firewall) Remove() error {

@@ -84,6 +84,7 @@ type Config struct {
 	// MTU of the device; 0 works it out from the links and Encapsulations.
 	MTU            int
 	Unclamped      bool         // leave the segment size that TCP announces alone
+	Masquerade     bool         // HomeAgent: what is forwarded from private addresses leaves with the host's own
 	Encapsulations []encap.Kind // enabled ones; none means all
 	Datagrams      tun.Datagrams
 	Secret         *tun.Secret // for encrypted tunnels; nil for none
@@ -151,6 +152,7 @@ func Open(c Config) (h *Host, err error) {
 	if h.firewall, err = firewall.Open(c.Device); err != nil {
 		return h, err
 	}
+	h.firewall.SetMasquerading(c.masquerading())
 	h.mtu = c.MTU
 	if h.mtu == 0 {
 		h.mtu = route.DeviceMTU(nil, c.Encapsulations)

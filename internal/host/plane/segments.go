@@ -1,6 +1,21 @@
 package plane
 
-import "careof/internal/core/forward"
+import (
+	"careof/internal/core/forward"
+	"careof/internal/host/firewall"
+)
+
+// masquerading is what leaves with the host's own address: to home links it is
+// the nodes' own that belong there.
+func (c *Config) masquerading() firewall.Masquerading {
+	m := firewall.Masquerading{On: c.Masquerade}
+	for _, n := range c.HomeNetworks {
+		if n.Link != "" {
+			m.Except = append(m.Except, n.Link)
+		}
+	}
+	return m
+}
 
 // narrowed notes what a mobile node's tunnel has been found to carry, for the
 // TCP connections that begin now.
