@@ -124,7 +124,7 @@ func (c *canary) run(ctx context.Context, every time.Duration) {
 		default:
 			c.d.hub.note(note.Note{Kind: note.CanaryWell, Level: note.Debug, Took: time.Since(began)})
 		}
-		if missed = err != nil; !missed {
+		if missed = err != nil; !missed && watchdogInterval() > 0 {
 			notify(c.d.log, "WATCHDOG=1")
 		}
 	}
