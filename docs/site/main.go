@@ -60,6 +60,8 @@ func contents() []chapter {
 				name = "index"
 			case "docs/README.md":
 				name = "guides"
+			case "SECURITY.md": // docs/security.md is the guide
+				name = "security-policy"
 			}
 			out = append(out, &page{Source: source, Path: name + ".html"})
 		}
@@ -95,10 +97,13 @@ func main() {
 
 func write(out string) error {
 	chapters := contents()
-	bySource := map[string]*page{}
+	bySource, byPath := map[string]*page{}, map[string]*page{}
 	for _, c := range chapters {
 		for _, p := range c.Pages {
-			bySource[p.Source] = p
+			if other := byPath[p.Path]; other != nil {
+				return fmt.Errorf("%s and %s would both be %s", other.Source, p.Source, p.Path)
+			}
+			bySource[p.Source], byPath[p.Path] = p, p
 		}
 	}
 	markdown := goldmark.New(goldmark.WithExtensions(extension.GFM), goldmark.WithParserOptions(parser.WithAutoHeadingID()))
