@@ -16,7 +16,7 @@ func newNotify(e *env) *cobra.Command {
 		Short: "Send a text to a mobile node or an agent, for people to read",
 		Long: `Notify sends a text in a Generic Notification (RFC 6098) and waits a few seconds for
 the acknowledgement; without one the text is sent again, ever more rarely, until the
-registration ends. It shows as the event "notified" at the other end: in careof
+registration ends, and to where the node has moved. It shows as the event "notified" at the other end: in careof
 monitor, and in the log. It changes nothing there.
 
 A home agent tells a node that is registered with it, through the foreign agent where

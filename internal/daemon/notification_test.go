@@ -63,9 +63,8 @@ func (n *foreignNet) cannot(from *control.Client, order control.NotifyOrder, kin
 	}
 }
 
-// Texts for people between real daemons, through and from a
-// foreign agent, then directly from behind an address translator. A foreign agent
-// takes nothing in the first seconds after its first visit: that is not waited for.
+// Texts for people between real daemons, to, through and from a foreign agent,
+// then directly from behind an address translator.
 //
 //rfc:6098#3.2
 func TestAgentsAndNodesTellEachOther(t *testing.T) {
@@ -74,7 +73,7 @@ func TestAgentsAndNodesTellEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	ha, fa := n.haControl, n.control
-	atHA := n.shows(ha)
+	atHA, atFA := n.shows(ha), n.shows(fa)
 	van := visitorHome.String()
 	n.cannot(ha, control.NotifyOrder{Node: van, Text: "early"}, control.ErrNotFound, "is not registered here")
 	n.cannot(fa, control.NotifyOrder{Node: van, Text: "early"}, control.ErrNotFound, "is no visitor")
@@ -83,7 +82,9 @@ func TestAgentsAndNodesTellEachOther(t *testing.T) {
 	atMN := n.shows(mn)
 	n.registered(mn)
 	n.tells(ha, control.NotifyOrder{Node: van, Text: "one"}, "home agent to mobile node", atMN)
+	n.tells(ha, control.NotifyOrder{Node: van, Agent: true, Text: "two"}, "home agent to foreign agent", atFA)
 	n.tells(mn, control.NotifyOrder{Text: "three"}, "mobile node to home agent", atHA)
+	n.tells(mn, control.NotifyOrder{Agent: true, Text: "four"}, "mobile node to foreign agent", atFA)
 	n.tells(fa, control.NotifyOrder{Node: van, Text: "five"}, "foreign agent to mobile node", atMN)
 	n.tells(fa, control.NotifyOrder{Node: van, Agent: true, Text: "six"}, "foreign agent to home agent", atHA)
 	n.cannot(ha, control.NotifyOrder{Node: van}, control.ErrInvalid, "1 to 254 octets")

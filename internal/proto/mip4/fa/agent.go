@@ -60,6 +60,7 @@ type Agent struct {
 	departed  []func(*Visitor, Reason)
 	timeouts  []func(*Pending)
 	onPlane   []func(*Visitor, forward.Event)
+	records   []recordOwner
 
 	furtherKeys []func(netip.Addr) []*assoc.Association
 
@@ -76,7 +77,7 @@ type Agent struct {
 	recent        engine.Ring[Registration]
 }
 
-var _ engine.Machine = (*Agent)(nil)
+var _ engine.Persistent = (*Agent)(nil)
 
 // New makes a foreign agent. rng is its only source of luck: the jitter of
 // advertisements. Features are applied in order; what they register twice is an

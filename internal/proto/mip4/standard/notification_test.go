@@ -337,14 +337,15 @@ func visiting(t *testing.T) *journey {
 	t.Helper()
 	p := newPlan(t)
 	up, down := hopKey(t, 300, "agent-agent-agen"), hopKey(t, 400, "visit-visit-visi")
-	careOf := netip.MustParseAddr("203.0.113.1")
-	p.home.ForeignAgents = []ha.ForeignAgent{{Address: careOf, Keys: []*assoc.Association{up}}}
+	for _, careOf := range []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2")} {
+		p.home.ForeignAgents = append(p.home.ForeignAgents, ha.ForeignAgent{Address: careOf, Keys: []*assoc.Association{up}})
+		p.node.ForeignAgents.Associations = append(p.node.ForeignAgents.Associations, mn.ForeignAssociation{Address: careOf, Association: down})
+	}
 	p.foreign.HomeAgents = []fa.HomeAgent{{Address: agent, Keys: []*assoc.Association{up}}}
 	p.foreign.MobileNodes = []fa.MobileNode{{Node: ident.Node{HomeAddress: homeAddress, NAI: "van7@fleet.example"}, Keys: []*assoc.Association{down}}}
-	p.node.ForeignAgents.Associations = []mn.ForeignAssociation{{Address: careOf, Association: down}}
 	j := newJourney(t, p)
 	j.attach(j.fa(1), netip.Addr{})
-	j.run(15 * time.Second) // beyond what a foreign agent refuses after its start
+	j.run(3 * time.Second)
 	return j
 }
 
@@ -391,6 +392,135 @@ func TestEveryDirection(t *testing.T) {
 		if shown := noted(to.notes, notification.Notified); len(shown) != 1 || shown[0].Why != c.want.String()+": hello" {
 			t.Errorf("%v: shown %v", c.want, shown)
 		}
+	}
+}
+
+// TestAForeignAgentTakesNothingTwice: not after a restart either, since it stores
+// what it has accepted before it acknowledges. What is new is taken at once, then
+// as ever.
+//
+//rfc:6098#7.1.1
+//rfc:6098#4.6.1
+func TestAForeignAgentTakesNothingTwice(t *testing.T) {
+	j, foreign := visiting(t), 1
+	f := j.fa(foreign)
+	stored := map[string][]byte{}
+	acknowledged := false
+	j.commits = func(h *post, records []engine.Record) {
+		for _, r := range records {
+			if h == f {
+				if acknowledged {
+					t.Error("it acknowledged before it stored")
+				}
+				stored[string(r.Key)] = bytes.Clone(r.Value)
+			}
+		}
+	}
+	var copied []byte
+	j.tap = func(from *post, data []byte) []byte {
+		if from == j.home && is(data, mip4.TypeNotification) && copied == nil {
+			copied = bytes.Clone(data)
+		}
+		acknowledged = acknowledged || from == f && is(data, mip4.TypeNotificationAck)
+		return data
+	}
+	tell := func(text string) {
+		t.Helper()
+		j.home.results, acknowledged = nil, false
+		j.step(j.home, engine.Command{Ticket: order, Value: notification.Notify{Node: van, Agent: true, Text: text}})
+		j.run(200 * time.Millisecond)
+		if r, err := reported(t, j.home.results); err != nil || r.Code != mip4.NotificationAccepted || !r.Answered || r.Sent != 1 {
+			t.Fatalf("%s: %+v, %v\n%s", text, r, err, j.trace())
+		}
+	}
+	tell("one")
+	j.commits = nil
+	j.reboot(foreign, stored)
+	j.run(4 * time.Second) // the node finds the agent that started anew, within the window
+	before := len(noted(f.notes, notification.Notified))
+	j.step(f, engine.Packet{Link: "eth0", Src: netip.AddrPortFrom(agent, 434), Dst: netip.AddrPortFrom(f.careOf, 434), TTL: 60, Data: copied})
+	if got := len(noted(f.notes, notification.Notified)); got != before || len(noted(f.notes, notification.Untimely)) != 1 {
+		t.Errorf("a copy after a restart: shown %d times more\n%s", got-before, j.trace())
+	}
+	tell("two")
+}
+
+// TestANotificationFollowsTheNode: it is not sent to where the node was any
+// more, and the agent that it has left hears nothing of what was meant for it.
+//
+//rfc:6098#4.6
+//rfc:6098#4.3
+func TestANotificationFollowsTheNode(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		from  int // 0 home agent, 1 foreign agent, 3 mobile node
+		agent bool
+		ends  string // in words, when it ends with the move
+	}{
+		{"home agent to the node", 0, false, ""},
+		{"home agent to the foreign agent", 0, true, "the node has moved on"},
+		{"node to its home agent", 3, false, ""},
+		{"node to the foreign agent", 3, true, "the node has moved on"},
+	} {
+		j := visiting(t)
+		from := j.hosts[c.from]
+		left, moved := 0, false
+		j.tap = func(h *post, data []byte) []byte {
+			if !is(data, mip4.TypeNotification) {
+				return data
+			}
+			if !moved {
+				return nil
+			}
+			if m, err := mip4.Parse(data); err == nil && h == from {
+				if g, err := m.Notification(); err != nil || g.CareOfAddress == j.fa(1).careOf {
+					left++
+				}
+			}
+			return data
+		}
+		j.step(from, engine.Command{Ticket: order, Value: notification.Notify{Node: van, Agent: c.agent, Text: "hello"}})
+		j.run(4 * time.Second) // the next try would be in three
+		j.attach(j.fa(2), netip.Addr{})
+		moved = true
+		j.run(2 * time.Second)
+		shown := 0
+		for _, h := range j.hosts {
+			shown += len(noted(h.notes, notification.Notified))
+		}
+		unanswered := noted(from.notes, notification.Unanswered)
+		if want := map[bool]int{true: 1, false: 0}[c.ends == ""]; shown != want {
+			t.Errorf("%s: shown %d times within two seconds, want %d\n%s", c.name, shown, want, j.trace())
+		}
+		if c.ends != "" && (len(unanswered) != 1 || unanswered[0].Why != c.ends) || c.ends == "" && len(unanswered) != 0 {
+			t.Errorf("%s: it ends with %v", c.name, unanswered)
+		}
+		j.run(time.Minute)
+		if left != 0 {
+			t.Errorf("%s: sent %d times to where the node was", c.name, left)
+		}
+	}
+}
+
+// TestAVisitThatEnds ends what was on its way to the visitor.
+//
+//rfc:6098#4.6
+func TestAVisitThatEnds(t *testing.T) {
+	j := visiting(t)
+	j.tap = func(_ *post, data []byte) []byte {
+		if is(data, mip4.TypeNotification) {
+			return nil
+		}
+		return data
+	}
+	f := j.fa(1)
+	j.step(f, engine.Command{Ticket: order, Value: notification.Notify{Node: van, Text: "hello"}})
+	j.run(time.Second)
+	j.attach(nil, netip.Addr{})
+	j.step(f, engine.Command{Ticket: 5, Value: fa.ClearVisitor{Node: van}})
+	ends := noted(f.notes, notification.Unanswered)
+	if len(ends) != 1 || !strings.Contains(ends[0].Why, "no visitor any more") {
+		t.Errorf("it ends with %v", ends)
 	}
 }
 

@@ -33,6 +33,7 @@ import (
 // to the home agent.
 type journey struct {
 	t     testing.TB
+	plan  *plan
 	now   engine.Now
 	hosts []*post
 	home  *post
@@ -99,7 +100,7 @@ func newPlan(t testing.TB) *plan {
 
 func newJourney(t testing.TB, p *plan) *journey {
 	t.Helper()
-	j := &journey{t: t, now: engine.Now{Mono: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Wall: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}}
+	j := &journey{t: t, plan: p, now: engine.Now{Mono: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Wall: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}}
 	add := func(name string, address, careOf string, m engine.Machine, err error) *post {
 		if err != nil {
 			t.Fatal(err)
@@ -113,12 +114,8 @@ func newJourney(t testing.TB, p *plan) *journey {
 	a, err := standard.HomeAgent(p.home, standard.Features(p.atHome), rand.New(rand.NewPCG(1, 1)))
 	j.home = add("ha", agent.String(), "", a, err)
 	for i := range 2 {
-		c := p.foreign
 		address, careOf := fmt.Sprintf("192.0.%d.1", 10+i), fmt.Sprintf("203.0.113.%d", 1+i)
-		c.CareOfAddresses = []netip.Addr{netip.MustParseAddr(careOf)}
-		features := slices.DeleteFunc(standard.Features(p.atForeign), func(f feature.Feature) bool { return slices.Contains(p.without, f.Name) })
-		f, err := standard.ForeignAgent(c, features, rand.New(rand.NewPCG(2, uint64(i))))
-		add(fmt.Sprintf("fa%d", i+1), address, careOf, f, err)
+		add(fmt.Sprintf("fa%d", i+1), address, careOf, j.foreign(i), nil)
 	}
 	n, err := standard.MobileNode(p.node, standard.Features(p.atNode), rand.New(rand.NewPCG(3, 3)))
 	j.node = add("mn", "", "", n, err)
@@ -126,6 +123,19 @@ func newJourney(t testing.TB, p *plan) *journey {
 		j.boot(h)
 	}
 	return j
+}
+
+// foreign makes the machine of a foreign agent.
+func (j *journey) foreign(i int) engine.Persistent {
+	j.t.Helper()
+	c := j.plan.foreign
+	c.CareOfAddresses = []netip.Addr{netip.MustParseAddr(fmt.Sprintf("203.0.113.%d", 1+i))}
+	features := slices.DeleteFunc(standard.Features(j.plan.atForeign), func(f feature.Feature) bool { return slices.Contains(j.plan.without, f.Name) })
+	f, err := standard.ForeignAgent(c, features, rand.New(rand.NewPCG(2, uint64(i))))
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	return f
 }
 
 // boot tells an agent of its interface.
@@ -140,6 +150,21 @@ func (j *journey) boot(h *post) {
 }
 
 func (j *journey) fa(n int) *post { return j.hosts[n] }
+
+// reboot starts a foreign agent anew, with what it has stored.
+func (j *journey) reboot(n int, stored map[string][]byte) {
+	j.t.Helper()
+	h := j.fa(n)
+	m := j.foreign(n - 1)
+	for _, k := range slices.Sorted(maps.Keys(stored)) {
+		if err := m.Restore(j.now, engine.Record{Key: []byte(k), Value: stored[k]}); err != nil {
+			j.t.Fatal(err)
+		}
+	}
+	j.queue = slices.DeleteFunc(j.queue, func(d delivery) bool { return d.to == h })
+	h.machine, h.entries = m, map[forward.Key]forward.Entry{}
+	j.boot(h)
+}
 
 // attach plugs the node in at an agent, with an address when own is valid.
 func (j *journey) attach(h *post, own netip.Addr) {

@@ -41,11 +41,16 @@ type parcel struct {
 	make func(fixed) (engine.Send, error)
 	// authentic checks an acknowledgement's authenticator.
 	authentic func(*mip4.Message) bool
+	// again makes the parcel anew, of the registration as it is by now; an error
+	// when there is none that it could be told over.
+	again func() (*parcel, error)
 
 	ids   []uint64 // sent, the latest last
 	wait  time.Duration
 	code  mip4.NotificationCode
 	heard bool
+	stays bool   // it is for the agent that served the node when it was ordered
+	why   string // it ended before its time
 }
 
 func (p *parcel) to() recipient {
@@ -140,6 +145,42 @@ func (c *courier) transmit(key uint64, p *parcel) {
 	c.do(s)
 }
 
+// revise looks at what is on its way about a home address, whose registration
+// has changed: it goes at once to where the node is now, or ends when that cannot
+// be. An agent is told only "as long as there is an active binding for the MN at
+// the FA" (RFC 6098 section 4.6), and no other one instead.
+//
+//rfc:6098#4.6
+func (c *courier) revise(home netip.Addr) {
+	var keys []uint64
+	for key, p := range c.out {
+		if p.home == home {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		p := c.out[key]
+		now, err := p.again()
+		if err != nil {
+			p.why = err.Error()
+			c.end(key, p)
+			continue
+		}
+		moved := now.home != p.home || now.agent != p.agent || now.careOf != p.careOf
+		if moved && p.stays {
+			p.why = "the node has moved on"
+			c.end(key, p)
+			continue
+		}
+		p.fixed, p.until, p.make, p.authentic, p.again, p.note = now.fixed, now.until, now.make, now.authentic, now.again, now.note
+		if moved {
+			p.wait = c.cfg.First
+			c.transmit(key, p)
+		}
+	}
+}
+
 // acknowledged takes an acknowledgement. "The receiver MUST verify that the
 // low-order 32 bits of any GNAM Identification field are identical to the bits
 // it sent in the GNM" (RFC 6098 section 7.1); one to an earlier try is as good.
@@ -209,7 +250,7 @@ func (c *courier) end(key uint64, p *parcel) {
 	n.Code = uint8(p.code)
 	switch {
 	case !p.heard:
-		n.Kind, n.Level = Unanswered, note.Warn
+		n.Kind, n.Level, n.Why = Unanswered, note.Warn, p.why
 	case p.code == mip4.NotificationAccepted:
 		n.Kind, n.Level = Told, note.Info
 	default:

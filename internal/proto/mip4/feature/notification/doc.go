@@ -15,10 +15,8 @@
 //
 // Timestamps date all of them, also where a registration's replay protection is
 // by nonces, which are optional here (section 7.1). The replay mark of a
-// direction is apart from the registrations', and never goes back: home agent
-// and mobile node store it before they acknowledge. A foreign agent stores
-// nothing: from its first visit on it takes nothing that may have been sent
-// before it started.
+// direction is apart from the registrations', and never goes back: who accepts
+// stores it before it acknowledges.
 //
 // A node that does not know these messages ignores them. Who is not known, or
 // cannot prove it, gets no answer and leaves no trace: the codes for failed

@@ -1,6 +1,7 @@
 package notification
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 
@@ -11,31 +12,46 @@ import (
 	"careof/wire/mip4"
 )
 
+// accepted is where a foreign agent keeps the greatest Identification that it
+// has accepted of anybody, 8 octets. Its visits do not outlive the process, so
+// there is no mark for each; who said less before a restart waits for his clock
+// to pass it, at most twice the window.
+const accepted = "fa/notification/accepted"
+
 // foreign is the feature's part of one foreign agent.
 type foreign struct {
 	agent   *fa.Agent
 	courier courier
 	marks   marks
-	relayed *fa.Slot[relayed]
+	// greatest is the greatest Identification that was accepted of anybody.
+	greatest uint64
+	relayed  *fa.Slot[relayed]
 }
 
 func addForeign(c Config, a *fa.Agent) {
 	f := &foreign{agent: a, courier: newCourier(c, a.Now, a.Do, a.Tell), marks: newMarks(assoc.DefaultWindow), relayed: new(fa.Slot[relayed])}
-	a.OnArrived(f.arrived)
+	a.AddRecords(accepted, f.restore)
+	a.OnArrived(func(v *fa.Visitor) { f.courier.revise(v.HomeAddress) })
+	a.OnDeparted(func(v *fa.Visitor, _ fa.Reason) { f.courier.revise(v.HomeAddress) })
 	a.Handle(Name, mip4.TypeNotification, f.received)
 	a.Handle(Name, mip4.TypeNotificationAck, f.received)
 	a.AddOrder(f.command)
 	a.AddTimer(f.courier.next, f.courier.due)
 }
 
-// arrived sets the floor with the first visitor since the start: what was sent
-// before may have been accepted before, by a clock that may be ahead.
+// restore sets the floor: what was accepted before is not accepted again.
 //
 //rfc:6098#7.1.1
-func (f *foreign) arrived(*fa.Visitor) {
-	if f.marks.floor == 0 {
-		f.marks.floor = assoc.Timestamp(f.agent.Now().Wall.Add(f.marks.window))
+func (f *foreign) restore(_ engine.Now, r engine.Record) error {
+	if r.Value == nil {
+		return nil
 	}
+	if len(r.Value) != 8 {
+		return fmt.Errorf("notification: malformed record %q", r.Key)
+	}
+	f.marks.floor = binary.BigEndian.Uint64(r.Value)
+	f.greatest = f.marks.floor
+	return nil
 }
 
 // received sorts messages 22 and 23 by their direction. All concern a visitor:
@@ -96,7 +112,7 @@ func (f *foreign) seal(v *fa.Visitor, d mip4.Direction) seal {
 
 // notified takes an authentic notification: "If incorrect, the FA MUST reject
 // the GNM and MAY send a GNAM to the initiator with Code 69" (RFC 6098 section
-// 4.6.1).
+// 4.6.1). The answer leaves when the mark is durable.
 //
 //rfc:6098#4.6.1
 //rfc:6098#4.6.2
@@ -116,18 +132,29 @@ func (f *foreign) notified(p engine.Packet, m *mip4.Message, x fixed, v *fa.Visi
 	case f.marks.again(who, t.Why, now):
 		t.Level = note.Debug
 	}
-	f.agent.Tell(t)
-	if !x.wants && why == "" {
+	then := []engine.Action{f.agent.Telling(t)}
+	if x.wants || why != "" {
+		ack, err := answer(p, x, code, id, own)
+		if err != nil {
+			return
+		}
+		if own.by == mip4.ExtMobileForeign {
+			ack = f.agent.ToVisitor(v, ack.Data)
+		}
+		then = append(then, ack)
+	}
+	if why != "" {
+		f.agent.Do(then...)
 		return
 	}
-	ack, err := answer(p, x, code, id, own)
-	if err != nil {
-		return
-	}
-	if own.by == mip4.ExtMobileForeign {
-		ack = f.agent.ToVisitor(v, ack.Data)
-	}
-	f.agent.Do(ack)
+	f.greatest = max(f.greatest, x.id)
+	mark := engine.Record{Key: []byte(accepted), Value: binary.BigEndian.AppendUint64(nil, f.greatest)}
+	f.agent.Commit(engine.Commit{Records: []engine.Record{mark}, Then: then}, func(err error) {
+		if err != nil {
+			t.Kind, t.Level, t.Why = note.Failed, note.Error, err.Error()
+			f.agent.Tell(t)
+		}
+	})
 }
 
 func (f *foreign) note(v *fa.Visitor) note.Note {
@@ -164,12 +191,17 @@ func (f *foreign) parcel(order Notify) (*parcel, error) {
 			v = x
 		}
 	}
+	if v == nil {
+		return nil, fmt.Errorf("%w: %v is no visitor (careof show visitors)", ErrNotFound, order.Node)
+	}
+	return f.about(v, order)
+}
+
+// about is what the order makes of a visit.
+func (f *foreign) about(v *fa.Visitor, order Notify) (*parcel, error) {
 	d := mip4.ForeignAgentToMobileNode
 	if order.Agent {
 		d = mip4.ForeignAgentToHomeAgent
-	}
-	if v == nil {
-		return nil, fmt.Errorf("%w: %v is no visitor (careof show visitors)", ErrNotFound, order.Node)
 	}
 	own := f.seal(v, d)
 	switch {
@@ -181,7 +213,13 @@ func (f *foreign) parcel(order Notify) (*parcel, error) {
 	home := netip.AddrPortFrom(v.HomeAgent, f.agent.Config().Port)
 	return &parcel{
 		fixed: fixed{direction: d, home: v.HomeAddress, agent: v.HomeAgent, careOf: v.CareOf},
-		until: v.Until, note: f.note(v),
+		until: v.Until, note: f.note(v), stays: true,
+		again: func() (*parcel, error) {
+			if now := f.agent.VisitorOf(v.HomeAddress, v.HomeAgent); now != nil {
+				return f.about(now, order)
+			}
+			return nil, fmt.Errorf("%w: %v is no visitor any more", ErrNotFound, order.Node)
+		},
 		make: func(x fixed) (engine.Send, error) {
 			data, err := write(x, order.Text, own)
 			if order.Agent {

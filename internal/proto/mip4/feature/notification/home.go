@@ -37,6 +37,12 @@ func addHome(c Config, a *ha.Agent) {
 	a.AddOrder(h.command)
 	a.AddTimer(h.courier.next, h.courier.due)
 	a.AddRecords(records, h.restore)
+	a.OnBound(func(n *ha.Node, _ binding.Binding) { h.courier.revise(n.Home()) })
+	a.OnUnbound(func(n *ha.Node, b binding.Binding, _ ha.Reason) {
+		if len(n.Bindings()) == 0 {
+			h.courier.revise(n.Home())
+		}
+	})
 }
 
 // of and about are the senders whose marks are kept about a node.
@@ -253,7 +259,7 @@ func (h *home) parcel(v Notify) (*parcel, error) {
 	}
 	try := 0
 	return &parcel{
-		fixed: f, until: b.Expires, authentic: authentic,
+		fixed: f, until: b.Expires, authentic: authentic, stays: v.Agent, again: func() (*parcel, error) { return h.parcel(v) },
 		note: note.Note{HomeAddress: f.home, NAI: string(n.Identity().NAI), HomeAgent: f.agent, CareOfAddress: f.careOf, Endpoint: b.ReplyTo.Dst},
 		make: func(f fixed) (engine.Send, error) {
 			own.key = keys[len(keys)-1-try%len(keys)]

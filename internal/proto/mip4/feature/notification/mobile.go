@@ -41,6 +41,8 @@ func addMobile(c Config, n *mn.Node) {
 	}
 	m.courier = newCourier(c, n.Now, do, n.Tell)
 	n.Accepted.Add(Name, "way", m.accepted)
+	n.Moved.Add(Name, "way", m.moved)
+	n.Home.Add(Name, "way", m.moved)
 	n.Handle(Name, mip4.TypeNotification, m.received)
 	n.Handle(Name, mip4.TypeNotificationAck, m.received)
 	n.Command(Name, Notify{}, m.command)
@@ -58,6 +60,13 @@ func (m *mobile) accepted(x *mn.Response) engine.Verdict {
 		}
 	}
 	m.ways[x.Registration.Key] = way{x.Sent.Src, x.Sent.Dst, x.Sent.HW}
+	return engine.Next()
+}
+
+// moved sends what is on its way over the registration that is in use now; at
+// home there is none.
+func (m *mobile) moved(*mn.Movement) engine.Verdict {
+	m.courier.revise(m.node.HomeAddress())
 	return engine.Next()
 }
 
@@ -235,8 +244,8 @@ func (m *mobile) parcel(v Notify) (*parcel, error) {
 	}
 	return &parcel{
 		fixed: fixed{direction: d, home: m.node.HomeAddress(), agent: r.Key.HomeAgent, careOf: r.Key.CareOf},
-		until: r.Expires(),
-		note:  note.Note{Link: r.Key.Link, HomeAgent: r.Key.HomeAgent, CareOfAddress: r.Key.CareOf, Endpoint: w.dst},
+		until: r.Expires(), stays: v.Agent, again: func() (*parcel, error) { return m.parcel(v) },
+		note: note.Note{Link: r.Key.Link, HomeAgent: r.Key.HomeAgent, CareOfAddress: r.Key.CareOf, Endpoint: w.dst},
 		make: func(f fixed) (engine.Send, error) {
 			data, err := write(f, v.Text, own)
 			return engine.Send{Link: r.Key.Link, Src: w.src, Dst: w.dst, HW: w.hw, Data: data}, err
