@@ -73,9 +73,14 @@ type cipherWay struct {
 
 // A cipherPeer is one public key at the other end.
 type cipherPeer struct {
-	end   *cipherEnd
-	key   forward.PublicKey
-	owner netip.Addr // whose it is: a home address. Another's entry with the key carries nothing
+	end *cipherEnd
+	key forward.PublicKey
+	// proven is whose the key is, as a home address: a packet with that node's
+	// own address inside was encrypted with it. Until there has been one, everybody
+	// who says that the key is his is sent what only its owner can read; from then
+	// on another's entry carries nothing. So who names a node's key before the node
+	// does takes nothing from it.
+	proven atomic.Pointer[netip.Addr]
 
 	tunnels []*tunnel                 // guarded by ciphers.mu
 	sending atomic.Pointer[[]*tunnel] // where its packets go
@@ -108,10 +113,10 @@ func (c *ciphers) enter(t *tunnel) error {
 	c.mu.RUnlock()
 	if peer == nil {
 		var err error
-		if peer, err = c.newPeer(id, ownerOf(&t.of.entry)); err != nil {
+		if peer, err = c.newPeer(id); err != nil {
 			return err
 		}
-	} else if role == forward.HomeAgent && peer.owner != ownerOf(&t.of.entry) {
+	} else if !peer.mayBe(ownerOf(&t.of.entry)) {
 		return nil // somebody else's key: without the private one there is nothing to be had by it
 	}
 	t.cipher = peer
@@ -140,6 +145,9 @@ func (c *ciphers) leave(t *tunnel) {
 		delete(c.ways, w)
 	}
 	peer.tunnels = slices.DeleteFunc(slices.Clone(peer.tunnels), same)
+	if owner := peer.proven.Load(); owner != nil && !slices.ContainsFunc(peer.tunnels, func(o *tunnel) bool { return ownerOf(&o.of.entry) == *owner }) {
+		peer.proven.Store(nil) // it will have to be shown again
+	}
 	peer.refresh()
 	last := len(peer.tunnels) == 0 && t.of.entry.Role == forward.HomeAgent
 	if last {
@@ -164,7 +172,7 @@ func ownerOf(e *forward.Entry) netip.Addr {
 }
 
 // newPeer makes a peer, and its device when there is none yet.
-func (c *ciphers) newPeer(id peerID, owner netip.Addr) (*cipherPeer, error) {
+func (c *ciphers) newPeer(id peerID) (*cipherPeer, error) {
 	at := endID(id)
 	if id.role == forward.HomeAgent {
 		at.key = forward.PublicKey{}
@@ -178,7 +186,7 @@ func (c *ciphers) newPeer(id peerID, owner netip.Addr) (*cipherPeer, error) {
 			return nil, err
 		}
 	}
-	peer := &cipherPeer{end: end, key: id.key, owner: owner}
+	peer := &cipherPeer{end: end, key: id.key}
 	peer.refresh()
 	// A node greets when it is registered. Two greetings at a time would cross,
 	// and each end then wait five seconds for an answer to its own.
@@ -202,10 +210,57 @@ func (c *ciphers) newPeer(id peerID, owner netip.Addr) (*cipherPeer, error) {
 
 // refresh is called with ciphers.mu held, or before anybody else knows the peer.
 func (w *cipherPeer) refresh() {
-	sending := slices.DeleteFunc(slices.Clone(w.tunnels), func(t *tunnel) bool { return t.t.Mode == forward.Receive || t.t.AnyPort })
+	sending := slices.DeleteFunc(slices.Clone(w.tunnels), func(t *tunnel) bool {
+		return t.t.Mode == forward.Receive || t.t.AnyPort || !w.mayBe(ownerOf(&t.of.entry))
+	})
+	if w.end.id.role == forward.HomeAgent {
+		sending = latest(sending)
+	}
 	// A mobile network's entry has its router's tunnels.
 	sending = slices.CompactFunc(sending, func(a, b *tunnel) bool { return a.t == b.t })
 	w.sending.Store(&sending)
+}
+
+// claimants bounds to how many nodes copies go that say that one key is theirs.
+const claimants = 8
+
+// latest leaves of the tunnels those of the nodes that came last.
+func latest(tunnels []*tunnel) []*tunnel {
+	var owners []netip.Addr
+	for i := len(tunnels) - 1; i >= 0; i-- {
+		owner := ownerOf(&tunnels[i].of.entry)
+		if slices.Contains(owners, owner) {
+			continue
+		}
+		if owners = append(owners, owner); len(owners) > claimants {
+			return slices.DeleteFunc(tunnels, func(t *tunnel) bool { return !slices.Contains(owners[:claimants], ownerOf(&t.of.entry)) })
+		}
+	}
+	return tunnels
+}
+
+// mayBe tells whether the key can be a node's, as far as is known.
+func (w *cipherPeer) mayBe(node netip.Addr) bool {
+	owner := w.proven.Load()
+	return owner == nil || *owner == node
+}
+
+// shown is told of a packet that was encrypted with the key and has a node's
+// address inside, and tells whether it may pass.
+func (w *cipherPeer) shown(node netip.Addr) bool {
+	if w.end.id.role != forward.HomeAgent {
+		return true
+	}
+	if w.proven.Load() == nil {
+		c := w.end.c
+		c.mu.Lock()
+		if w.proven.Load() == nil {
+			w.proven.Store(&node)
+			w.refresh()
+		}
+		c.mu.Unlock()
+	}
+	return w.mayBe(node)
 }
 
 // allow tells the library which inner addresses are the peer's. The caller holds
@@ -310,7 +365,7 @@ func (p *Plane) pushSealed(t *tunnel, packet []byte, now int64) {
 
 // seal puts a packet into an encrypted tunnel. It reports whether there was room.
 func (p *Plane) seal(t *tunnel, packet []byte) bool {
-	return t.cipher != nil && t.cipher.end.send(packet)
+	return t.cipher != nil && (t.of.entry.Role != forward.HomeAgent || t.cipher.mayBe(ownerOf(&t.of.entry))) && t.cipher.end.send(packet)
 }
 
 // sealed takes a WireGuard message from the network.
@@ -355,7 +410,7 @@ func (p *Plane) opened(b *batch, e *cipherEnd, inner []byte, now int64) {
 	}
 	for _, of := range table.find(word(address)) {
 		for _, t := range of.tunnels {
-			if t.cipher == nil || t.cipher.end != e || t.t.Mode == forward.Send || now >= t.until.Load() {
+			if t.cipher == nil || t.cipher.end != e || t.t.Mode == forward.Send || now >= t.until.Load() || !t.cipher.shown(ownerOf(&of.entry)) {
 				continue
 			}
 			if e.id.role == forward.MobileNode && ip.Protocol == uint8(encap.IPIP) {

@@ -344,6 +344,39 @@ func TestSomebodyElsesKeyIsWorthNothing(t *testing.T) {
 	}
 }
 
+// Who names a node's key before the node does takes nothing from it: the node's
+// packets go to and fro, and as soon as it has sent one the other gets none.
+func TestANodeWhoseKeyAnotherNamedFirstIsServed(t *testing.T) {
+	s := newSecured(t)
+	// Nobody is bound yet.
+	if err := s.agent.p.Apply(t.Context(), []forward.Change{{Op: forward.Delete, Entry: agentEntry()}}); err != nil {
+		t.Fatal(err)
+	}
+	thief := agentEntry(s.atAgent(careOf.Next()))
+	thief.Key, thief.Inner = "thief", netip.PrefixFrom(homeAddr.Next(), 32)
+	s.agent.put(thief)
+	s.agent.put(agentEntry(s.atAgent(careOf)))
+	s.down("before it has said a word")
+	s.up("a word")
+	s.down("after it")
+	var sent int
+	s.mu.Lock()
+	s.to = func(peer netip.AddrPort, _ []byte) {
+		if peer.Addr() == careOf.Next() {
+			sent++
+		}
+	}
+	s.mu.Unlock()
+	s.down("for the owner")
+	s.agent.fromKernel(marked(cnAddr, homeAddr.Next(), "for the thief"))
+	s.down("for the owner again")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.agent.p.Counters("thief"); sent > 0 || c.DroppedPackets != 1 {
+		t.Errorf("%d messages went to the other one; its counters: %+v", sent, c)
+	}
+}
+
 // A copy goes to each of several bindings, and the node takes one.
 func TestCopiesOfSimultaneousBindingsAreTakenOnce(t *testing.T) {
 	s := newSecured(t)
