@@ -42,7 +42,10 @@ func inService(t testing.TB, ask string, change func(*plan)) *journey {
 // an unchanged copy. Whoever names none never gets an address of a service's own.
 //
 //rfc:5446#3
-//rfc:5446#4
+//rfc:5446#3-2
+//rfc:5446#4.1-1
+//rfc:5446#4.2
+//rfc:5446#4.2-7
 func TestTheServiceChoosesTheNetwork(t *testing.T) {
 	for ask, want := range map[string]string{"ims": "10.20.0.5", "guests": "10.10.0.100", "": "10.10.0.100"} {
 		j := inService(t, ask, nil)
@@ -64,7 +67,7 @@ func TestTheServiceChoosesTheNetwork(t *testing.T) {
 					t.Fatalf("%q: a message has %d services, %q, %v", ask, n, q.Identifier, err)
 				}
 				types := exts(t, data)
-				if ask != "" && slices.Index(types, mip4.ExtServiceSelection) > slices.Index(types, mip4.ExtMobileHome) {
+				if at := slices.Index(types, mip4.ExtServiceSelection); ask != "" && (at > slices.Index(types, mip4.ExtMobileHome) || at < slices.Index(types, mip4.ExtNAI)) {
 					t.Errorf("%q: order %v", ask, types)
 				}
 			}
@@ -75,7 +78,8 @@ func TestTheServiceChoosesTheNetwork(t *testing.T) {
 // A service that is not there, one that is for others, and none where one must be
 // named: 151, and no binding.
 //
-//rfc:5446#4
+//rfc:5446#4.2
+//rfc:5446#5
 func TestServicesAreAuthorised(t *testing.T) {
 	for ask, only := range map[string]bool{"staff": false, "nothing": false, "": true} {
 		j := inService(t, ask, func(p *plan) { p.atHome.Service.NamedOnly = only })
@@ -94,7 +98,8 @@ func TestServicesAreAuthorised(t *testing.T) {
 // A registered node that changes to a service that it may not use loses its binding,
 // at both ends.
 //
-//rfc:5446#4
+//rfc:5446#4.1-3
+//rfc:5446#4.2
 func TestAnotherServiceIsAuthorisedAnew(t *testing.T) {
 	j := inService(t, "ims", nil)
 	j.attach(j.fa(1), netip.Addr{})

@@ -92,8 +92,9 @@ func addHome(c Config, a *ha.Agent) {
 // MUST deny the registration, and ... MUST delete the binding" (RFC 5446 section 4).
 // The request is authentic and fresh here.
 //
-//rfc:5446#3
-//rfc:5446#4
+//rfc:5446#3-2
+//rfc:5446#4.2
+//rfc:5446#5
 func (h *home) authorise(x *ha.Exchange) engine.Verdict {
 	if x.Deregisters() {
 		return engine.Next()
@@ -150,6 +151,7 @@ func (s *Service) allows(n ident.Node) bool {
 // 5446 section 3).
 //
 //rfc:5446#3
+//rfc:5446#4.2-7
 func (h *home) reply(x *ha.Exchange) engine.Verdict {
 	e, n := x.Message.Find(mip4.ExtServiceSelection)
 	if n != 1 || !x.Authentic {
@@ -182,7 +184,7 @@ func addMobile(c Config, n *mn.Node) error {
 // and before any authentication extension (RFC 5446 section 3).
 //
 //rfc:5446#3
-//rfc:5446#4
+//rfc:5446#4.1-1
 func (m *mobile) request(x *mn.Attempt) engine.Verdict {
 	x.Add(mip4.ZoneHome, &mip4.ServiceSelection{Identifier: m.ask})
 	return engine.Next()
@@ -191,7 +193,7 @@ func (m *mobile) request(x *mn.Attempt) engine.Verdict {
 // denied: with code 151 "the mobile node MUST delete the existing binding" (RFC 5446
 // section 4).
 //
-//rfc:5446#4
+//rfc:5446#4.1-3
 func (m *mobile) denied(x *mn.Response) engine.Verdict {
 	if x.Reply.Code == mip4.CodeServiceAuthorization && x.Authentic {
 		x.Node.Lose(x.Registration, "the home agent does not allow the service")
