@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
-	"net/netip"
 	"runtime"
 	"slices"
 	"strconv"
@@ -132,7 +131,7 @@ func plainNode(line []byte) (p MobileNodePeer, made *assoc.Association) {
 		p.NAI = name
 	}
 	if string(fields[1]) != "-" {
-		address, ok := plainAddress(fields[1])
+		address, ok := ident.ParseAddress(fields[1])
 		if !ok || !isHost(address) {
 			return p, nil
 		}
@@ -156,27 +155,6 @@ func plainNode(line []byte) (p MobileNodePeer, made *assoc.Association) {
 		return p, nil
 	}
 	return p, made
-}
-
-// plainAddress reads an IPv4 address without an allocation, which netip.ParseAddr
-// needs for what it would say of another.
-func plainAddress(text []byte) (netip.Addr, bool) {
-	var out [4]byte
-	for i := range out {
-		part, rest, more := bytes.Cut(text, []byte("."))
-		n := 0
-		for _, c := range part {
-			if c < '0' || c > '9' {
-				return netip.Addr{}, false
-			}
-			n = 10*n + int(c-'0')
-		}
-		if more != (i < len(out)-1) || len(part) == 0 || len(part) > 3 || n > 255 || part[0] == '0' && len(part) > 1 {
-			return netip.Addr{}, false
-		}
-		out[i], text = byte(n), rest
-	}
-	return netip.AddrFrom4(out), true
 }
 
 // fileLine is the line of the nodes file that a node comes from, 0 for one of

@@ -314,7 +314,12 @@ func (l *List) Draining(mono time.Time) []forward.Tunnel {
 // Entry is the home agent's forwarding entry that the list calls for at mono,
 // under key. ok is false when there is no live binding.
 func (l *List) Entry(key forward.Key, inner netip.Prefix, intercept string, mono time.Time) (e forward.Entry, ok bool) {
-	e = forward.Entry{Key: key, Role: forward.HomeAgent, Inner: inner, Intercept: intercept}
+	return l.EntryIn(nil, key, inner, intercept, mono)
+}
+
+// EntryIn is [List.Entry] with its tunnels in space, as far as they find room.
+func (l *List) EntryIn(space []forward.Tunnel, key forward.Key, inner netip.Prefix, intercept string, mono time.Time) (e forward.Entry, ok bool) {
+	e = forward.Entry{Key: key, Role: forward.HomeAgent, Inner: inner, Intercept: intercept, Tunnels: space[:0]}
 	for b := range l.Each() {
 		if !b.Live(mono) {
 			continue

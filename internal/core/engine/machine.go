@@ -44,11 +44,13 @@ type Machine interface {
 type Persistent interface {
 	Machine
 	// Restore takes one stored record. Records come in key order. A record
-	// that cannot be understood is an error and changes nothing.
+	// that cannot be understood is an error and changes nothing. The record's
+	// slices are valid until Restore returns.
 	Restore(now Now, r Record) error
 	// Entries lists the forwarding entries that the machine's state calls
 	// for, in key order, so that the driver can repair the difference to
-	// what the data plane still holds.
+	// what the data plane still holds. An entry's tunnels are valid until the
+	// next one is yielded.
 	Entries() iter.Seq[forward.Entry]
 }
 

@@ -118,12 +118,12 @@ const loadBatch = 1024
 func (d *Driver) load(now engine.Now, machines []engine.Persistent) error {
 	var restoring sync.WaitGroup
 	errs := make([]error, len(machines))
-	boxes := make([]chan []engine.Record, len(machines))
+	boxes := make([]chan *records, len(machines))
 	for i, m := range machines {
-		boxes[i] = make(chan []engine.Record, 4)
+		boxes[i] = make(chan *records, 4)
 		restoring.Go(func() {
 			for batch := range boxes[i] {
-				for _, r := range batch {
+				for _, r := range batch.all {
 					if errs[i] != nil {
 						break
 					}
@@ -131,28 +131,26 @@ func (d *Driver) load(now engine.Now, machines []engine.Persistent) error {
 						errs[i] = fmt.Errorf("drive: %s: stored record %q: %w", d.role, r.Key, err)
 					}
 				}
+				batch.readers.Done()
 			}
 		})
 	}
-	var batch []engine.Record
-	var octets []byte // of the batch's records: those of the store do not last
-	keep := func(b []byte) []byte {
-		if b == nil {
-			return nil
-		}
-		from := len(octets)
-		octets = append(octets, b...)
-		return octets[from:len(octets):len(octets)]
-	}
+	// Batches go round: when the one that comes next was read is waited for.
+	round, at := make([]records, 6), 0
 	flush := func() {
+		batch := &round[at%len(round)]
+		batch.readers.Add(len(boxes))
 		for _, box := range boxes {
 			box <- batch
 		}
-		batch, octets = make([]engine.Record, 0, loadBatch), make([]byte, 0, cap(octets))
+		at++
+		next := &round[at%len(round)]
+		next.readers.Wait()
+		next.all, next.octets = next.all[:0], next.octets[:0]
 	}
 	err := d.world.Store.Load(d.role, func(r engine.Record) error {
-		batch = append(batch, engine.Record{Key: keep(r.Key), Value: keep(r.Value)})
-		if len(batch) == loadBatch {
+		batch := &round[at%len(round)]
+		if batch.put(r); len(batch.all) == loadBatch {
 			flush()
 		}
 		return nil
@@ -163,6 +161,25 @@ func (d *Driver) load(now engine.Now, machines []engine.Persistent) error {
 	}
 	restoring.Wait()
 	return cmp.Or(err, cmp.Or(errs...))
+}
+
+// records are some on their way to the machines. Those of the store do not last.
+type records struct {
+	all     []engine.Record
+	octets  []byte
+	readers sync.WaitGroup // the machines that have not read them yet
+}
+
+func (r *records) put(one engine.Record) {
+	keep := func(b []byte) []byte {
+		if b == nil {
+			return nil
+		}
+		from := len(r.octets)
+		r.octets = append(r.octets, b...)
+		return r.octets[from:len(r.octets):len(r.octets)]
+	}
+	r.all = append(r.all, engine.Record{Key: keep(one.Key), Value: keep(one.Value)})
 }
 
 // repairBatch is how many entries are applied at a time at a start.
@@ -205,56 +222,71 @@ func (d *Driver) apply(ctx context.Context, changes []forward.Change) error {
 // applied: that is half of the work, and there may be a second processor.
 func (d *Driver) put(ctx context.Context, machines []engine.Persistent, have map[forward.Key]forward.Entry) error {
 	ctx, cancel := context.WithCancel(ctx)
-	full, empty := make(chan []forward.Change), make(chan []forward.Change, 2)
+	full, empty := make(chan *repairs), make(chan *repairs, 2)
 	defer func() {
 		cancel()
 		for range full { // until the other goroutine has ended: have is the caller's again
 		}
 	}()
 	for range cap(empty) {
-		empty <- make([]forward.Change, 0, repairBatch)
+		empty <- &repairs{changes: make([]forward.Change, 0, repairBatch), tunnels: make([]forward.Tunnel, 0, repairBatch)}
 	}
 	go func() {
 		defer close(full)
-		var changes []forward.Change
+		var batch *repairs
 		for _, p := range machines {
 			for e := range p.Entries() {
 				old, there := have[e.Key]
 				if delete(have, e.Key); there && old.Equal(e) {
 					continue
 				}
-				if changes == nil {
+				if batch == nil {
 					select {
-					case changes = <-empty:
+					case batch = <-empty:
 					case <-ctx.Done():
 						return
 					}
 				}
-				if changes = append(changes, forward.Change{Op: forward.Put, Entry: e}); len(changes) < repairBatch {
+				if batch.put(&e); len(batch.changes) < repairBatch {
 					continue
 				}
 				select {
-				case full <- changes:
-					changes = nil
+				case full <- batch:
+					batch = nil
 				case <-ctx.Done():
 					return
 				}
 			}
 		}
-		if len(changes) > 0 {
+		if batch != nil {
 			select {
-			case full <- changes:
+			case full <- batch:
 			case <-ctx.Done():
 			}
 		}
 	}()
-	for changes := range full {
-		if err := d.apply(ctx, changes); err != nil {
+	for batch := range full {
+		if err := d.apply(ctx, batch.changes); err != nil {
 			return err
 		}
-		empty <- changes[:0]
+		batch.changes, batch.tunnels = batch.changes[:0], batch.tunnels[:0]
+		empty <- batch
 	}
 	return ctx.Err()
+}
+
+// repairs are entries on their way to the plane, and their tunnels, of which
+// the machine has only the last.
+type repairs struct {
+	changes []forward.Change
+	tunnels []forward.Tunnel
+}
+
+func (r *repairs) put(e *forward.Entry) {
+	from := len(r.tunnels)
+	r.tunnels = append(r.tunnels, e.Tunnels...)
+	r.changes = append(r.changes, forward.Change{Op: forward.Put, Entry: *e})
+	r.changes[len(r.changes)-1].Entry.Tunnels = r.tunnels[from:len(r.tunnels):len(r.tunnels)]
 }
 
 // Run drives the machines until ctx ends. Commits that were handed over by

@@ -137,6 +137,7 @@ func (c *Checker) mirrored(d *world.Daemon) {
 			return
 		}
 		for e := range p.Entries() {
+			e.Tunnels = slices.Clone(e.Tunnels)
 			if _, twice := want[e.Key]; twice {
 				c.violated(OneOwner, "%s: a second shard, %d, calls for %q", d.Node.Name, i, e.Key)
 			}

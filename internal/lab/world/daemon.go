@@ -186,6 +186,7 @@ func (d *Daemon) restore() error {
 			}
 		}
 		for e := range p.Entries() {
+			e.Tunnels = slices.Clone(e.Tunnels)
 			wanted[e.Key] = e
 			order = append(order, e.Key)
 			d.owners[e.Key] = s.index

@@ -40,7 +40,8 @@ func (p *Plane) stage(w *writes, at place, b *bindingValue, untils *[maxTunnels]
 				return err
 			}
 		}
-		err := p.table(n).Put(netKey{uint32(at.bits), at.addr}, b)
+		kept := *b // only these are for the heap
+		err := p.table(n).Put(netKey{uint32(at.bits), at.addr}, &kept)
 		return p.written(err, []uint32{b.Slot}, [][maxTunnels]uint64{*untils})
 	}
 	h := &w.hosts[n]

@@ -53,7 +53,9 @@ type Agent struct {
 	aside    []func(*Exchange, *mip4.Draft)
 	records  []recordOwner
 	former   map[string]nodeRecord // of nodes that may be adopted, by name; nil: none may
-	prefixes []ownedNetwork        // the prefix table, of all shards
+
+	restoring nodeRecord     // reused between records
+	prefixes  []ownedNetwork // the prefix table, of all shards
 
 	furtherKeys   []func(netip.Addr) []*assoc.Association
 	allowNetworks func(*Node, []netip.Prefix) []netip.Prefix

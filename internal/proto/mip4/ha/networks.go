@@ -147,8 +147,8 @@ func (n *Node) onlyEnds() bool {
 }
 
 // entries yields the node's forwarding entries, none when it is not bound.
-func (a *Agent) entries(n *Node, yield func(forward.Entry) bool) bool {
-	home, live := a.entry(n)
+func (a *Agent) entries(space []forward.Tunnel, n *Node, yield func(forward.Entry) bool) bool {
+	home, live := a.entryIn(space, n)
 	if !live {
 		return true
 	}

@@ -154,12 +154,14 @@ func (a *Agent) index() error {
 
 // Named finds a node by the name that its record has: [Node.String]; nil when
 // there is none in this shard.
-func (a *Agent) Named(name string) *Node {
+func (a *Agent) Named(name string) *Node { return a.named([]byte(name)) }
+
+func (a *Agent) named(name []byte) *Node {
 	if n := a.byNAI[ident.NAI(name)]; n != nil {
 		return n
 	}
-	home, err := netip.ParseAddr(name)
-	if err != nil {
+	home, ok := ident.ParseAddress(name)
+	if !ok {
 		return nil
 	}
 	if n := a.byHome[four(home)]; n != nil && n.config.NAI == "" {
@@ -188,11 +190,15 @@ func (a *Agent) head(n *Node) forward.Entry {
 	return forward.Entry{Key: n.Key(), Role: forward.HomeAgent, Inner: n.inner(), Intercept: a.intercept(n)}
 }
 
-func (a *Agent) entry(n *Node) (forward.Entry, bool) {
+func (a *Agent) entry(n *Node) (forward.Entry, bool) { return a.entryIn(nil, n) }
+
+// entryIn is the node's forwarding entry with its tunnels in space, as far as
+// they find room.
+func (a *Agent) entryIn(space []forward.Tunnel, n *Node) (forward.Entry, bool) {
 	if !n.home.IsValid() {
 		return forward.Entry{}, false
 	}
-	e, live := n.list.Entry(n.Key(), n.inner(), a.intercept(n), a.Now().Mono)
+	e, live := n.list.EntryIn(space, n.Key(), n.inner(), a.intercept(n), a.Now().Mono)
 	if live {
 		n.spread(&e)
 	}

@@ -63,7 +63,7 @@ func (a *Agent) reconfigure(c Reconfigure) (Reconfigured, error) {
 	records := make(map[string][]byte)
 	for _, r := range c.Records {
 		if name, ok := nodeName(r.Key); ok {
-			records[name] = r.Value
+			records[string(name)] = r.Value
 		}
 	}
 
@@ -189,7 +189,8 @@ func (a *Agent) welcome(w *MobileNode, n *Node, record []byte) {
 		n = &Node{config: w, index: len(a.nodes)}
 		a.nodes = append(a.nodes, n)
 		a.enter(n)
-		if r, err := parseNode(a.Now(), record); err == nil {
+		var r nodeRecord
+		if err := r.parse(a.Now(), record); err == nil {
 			n.mark, n.freed = r.mark, r.freed
 			a.restoreHome(n, r.home)
 		}

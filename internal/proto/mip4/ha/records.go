@@ -208,10 +208,7 @@ func (a *Agent) Restore(now engine.Now, rec engine.Record) error {
 }
 
 // nodeName is the name of the node that a record is about.
-func nodeName(key []byte) (string, bool) {
-	name, ok := bytes.CutPrefix(key, []byte(nodeRecords))
-	return string(name), ok
-}
+func nodeName(key []byte) ([]byte, bool) { return bytes.CutPrefix(key, []byte(nodeRecords)) }
 
 // A nodeRecord is what [Agent.record] has written.
 type nodeRecord struct {
@@ -222,51 +219,53 @@ type nodeRecord struct {
 	networks []netip.Prefix
 }
 
-func parseNode(now engine.Now, value []byte) (nodeRecord, error) {
-	var n nodeRecord
+// parse sets n. The room of its bindings is used again: a start reads a million
+// records.
+func (n *nodeRecord) parse(now engine.Now, value []byte) error {
+	*n = nodeRecord{bindings: n.bindings[:0]}
 	r := &reader{b: value}
 	if v := r.u8(); v != recordVersion {
-		return n, fmt.Errorf("%w: version %d", errRecord, v)
+		return fmt.Errorf("%w: version %d", errRecord, v)
 	}
 	var err error
 	if n.mark, err = assoc.ParseMark(r.take(17)); err != nil {
-		return n, fmt.Errorf("%w: %w", errRecord, err)
+		return fmt.Errorf("%w: %w", errRecord, err)
 	}
 	n.home, n.freed = r.addr(), r.wall(now)
-	n.bindings = make([]binding.Binding, int(r.u8()))
-	for i := range n.bindings {
-		n.bindings[i] = r.binding(now)
+	for range r.u8() {
+		n.bindings = append(n.bindings, r.binding(now))
 	}
 	for len(r.b) > 0 && !r.bad {
 		bits := r.u8()
 		p := netip.PrefixFrom(r.addr(), int(bits))
 		if !p.IsValid() {
-			return n, fmt.Errorf("%w: mobile network /%d", errRecord, bits)
+			return fmt.Errorf("%w: mobile network /%d", errRecord, bits)
 		}
 		n.networks = append(n.networks, p)
 	}
 	if r.bad {
-		return n, fmt.Errorf("%w: wrong length", errRecord)
+		return fmt.Errorf("%w: wrong length", errRecord)
 	}
-	return n, nil
+	return nil
 }
 
-func (a *Agent) restoreNode(now engine.Now, name string, value []byte) error {
+func (a *Agent) restoreNode(now engine.Now, name, value []byte) error {
 	if value == nil || a.former == nil && a.cfg.Shard != 0 && ident.ShardOf(name, a.cfg.Shards) != a.cfg.Shard {
 		return nil // another machine's. Shard 0 has the pools' nodes too, whatever their names
 	}
-	n := a.Named(name)
+	n := a.named(name)
 	if n == nil {
 		if a.former != nil {
-			if r, err := parseNode(now, value); err == nil {
+			var r nodeRecord
+			if err := r.parse(now, value); err == nil {
 				r.bindings = nil
-				a.former[name] = r
+				a.former[string(name)] = r
 			}
 		}
 		return nil
 	}
-	r, err := parseNode(now, value)
-	if err != nil {
+	r := &a.restoring
+	if err := r.parse(now, value); err != nil {
 		return err
 	}
 	n.mark, n.freed = r.mark, r.freed
@@ -359,8 +358,9 @@ func (r *reader) binding(now engine.Now) binding.Binding {
 // nodes are configured.
 func (a *Agent) Entries() iter.Seq[forward.Entry] {
 	return func(yield func(forward.Entry) bool) {
+		space := make([]forward.Tunnel, 0, MaxSimultaneous)
 		for _, n := range a.nodes {
-			if !a.entries(n, yield) {
+			if !a.entries(space, n, yield) {
 				return
 			}
 		}
