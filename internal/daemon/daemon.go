@@ -470,7 +470,7 @@ var errDevice = errors.New("the tunnel device was deleted")
 func (d *daemon) upkeep(ctx context.Context) error {
 	tick := time.NewTicker(upkeepInterval)
 	defer tick.Stop()
-	var kernel, disk teller
+	var kernel, pins, disk teller
 	for {
 		select {
 		case <-ctx.Done():
@@ -481,6 +481,7 @@ func (d *daemon) upkeep(ctx context.Context) error {
 			return errDevice
 		}
 		kernel.tell(d.log, "cannot repair what the kernel should have", "the kernel has what it should have again", d.plane.Reconcile())
+		pins.tell(d.log, "a restart would interrupt forwarding", "forwarding would outlive a restart again", d.plane.Trouble())
 		disk.tell(d.log, "registrations are refused, for nothing can be written", "records are written again", d.store.Trouble())
 	}
 }

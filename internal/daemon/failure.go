@@ -73,6 +73,7 @@ var remedies = []struct {
 	{"plane.device", syscall.EINVAL, "an interface of another kind has this name: choose another one; `ip -details link` lists them"},
 	{"plane.device", syscall.EBUSY, "another process has the device: each daemon on a host needs its own"},
 	{"plane.bpffs", bpf.ErrNoBPFFS, `mount -t bpf bpf /sys/fs/bpf; or kind = "auto"`},
+	{"plane.bpffs", bpf.ErrPins, "remove what is there, as root: `rm -r` with that path; careof makes its pins anew. Its folder must belong to the user that the daemon runs as"},
 	{"plane.kind", bpf.ErrUnsupported, `kind = "auto" takes user space where eBPF cannot be had; ` + "`careof doctor` says what is missing"},
 	{"plane.kind", kernel.ErrUnsupported, `modprobe ipip ip_gre; or kind = "auto"`},
 	{"", fs.ErrPermission, "it needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE: run it as root, or as the packaged service"},
@@ -81,7 +82,7 @@ var remedies = []struct {
 // planeKey is the key that an error of the data plane comes from.
 func planeKey(err error) string {
 	switch {
-	case errors.Is(err, bpf.ErrNoBPFFS):
+	case errors.Is(err, bpf.ErrNoBPFFS), errors.Is(err, bpf.ErrPins):
 		return "plane.bpffs"
 	case errors.Is(err, bpf.ErrUnsupported), errors.Is(err, kernel.ErrUnsupported):
 		return "plane.kind"

@@ -135,6 +135,41 @@ func TestARestartLosesNoPacket(t *testing.T) {
 	}
 }
 
+// Somebody removes what the programs need to go on without the daemon, while it
+// runs. It is there again soon after, and a kill loses nothing.
+func TestAKillAfterPinsWereRemovedLosesNoPacket(t *testing.T) {
+	base := nstest.BPFFS(t)
+	n := homeLink(t, fmt.Sprintf("[plane]\nkind = \"bpf\"\nbpffs = %q\n", base))
+	stop := n.flow()
+	dirs, err := filepath.Glob(filepath.Join(base, "careof0_*"))
+	if err != nil || len(dirs) != 1 {
+		t.Fatalf("pins in %q, %v", dirs, err)
+	}
+	pins, err := os.ReadDir(dirs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dirs[0]); err != nil {
+		t.Fatal(err)
+	}
+	// All but the word that the programs work.
+	for end := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
+		if again, _ := os.ReadDir(dirs[0]); len(again) >= len(pins)-1 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("what was pinned is not pinned again")
+		}
+	}
+	n.end("ha", syscall.SIGKILL)
+	<-time.After(300 * time.Millisecond) // nobody is there
+	n.start(n.ha, "ha", "/proc/self/exe")
+	n.answers("ha")
+	if sent, back := stop(); sent != back {
+		t.Errorf("%d of %d packets were lost", sent-back, sent)
+	}
+}
+
 // speaks has the home agent's host ask the node something, for which the kernel
 // is to choose the home agent's address and no network's. The echo replies by which nodes with several uplinks see that a path
 // is alive come from there too: without them each would leave its path.

@@ -429,6 +429,9 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 		Plane: p.Kind, Device: p.Device, MTU: p.MTU, Warnings: p.Routes.Warnings,
 	}
 	out.Warnings = append(out.Warnings, d.live.warnings()...)
+	if err := d.plane.Trouble(); err != nil {
+		out.Warnings = append(out.Warnings, err.Error())
+	}
 	if err := d.store.Trouble(); err != nil {
 		out.Warnings = append(out.Warnings, storeTrouble(err).Error())
 	}

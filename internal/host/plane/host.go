@@ -111,6 +111,7 @@ type Host struct {
 	fast      *bpf.Plane    // nil: user space alone
 	devices   *kernel.Plane // of kind kernel, else nil
 	why       string        // there is no fast one, though it was asked for
+	unknown   error         // bpf.ErrUnknown: an earlier daemon's programs may be there
 	routes    *route.Keeper
 	announcer *arp.Announcer
 	neighbour *arp.Neighbours
@@ -281,7 +282,7 @@ func (h *Host) openFast() error {
 		pins = ""
 	}
 	if h.c.Kind == Kernel {
-		if err := bpf.Remove(pins, h.c.Device); err != nil {
+		if err := h.noPrograms(pins); err != nil {
 			return err
 		}
 		var err error
@@ -293,7 +294,7 @@ func (h *Host) openFast() error {
 	}
 	// An earlier daemon's programs would go on with what it wanted.
 	if h.c.Kind == TUN {
-		return bpf.Remove(pins, h.c.Device)
+		return h.noPrograms(pins)
 	}
 	err := bpf.SupportedAgain(pins, h.c.Device)
 	if err == nil {
@@ -309,10 +310,19 @@ func (h *Host) openFast() error {
 			return err
 		}
 		h.why = err.Error()
-		return bpf.Remove(pins, h.c.Device)
+		return h.noPrograms(pins)
 	}
 	h.packets = h.fast
 	return nil
+}
+
+// noPrograms ends those of an earlier daemon. Where it may not, it remembers.
+func (h *Host) noPrograms(pins string) error {
+	err := bpf.Remove(pins, h.c.Device)
+	if errors.Is(err, bpf.ErrUnknown) {
+		h.unknown, err = bpf.ErrUnknown, nil
+	}
+	return err
 }
 
 // Tunnels is the user-space packet side: its Deliver takes what the UDP
@@ -497,6 +507,14 @@ func (h *Host) Status() Status {
 		s.Kind, s.Devices = Kernel.String(), h.devices.Devices()
 	}
 	return s
+}
+
+// Trouble is what does not work as it should while packets flow; nil when all does.
+func (h *Host) Trouble() error {
+	if h.fast == nil {
+		return h.unknown
+	}
+	return h.fast.Trouble()
 }
 
 // Withdraw removes everything of ours from the kernel, but for the device: for

@@ -40,7 +40,7 @@ func TestStrayPrograms(t *testing.T) {
 			check(t, err)
 			for _, pin := range pins {
 				check(t, os.Remove(pin))
-				check(t, os.Mkdir(pin, 0o700))
+				check(t, os.MkdirAll(filepath.Join(pin, "not ours"), 0o700))
 			}
 			return dir
 		}, 0},

@@ -133,7 +133,9 @@ func (p *Plane) leftEntries() []forward.Entry {
 }
 
 // Reconcile removes what an earlier process pinned and nobody has applied
-// since. Call it once the entries that outlived a restart have been applied.
+// since, and pins again what somebody has removed; where that fails, which
+// [Plane.Trouble] tells, packets flow all the same. Call it once the entries
+// that outlived a restart have been applied.
 func (p *Plane) Reconcile() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,9 +152,13 @@ func (p *Plane) Reconcile() error {
 		p.left.drop(at)
 	}
 	if !p.swept {
-		p.swept = true
-		errs = append(errs, p.sweep())
+		err := p.sweep()
+		if p.swept = true; errors.Is(err, ErrUnknown) {
+			p.stranger, err = true, nil
+		}
+		errs = append(errs, err)
 	}
+	p.trouble = p.repin()
 	return errors.Join(errs...)
 }
 
@@ -163,5 +169,10 @@ func (p *Plane) sweep() error {
 		return fmt.Errorf("bpf: settings: %w", err)
 	}
 	id, _ := info.ID()
-	return p.space.Do(func() error { return removeStrays(p.device, id) })
+	program, err := p.o.Encapsulate.Info()
+	if err != nil {
+		return fmt.Errorf("bpf: program: %w", err)
+	}
+	known, _ := program.ID()
+	return p.space.Do(func() error { return removeStrays(p.device, id, known) })
 }

@@ -45,7 +45,10 @@ func (p *Plane) attach(name string, index int, egress bool, prog *ebpf.Program) 
 		a.pin = filepath.Join(p.pins, pinName(name, egress))
 	}
 	if !p.config.Classic {
-		err := a.attachTCX(prog)
+		unpinned, err := a.attachTCX(prog)
+		if unpinned != nil {
+			p.trouble = unpinned
+		}
 		if err == nil || !errors.Is(err, ebpf.ErrNotSupported) {
 			return a, err
 		}
@@ -55,13 +58,17 @@ func (p *Plane) attach(name string, index int, egress bool, prog *ebpf.Program) 
 	return a, a.attachClassic(prog)
 }
 
-func (a *attachment) attachTCX(prog *ebpf.Program) error {
+// attachTCX tells apart why the program is not there, and why it is not pinned.
+func (a *attachment) attachTCX(prog *ebpf.Program) (unpinned, err error) {
 	pin := a.pin
 	if pin != "" {
+		if err := clearLinkPin(pin); err != nil {
+			return nil, err
+		}
 		if l, err := link.LoadPinnedLink(pin, nil); err == nil {
 			if a.holds(l) && l.Update(prog) == nil {
 				a.link = l
-				return nil
+				return nil, nil
 			}
 			l.Close()
 			os.Remove(pin) // of a device that is gone
@@ -73,16 +80,13 @@ func (a *attachment) attachTCX(prog *ebpf.Program) error {
 	}
 	l, err := link.AttachTCX(link.TCXOptions{Interface: a.index, Program: prog, Attach: kind})
 	if err != nil {
-		return fmt.Errorf("bpf: attach to %s: %w", a.name, err)
-	}
-	if pin != "" {
-		if err := l.Pin(pin); err != nil {
-			l.Close()
-			return fmt.Errorf("bpf: pin %s: %w", pin, err)
-		}
+		return nil, fmt.Errorf("bpf: attach to %s: %w", a.name, err)
 	}
 	a.link = l
-	return nil
+	if pin != "" {
+		unpinned = pinError(pin, l.Pin(pin))
+	}
+	return unpinned, nil
 }
 
 // holds reports whether a link is on this interface still.

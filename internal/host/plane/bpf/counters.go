@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -108,6 +110,21 @@ func (p *Plane) Status() Status {
 	}
 	slices.Sort(s.Links)
 	return s
+}
+
+// Trouble is what is not as it should be while packets flow: the programs would
+// not go on without this process, or do not come first. nil when all is well.
+func (p *Plane) Trouble() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	if p.trouble != nil {
+		errs = append(errs, fmt.Errorf("forwarding would not outlive the daemon, for what it needs cannot be pinned: %w (put right what is there, or mount a BPF file system; careof pins it again by itself)", p.trouble))
+	}
+	if p.stranger {
+		errs = append(errs, ErrUnknown)
+	}
+	return errors.Join(errs...)
 }
 
 // Programs are the one that encapsulates and the one that decapsulates behind

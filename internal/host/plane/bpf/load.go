@@ -4,13 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
+	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,6 +50,9 @@ const prefixCapacity = 16384
 // load brings programs and maps into the kernel. Maps that are pinned in pins
 // are taken over; those that do not fit any more are replaced.
 func load(capacity int, pins string) (*objects, error) {
+	if err := clearMapPins(pins); err != nil {
+		return nil, err
+	}
 	o, err := loadOnce(capacity, pins)
 	if pins != "" && errors.Is(err, ebpf.ErrMapIncompatible) {
 		if err := removePins(pins); err != nil {
@@ -83,13 +82,7 @@ func loadOnce(capacity int, pins string) (*objects, error) {
 		case "agent_nets", "mobile_nets":
 			m.MaxEntries = prefixCapacity
 		}
-		switch name {
-		case "hops", "neighbours": // memories of milliseconds
-			continue
-		case "attended": // ends with the process
-			continue
-		}
-		if pins != "" {
+		if pins != "" && slices.Contains(mapPins, name) {
 			m.Pinning = ebpf.PinByName
 		}
 	}
@@ -99,97 +92,4 @@ func loadOnce(capacity int, pins string) (*objects, error) {
 		return nil, err
 	}
 	return o, nil
-}
-
-// ErrNoBPFFS says that the directory for pins is on no BPF file system.
-var ErrNoBPFFS = errors.New("bpf: no BPF file system is mounted there")
-
-// pinDirectory makes the directory for the pins of a device in the calling
-// thread's network namespace. BPF file systems know nothing of namespaces, so
-// the name says which one it is.
-func pinDirectory(base, device string) (string, error) {
-	dir, err := pinPath(base, device)
-	if err != nil {
-		return "", err
-	}
-	// The file system must be there before anything is made in its place.
-	for at := base; ; at = filepath.Dir(at) {
-		var fs unix.Statfs_t
-		err := unix.Statfs(at, &fs)
-		if err == nil && fs.Type == unix.BPF_FS_MAGIC {
-			break
-		}
-		if err == nil || at == filepath.Dir(at) {
-			return "", fmt.Errorf("%s: %w", base, ErrNoBPFFS)
-		}
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("bpf: pins: %w", err)
-	}
-	return dir, nil
-}
-
-func pinPath(base, device string) (string, error) {
-	var ns unix.Stat_t
-	if err := unix.Stat("/proc/thread-self/ns/net", &ns); err != nil {
-		return "", fmt.Errorf("bpf: network namespace: %w", err)
-	}
-	return filepath.Join(base, device+"_"+strconv.FormatUint(ns.Ino, 10)), nil
-}
-
-// removePins removes everything that is pinned in a directory: links detach
-// and maps go with it.
-func removePins(dir string) error {
-	files, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("bpf: pins: %w", err)
-	}
-	var errs []error
-	// Links first: no program shall see half of its maps replaced.
-	for _, links := range []bool{true, false} {
-		for _, f := range files {
-			if isLinkPin(f.Name()) == links {
-				errs = append(errs, os.Remove(filepath.Join(dir, f.Name())))
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func isLinkPin(name string) bool {
-	return strings.HasPrefix(name, "egress_") || strings.HasPrefix(name, "ingress_")
-}
-
-// Remove takes away what an earlier process left of this plane in the calling
-// thread's network namespace: for another kind of plane, and for uninstalling.
-// base may be empty.
-func Remove(base, device string) error {
-	err := removeDirectory(base, device)
-	// 0 is no link's index: of a device that is gone every program is a stray.
-	index := 0
-	if l, e := netlink.LinkByName(device); e == nil {
-		index = l.Attrs().Index
-	}
-	return errors.Join(err, removeStrays(index, 0), removeClassic())
-}
-
-func removeDirectory(base, device string) error {
-	if base == "" {
-		return nil
-	}
-	dir, err := pinPath(base, device)
-	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	err = removePins(dir)
-	if rm := os.Remove(dir); rm != nil && !errors.Is(rm, os.ErrNotExist) {
-		err = errors.Join(err, rm)
-	}
-	return err
 }

@@ -79,7 +79,9 @@ type Plane struct {
 	links    map[string]underLink
 	egress   *attachment
 	ingress  map[string]*attachment
-	swept    bool // strays are removed
+	swept    bool  // strays are removed
+	trouble  error // with the pins, at the last Reconcile
+	stranger bool  // ErrUnknown
 	closed   bool
 }
 
@@ -186,7 +188,7 @@ func (p *Plane) leftoverOf(b *bindingValue) leftover {
 // the calling thread's network namespace. The underlays' come with [Plane.Link].
 // What an earlier process pinned goes on working until [Plane.Reconcile].
 //
-// Errors: ErrUnsupported, ErrNoBPFFS.
+// Errors: ErrUnsupported, ErrNoBPFFS, ErrPins.
 func Open(c Config) (p *Plane, err error) {
 	p = &Plane{
 		config:   c,

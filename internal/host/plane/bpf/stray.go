@@ -20,8 +20,9 @@ import (
 // Those that work for the device of another daemon stay. own is the settings of
 // the programs that stay with this device, 0 for none.
 //
-// Others' links can be had by CAP_SYS_ADMIN only; without it nothing is done.
-func removeStrays(device int, own ebpf.MapID) error {
+// Others' links can be had by CAP_SYS_ADMIN only; without it nothing is done, and the
+// error of a program on the device that is not known is ErrUnknown.
+func removeStrays(device int, own ebpf.MapID, known ebpf.ProgramID) error {
 	links, err := netlink.LinkList()
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("bpf: links: %w", err)
@@ -30,6 +31,7 @@ func removeStrays(device int, own ebpf.MapID) error {
 	for _, l := range links {
 		present[l.Attrs().Index] = true
 	}
+	unknown := false
 	var errs []error
 	for index := range present {
 		for _, kind := range []ebpf.AttachType{ebpf.AttachTCXEgress, ebpf.AttachTCXIngress} {
@@ -38,7 +40,10 @@ func removeStrays(device int, own ebpf.MapID) error {
 				continue // without TCX there is one filter of ours on a link, which was replaced
 			}
 			for _, a := range r.Programs {
-				at, settings, ok := deviceOf(a.ID)
+				at, settings, ok, err := deviceOf(a.ID)
+				if errors.Is(err, unix.EPERM) && index == device && kind == ebpf.AttachTCXEgress && a.ID != known {
+					unknown = true
+				}
 				// Redirecting to a device that is gone is dropping.
 				if !ok || settings == own || at != device && present[at] {
 					continue
@@ -49,20 +54,28 @@ func removeStrays(device int, own ebpf.MapID) error {
 			}
 		}
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil || !unknown {
+		return err
+	}
+	return ErrUnknown
 }
 
+// ErrUnknown says that there is a program on the tunnel device that this process
+// may neither know nor remove.
+var ErrUnknown = errors.New("bpf: a program on the tunnel device is not this daemon's: left by an earlier one, it forwards by bindings of then (`bpftool net show` lists it; remove its pins as root: `rm -r /sys/fs/bpf/careof`, or restart the host)")
+
 // deviceOf tells which tunnel device an attached program is for, and which map
-// told so. ok is false for programs that are not ours.
-func deviceOf(id ebpf.ProgramID) (device int, settings ebpf.MapID, ok bool) {
+// told so. ok is false for programs that are not ours; err tells of those that
+// this process may not know.
+func deviceOf(id ebpf.ProgramID) (device int, settings ebpf.MapID, ok bool, err error) {
 	p, err := ebpf.NewProgramFromID(id)
 	if err != nil {
-		return 0, 0, false
+		return 0, 0, false, err
 	}
 	defer p.Close()
 	info, err := p.Info()
 	if err != nil || !strings.HasPrefix(info.Name, "encapsulate") && !strings.HasPrefix(info.Name, "decapsulate_") {
-		return 0, 0, false
+		return 0, 0, false, nil
 	}
 	maps, _ := info.MapIDs()
 	for _, id := range maps {
@@ -76,11 +89,11 @@ func deviceOf(id ebpf.ProgramID) (device int, settings ebpf.MapID, ok bool) {
 			value := make([]byte, info.ValueSize)
 			err = m.Lookup(uint32(0), value)
 			m.Close()
-			return int(binary.NativeEndian.Uint32(value)), id, err == nil
+			return int(binary.NativeEndian.Uint32(value)), id, err == nil, nil
 		}
 		m.Close()
 	}
-	return 0, 0, false
+	return 0, 0, false, nil
 }
 
 func detach(id link.ID) error {
