@@ -3,6 +3,8 @@ package config
 import (
 	"bytes"
 	"cmp"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"math"
 	"net/netip"
@@ -41,10 +43,15 @@ type AAA struct {
 type AAAServer struct {
 	Address        netip.Addr
 	Port           uint16
-	AccountingPort uint16
+	AccountingPort uint16 // 0 with TLS
 	Secret         assoc.Key
+	TLS            Switch           // RFC 6614
+	Name           string           // that the server's certificate has
+	Certificate    *tls.Certificate // nil without TLS
+	Authorities    *x509.CertPool   // nil without TLS
 
-	inline, file string
+	inline, file  string
+	cert, key, ca string
 }
 
 // A Subscriber is an [[aaa.subscriber]] table: a node that needs no server.
@@ -273,16 +280,37 @@ var aaaTable = Table[AAA]{
 			Doc: "The server's address.",
 		}),
 		Field("port", Int[uint16](1, math.MaxUint16), func(s *AAAServer) *uint16 { return &s.Port }, Help{
-			Default: "1812",
-			Doc:     "Its UDP port for authentication.",
+			Example: "1645",
+			Doc:     "Its UDP port for authentication. Left out, 1812. With TLS, the TCP port for everything, and left out 2083.",
 		}),
 		Field("accounting-port", Int[uint16](1, math.MaxUint16), func(s *AAAServer) *uint16 { return &s.AccountingPort }, Help{
-			Default: "1813",
-			Doc:     "Its UDP port for accounting.",
+			Example: "1646",
+			Doc:     "Its UDP port for accounting. Left out, 1813.",
+		}),
+		Field("tls", switchKind, func(s *AAAServer) *Switch { return &s.TLS }, Help{
+			Default: `"off"`,
+			Doc: "Whether it is asked over TLS (RadSec, RFC 6614): then nobody on the way reads or forges anything, and no secret is needed. Orders\n" +
+				"come over the same connection.",
+		}),
+		Field("tls-name", String, func(s *AAAServer) *string { return &s.Name }, Help{
+			Example: `"aaa.home.example"`,
+			Doc:     "The name that its certificate must have. Left out, its address.",
+		}),
+		Field("tls-cert", String, func(s *AAAServer) *string { return &s.cert }, Help{
+			Example: `"keys.d/radsec.pem"`,
+			Doc:     "A PEM file with this host's certificate for the server, and its chain.",
+		}),
+		Field("tls-key", String, func(s *AAAServer) *string { return &s.key }, Help{
+			Example: `"keys.d/radsec.key"`,
+			Doc:     "The certificate's key, as PEM, in a file of mode 0600.",
+		}),
+		Field("tls-ca", String, func(s *AAAServer) *string { return &s.ca }, Help{
+			Example: `"keys.d/aaa-ca.pem"`,
+			Doc:     "A PEM file with the authorities that sign the server's certificate.",
 		}),
 	}, secretRows(func(s *AAAServer) *string { return &s.inline }, func(s *AAAServer) *string { return &s.file }, `"keys.d/radius"`)...),
 		func(a *AAA) *[]AAAServer { return &a.Servers },
-		func(s *AAAServer) string { return netip.AddrPortFrom(s.Address, s.Port).String() }, Help{
+		func(s *AAAServer) string { return netip.AddrPortFrom(s.Address, s.port()).String() }, Help{
 			Doc: "A RADIUS server. The first one that lives is asked. Answers without a valid Message-Authenticator are discarded.",
 		}),
 	tables("subscriber", append(append(Table[Subscriber]{
@@ -306,6 +334,43 @@ var aaaTable = Table[AAA]{
 		}),
 }
 
+// port is where the server is asked.
+func (s *AAAServer) port() uint16 {
+	if s.TLS == On {
+		return cmp.Or(s.Port, 2083)
+	}
+	return cmp.Or(s.Port, 1812)
+}
+
+// checkServer completes a RADIUS server, and reads what it shares with this host.
+func (d *decoder) checkServer(path string, s *AAAServer) {
+	s.Port = s.port()
+	if s.TLS == Off {
+		s.AccountingPort = cmp.Or(s.AccountingPort, 1813)
+		s.Secret = d.loadSecret(path, s.inline, s.file)
+		if s.Name+s.cert+s.key+s.ca != "" {
+			d.problem(path+".tls", `tls = "on"`, "tls-name, tls-cert, tls-key and tls-ca mean nothing without it")
+		}
+		return
+	}
+	if s.AccountingPort != 0 {
+		d.problem(path+".accounting-port", "remove it", "with TLS everything goes to one port")
+	}
+	if s.Name == "" {
+		s.Name = s.Address.String()
+	}
+	s.Certificate, s.Authorities = d.loadTLS(path, s.cert, s.key, s.ca)
+	if s.cert == "" && s.key == "" && s.ca == "" {
+		d.problem(path+".tls-cert", "add tls-cert, tls-key and tls-ca", "TLS needs a certificate of this host's")
+	}
+	if s.inline == "" && s.file == "" {
+		// "The shared secret ... MUST be set to 'radsec'" (RFC 6614 section 2.3).
+		s.Secret = assoc.NewKey([]byte("radsec"))
+		return
+	}
+	s.Secret = d.loadSecret(path, s.inline, s.file)
+}
+
 func (d *decoder) checkAAA(c *Config) {
 	a := c.AAA
 	if a == nil {
@@ -321,8 +386,7 @@ func (d *decoder) checkAAA(c *Config) {
 		d.problem("aaa", "add [home-agent] or [foreign-agent], or remove this section", "only agents ask AAA; a node's own secret is [mobile-node.aaa]")
 	}
 	for i := range a.Servers {
-		s := &a.Servers[i]
-		s.Secret = d.loadSecret(indexed("aaa.server", i), s.inline, s.file)
+		d.checkServer(indexed("aaa.server", i), &a.Servers[i])
 	}
 	names := map[ident.NAI]bool{}
 	for i := range a.Subscribers {

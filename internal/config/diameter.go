@@ -103,42 +103,50 @@ var diameterTable = Table[Diameter]{
 	}),
 }
 
+// loadTLS reads this host's certificate and the authorities of its peers, of the
+// table at path; nil when nothing is named.
+func (d *decoder) loadTLS(path, cert, key, ca string) (*tls.Certificate, *x509.CertPool) {
+	switch {
+	case cert == "" && key == "" && ca == "":
+		return nil, nil
+	case cert == "" || key == "" || ca == "":
+		d.problem(path+".tls-cert", "tls-cert, tls-key and tls-ca belong together", "one of them is missing")
+		return nil, nil
+	}
+	chain, err := readFile(d.resolve(cert), 1<<20)
+	if err != nil {
+		d.mistake(path+".tls-cert", err)
+		return nil, nil
+	}
+	private, err := d.readSecret(key, 1<<16)
+	if err != nil {
+		d.mistake(path+".tls-key", err)
+		return nil, nil
+	}
+	authorities, err := readFile(d.resolve(ca), 1<<20)
+	if err != nil {
+		d.mistake(path+".tls-ca", err)
+		return nil, nil
+	}
+	pair, err := tls.X509KeyPair(chain, private)
+	if err != nil {
+		d.problem(path+".tls-cert", "both are PEM files", "%s and %s do not make a certificate: %v", cert, key, err)
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(authorities) {
+		d.problem(path+".tls-ca", "a PEM file", "%s has no certificate", ca)
+	}
+	return &pair, pool
+}
+
 // checkDiameter checks who is talked to, and reads the certificate.
 func (d *decoder) checkDiameter(s *Diameter) {
 	const at = "aaa.diameter"
 	if s.Realm != "" && s.Identity != "" && !strings.HasSuffix(s.Identity, "."+s.Realm) {
 		d.warn(at+".identity", "for example aaa."+s.Realm, "%s does not lie in the realm: mobile nodes cannot name it (RFC 3846)", s.Identity)
 	}
-	switch {
-	case s.cert == "" && s.key == "" && s.ca == "":
-	case s.cert == "" || s.key == "" || s.ca == "":
-		d.problem(at+".tls-cert", "tls-cert, tls-key and tls-ca belong together", "one of them is missing")
-	default:
-		cert, err := readFile(d.resolve(s.cert), 1<<20)
-		if err != nil {
-			d.mistake(at+".tls-cert", err)
-			break
-		}
-		key, err := d.readSecret(s.key, 1<<16)
-		if err != nil {
-			d.mistake(at+".tls-key", err)
-			break
-		}
-		ca, err := readFile(d.resolve(s.ca), 1<<20)
-		if err != nil {
-			d.mistake(at+".tls-ca", err)
-			break
-		}
-		pair, err := tls.X509KeyPair(cert, key)
-		if err != nil {
-			d.problem(at+".tls-cert", "both are PEM files", "%s and %s do not make a certificate: %v", s.cert, s.key, err)
-			break
-		}
-		s.Certificate, s.Authorities = &pair, x509.NewCertPool()
-		if !s.Authorities.AppendCertsFromPEM(ca) {
-			d.problem(at+".tls-ca", "a PEM file", "%s has no certificate", s.ca)
-		}
-	}
+	s.Certificate, s.Authorities = d.loadTLS(at, s.cert, s.key, s.ca)
 	if len(s.ListenTLS) > 0 && s.cert == "" {
 		d.problem(at+".listen-tls", "add tls-cert, tls-key and tls-ca", "needs a certificate")
 	}

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -69,7 +70,8 @@ type AAAEnded struct {
 // AAAServer is a server and how it does.
 type AAAServer struct {
 	Address   netip.AddrPort `json:"address"`
-	State     string         `json:"state"` // "untried", "alive" or "dead"
+	TLS       string         `json:"tls,omitempty"` // the version that is spoken, or "none yet"; left out: it is asked by UDP
+	State     string         `json:"state"`         // "untried", "alive" or "dead"
 	Since     time.Time      `json:"since,omitzero"`
 	Requests  uint64         `json:"requests"` // sent, repetitions included
 	Answers   uint64         `json:"answers"`
@@ -201,9 +203,9 @@ func aaaTable(w io.Writer, text json.RawMessage) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(a.Servers) > 0 {
-		fmt.Fprintln(t, "SERVER\tSTATE\tREQUESTS\tANSWERS\tTIMEOUTS\tFORGED\tROUND TRIP")
+		fmt.Fprintln(t, "SERVER\tBY\tSTATE\tREQUESTS\tANSWERS\tTIMEOUTS\tFORGED\tROUND TRIP")
 		for _, s := range a.Servers {
-			fmt.Fprintln(t, tabbed([]any{s.Address, s.State, s.Requests, s.Answers, s.Timeouts, s.Forged, time.Duration(s.RoundTrip).Round(10 * time.Microsecond)}))
+			fmt.Fprintln(t, tabbed([]any{s.Address, cmp.Or(s.TLS, "UDP"), s.State, s.Requests, s.Answers, s.Timeouts, s.Forged, time.Duration(s.RoundTrip).Round(10 * time.Microsecond)}))
 		}
 		fmt.Fprintln(t)
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"reflect"
+	"sync/atomic"
 	"time"
 
 	crand "crypto/rand"
@@ -25,11 +27,10 @@ import (
 // their sessions; nil without an [aaa] section.
 type authority struct {
 	desk     *host.Desk
-	answerer host.Answerer // behind the desk
-	book     aaa.Book
-	radius   *host.RADIUS // nil without servers
+	book     atomic.Pointer[aaa.Book]
+	radius   *host.RADIUS // it may have no servers
 	ledger   *host.Ledger // nil without accounting
-	orders   *host.Orders // nil when no server may give any
+	orders   *host.Orders // nil with Diameter
 	diameter *application // nil without Diameter
 }
 
@@ -48,11 +49,15 @@ func (d *daemon) aaaServers(c *config.Config) host.RADIUSConfig {
 		}
 	}
 	for _, s := range c.AAA.Servers {
-		out.Servers = append(out.Servers, host.Server{
+		one := host.Server{
 			Address:    netip.AddrPortFrom(s.Address, s.Port),
-			Accounting: netip.AddrPortFrom(s.Address, s.AccountingPort),
+			Accounting: netip.AddrPortFrom(s.Address, cmp.Or(s.AccountingPort, s.Port)),
 			Secret:     s.Secret.Octets(),
-		})
+		}
+		if s.TLS == config.On {
+			one.TLS = &host.TLS{Name: s.Name, Authorities: s.Authorities, Certificate: s.Certificate}
+		}
+		out.Servers = append(out.Servers, one)
 	}
 	return out
 }
@@ -63,31 +68,77 @@ func (d *daemon) openAAA() error {
 	if c == nil {
 		return nil
 	}
-	a := &authority{book: roles.Book(c)}
-	limits := host.Limits{Questions: c.Questions, PerSource: c.PerSource}
+	servers := d.aaaServers(d.cfg)
+	a := &authority{radius: host.NewRADIUS(servers)}
+	book := roles.Book(c)
+	a.book.Store(&book)
 	d.aaa = a
 	if c.Diameter != nil {
-		return d.openDiameter(limits)
+		return d.openDiameter()
 	}
-	if len(c.Servers) == 0 {
-		a.answerer = host.Book{Book: a.book}
-		a.desk = host.New(a.answerer, limits)
-		return nil
-	}
-	servers := d.aaaServers(d.cfg)
-	a.radius = host.NewRADIUS(servers)
-	a.answerer = host.First{Book: a.book, Then: a.radius}
-	a.desk = host.New(a.answerer, limits)
+	a.desk = host.New(a.answerer(c, book), deskLimits(c))
 	if c.Accounting == config.On {
 		a.ledger = host.NewLedger(a.radius, c.Interim, d.used, func() time.Time { return clock.Now().Mono })
 	}
-	if c.Dynamic.IsValid() {
-		var err error
-		if a.orders, err = host.Listen(c.Dynamic, servers, d.carry); err != nil {
-			return d.failed("aaa.dynamic-authorisation", err)
+	var err error
+	if a.orders, err = host.Listen(c.Dynamic, servers, d.carry); err != nil {
+		return d.failed("aaa.dynamic-authorisation", err)
+	}
+	a.radius.Obey(a.orders)
+	return nil
+}
+
+func deskLimits(c *config.AAA) host.Limits {
+	return host.Limits{Questions: c.Questions, PerSource: c.PerSource}
+}
+
+// answerer is who is asked: subscribers of the file first, and then Diameter or
+// RADIUS servers. A realm's own server knows its subscribers itself.
+func (a *authority) answerer(c *config.AAA, book aaa.Book) host.Answerer {
+	var others host.Answerer
+	switch {
+	case a.diameter == nil && len(c.Servers) == 0:
+		return host.Book{Book: book}
+	case a.diameter == nil:
+		others = a.radius
+	case len(c.Servers) == 0:
+		others = a.diameter.attendant
+	default:
+		others = host.ByProof{Proven: a.diameter.attendant, Others: a.radius}
+	}
+	if c.Serve != nil {
+		return others
+	}
+	return host.First{Book: book, Then: others}
+}
+
+// reconfigureAAA has AAA asked as another configuration says. Sessions, what is
+// remembered, and questions that are open stay; but who was refused may ask again,
+// and of subscribers that are not what they were nothing is remembered.
+func (d *daemon) reconfigureAAA(next *config.Config) {
+	c, a := next.AAA, d.aaa
+	if a == nil || c == nil {
+		return
+	}
+	servers := d.aaaServers(next)
+	a.radius.Reconfigure(servers)
+	if a.orders != nil {
+		a.orders.Reconfigure(servers)
+	}
+	if a.ledger != nil {
+		a.ledger.Interim(c.Interim)
+	}
+	book := roles.Book(c)
+	before := *a.book.Swap(&book)
+	a.desk.Reconfigure(a.answerer(c, book), deskLimits(c))
+	a.desk.ForgetRefusals()
+	for _, names := range []aaa.Book{before, book} {
+		for name := range names {
+			if !reflect.DeepEqual(before[name], book[name]) {
+				a.desk.Forget(name)
+			}
 		}
 	}
-	return nil
 }
 
 // used is what an entry of the data plane has counted.
@@ -100,7 +151,11 @@ func (d *daemon) used(k forward.Key) forward.Counters {
 
 // closeAAA closes what a daemon that does not come to run has opened.
 func (d *daemon) closeAAA() {
-	if d.aaa != nil && d.aaa.orders != nil {
+	if d.aaa == nil {
+		return
+	}
+	d.aaa.radius.Close()
+	if d.aaa.orders != nil {
 		d.aaa.orders.Close()
 	}
 }
@@ -170,14 +225,12 @@ func (d *daemon) shownAAA(ctx context.Context) control.AAA {
 	if a == nil {
 		return out
 	}
-	out.Subscribers, out.Questions = len(a.book), control.AAAQuestions(a.desk.Counters())
-	if a.radius != nil {
-		for _, s := range a.radius.Status() {
-			out.Servers = append(out.Servers, control.AAAServer{
-				Address: s.Address, State: s.State, Since: s.Since, Requests: s.Requests, Answers: s.Answers, Timeouts: s.Timeouts,
-				Forged: s.Forged, RoundTrip: control.Seconds(s.Took),
-			})
-		}
+	out.Subscribers, out.Questions = len(*a.book.Load()), control.AAAQuestions(a.desk.Counters())
+	for _, s := range a.radius.Status() {
+		out.Servers = append(out.Servers, control.AAAServer{
+			Address: s.Address, TLS: s.TLS, State: s.State, Since: s.Since, Requests: s.Requests, Answers: s.Answers, Timeouts: s.Timeouts,
+			Forged: s.Forged, RoundTrip: control.Seconds(s.Took),
+		})
 	}
 	out.Realm = d.shownRealm(ctx)
 	if a.ledger != nil {
@@ -208,7 +261,7 @@ func (d *daemon) aaaCounters() []control.Counter {
 		{Name: "aaa.limited", Value: q.Limited, Meaning: "questions about strangers that were not put, since there were too many"},
 		{Name: "aaa.remembered", Value: q.Remembered, Meaning: "questions that were answered by what was asked before"},
 	}
-	if a.radius != nil {
+	if a.diameter == nil || a.radius.Servers() > 0 {
 		var sum host.ServerStatus
 		for _, s := range a.radius.Status() {
 			sum.Requests, sum.Timeouts, sum.Forged = sum.Requests+s.Requests, sum.Timeouts+s.Timeouts, sum.Forged+s.Forged
@@ -242,7 +295,7 @@ func (d *daemon) TestAAA(ctx context.Context, order control.AAATestOrder) (contr
 	if c := d.cfg.HomeAgent; c != nil {
 		who.HomeAgent = c.Addresses[0]
 	}
-	if d.aaa.diameter != nil && d.aaa.radius == nil {
+	if d.aaa.diameter != nil && d.aaa.radius.Servers() == 0 {
 		return d.testDiameter(ctx, name, order)
 	}
 	if order.Secret != "" {
@@ -264,7 +317,7 @@ func (d *daemon) TestAAA(ctx context.Context, order control.AAATestOrder) (contr
 
 func (d *daemon) verdict(ctx context.Context, question any) control.AAAVerdict {
 	began := time.Now()
-	g, err := d.aaa.answerer.Answer(ctx, question)
+	g, err := d.aaa.desk.Answerer().Answer(ctx, question)
 	v := control.AAAVerdict{Granted: err == nil, Took: control.Seconds(time.Since(began))}
 	if err != nil {
 		v.Why = err.Error()

@@ -183,23 +183,14 @@ func (d *daemon) carryRequest(ctx context.Context, c aaa.Carry) (aaa.Carried, er
 func (d *daemon) carryEnd(ctx context.Context, e aaa.End) (int, error) { return d.carry(ctx, e) }
 
 // openDiameter makes what answers the roles' questions about nodes over Diameter.
-func (d *daemon) openDiameter(limits host.Limits) error {
+func (d *daemon) openDiameter() error {
 	c, a := d.cfg.AAA, d.aaa
 	app, err := d.newApplication(d.cfg, mipapp.Identity{Host: c.Diameter.Identity, Realm: c.Diameter.Realm})
 	if err != nil {
 		return fmt.Errorf("aaa.serve: %w", err)
 	}
 	a.diameter = app
-	var others host.Answerer = app.attendant
-	if len(c.Servers) > 0 {
-		a.radius = host.NewRADIUS(d.aaaServers(d.cfg))
-		others = host.ByProof{Proven: app.attendant, Others: a.radius}
-	}
-	a.answerer = others
-	if c.Serve == nil {
-		a.answerer = host.First{Book: a.book, Then: others}
-	}
-	a.desk = host.New(a.answerer, limits)
+	a.desk = host.New(a.answerer(c, *a.book.Load()), deskLimits(c))
 	if c.Accounting == config.On {
 		a.ledger = host.NewLedger(app.attendant, c.Interim, d.used, func() time.Time { return clock.Now().Mono })
 	}

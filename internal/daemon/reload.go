@@ -316,6 +316,9 @@ func (d *daemon) needsRestart(now, next *config.Config, changes []control.Reload
 			return "", fmt.Errorf("%s: foreign-agent: %w", next.File, err)
 		}
 	}
+	if c := next.AAA; c != nil && c.Serve != nil && !reflect.DeepEqual(roles.Book(now.AAA), roles.Book(c)) {
+		return "the subscribers of an AAA server cannot change while the daemon runs", nil
+	}
 	if now.MobileNode != nil {
 		_, before := d.mobileConfig(now.MobileNode)
 		node, after := d.mobileConfig(next.MobileNode)
@@ -360,6 +363,7 @@ func (d *daemon) applyParts(ctx context.Context, next *config.Config, out *contr
 	if err := d.plane.Reconfigure(d.planeConfig(next)); err != nil {
 		return err
 	}
+	d.reconfigureAAA(next)
 	if d.home != nil {
 		if err := d.reconfigureHome(ctx, next, out); err != nil {
 			return err

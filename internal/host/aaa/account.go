@@ -21,12 +21,12 @@ import (
 // what the data plane has counted. Records go out in order; while no server
 // takes them they wait. It is safe for concurrent use.
 type Ledger struct {
-	server  Accountant
-	interim time.Duration // 0: as servers say
-	usage   func(forward.Key) forward.Counters
-	mono    func() time.Time
+	server Accountant
+	usage  func(forward.Key) forward.Counters
+	mono   func() time.Time
 
 	mu       sync.Mutex
+	interim  time.Duration // 0: as servers say
 	sessions map[aaa.Session]*live
 	byKey    map[forward.Key]aaa.Session
 	interims engine.Agenda[aaa.Session]
@@ -68,6 +68,14 @@ func NewLedger(r Accountant, interim time.Duration, usage func(forward.Key) forw
 		server: r, interim: interim, usage: usage, mono: mono,
 		sessions: make(map[aaa.Session]*live), byKey: make(map[forward.Key]aaa.Session), ready: make(chan struct{}, 1),
 	}
+}
+
+// Interim sets how often servers are told of sessions that go on; each session
+// takes it over with its next record.
+func (l *Ledger) Interim(every time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.interim = every
 }
 
 // Account takes what a role tells.
@@ -187,7 +195,11 @@ func (l *Ledger) due() {
 		}
 		v := l.sessions[id]
 		v.about.Moment, v.about.Why = aaa.Interim, ""
-		l.interims.Set(id, now.Add(cmp.Or(v.about.Interim, l.interim)))
+		if every := cmp.Or(v.about.Interim, l.interim); every > 0 {
+			l.interims.Set(id, now.Add(every))
+		} else {
+			l.interims.Clear(id)
+		}
 		l.sample(v)
 		l.put(v)
 	}
@@ -287,21 +299,24 @@ var causes = []struct {
 	{"failed", causeNASError},
 }
 
-// record implements [Accountant].
+// record implements [Accountant]. Without servers there is nobody to tell.
 func (r *RADIUS) record(ctx context.Context, rec Record) error {
-	_, _, _, err := r.exchange(ctx, true, func(s Server) *radius.Packet { return r.account(s, rec) })
+	if r.Servers() == 0 {
+		return nil
+	}
+	_, _, _, err := r.exchange(ctx, true, func(s *Server) *radius.Packet { return r.account(s, rec) })
 	return err
 }
 
 // account makes an Accounting-Request (RFC 2866). Octets and packets are seen
 // from the user: Input is what he has sent. At a home agent that is what came out
 // of the tunnel, at a foreign agent what went into it.
-func (r *RADIUS) account(s Server, rec Record) *radius.Packet {
+func (r *RADIUS) account(s *Server, rec Record) *radius.Packet {
 	q := rec.about
 	if rec.on {
 		p := radius.New(radius.CodeAccountingRequest, s.Secret)
-		putText(p, attrNASIdentifier, r.cfg.NASIdentifier)
-		putAddr(p, attrNASIPAddress, r.cfg.NASAddress)
+		putText(p, attrNASIdentifier, r.cfg.Load().NASIdentifier)
+		putAddr(p, attrNASIPAddress, r.cfg.Load().NASAddress)
 		putU32(p, attrAcctStatusType, statusOn)
 		putU32(p, attrEventTimestamp, uint32(rec.at.Unix()))
 		return p

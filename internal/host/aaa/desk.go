@@ -26,6 +26,18 @@ type Limits struct {
 	PerNAI    int // open at a time: 4
 }
 
+func (l Limits) withDefaults() Limits {
+	for _, d := range []struct {
+		p *int
+		v int
+	}{{&l.Questions, 50}, {&l.PerSource, 16}, {&l.PerNAI, 4}} {
+		if *d.p == 0 {
+			*d.p = d.v
+		}
+	}
+	return l
+}
+
 // Remembered answers to [aaa.Authorise]: many wrong requests under one name cost
 // one question. Answers to [aaa.Authenticate] are never used twice.
 const (
@@ -36,11 +48,11 @@ const (
 
 // A Desk puts questions to an [Answerer]. It is safe for concurrent use.
 type Desk struct {
-	answerer Answerer
-	limits   Limits
-	now      func() time.Time
+	now func() time.Time
 
 	mu       sync.Mutex
+	answerer Answerer
+	limits   Limits
 	tokens   float64
 	filled   time.Time
 	bySource map[netip.Addr]int
@@ -74,19 +86,28 @@ type Counters struct {
 
 // New makes a desk.
 func New(a Answerer, l Limits) *Desk {
-	for _, d := range []struct {
-		p *int
-		v int
-	}{{&l.Questions, 50}, {&l.PerSource, 16}, {&l.PerNAI, 4}} {
-		if *d.p == 0 {
-			*d.p = d.v
-		}
-	}
+	l = l.withDefaults()
 	return &Desk{
 		answerer: a, limits: l, now: time.Now, tokens: float64(2 * l.Questions),
 		bySource: make(map[netip.Addr]int), byNAI: make(map[ident.NAI]int),
 		open: make(map[asked][]func(any, error)), known: make(map[asked]remembered),
 	}
+}
+
+// Reconfigure has questions put to another answerer from now on, and within other
+// limits. Those that are open get their answers from the one that they were put
+// to, and what is remembered stays.
+func (d *Desk) Reconfigure(a Answerer, l Limits) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.answerer, d.limits = a, l.withDefaults()
+}
+
+// Answerer is to whom questions are put.
+func (d *Desk) Answerer() Answerer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.answerer
 }
 
 // Counters are the present counts.
@@ -121,8 +142,9 @@ func (d *Desk) Ask(ctx context.Context, question any, answer func(any, error)) {
 		answer(nil, err)
 		return
 	}
+	answerer := d.Answerer()
 	go func() {
-		grant, err := d.answerer.Answer(ctx, question)
+		grant, err := answerer.Answer(ctx, question)
 		leave()
 		d.count(err)
 		if q, ok := question.(aaa.Authorise); ok {
@@ -203,6 +225,17 @@ func (d *Desk) Forget(nai ident.NAI) {
 	defer d.mu.Unlock()
 	for a := range d.known {
 		if nai == "" || a.nai == nai {
+			delete(d.known, a)
+		}
+	}
+}
+
+// ForgetRefusals forgets whom AAA has refused: somebody else is asked now.
+func (d *Desk) ForgetRefusals() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for a, k := range d.known {
+		if k.err != nil {
 			delete(d.known, a)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"layeh.com/radius"
@@ -33,14 +34,20 @@ const orderWindow = 300 * time.Second
 // Orders listens for Disconnect and CoA requests of RADIUS servers (RFC 5176).
 // Nobody but the configured servers is heard.
 type Orders struct {
-	conn    *net.UDPConn
-	secrets map[netip.Addr][]byte
-	cfg     RADIUSConfig
-	carry   func(ctx context.Context, order any) (int, error)
-	now     func() time.Time
+	conn  *net.UDPConn // nil: only over TLS
+	heeds atomic.Pointer[heeded]
+	carry func(ctx context.Context, order any) (int, error)
+	now   func() time.Time
 
 	mu       sync.Mutex
 	answered map[string]given // by request, so that a repeat is not carried out twice
+}
+
+// A heeded is who is heard, and as whom.
+type heeded struct {
+	secrets       map[netip.Addr][]byte // of servers that are asked by UDP
+	nasIdentifier string
+	nasAddress    netip.Addr
 }
 
 type given struct {
@@ -48,28 +55,50 @@ type given struct {
 	at     time.Time
 }
 
-// Listen listens at an address. carry carries out an [aaa.End] or [aaa.Change]
+// Listen listens at an address; at an invalid one nowhere, for servers that give
+// orders over TLS ([RADIUS.Obey]). carry carries out an [aaa.End] or [aaa.Change]
 // and says how many sessions it fitted.
 func Listen(at netip.AddrPort, c RADIUSConfig, carry func(ctx context.Context, order any) (int, error)) (*Orders, error) {
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
-	if err != nil {
-		return nil, fmt.Errorf("aaa: %w", err)
-	}
-	o := &Orders{conn: conn, cfg: c, carry: carry, now: time.Now, secrets: make(map[netip.Addr][]byte), answered: make(map[string]given)}
-	for _, s := range c.Servers {
-		o.secrets[s.Address.Addr()] = s.Secret
+	o := &Orders{carry: carry, now: time.Now, answered: make(map[string]given)}
+	o.Reconfigure(c)
+	if at.IsValid() {
+		var err error
+		if o.conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(at)); err != nil {
+			return nil, fmt.Errorf("aaa: %w", err)
+		}
 	}
 	return o, nil
 }
 
+// Reconfigure has other servers heard. One that is asked over TLS is heard over
+// TLS alone: its secret is known to everybody.
+func (o *Orders) Reconfigure(c RADIUSConfig) {
+	h := &heeded{make(map[netip.Addr][]byte), c.NASIdentifier, c.NASAddress}
+	for _, s := range c.Servers {
+		if s.TLS == nil {
+			h.secrets[s.Address.Addr()] = s.Secret
+		}
+	}
+	o.heeds.Store(h)
+}
+
 // Close stops hearing.
-func (o *Orders) Close() error { return o.conn.Close() }
+func (o *Orders) Close() error {
+	if o.conn == nil {
+		return nil
+	}
+	return o.conn.Close()
+}
 
 // Address is where orders are heard.
 func (o *Orders) Address() netip.AddrPort { return o.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
 
 // Run hears orders until ctx ends.
 func (o *Orders) Run(ctx context.Context) error {
+	if o.conn == nil {
+		<-ctx.Done()
+		return nil
+	}
 	stop := context.AfterFunc(ctx, func() { o.conn.Close() })
 	defer stop()
 	defer o.conn.Close()
@@ -92,8 +121,16 @@ func (o *Orders) Run(ctx context.Context) error {
 
 // heard gives the answer to a datagram, nil for silence.
 func (o *Orders) heard(ctx context.Context, b []byte, from netip.AddrPort) []byte {
-	secret, known := o.secrets[from.Addr()]
-	if !known || len(b) < 20 {
+	secret, known := o.heeds.Load().secrets[from.Addr()]
+	if !known {
+		return nil
+	}
+	return o.obey(ctx, b, secret, from.String())
+}
+
+// obey gives the answer to a packet of who knows the secret.
+func (o *Orders) obey(ctx context.Context, b, secret []byte, from string) []byte {
+	if len(b) < 20 {
 		return nil
 	}
 	code := radius.Code(b[0])
@@ -106,7 +143,7 @@ func (o *Orders) heard(ctx context.Context, b []byte, from netip.AddrPort) []byt
 	if !radius.IsAuthenticRequest(b, secret) || !orderSigned(b, secret) {
 		return nil
 	}
-	key := from.String() + string(b[:20])
+	key := from + string(b[:20])
 	if octets, ok := o.repeat(key); ok {
 		return octets
 	}
@@ -174,10 +211,11 @@ func (o *Orders) answer(ctx context.Context, p *radius.Packet) *radius.Packet {
 		putU32(a, attrErrorCause, cause)
 		return a
 	}
-	if id := p.Get(attrNASIdentifier); len(id) > 0 && o.cfg.NASIdentifier != "" && string(id) != o.cfg.NASIdentifier {
+	heeds := o.heeds.Load()
+	if id := p.Get(attrNASIdentifier); len(id) > 0 && heeds.nasIdentifier != "" && string(id) != heeds.nasIdentifier {
 		return refuse(causeNASMismatch)
 	}
-	if a, ok := getAddr(p, attrNASIPAddress); ok && o.cfg.NASAddress.IsValid() && a != o.cfg.NASAddress {
+	if a, ok := getAddr(p, attrNASIPAddress); ok && heeds.nasAddress.IsValid() && a != heeds.nasAddress {
 		return refuse(causeNASMismatch)
 	}
 	end := aaa.End{NAI: ident.NAI(p.Get(attrUserName))}

@@ -106,15 +106,7 @@ func TestAgainstFreeRADIUS(t *testing.T) {
 	plane.now.Store(&forward.Counters{SentBytes: 5<<32 + 17, ReceivedBytes: 23, SentPackets: 3, ReceivedPackets: 2})
 	tell(question.Interim)
 	tell(question.Stop)
-	var text string
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(text, "Acct-Status-Type = Stop"); {
-		b, _ := os.ReadFile(filepath.Join(dir, "careof.accounting"))
-		text = string(b)
-		if time.Now().After(end) {
-			t.Fatalf("no stop in\n%s", text)
-		}
-		<-time.After(20 * time.Millisecond)
-	}
+	text := written(t, dir, "Acct-Status-Type = Stop")
 	for _, line := range []string{
 		"Acct-Status-Type = Accounting-On", "Acct-Status-Type = Start", "Acct-Status-Type = Interim-Update", `Acct-Session-Id = "000000000000feed"`,
 		"Framed-IP-Address = 10.10.0.77", "Acct-Output-Octets = 17", "Acct-Output-Gigawords = 5", "Acct-Input-Octets = 23",
@@ -124,4 +116,18 @@ func TestAgainstFreeRADIUS(t *testing.T) {
 			t.Errorf("no %s in\n%s", line, text)
 		}
 	}
+}
+
+// written is what the server has written of sessions, once a line is there.
+func written(t *testing.T, dir, line string) (text string) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(text, line); {
+		b, _ := os.ReadFile(filepath.Join(dir, "careof.accounting"))
+		text = string(b)
+		if time.Now().After(end) {
+			t.Fatalf("no %s in\n%s", line, text)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	return text
 }

@@ -64,6 +64,11 @@ func (f *fake) server() aaa.Server {
 	return aaa.Server{Address: at, Accounting: at, Secret: []byte(secret)}
 }
 
+// signed makes an answer with a Message-Authenticator.
+func signed(t *testing.T, p *radius.Packet, code radius.Code, with ...*radius.AVP) []byte {
+	return reply(t, p, code, true, with...)
+}
+
 // reply makes an answer, signed or not.
 func reply(t *testing.T, p *radius.Packet, code radius.Code, signed bool, with ...*radius.AVP) []byte {
 	a := p.Response(code)
@@ -74,7 +79,7 @@ func reply(t *testing.T, p *radius.Packet, code radius.Code, signed bool, with .
 		if err != nil {
 			t.Error(err)
 		}
-		h := hmac.New(md5.New, []byte(secret))
+		h := hmac.New(md5.New, p.Secret)
 		h.Write(b)
 		copy(a.Attributes[0].Attribute, h.Sum(nil))
 	}
@@ -405,13 +410,13 @@ func TestInterimRecordsComeByThemselves(t *testing.T) {
 //rfc:5176#2.1
 //rfc:5176#2.2
 func TestDynamicAuthorisation(t *testing.T) {
-	var carried []any
+	var carried atomic.Int64
 	cfg := aaa.RADIUSConfig{
 		Servers:       []aaa.Server{{Address: netip.MustParseAddrPort("127.0.0.1:1812"), Secret: []byte(secret)}},
 		NASIdentifier: "ha1.test",
 	}
 	o, err := aaa.Listen(netip.MustParseAddrPort("127.0.0.1:0"), cfg, func(_ context.Context, order any) (int, error) {
-		carried = append(carried, order)
+		carried.Add(1)
 		if e, ok := order.(question.End); ok && e.NAI == "nobody@fleet.example" {
 			return 0, nil
 		}
@@ -467,8 +472,8 @@ func TestDynamicAuthorisation(t *testing.T) {
 			t.Fatalf("%+v", p)
 		}
 	}
-	if len(carried) != 1 {
-		t.Errorf("carried out %d times", len(carried))
+	if carried.Load() != 1 {
+		t.Errorf("carried out %d times", carried.Load())
 	}
 	for what, c := range map[string]struct {
 		b    []byte
@@ -491,7 +496,7 @@ func TestDynamicAuthorisation(t *testing.T) {
 			t.Errorf("%s: Error-Cause %x, want %d", what, a, c.why)
 		}
 	}
-	before := len(carried)
+	before := carried.Load()
 	for what, b := range map[string][]byte{
 		"another secret": order(radius.CodeDisconnectRequest, "guess", name("van7@fleet.example")),
 		"an old one":     order(radius.CodeDisconnectRequest, secret, name("van7@fleet.example"), u32(55, uint32(time.Now().Add(-time.Hour).Unix()))),
@@ -503,11 +508,61 @@ func TestDynamicAuthorisation(t *testing.T) {
 			t.Errorf("%s: answered with %v", what, p.Code)
 		}
 	}
-	if len(carried) != before {
+	if carried.Load() != before {
 		t.Error("a stranger's order was carried out")
 	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// Servers come and go while questions are open: these get their answers from whom
+// they were put to, by UDP and over TLS; the next ones go to the new servers; and
+// of a server that stays it stays known that it is dead.
+func TestServersChangeWhileQuestionsAreOpen(t *testing.T) {
+	release := make(chan struct{})
+	arrived := make(chan struct{}, 2)
+	old := serve(t, func(_ []byte, p *radius.Packet) [][]byte {
+		arrived <- struct{}{}
+		<-release
+		return [][]byte{signed(t, p, radius.CodeAccessReject)}
+	})
+	oldTLS := secure(t, func(_ net.Conn, _ []byte, p *radius.Packet) [][]byte {
+		arrived <- struct{}{}
+		<-release
+		p.Secret = []byte(aaa.RadSec)
+		return [][]byte{signed(t, p, radius.CodeAccessReject)}
+	})
+	dead := serve(t, func([]byte, *radius.Packet) [][]byte { return nil })
+	next := serve(t, func(_ []byte, p *radius.Packet) [][]byte { return [][]byte{signed(t, p, radius.CodeAccessAccept)} })
+	for what, server := range map[string]aaa.Server{"UDP": old.server(), "TLS": oldTLS.server(t)} {
+		t.Run(what, func(t *testing.T) {
+			cfg := aaa.RADIUSConfig{Servers: []aaa.Server{server}, Timeout: 30 * time.Second, Tries: 1, DeadTime: time.Hour}
+			c := aaa.NewRADIUS(cfg)
+			defer c.Close()
+			open := make(chan error, 1)
+			go func() { _, err := c.Answer(t.Context(), asking()); open <- err }()
+			<-arrived
+			cfg.Timeout, cfg.Servers = 100*time.Millisecond, []aaa.Server{dead.server(), next.server()}
+			c.Reconfigure(cfg)
+			if _, err := c.Answer(t.Context(), asking()); err != nil {
+				t.Errorf("the new servers: %v", err)
+			}
+			cfg.Servers = []aaa.Server{next.server(), dead.server()}
+			c.Reconfigure(cfg)
+			if s := c.Status(); len(s) != 2 || s[0].State != "alive" || s[0].Answers != 1 || s[1].State != "dead" {
+				t.Errorf("after a change of their order: %+v", s)
+			}
+			select {
+			case err := <-open:
+				t.Fatalf("the open question was given up: %v", err)
+			default:
+			}
+			release <- struct{}{}
+			if err := <-open; !errors.Is(err, question.ErrRejected) {
+				t.Errorf("the open question: %v", err)
+			}
+		})
 	}
 }

@@ -5,6 +5,8 @@ package aaatest
 import (
 	"bufio"
 	"bytes"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,16 +14,42 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"careof/internal/host/diameter/diametertest"
 )
 
 // Secret is what the example's server shares with agents.
 const Secret = "a-long-secret-for-agents"
+
+// RadSec is what has [FreeRADIUS] listen for TLS too, at port 2083: with ca's
+// certificate of name.
+func RadSec(t testing.TB, ca *diametertest.Authority, name string) (files map[string]string, replace []string) {
+	t.Helper()
+	cert := ca.Certificate(t, name)
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chain []byte
+	for _, der := range cert.Certificate {
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return map[string]string{
+		"radsec.pem": string(chain), "radsec.key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})), "ca.pem": string(ca.PEM),
+	}, []string{"#$INCLUDE ${confdir}/radsec.conf", "$INCLUDE ${confdir}/radsec.conf"}
+}
 
 // FreeRADIUS starts a server at ports 1812 and 1813, or at others when replace
 // says so in pairs of old and new text of the configuration. in runs a function
 // where the server shall be. It gives the folder that the server writes
 // careof.accounting to. The test is skipped where the program is missing.
 func FreeRADIUS(t testing.TB, in func(func()), replace ...string) (dir string) {
+	t.Helper()
+	return FreeRADIUSWith(t, in, nil, replace...)
+}
+
+// FreeRADIUSWith is [FreeRADIUS] with further files in its folder, by name.
+func FreeRADIUSWith(t testing.TB, in func(func()), files map[string]string, replace ...string) (dir string) {
 	t.Helper()
 	program, err := exec.LookPath("freeradius")
 	if err != nil {
@@ -30,12 +58,17 @@ func FreeRADIUS(t testing.TB, in func(func()), replace ...string) (dir string) {
 	dir = t.TempDir()
 	pairs := append([]string{"/etc/freeradius/careof", dir, "/run/freeradius", dir, "/var/log/freeradius", dir}, replace...)
 	from := filepath.Join(root(t), "packaging", "examples", "freeradius")
-	for _, name := range []string{"careof.conf", "careof.users", "dictionary"} {
+	for _, name := range []string{"careof.conf", "careof.users", "dictionary", "radsec.conf"} {
 		text, err := os.ReadFile(filepath.Join(from, name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.NewReplacer(pairs...).Replace(string(text))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
