@@ -104,30 +104,14 @@ var corners = []corner{
 }
 
 var (
-	testFunction = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	testFunction = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	cornerTest   = regexp.MustCompile(`^Test(?:Corner(E\d\d)|(Issue\d\d))_`)
 )
 
 // Every corner has its tests, and every test that bears a corner's name is in
 // the list.
 func TestCornersAreListed(t *testing.T) {
-	there := map[string]bool{}
-	err := filepath.WalkDir(".", func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for _, m := range testFunction.FindAllSubmatch(text, -1) {
-			there[filepath.ToSlash(filepath.Dir(path))+"."+string(m[1])] = true
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	there := tests(t)
 	listed := map[string]string{}
 	for _, c := range corners {
 		for _, name := range c.tests {
@@ -150,4 +134,27 @@ func TestCornersAreListed(t *testing.T) {
 			t.Errorf("%s: listed %v", name, !later)
 		}
 	}
+}
+
+// tests are all tests and fuzz targets of the module, as "folder.Test".
+func tests(t *testing.T) map[string]bool {
+	t.Helper()
+	there := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range testFunction.FindAllSubmatch(text, -1) {
+			there[filepath.ToSlash(filepath.Dir(path))+"."+string(m[1])] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return there
 }
