@@ -215,27 +215,46 @@ func (w *Watcher) addGateways(state map[string]engine.Link, byIndex map[int]stri
 		if len(one.Gateways) == 0 {
 			continue
 		}
-		one.GatewayHW, err = neighbour(w.handle, index, one.Gateways[0])
+		var unanswered bool
+		one.GatewayHW, unanswered, err = neighbour(w.handle, index, one.Gateways[0])
 		if err != nil {
 			return err
+		}
+		if old := w.known[name]; unanswered && one.Up && (!old.Up || old.Attachment != one.Attachment || !slices.Equal(old.Gateways, one.Gateways)) {
+			w.askAgain(index, one.Gateways[0])
 		}
 		state[name] = one
 	}
 	return nil
 }
 
-// neighbour finds the link-layer address of addr, zero when it is not resolved.
-func neighbour(handle *netlink.Handle, index int, addr netip.Addr) (engine.HardwareAddr, error) {
-	var hw engine.HardwareAddr
+// askAgain lets the kernel ask anew for the link-layer address of a gateway on a
+// link that has just come up. A packet that somebody sent over it an instant
+// before, when nothing could leave yet, has had the question asked into the
+// void; the kernel repeats it a second later, and until then every packet waits,
+// the Registration Request of a node that moves too. Without the entry the next
+// packet asks at once. When that fails, the second is waited for.
+func (w *Watcher) askAgain(index int, gateway netip.Addr) {
+	_ = w.handle.NeighDel(&netlink.Neigh{LinkIndex: index, Family: unix.AF_INET, IP: gateway.AsSlice()})
+}
+
+// neighbour finds the link-layer address of addr, zero when it is not resolved,
+// and whether it was asked for and nobody has answered.
+func neighbour(handle *netlink.Handle, index int, addr netip.Addr) (hw engine.HardwareAddr, unanswered bool, err error) {
 	neighbours, err := netspace.Dump(func() ([]netlink.Neigh, error) { return handle.NeighList(index, netlink.FAMILY_V4) })
 	if err != nil {
-		return hw, fmt.Errorf("link: neighbours: %w", err)
+		return hw, false, fmt.Errorf("link: neighbours: %w", err)
 	}
 	const resolved = netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE | netlink.NUD_PERMANENT | netlink.NUD_NOARP
 	for _, n := range neighbours {
-		if ip, ok := netip.AddrFromSlice(n.IP.To4()); ok && ip == addr && n.State&resolved != 0 {
+		ip, ok := netip.AddrFromSlice(n.IP.To4())
+		switch {
+		case !ok || ip != addr:
+		case n.State&resolved != 0:
 			copy(hw[:], n.HardwareAddr)
+		case n.State&(netlink.NUD_INCOMPLETE|netlink.NUD_FAILED) != 0:
+			unanswered = true
 		}
 	}
-	return hw, nil
+	return hw, unanswered, nil
 }

@@ -118,3 +118,66 @@ func TestLinksAddressesAndGatewaysAreReportedAsTheyChange(t *testing.T) {
 		t.Fatal("Watch did not end with its context")
 	}
 }
+
+// What somebody sent over a link an instant before packets could leave over it has
+// had its gateway asked for in vain, and the kernel would ask again a second
+// later only. A node that moves registers at once.
+func TestAGatewayThatWasAskedForTooEarlyIsAskedForAnew(t *testing.T) {
+	inNamespace(t)
+	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0"}, PeerName: "peer0"}))
+	up0, err := netlink.LinkByName("up0")
+	must(t, err)
+	peer0, err := netlink.LinkByName("peer0")
+	must(t, err)
+	must(t, netlink.LinkSetUp(up0))
+	addr, err := netlink.ParseAddr("192.0.2.2/24")
+	must(t, err)
+	must(t, netlink.AddrAdd(up0, addr))
+	index, gateway, other := up0.Attrs().Index, net.IPv4(192, 0, 2, 1), net.IPv4(192, 0, 2, 7)
+	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: index, Gw: gateway}))
+	asked := func() (list []string) {
+		neighbours, err := netlink.NeighList(index, netlink.FAMILY_V4)
+		must(t, err)
+		for _, n := range neighbours {
+			if n.State&netlink.NUD_INCOMPLETE != 0 {
+				list = append(list, n.IP.String())
+			}
+		}
+		return list
+	}
+	w := &Watcher{known: make(map[string]engine.Link)}
+	w.handle, err = netlink.NewHandle()
+	must(t, err)
+	defer w.handle.Close()
+	read := func() (up bool) {
+		must(t, w.read(func(name string) bool { return name != "up0" }, func(engine.Link, bool) {}))
+		return w.known["up0"].Up
+	}
+	if read() {
+		t.Fatal("a link without a carrier is up")
+	}
+	for _, a := range []net.IP{gateway, other} {
+		must(t, netlink.NeighSet(&netlink.Neigh{LinkIndex: index, Family: netlink.FAMILY_V4, IP: a, State: netlink.NUD_INCOMPLETE}))
+	}
+	if read(); len(asked()) != 2 {
+		t.Fatalf("while the link is down, %v are asked for", asked())
+	}
+	must(t, netlink.LinkSetUp(peer0))
+	tick, deadline := time.NewTicker(time.Millisecond), time.After(20*time.Second)
+	defer tick.Stop()
+	for !read() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("the link does not come up")
+		}
+	}
+	if list := asked(); len(list) != 1 || list[0] != other.String() {
+		t.Fatalf("still asked for: %v, and the gateway can be asked for again in a second only", list)
+	}
+	// Nobody answers: the kernel's own way from now on.
+	must(t, netlink.NeighSet(&netlink.Neigh{LinkIndex: index, Family: netlink.FAMILY_V4, IP: gateway, State: netlink.NUD_INCOMPLETE}))
+	if read(); len(asked()) != 2 {
+		t.Fatalf("on a link that is not new the entry is gone: %v", asked())
+	}
+}
