@@ -23,9 +23,12 @@ Then a node with two uplinks and no foreign agents, 25 and 100 ms from its home
 agent: it gets a better uplink while the other one lives (make before break); the
 link in use goes, and the other uplink stands by, or is new and behind a NAT, or the
 node only receives; and the network in use swallows everything while its link stays
-up (profiles default and fast). On namespaces wireguard-go makes the same moves on
-the same network, at the same instants: it takes the uplink that the default routes
-name, as a network manager sets them, and keeps nothing alive by itself.
+up (profiles default and fast). On namespaces wireguard-go and, where it is installed,
+strongSwan (IKEv2 with MOBIKE, ESP in user space by its plugin kernel-libipsec) make
+the same moves on the same network, at the same instants: they take the uplink that
+the default routes name, as a network manager sets them, and keep nothing alive by
+themselves. In Debian that is strongswan-charon, strongswan-swanctl and
+libcharon-extra-plugins.
 
 Each is measured in virtual time, where the figures are exact, and in network
 namespaces with real daemons.`,
@@ -42,6 +45,9 @@ namespaces with real daemons.`,
 			}
 			if !handover.Measures(o.Only) {
 				return usagef("--only %q: nothing that is measured has that in its name", o.Only)
+			}
+			if o.OneWay != 0 && !handover.Distant(o.OneWay) {
+				return usagef("--one-way %v: 25ms or 100ms", o.OneWay)
 			}
 			if !o.Virtual {
 				if done, err := enter(); done {
@@ -65,6 +71,7 @@ namespaces with real daemons.`,
 	flags.IntVar(&o.Moves, "moves", 10, "how many moves of each kind; a hundred take hours on namespaces")
 	flags.BoolVar(&o.Virtual, "virtual", false, "only in virtual time: needs no privilege and takes a second")
 	flags.StringVar(&o.Only, "only", "", "measure only what has this `text` in its name")
+	flags.DurationVar(&o.OneWay, "one-way", 0, "of the node with two uplinks, measure only at this `distance`: 25ms or 100ms (default both)")
 	flags.Uint64Var(&o.Seed, "seed", 1, "chooses the luck of the links")
 	flags.StringVarP(&output, "output", "o", "table", "table or json")
 	flags.BoolVarP(&quiet, "quiet", "q", false, "do not tell what is being measured")

@@ -1,7 +1,7 @@
 // Package handover measures how long nothing arrives when a mobile node moves
 // between two foreign agents, with the link's own word that it has moved and
 // without it; and what the moves of a node with two uplinks cost, beside
-// wireguard-go on the same network. The same moves are made in the simulated world, where the figures
+// wireguard-go and strongSwan on the same network. The same moves are made in the simulated world, where the figures
 // are exact, and on namespaces with real daemons.
 //
 // What must not go in here: moves (scene), and how a laboratory makes them.
@@ -29,7 +29,9 @@ type Options struct {
 	Virtual bool // only in the simulated world
 	// Only measures what has this in its name; empty measures all.
 	Only string
-	Seed uint64
+	// OneWay is the only distance that the node with two uplinks is at; zero: all.
+	OneWay time.Duration
+	Seed   uint64
 	// Command starts a daemon: see [live.Options].
 	Command func(config string) *exec.Cmd
 	Tell    io.Writer // what is going on
@@ -165,10 +167,10 @@ func (r *Report) writeOutages(w io.Writer) {
 }
 
 func (r *Report) writeRoams(w io.Writer) {
-	fmt.Fprintln(w, strings.Join([]string{"TWO UPLINKS", "ONE WAY", "WITH", "WORLD", "MOVES", "DOWN, MEDIAN", "LONGEST", "UP, MEDIAN", "LONGEST", "LOST", "TWICE", ""}, "\t"))
+	fmt.Fprintln(w, strings.Join([]string{"TWO UPLINKS", "ONE WAY", "WITH", "WORLD", "MOVES", "DOWN, MEDIAN", "P95", "LONGEST", "UP, MEDIAN", "P95", "LONGEST", "LOST", "TWICE", "MISSED", ""}, "\t"))
 	for _, m := range r.Roams {
 		ms := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
-		fmt.Fprintf(w, "%s\t%v\t%s\t%s\t%d\t%v\t%v\t%v\t%v\t%d\t%d\t%s\n", m.Move, m.OneWay, m.System, m.World, len(m.Moves),
-			ms(m.Down.Median), ms(m.Down.Longest), ms(m.Up.Median), ms(m.Up.Longest), m.Lost, m.Twice, m.Note)
+		fmt.Fprintf(w, "%s\t%v\t%s\t%s\t%d\t%v\t%v\t%v\t%v\t%v\t%v\t%d\t%d\t%d\t%s\n", m.Move, m.OneWay, m.System, m.World, len(m.Moves),
+			ms(m.Down.Median), ms(m.Down.P95), ms(m.Down.Longest), ms(m.Up.Median), ms(m.Up.P95), ms(m.Up.Longest), m.Lost, m.Twice, m.Missed, m.Note)
 	}
 }

@@ -23,6 +23,7 @@ type Roam struct {
 	Up     Spread        `json:"up"`      // from it
 	Lost   int           `json:"lost"`    // datagrams of all moves, one every 5 ms each way
 	Twice  int           `json:"twice"`   // that came twice
+	Missed int           `json:"missed"`  // moves beyond the target
 	Note   string        `json:"note,omitempty"`
 	Moves  []scene.Gap   `json:"moves"`
 }
@@ -30,11 +31,15 @@ type Roam struct {
 // A Spread is of times without an arrival.
 type Spread struct {
 	Median  time.Duration `json:"median"`
+	P95     time.Duration `json:"p95"` // nineteen of twenty are no longer
 	Longest time.Duration `json:"longest"`
 }
 
 // distances are one way to the home agent.
 var distances = []time.Duration{25 * time.Millisecond, 100 * time.Millisecond}
+
+// Distant tells whether moves are made at a distance.
+func Distant(oneWay time.Duration) bool { return slices.Contains(distances, oneWay) }
 
 // A move is one kind.
 type move struct {
@@ -42,15 +47,54 @@ type move struct {
 	profile string // empty: whichever
 	play    func(r scene.Roamer, times int) []scene.Gap
 	hole    bool // nobody is told: what does not probe never notices
+	// target is how long nothing may come towards the node and from it, by the
+	// round trip; nil: no datagram may be lost or come twice.
+	target func(rtt time.Duration) (down, up time.Duration)
 }
 
 var moves = []move{
 	{name: "make before break", play: scene.Makes},
-	{name: "break before make, the other uplink stands by", play: func(r scene.Roamer, n int) []scene.Gap { return scene.Breaks(r, n, false) }},
-	{name: "break before make, cold, behind a NAT", play: scene.ColdBreaks},
-	{name: "break before make, the node only receives", play: func(r scene.Roamer, n int) []scene.Gap { return scene.Breaks(r, n, true) }},
-	{name: "silent black hole, profile default", profile: "default", hole: true, play: holes},
-	{name: "silent black hole, profile fast", profile: "fast", hole: true, play: holes},
+	{
+		name: "break before make, the other uplink stands by",
+		play: func(r scene.Roamer, n int) []scene.Gap { return scene.Breaks(r, n, false) }, target: warm,
+	},
+	{
+		name: "break before make, cold, behind a NAT", play: scene.ColdBreaks,
+		target: func(rtt time.Duration) (down, up time.Duration) { return 2*rtt + tolerance, 2*rtt + tolerance },
+	},
+	{
+		name: "break before make, the node only receives",
+		play: func(r scene.Roamer, n int) []scene.Gap { return scene.Breaks(r, n, true) }, target: warm,
+	},
+	{name: "silent black hole, profile default", profile: "default", hole: true, play: holes, target: within(time.Second)},
+	{name: "silent black hole, profile fast", profile: "fast", hole: true, play: holes, target: within(250 * time.Millisecond)},
+}
+
+// tolerance is what a move may cost beside the round trips that it needs.
+const tolerance = 20 * time.Millisecond
+
+// edges is what the short links at both ends add to a round trip.
+const edges = 400 * time.Microsecond
+
+func warm(rtt time.Duration) (down, up time.Duration) { return rtt + tolerance, tolerance }
+
+func within(limit time.Duration) func(time.Duration) (down, up time.Duration) {
+	return func(time.Duration) (down, up time.Duration) { return limit, limit }
+}
+
+// missed counts the moves that were not as they should be.
+func (m move) missed(oneWay time.Duration, gaps []scene.Gap) (n int) {
+	for _, g := range gaps {
+		ok := g.Lost+g.Twice == 0
+		if m.target != nil {
+			down, up := m.target(2*oneWay + edges)
+			ok = g.Down <= down && g.Up <= up
+		}
+		if !ok {
+			n++
+		}
+	}
+	return n
 }
 
 func holes(r scene.Roamer, times int) (gaps []scene.Gap) {
@@ -64,6 +108,9 @@ func holes(r scene.Roamer, times int) (gaps []scene.Gap) {
 // roams measures them all, each beside the references.
 func roams(ctx context.Context, o Options) (list []Roam, err error) {
 	for _, oneWay := range distances {
+		if o.OneWay != 0 && o.OneWay != oneWay {
+			continue
+		}
 		for _, m := range moves {
 			if !strings.Contains(m.name, o.Only) {
 				continue
@@ -77,7 +124,7 @@ func roams(ctx context.Context, o Options) (list []Roam, err error) {
 			var gaps []scene.Gap
 			s.Play = func(l scene.Lab) { gaps = m.play(scene.Careof(l), o.Moves) }
 			add := func(system, world, note string) {
-				list = append(list, roam(m.name, system, world, note, oneWay, gaps))
+				list = append(list, m.roam(system, world, note, oneWay, gaps))
 			}
 			fmt.Fprintf(o.Tell, "%s, %v each way, virtual\n", m.name, oneWay)
 			if err := simulate(s, o.Seed); err != nil {
@@ -93,28 +140,33 @@ func roams(ctx context.Context, o Options) (list []Roam, err error) {
 			}
 			add("careof", "namespaces", "")
 			if m.profile == "fast" {
-				continue // the reference has no profiles
+				continue // references have no profiles
 			}
 			times, note := o.Moves, ""
 			play := m.play
 			if m.hole {
 				times, play = min(times, 3), scene.Stares
-			}
-			fmt.Fprintf(o.Tell, "%s, %v each way, wireguard-go\n", m.name, oneWay)
-			if gaps, err = wireGuard(ctx, s, o, func(r scene.Roamer) []scene.Gap { return play(r, times) }); err != nil {
-				return nil, fmt.Errorf("handover: wireguard-go: %s: %w", m.name, err)
-			}
-			if m.hole {
 				note = fmt.Sprintf("waited %v", scene.Patience)
 			}
-			add("wireguard-go", "namespaces", note)
+			for _, ref := range references {
+				if why := ref.missing(); why != "" {
+					gaps = nil
+					add(ref.name, "namespaces", why)
+					continue
+				}
+				fmt.Fprintf(o.Tell, "%s, %v each way, %s\n", m.name, oneWay, ref.name)
+				if gaps, err = against(ctx, ref, s, o, func(r scene.Roamer) []scene.Gap { return play(r, times) }); err != nil {
+					return nil, fmt.Errorf("handover: %s: %s: %w", ref.name, m.name, err)
+				}
+				add(ref.name, "namespaces", note)
+			}
 		}
 	}
 	return list, nil
 }
 
-func roam(name, system, world, note string, oneWay time.Duration, gaps []scene.Gap) Roam {
-	r := Roam{Move: name, System: system, World: world, OneWay: oneWay, Note: note, Moves: gaps}
+func (m move) roam(system, world, note string, oneWay time.Duration, gaps []scene.Gap) Roam {
+	r := Roam{Move: m.name, System: system, World: world, OneWay: oneWay, Note: note, Moves: gaps, Missed: m.missed(oneWay, gaps)}
 	var down, up []time.Duration
 	for _, g := range gaps {
 		down, up = append(down, g.Down), append(up, g.Up)
@@ -129,5 +181,5 @@ func spread(list []time.Duration) Spread {
 		return Spread{}
 	}
 	slices.Sort(list)
-	return Spread{Median: median.Of(list), Longest: list[len(list)-1]}
+	return Spread{Median: median.Of(list), P95: list[(len(list)*95+99)/100-1], Longest: list[len(list)-1]}
 }
