@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -14,16 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// filterName marks the classic filters that are ours.
-const filterName = "careof"
-
-// filterPriority is theirs among a link's others.
-const filterPriority = 434
-
 // attachment is a program on one link.
 type attachment struct {
 	name   string // of the link
 	index  int
+	device int // the tunnel device's index
 	egress bool
 	link   link.Link // TCX; nil for a classic filter
 	pin    string    // of the link; empty without one
@@ -40,7 +34,7 @@ func pinName(name string, egress bool) string {
 // attach puts a program on a link, in the place of one that an earlier process
 // left there: packets meet one or the other.
 func (p *Plane) attach(name string, index int, egress bool, prog *ebpf.Program) (*attachment, error) {
-	a := &attachment{name: name, index: index, egress: egress}
+	a := &attachment{name: name, index: index, device: p.device, egress: egress}
 	if p.pins != "" {
 		a.pin = filepath.Join(p.pins, pinName(name, egress))
 	}
@@ -53,8 +47,6 @@ func (p *Plane) attach(name string, index int, egress bool, prog *ebpf.Program) 
 			return a, err
 		}
 	}
-	// Linux before 6.6 has no TCX: a filter of the clsact discipline, which
-	// outlives the process without a pin.
 	return a, a.attachClassic(prog)
 }
 
@@ -98,33 +90,6 @@ func (a *attachment) holds(l link.Link) bool {
 	return int(info.TCX().Ifindex) == a.index
 }
 
-func (a *attachment) parent() uint32 {
-	if a.egress {
-		return netlink.HANDLE_MIN_EGRESS
-	}
-	return netlink.HANDLE_MIN_INGRESS
-}
-
-func (a *attachment) attachClassic(prog *ebpf.Program) error {
-	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-		LinkIndex: a.index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-	}}
-	if err := netlink.QdiscAdd(qdisc); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("bpf: clsact on %s: %w", a.name, err)
-	}
-	if err := netlink.FilterReplace(a.filter(prog.FD())); err != nil {
-		return fmt.Errorf("bpf: filter on %s: %w", a.name, err)
-	}
-	return nil
-}
-
-func (a *attachment) filter(fd int) *netlink.BpfFilter {
-	return &netlink.BpfFilter{
-		FilterAttrs: netlink.FilterAttrs{LinkIndex: a.index, Parent: a.parent(), Handle: 1, Protocol: unix.ETH_P_ALL, Priority: filterPriority},
-		Fd:          fd, Name: filterName, DirectAction: true,
-	}
-}
-
 // close lets go of the link; a pinned one and a classic filter stay.
 func (a *attachment) close() error {
 	if a.link == nil {
@@ -148,29 +113,6 @@ func (a *attachment) remove() error {
 		}
 	}
 	return a.link.Close()
-}
-
-// removeClassic takes filters of an earlier process off all links.
-func removeClassic() error {
-	links, err := netlink.LinkList()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, l := range links {
-		for _, parent := range []uint32{netlink.HANDLE_MIN_EGRESS, netlink.HANDLE_MIN_INGRESS} {
-			filters, err := netlink.FilterList(l, parent)
-			if err != nil {
-				continue // no clsact there
-			}
-			for _, f := range filters {
-				if b, ok := f.(*netlink.BpfFilter); ok && b.Priority == filterPriority && strings.HasPrefix(b.Name, filterName) {
-					errs = append(errs, netlink.FilterDel(f))
-				}
-			}
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // avoidLinks tells the programs which of the present links to avoid.

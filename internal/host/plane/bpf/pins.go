@@ -115,7 +115,7 @@ func Remove(base, device string) error {
 	if l, e := netlink.LinkByName(device); e == nil {
 		index = l.Attrs().Index
 	}
-	if err := errors.Join(err, removeClassic()); err != nil {
+	if err := errors.Join(err, removeClassic(index)); err != nil {
 		return err
 	}
 	return removeStrays(index, 0, 0)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,13 +22,9 @@ import (
 // Others' links can be had by CAP_SYS_ADMIN only; without it nothing is done, and the
 // error of a program on the device that is not known is ErrUnknown.
 func removeStrays(device int, own ebpf.MapID, known ebpf.ProgramID) error {
-	links, err := netlink.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return fmt.Errorf("bpf: links: %w", err)
-	}
-	present := make(map[int]bool, len(links))
-	for _, l := range links {
-		present[l.Attrs().Index] = true
+	present, err := presentLinks()
+	if err != nil {
+		return err
 	}
 	unknown := false
 	var errs []error
@@ -37,7 +32,7 @@ func removeStrays(device int, own ebpf.MapID, known ebpf.ProgramID) error {
 		for _, kind := range []ebpf.AttachType{ebpf.AttachTCXEgress, ebpf.AttachTCXIngress} {
 			r, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: kind})
 			if err != nil {
-				continue // without TCX there is one filter of ours on a link, which was replaced
+				continue // without TCX there are filters, whose handles tell the device
 			}
 			for _, a := range r.Programs {
 				at, settings, ok, err := deviceOf(a.ID)
