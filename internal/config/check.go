@@ -231,7 +231,8 @@ func (d *decoder) checkNetworks(h *HomeAgent) {
 // checkNodes checks the nodes of the main file; those of the nodes file have
 // been checked line by line, and are looked at here for what is shared.
 func (d *decoder) checkNodes(at string, h *HomeAgent) {
-	addresses, names := make(map[[4]byte]int, len(h.MobileNodes)), map[ident.NAI]int{}
+	addresses, names := new(ident.Addresses), map[ident.NAI]int{}
+	addresses.Reserve(len(h.MobileNodes))
 	type claim struct {
 		prefix netip.Prefix
 		node   int
@@ -271,12 +272,12 @@ func (d *decoder) checkNodes(at string, h *HomeAgent) {
 
 // unremarkable takes a node of which checkNode would say nothing: that is
 // found out without a word about where it stands, for a million of them.
-func (d *decoder) unremarkable(p *MobileNodePeer, h *HomeAgent, addresses map[[4]byte]int, names map[ident.NAI]int, i int) bool {
+func (d *decoder) unremarkable(p *MobileNodePeer, h *HomeAgent, addresses *ident.Addresses, names map[ident.NAI]int, i int) bool {
 	a := p.HomeAddress
 	if !a.IsValid() {
 		return false
 	}
-	if _, taken := addresses[a.As4()]; taken || slices.Contains(h.Addresses, a) || a == h.LocalAddress {
+	if _, taken := addresses.Get(a); taken || slices.Contains(h.Addresses, a) || a == h.LocalAddress {
 		return false
 	}
 	if _, taken := names[p.NAI]; taken && p.NAI != "" {
@@ -300,7 +301,7 @@ func (d *decoder) unremarkable(p *MobileNodePeer, h *HomeAgent, addresses map[[4
 	if !inside {
 		return false
 	}
-	addresses[a.As4()] = i
+	addresses.Put(a, i)
 	if p.NAI != "" {
 		names[p.NAI] = i
 	}
@@ -309,7 +310,7 @@ func (d *decoder) unremarkable(p *MobileNodePeer, h *HomeAgent, addresses map[[4
 
 // checkNode checks one node's identity. d reports, main knows where the other
 // nodes stand.
-func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, addresses map[[4]byte]int, names map[ident.NAI]int, i int, main *decoder) {
+func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, addresses *ident.Addresses, names map[ident.NAI]int, i int, main *decoder) {
 	if !p.HomeAddress.IsValid() && p.NAI == "" {
 		if !d.wrong(path+".home-address") && !d.wrong(path+".nai") {
 			d.problem(path, `for example home-address = "10.10.0.5"`, "needs a home-address, a nai, or both")
@@ -332,10 +333,10 @@ func (d *decoder) checkNode(path, list string, p *MobileNodePeer, h *HomeAgent, 
 		}
 		return
 	}
-	if first, taken := addresses[a.As4()]; taken {
+	if first, taken := addresses.Get(a); taken {
 		d.problem(path+".home-address", "remove one of the two", "%s is there twice, first %s", a, main.whereNode(list, first))
 	} else {
-		addresses[a.As4()] = i
+		addresses.Put(a, i)
 	}
 	if slices.Contains(h.Addresses, a) || a == h.LocalAddress {
 		d.problem(path+".home-address", "give the node another one", "%s is the home agent's own address", a)

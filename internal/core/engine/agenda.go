@@ -2,6 +2,9 @@ package engine
 
 import (
 	"cmp"
+	"iter"
+	"maps"
+	"math"
 	"time"
 )
 
@@ -15,7 +18,7 @@ import (
 // later seconds lies in piles, one a second, that nobody sorts or looks through
 // before.
 type Agenda[K cmp.Ordered] struct {
-	current map[K]int64          // Unix nanoseconds
+	current times[K]             // Unix nanoseconds
 	near    heap[appointment[K]] // what is due before the second border
 	border  int64
 	later   map[int64][]appointment[K] // the rest, by second
@@ -52,10 +55,10 @@ func (a *Agenda[K]) Set(key K, at time.Time) {
 
 func (a *Agenda[K]) set(key K, at int64) {
 	if a.current == nil {
-		a.current, a.later = make(map[K]int64), make(map[int64][]appointment[K])
+		a.current, a.later = newTimes[K](), make(map[int64][]appointment[K])
 	}
-	was, filed := a.current[key]
-	a.current[key] = at
+	was, filed := a.current.get(key)
+	a.current.set(key, at)
 	if filed && at >= was {
 		return // it is filed no later than was
 	}
@@ -65,7 +68,10 @@ func (a *Agenda[K]) set(key K, at int64) {
 
 // Clear removes key's deadline, if it has one.
 func (a *Agenda[K]) Clear(key K) {
-	delete(a.current, key)
+	if a.current == nil {
+		return
+	}
+	a.current.drop(key)
 	a.tidy()
 }
 
@@ -74,7 +80,7 @@ func (a *Agenda[K]) Clear(key K) {
 // off or lies in a later second.
 func (a *Agenda[K]) Next() time.Time {
 	switch {
-	case len(a.current) == 0:
+	case a.current == nil || a.current.len() == 0:
 		return time.Time{}
 	case len(a.near) > 0:
 		return time.Unix(0, a.near[0].at)
@@ -93,7 +99,7 @@ func (a *Agenda[K]) Due(mono time.Time) (key K, ok bool) {
 		case len(a.near) > 0:
 			if front := a.near.pop(); a.refile(front) {
 				a.filed--
-				delete(a.current, front.key)
+				a.current.drop(front.key)
 				return front.key, true
 			}
 		case len(a.seconds) == 0 || int64(a.seconds[0]) > mono.Unix():
@@ -130,7 +136,7 @@ func (a *Agenda[K]) file(it appointment[K]) {
 // refile puts an appointment where it belongs by now, and tells whether it
 // was right as it was.
 func (a *Agenda[K]) refile(it appointment[K]) bool {
-	at, ok := a.current[it.key]
+	at, ok := a.current.get(it.key)
 	if ok && at == it.at {
 		return true
 	}
@@ -157,13 +163,88 @@ func (a *Agenda[K]) open() {
 // tidy files anew what is current, when most of what is filed is not.
 func (a *Agenda[K]) tidy() {
 	const slack = 64 // is not worth tidying up
-	if a.filed <= 2*len(a.current)+slack {
+	if a.filed <= 2*a.current.len()+slack {
 		return
 	}
 	a.near, a.seconds, a.filed, a.border = nil, nil, 0, 0
 	clear(a.later)
-	for key, at := range a.current {
+	for key, at := range a.current.all() {
 		a.file(appointment[K]{at, key})
+	}
+}
+
+// An Ordinal is the place of something in a list, from 0 on. An [Agenda] of
+// ordinals keeps a number for each place.
+type Ordinal int
+
+// times keeps a deadline for each of many keys.
+type times[K comparable] interface {
+	get(K) (int64, bool)
+	set(K, int64)
+	drop(K)
+	len() int
+	all() iter.Seq2[K, int64]
+}
+
+func newTimes[K cmp.Ordered]() times[K] {
+	if list, ok := any(new(timesOfList)).(times[K]); ok {
+		return list
+	}
+	return make(timesOfKeys[K])
+}
+
+type timesOfKeys[K comparable] map[K]int64
+
+func (t timesOfKeys[K]) get(k K) (int64, bool) {
+	at, ok := t[k]
+	return at, ok
+}
+func (t timesOfKeys[K]) set(k K, at int64)        { t[k] = at }
+func (t timesOfKeys[K]) drop(k K)                 { delete(t, k) }
+func (t timesOfKeys[K]) len() int                 { return len(t) }
+func (t timesOfKeys[K]) all() iter.Seq2[K, int64] { return maps.All(t) }
+
+// timesOfList has noTime where there is none.
+type timesOfList struct {
+	at    []int64
+	count int
+}
+
+const noTime = math.MinInt64
+
+func (t *timesOfList) get(i Ordinal) (int64, bool) {
+	if int(i) >= len(t.at) {
+		return 0, false
+	}
+	return t.at[i], t.at[i] != noTime
+}
+
+func (t *timesOfList) set(i Ordinal, at int64) {
+	for int(i) >= len(t.at) {
+		t.at = append(t.at, noTime)
+	}
+	if t.at[i] == noTime {
+		t.count++
+	}
+	t.at[i] = at
+}
+
+func (t *timesOfList) drop(i Ordinal) {
+	if _, there := t.get(i); there {
+		t.at[i] = noTime
+		t.count--
+	}
+}
+
+func (t *timesOfList) len() int { return t.count }
+
+func (t *timesOfList) all() iter.Seq2[Ordinal, int64] {
+	return func(yield func(Ordinal, int64) bool) {
+		for i, at := range t.at {
+			if at != noTime && !yield(Ordinal(i), at) {
+				return
+			}
+		}
 	}
 }
 

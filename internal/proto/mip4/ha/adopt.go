@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"careof/internal/core/engine"
 	"careof/internal/core/ident"
 )
 
@@ -43,7 +44,7 @@ func (a *Agent) addressFree(m *MobileNode) error {
 	if !m.HomeAddress.IsValid() {
 		return nil
 	}
-	if n := a.byHome[four(m.HomeAddress)]; n != nil && n.config.NAI != m.NAI {
+	if n := a.at(m.HomeAddress); n != nil && n.config.NAI != m.NAI {
 		return fmt.Errorf("ha: home address %v of %s is another node's", m.HomeAddress, m.NAI)
 	}
 	if a.cfg.inPool(m.HomeAddress) {
@@ -68,7 +69,7 @@ func (a *Agent) Adopt(n *Node) *Node {
 		a.enter(old)
 		return old
 	}
-	n.index = len(a.nodes)
+	n.index = engine.Ordinal(len(a.nodes))
 	a.nodes = append(a.nodes, n)
 	a.enter(n)
 	if r, left := a.former[name]; left {
@@ -99,7 +100,7 @@ func (a *Agent) Reassociate(n *Node, m MobileNode) error {
 		return err
 	}
 	a.takeBack(n)
-	delete(a.byHome, four(n.home))
+	a.byHome.Delete(n.home)
 	n.config = &m
 	n.setHome(m.HomeAddress)
 	a.enter(n)

@@ -39,8 +39,10 @@ type Agent struct {
 	processing engine.Pipeline[*Exchange]
 	answering  engine.Pipeline[*Exchange]
 
-	nodes    []*Node           // in configuration order, own shard only
-	byHome   map[[4]byte]*Node // see four
+	nodes    []*Node               // in configuration order, own shard only
+	blocks   []*[nodesInBlock]Node // the first of nodes
+	first    int                   // how many are in blocks
+	byHome   ident.Addresses       // Node.index by home address
 	byNAI    map[ident.NAI]*Node
 	relays   map[netip.Addr]*Relay
 	pools    []*pool // parallel to cfg.Networks
@@ -61,8 +63,8 @@ type Agent struct {
 	allowNetworks func(*Node, []netip.Prefix) []netip.Prefix
 
 	started  bool
-	expiry   engine.Agenda[int] // by Node.index
-	repairs  engine.Agenda[int] // by Node.index
+	expiry   engine.Agenda[engine.Ordinal] // by Node.index
+	repairs  engine.Agenda[engine.Ordinal] // by Node.index
 	parked   map[engine.Ticket]*Exchange
 	parkedAt engine.Agenda[engine.Ticket]
 	message  mip4.Message // reused between steps
@@ -88,7 +90,6 @@ func New(cfg Config, rng *rand.Rand, features ...func(*Agent)) (*Agent, error) {
 	a := &Agent{
 		Desk: engine.Desk{Role: RoleName},
 		cfg:  cfg, rng: rng,
-		byHome:   make(map[[4]byte]*Node, len(cfg.Nodes)/max(cfg.Shards, 1)),
 		byNAI:    make(map[ident.NAI]*Node),
 		relays:   make(map[netip.Addr]*Relay),
 		links:    make(map[string]engine.Link),
@@ -306,7 +307,7 @@ func (a *Agent) packet(p engine.Packet) {
 func (a *Agent) ignore() { a.counters.ignored++ }
 
 func (a *Agent) plane(ev forward.Event) {
-	n := a.byHome[four(planeHome(ev))]
+	n := a.at(planeHome(ev))
 	if n == nil || n.list.Len() == 0 {
 		return
 	}

@@ -154,7 +154,7 @@ func (a *Agent) Find(who ident.Node) *Node {
 	if who.NAI != "" {
 		return a.byNAI[who.NAI]
 	}
-	return a.byHome[four(who.HomeAddress)]
+	return a.at(who.HomeAddress)
 }
 
 func (a *Agent) clearBinding(c engine.Command) bool {

@@ -37,7 +37,7 @@ func (a *Agent) identify(x *Exchange) engine.Verdict {
 	if x.Node == nil && !unspecified(home) {
 		// A node that is configured by home address only may say any name; a
 		// node that has a name must say that one or none.
-		if node := a.byHome[four(home)]; node != nil && (x.NAI == "" || node.config.NAI == "") {
+		if node := a.at(home); node != nil && (x.NAI == "" || node.config.NAI == "") {
 			x.Node = node
 		}
 	}

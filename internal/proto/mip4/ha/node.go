@@ -8,6 +8,7 @@ import (
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/binding"
+	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 )
@@ -15,10 +16,10 @@ import (
 // A Node is what the home agent knows of one mobile node that it serves.
 type Node struct {
 	config *MobileNode
-	index  int         // in Agent.nodes
-	key    forward.Key // of the forwarding entry of home; empty until somebody asks
-	home   netip.Addr  // configured, or assigned from a pool; invalid before that. See setHome
-	mark   assoc.Mark  // never goes back
+	index  engine.Ordinal // in Agent.nodes
+	key    forward.Key    // of the forwarding entry of home; empty until somebody asks
+	home   netip.Addr     // configured, or assigned from a pool; invalid before that. See setHome
+	mark   assoc.Mark     // never goes back
 	list   binding.List
 	// networks are the mobile networks of a mobile router, nil for others.
 	networks   *networks
@@ -105,18 +106,25 @@ func homeOf(key forward.Key) (netip.Addr, bool) {
 	return a, err == nil
 }
 
-// four is an address as a key of Agent.byHome: nobody has the one that stands
-// for all that are not IPv4.
-func four(a netip.Addr) [4]byte {
-	if !a.Is4() {
-		return [4]byte{}
+// nodesInBlock nodes at a time are made faster than one, and found without looking
+// for where they are.
+const nodesInBlock = 256
+
+// at is the node with a home address, nil for none.
+func (a *Agent) at(home netip.Addr) *Node {
+	i, ok := a.byHome.Get(home)
+	switch {
+	case !ok:
+		return nil
+	case i < a.first:
+		return &a.blocks[i/nodesInBlock][i%nodesInBlock]
 	}
-	return a.As4()
+	return a.nodes[i]
 }
 
 // index takes the shard's part of the configuration.
 func (a *Agent) index() error {
-	var taken map[[4]byte]bool
+	var taken *ident.Addresses
 	var err error
 	if a.cfg.Shard == 0 {
 		// It has the pools, and looks through the whole configuration for all.
@@ -124,26 +132,27 @@ func (a *Agent) index() error {
 			return err
 		}
 	}
-	var block []Node // some at a time are made faster than one
+	a.byHome.Reserve(len(a.cfg.Nodes) / a.cfg.Shards)
 	for i := range a.cfg.Nodes {
 		c := &a.cfg.Nodes[i]
 		if c.Shard(a.cfg.Shards) != a.cfg.Shard {
 			continue
 		}
-		if len(block) == 0 {
-			block = make([]Node, 256)
+		at := len(a.nodes)
+		if at%nodesInBlock == 0 {
+			a.blocks = append(a.blocks, new([nodesInBlock]Node))
 		}
-		n := &block[0]
-		block = block[1:]
-		*n = Node{config: c, index: len(a.nodes), home: c.HomeAddress}
+		n := &a.blocks[at/nodesInBlock][at%nodesInBlock]
+		*n = Node{config: c, index: engine.Ordinal(at), home: c.HomeAddress}
 		a.nodes = append(a.nodes, n)
 		if c.NAI != "" {
 			a.byNAI[c.NAI] = n
 		}
 		if n.home.IsValid() {
-			a.byHome[four(n.home)] = n
+			a.byHome.Put(n.home, at)
 		}
 	}
+	a.first = len(a.nodes)
 	a.relate()
 	if a.prefixes, err = a.cfg.prefixTable(); err != nil {
 		return err
@@ -164,7 +173,7 @@ func (a *Agent) named(name []byte) *Node {
 	if !ok {
 		return nil
 	}
-	if n := a.byHome[four(home)]; n != nil && n.config.NAI == "" {
+	if n := a.at(home); n != nil && n.config.NAI == "" {
 		return n
 	}
 	return nil

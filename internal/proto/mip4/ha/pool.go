@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"careof/internal/core/engine"
+	"careof/internal/core/ident"
 )
 
 // maxPool bounds the addresses of all pools together.
@@ -34,7 +35,7 @@ func (c *Config) inPool(a netip.Addr) bool {
 
 // makePools makes the pools, all of them free. Addresses that are some node's
 // own, ours or no host's are left out.
-func makePools(cfg *Config, taken map[[4]byte]bool) ([]*pool, error) {
+func makePools(cfg *Config, taken *ident.Addresses) ([]*pool, error) {
 	pools := make([]*pool, len(cfg.Networks))
 	for i := range pools {
 		pools[i] = &pool{network: &cfg.Networks[i], owner: make(map[netip.Addr]*Node), all: make(map[netip.Addr]bool)}
@@ -50,7 +51,7 @@ func makePools(cfg *Config, taken map[[4]byte]bool) ([]*pool, error) {
 				if n++; n > maxPool {
 					return nil, fmt.Errorf("ha: the pools hold more than %d addresses", maxPool)
 				}
-				if !taken[four(a)] && !seen[a] && p.network.assignable(a) && !cfg.own(a) {
+				if !has(taken, a) && !seen[a] && p.network.assignable(a) && !cfg.own(a) {
 					seen[a], p.all[a] = true, true
 					p.free = append(p.free, a)
 				}
@@ -64,7 +65,7 @@ func makePools(cfg *Config, taken map[[4]byte]bool) ([]*pool, error) {
 func (a *Agent) give(p *pool, n *Node, addr netip.Addr) {
 	a.takeBack(n)
 	p.owner[addr] = n
-	a.byHome[four(addr)] = n
+	a.byHome.Put(addr, int(n.index))
 	n.setHome(addr)
 }
 
@@ -78,7 +79,7 @@ func (a *Agent) takeBack(n *Node) {
 			delete(p.owner, n.home)
 		}
 	}
-	delete(a.byHome, four(n.home))
+	a.byHome.Delete(n.home)
 	n.setHome(netip.Addr{})
 }
 

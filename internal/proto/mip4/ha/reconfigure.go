@@ -83,7 +83,7 @@ func (a *Agent) reconfigure(c Reconfigure) (Reconfigured, error) {
 			continue
 		}
 		w := wanted[n.String()]
-		if w == nil && n.adopted && !taken[four(n.config.HomeAddress)] && n.keeps(n.config, pools) {
+		if w == nil && n.adopted && !has(taken, n.config.HomeAddress) && n.keeps(n.config, pools) {
 			kept = append(kept, n)
 			intercepts[n] = a.intercept(n)
 			continue
@@ -107,7 +107,7 @@ func (a *Agent) reconfigure(c Reconfigure) (Reconfigured, error) {
 	a.cfg, a.pools, a.prefixes = cfg, pools, prefixes
 	a.learnLinks(&old)
 	a.relate()
-	clear(a.byHome)
+	a.byHome = ident.Addresses{}
 	clear(a.byNAI)
 	for _, n := range kept {
 		if w := wanted[n.String()]; w != nil {
@@ -168,7 +168,7 @@ func (a *Agent) enter(n *Node) {
 	switch {
 	case n.config.HomeAddress.IsValid():
 		n.setHome(n.config.HomeAddress)
-		a.byHome[four(n.home)] = n
+		a.byHome.Put(n.home, int(n.index))
 	case n.home.IsValid():
 		a.restoreHome(n, n.home)
 	}
@@ -186,7 +186,7 @@ func (a *Agent) welcome(w *MobileNode, n *Node, record []byte) {
 		a.enter(n)
 		a.restoreHome(n, home)
 	} else {
-		n = &Node{config: w, index: len(a.nodes)}
+		n = &Node{config: w, index: engine.Ordinal(len(a.nodes))}
 		a.nodes = append(a.nodes, n)
 		a.enter(n)
 		var r nodeRecord
@@ -237,23 +237,29 @@ func (a *Agent) relate() {
 
 // identities are the home addresses that nodes have of their own; no two may
 // have one name or address.
-func (c *Config) identities() (map[[4]byte]bool, error) {
+func (c *Config) identities() (*ident.Addresses, error) {
 	names := make(map[ident.NAI]bool)
-	homes := make(map[[4]byte]bool, len(c.Nodes))
+	homes := new(ident.Addresses)
+	homes.Reserve(len(c.Nodes))
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
 		if n.NAI != "" && names[n.NAI] {
 			return nil, fmt.Errorf("ha: mobile node %s is there twice", n.NAI)
 		}
-		if n.HomeAddress.IsValid() && homes[four(n.HomeAddress)] {
+		if has(homes, n.HomeAddress) {
 			return nil, fmt.Errorf("ha: home address %v belongs to two mobile nodes", n.HomeAddress)
 		}
 		if n.NAI != "" {
 			names[n.NAI] = true
 		}
 		if n.HomeAddress.IsValid() {
-			homes[four(n.HomeAddress)] = true
+			homes.Put(n.HomeAddress, i)
 		}
 	}
 	return homes, nil
+}
+
+func has(t *ident.Addresses, a netip.Addr) bool {
+	_, there := t.Get(a)
+	return there
 }
