@@ -110,6 +110,7 @@ Start here:
 		newManual(e),
 		newMonitor(e),
 		newNotify(e),
+		newPortal(e),
 		newReload(e),
 		newRevoke(e),
 		newRun(e),

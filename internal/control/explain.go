@@ -131,7 +131,7 @@ var eventTable = []explained{
 	{"aaa-unanswered", "AAA has said nothing in time, or too many questions were open.", "careof show aaa: do the servers live?"},
 	{"lease", "Mobile node: an uplink has an address by DHCP.", asItShould},
 	{"lease-lost", "Mobile node: an uplink's address by DHCP is not valid any more; why says how.", "Nothing after a move. On a link that stays, the DHCP server has gone or has given the address to somebody else."},
-	{"captive-portal", "Mobile node: the network of an uplink wants its guests to sign in first.", "Sign in, at the address that careof show uplinks tells, with what goes over that uplink itself (curl --interface wlan0)."},
+	{"captive-portal", "Mobile node: the network of an uplink wants its guests to sign in first.", "careof portal wlan0 lets a browser on this host reach the address that careof show uplinks tells; what goes over the uplink itself does anyway (curl --interface wlan0)."},
 	{"captive-portal-passed", "Mobile node: the network lets its guests out now; the node registers over it.", ""},
 	{"path-mtu", "Mobile node: the path to its home agent carries shorter packets than its link, or longer ones than before (RFC 8899).", "Nothing: both ends cut packets, or tell their senders. Many networks are so, above all those with tunnels of their own."},
 	{"path-dead", "Mobile node: nothing comes back over an uplink although its link is up; another is used if there is one.", "careof show uplinks says how each stands. When it is frequent on one uplink, give it a lower priority."},

@@ -42,7 +42,7 @@ type api struct {
 
 // Routes lists the API in the order in which documents show it.
 func Routes() []Route {
-	return slices.Concat(showRoutes, pictureRoutes, eventRoutes, operateRoutes, observeRoutes, revokeRoutes, notifyRoutes, poolRoutes, enrolRoutes, aaaRoutes)
+	return slices.Concat(showRoutes, pictureRoutes, eventRoutes, operateRoutes, observeRoutes, revokeRoutes, notifyRoutes, poolRoutes, enrolRoutes, portalRoutes, aaaRoutes)
 }
 
 // showRoutes are the routes that show something, one for each of [Names].

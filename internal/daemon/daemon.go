@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	crand "crypto/rand"
@@ -52,8 +53,8 @@ type daemon struct {
 	store   *store.Store
 	sockets *sock.Set
 	plane   *plane.Host
-	names   *names.Resolver // of home agents
-	leases  *dhcp.Client    // nil without a mobile node
+	names   *names.Resolver             // of home agents
+	leases  atomic.Pointer[dhcp.Client] // nil without a mobile node
 	portals portals
 	dns     *dns // what the host asks for names; nil without a mobile node that says
 
@@ -211,6 +212,11 @@ func (d *daemon) open() error {
 	d.names, err = names.Open(func() []string {
 		if c := d.live.config().MobileNode; c != nil {
 			return uplinkNames(c)
+		}
+		return nil
+	}, func(link string) []netip.Addr {
+		if l, _ := d.leases.Load().Status(link); l.Has {
+			return l.Lease.DNS
 		}
 		return nil
 	})
@@ -388,7 +394,7 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 			running.Wait()
 			return d.failed("mobile-node.uplink.address", err)
 		}
-		defer d.leases.Close()
+		defer d.leases.Load().Close()
 	}
 	spawn("links", func() error { return d.watch(ctx) })
 	for _, server := range servers {
@@ -407,7 +413,7 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 	if a := d.aaa; a != nil && a.orders != nil {
 		spawn("aaa", func() error { return a.orders.Run(ctx) })
 	}
-	if c := d.cfg.MobileNode; c != nil && c.PortalCheck != "" {
+	if c := d.cfg.MobileNode; c != nil && (c.PortalCheck != "" || len(leased(c)) > 0) {
 		spawn("portals", func() error { d.watchPortals(ctx); return nil })
 	}
 	if d.dns != nil {

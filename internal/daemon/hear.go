@@ -112,8 +112,8 @@ func (d *daemon) linkChanged(l engine.Link, more bool) {
 	d.sockets.Addresses(l)
 	d.agentLink(l)
 	d.visitingLink(l)
-	if d.leases != nil {
-		d.leases.LinkChanged(l)
+	if d.leases.Load() != nil {
+		d.leases.Load().LinkChanged(l)
 	}
 	if err := d.plane.LinkChanged(l); err != nil {
 		d.hub.note(note.Note{Kind: note.Failed, Level: note.Warn, Link: l.Name, Why: err.Error()})

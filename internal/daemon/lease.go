@@ -19,12 +19,15 @@ const (
 
 // openLeases makes the DHCP client. Without an uplink that wants one it has
 // nothing to do.
-func (d *daemon) openLeases() (err error) {
-	d.leases, err = dhcp.Open(dhcp.Config{
+func (d *daemon) openLeases() error {
+	c, err := dhcp.Open(dhcp.Config{
 		Memory: filepath.Join(d.cfg.StateDirectory, "leases.json"),
 		Links:  leased(d.cfg.MobileNode),
 		Tell:   d.tellLease,
 	})
+	if err == nil {
+		d.leases.Store(c)
+	}
 	return err
 }
 
@@ -61,7 +64,7 @@ func (d *daemon) tellLease(ev dhcp.Event) {
 
 // leaseOf shows how an uplink's lease stands; nil when others configure it.
 func (d *daemon) leaseOf(link string) *control.Lease {
-	s, ours := d.leases.Status(link)
+	s, ours := d.leases.Load().Status(link)
 	if !ours {
 		return nil
 	}

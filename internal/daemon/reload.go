@@ -389,7 +389,7 @@ func (d *daemon) applyParts(ctx context.Context, next *config.Config, out *contr
 		if d.visiting != nil {
 			d.visiting.set.SetLinks(uplinkNames(next.MobileNode))
 		}
-		d.leases.Reconfigure(leased(next.MobileNode))
+		d.leases.Load().Reconfigure(leased(next.MobileNode))
 		// Uplinks that are new were never heard of.
 		links := d.live.linksOf(uplinkNames(next.MobileNode))
 		for i, l := range links {
@@ -397,7 +397,7 @@ func (d *daemon) applyParts(ctx context.Context, next *config.Config, out *contr
 				return err
 			}
 			d.visitingLink(l)
-			d.leases.LinkChanged(l)
+			d.leases.Load().LinkChanged(l)
 			d.mobile.Link(l, i+1 < len(links))
 		}
 	}

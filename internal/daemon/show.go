@@ -232,8 +232,8 @@ func (d *daemon) uplinks(ctx context.Context) (any, error) {
 	}
 	out := []control.Uplink{}
 	for _, u := range list {
-		if page := d.portals.page(u.Link); page != "" {
-			u.Why = "the network wants its guests to sign in at " + page
+		if c, captive := d.portals.of(u.Link); captive {
+			u.Why = c.words(u.Link, time.Now())
 		}
 		out = append(out, control.Uplink{
 			Interface: u.Link, Priority: u.Priority, Usable: u.Usable, Active: u.Active, Home: u.Home,

@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,18 +26,20 @@ import (
 type Resolver struct {
 	space   *netspace.Space
 	uplinks func() []string
+	servers func(link string) []netip.Addr
 
 	server string // for tests: ask this one and not those of resolv.conf
 }
 
 // Open binds to the calling thread's network namespace. uplinks tells the
-// interfaces to ask over.
-func Open(uplinks func() []string) (*Resolver, error) {
+// interfaces to ask over, and servers which name servers the network of one has
+// named: with none, or where servers is nil, those of resolv.conf are asked.
+func Open(uplinks func() []string, servers func(link string) []netip.Addr) (*Resolver, error) {
 	space, err := netspace.Here()
 	if err != nil {
 		return nil, fmt.Errorf("names: %w", err)
 	}
-	return &Resolver{space: space, uplinks: uplinks}, nil
+	return &Resolver{space: space, uplinks: uplinks, servers: servers}, nil
 }
 
 // Close ends it.
@@ -93,8 +97,9 @@ func explain(err error) string {
 
 // A way is an uplink and its address; the zero value is that of any program.
 type way struct {
-	link string
-	addr netip.Addr
+	link    string
+	addr    netip.Addr
+	servers []netip.Addr // that its network has named
 }
 
 func (w way) String() string {
@@ -119,7 +124,11 @@ func (r *Resolver) ways() (list []way) {
 			}
 			for _, a := range addrs {
 				if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
-					list = append(list, way{name, p.Addr()})
+					w := way{link: name, addr: p.Addr()}
+					if r.servers != nil {
+						w.servers = r.servers(name)
+					}
+					list = append(list, w)
 					break
 				}
 			}
@@ -132,37 +141,63 @@ func (r *Resolver) ways() (list []way) {
 // Over makes connections over an uplink, the questions for names included.
 func (r *Resolver) Over(link string) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		for _, w := range r.ways() {
-			if w.link != link {
-				continue
-			}
-			host, port, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, fmt.Errorf("names: %w", err)
-			}
-			list := []netip.Addr{}
-			if a, err := netip.ParseAddr(host); err == nil {
-				list = append(list, a)
-			} else if list, err = r.asker(w).LookupNetIP(ctx, "ip4", host); err != nil {
-				return nil, fmt.Errorf("names: %s %v: %s", host, w, explain(err))
-			}
-			for _, a := range list {
-				var c net.Conn
-				if c, err = r.dial(ctx, w, network, net.JoinHostPort(a.Unmap().String(), port)); err == nil {
-					return c, nil
-				}
-			}
-			return nil, fmt.Errorf("names: %s %v: %w", address, w, err)
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, fmt.Errorf("names: %w", err)
 		}
-		return nil, fmt.Errorf("names: %s is not up, or has no address: %w", link, unix.ENETDOWN)
+		w, list, err := r.over(ctx, link, host)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range list {
+			var c net.Conn
+			if c, err = r.dial(ctx, w, network, net.JoinHostPort(a.String(), port)); err == nil {
+				return c, nil
+			}
+		}
+		return nil, fmt.Errorf("names: %s %v: %w", address, w, err)
 	}
 }
 
+// LookupOver is the IPv4 addresses of a name, or of an address, as they are told
+// over one uplink.
+func (r *Resolver) LookupOver(ctx context.Context, link, host string) ([]netip.Addr, error) {
+	_, list, err := r.over(ctx, link, host)
+	return list, err
+}
+
+func (r *Resolver) over(ctx context.Context, link, host string) (w way, list []netip.Addr, err error) {
+	ways := r.ways()
+	i := slices.IndexFunc(ways, func(w way) bool { return w.link == link })
+	if i < 0 {
+		return w, nil, fmt.Errorf("names: %s is not up, or has no address: %w", link, unix.ENETDOWN)
+	}
+	w = ways[i]
+	if a, err := netip.ParseAddr(host); err == nil {
+		list = append(list, a)
+	} else if list, err = r.asker(w).LookupNetIP(ctx, "ip4", host); err != nil {
+		return w, nil, fmt.Errorf("names: %s %v: %s", host, w, explain(err))
+	}
+	for i := range list {
+		list[i] = list[i].Unmap()
+	}
+	return w, list, nil
+}
+
+const dnsPort = 53
+
 // asker asks the name servers one way.
 func (r *Resolver) asker(w way) *net.Resolver {
+	var asked atomic.Uint32
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, server string) (net.Conn, error) {
-		if r.server != "" {
+		switch {
+		case r.server != "":
 			server = r.server
+		case len(w.servers) > 0:
+			// Servers are asked in turn, each once for every one that the library
+			// believes there is, and then again.
+			next := w.servers[int(asked.Add(1)-1)%len(w.servers)]
+			server = netip.AddrPortFrom(next, dnsPort).String()
 		}
 		return r.dial(ctx, w, network, server)
 	}}

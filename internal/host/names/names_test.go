@@ -83,10 +83,11 @@ func TestNamesAreResolvedOverTheUplinksThemselves(t *testing.T) {
 	serve(t, net1, "198.51.100.53:53")
 
 	var uplinks []string
+	var told []netip.Addr
 	var r *Resolver
 	node.Do(func() {
 		var err error
-		if r, err = Open(func() []string { return uplinks }); err != nil {
+		if r, err = Open(func() []string { return uplinks }, func(string) []netip.Addr { return told }); err != nil {
 			t.Error(err)
 		}
 	})
@@ -109,6 +110,20 @@ func TestNamesAreResolvedOverTheUplinksThemselves(t *testing.T) {
 	if err != nil || !slices.Equal(list, agents) {
 		t.Errorf("%v, %v", list, err)
 	}
+	// What the network has named is asked over it; the host's own servers know
+	// nothing of this name.
+	r.server, told = "", []netip.Addr{netip.MustParseAddr("192.0.2.77"), netip.MustParseAddr("198.51.100.53")}
+	if list, err := ask("ha.example.", 20*time.Second); err != nil || len(list) != len(agents) {
+		t.Errorf("by the servers that the network has named: %v, %v", list, err)
+	}
+	told = told[1:]
+	if list, err := r.LookupOver(t.Context(), "wlan0", "ha.example."); err != nil || len(list) != len(agents) {
+		t.Errorf("over one uplink: %v, %v", list, err)
+	}
+	if _, err := r.LookupOver(t.Context(), "wwan0", "ha.example."); err == nil {
+		t.Error("over an uplink that is not there: no error")
+	}
+	r.server, told = "198.51.100.53:53", nil
 	_, err = ask("other.example.", 2*time.Second)
 	if err == nil || !strings.Contains(err.Error(), "over wlan0: there is no such name") || !strings.Contains(err.Error(), "as programs ask: ") {
 		t.Errorf("the error does not explain: %v", err)

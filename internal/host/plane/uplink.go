@@ -2,10 +2,12 @@ package plane
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 
 	"careof/internal/core/forward"
+	"careof/internal/host/route"
 )
 
 // letGo frees what the kernel keeps of a mobile node's packets while it asks for
@@ -52,4 +54,15 @@ func (h *Host) answered(extended []forward.Change) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Pass lets programs of this host reach something past the tunnel, over an
+// uplink; nil ends it.
+func (h *Host) Pass(link string, list []route.Passage) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return net.ErrClosed
+	}
+	return h.routes.SetPassages(link, list)
 }

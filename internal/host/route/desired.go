@@ -85,6 +85,7 @@ func (k *Keeper) uplinkState(s *state) {
 		for _, a := range u.addresses {
 			s.rules = append(s.rules, Rule{Priority: k.priority(ruleUplink), From: netip.PrefixFrom(a, 32), Table: table})
 		}
+		s.rules = append(s.rules, k.passageRules(name, table)...)
 	}
 }
 
@@ -223,7 +224,8 @@ func compareRoutes(a, b Route) int {
 
 func compareRules(a, b Rule) int {
 	return cmp.Or(cmp.Compare(a.Priority, b.Priority), compareBools(a.IPv6, b.IPv6), comparePrefixes(a.From, b.From),
-		comparePrefixes(a.To, b.To), cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Table, b.Table), compareBools(a.NoDefault, b.NoDefault))
+		comparePrefixes(a.To, b.To), cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Table, b.Table), compareBools(a.NoDefault, b.NoDefault),
+		cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port), compareBools(a.Local, b.Local))
 }
 
 func compareBools(a, b bool) int {

@@ -88,6 +88,7 @@ type Keeper struct {
 	mobile     map[forward.Key]led   // mobile node
 	tables     map[netip.Prefix]int
 	uplinks    map[string]uplink
+	passages   map[string][]Passage // by uplink
 	homeRoutes map[string][]Route
 	neighbors  map[neighborKey]forward.HardwareAddr // foreign agents that we told the kernel of
 	forwarding bool
@@ -113,7 +114,7 @@ func New(c Config) (*Keeper, error) {
 	k := &Keeper{
 		c: c, kernel: c.Kernel,
 		agent: make(map[forward.Key]Route), mobile: make(map[forward.Key]led),
-		tables: make(map[netip.Prefix]int), uplinks: make(map[string]uplink), homeRoutes: make(map[string][]Route),
+		tables: make(map[netip.Prefix]int), uplinks: make(map[string]uplink), passages: make(map[string][]Passage), homeRoutes: make(map[string][]Route),
 		neighbors: make(map[neighborKey]forward.HardwareAddr),
 	}
 	if k.kernel == nil {

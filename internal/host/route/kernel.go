@@ -59,6 +59,9 @@ type Rule struct {
 	IPv6      bool
 	From, To  netip.Prefix // invalid for all
 	Mark      uint32       // 0 for any
+	Protocol  uint8        // of IP; 0 for any
+	Port      uint16       // of the destination; 0 for any
+	Local     bool         // what this host itself sends
 	Table     int
 	NoDefault bool // use the table's routes but the default ones (suppress_prefixlength 0)
 }
@@ -337,8 +340,18 @@ func (k *linux) Rules() ([]Rule, error) {
 	return out, nil
 }
 
+// loopback is the interface that what a host itself sends seems to come from.
+const loopback = "lo"
+
 func ruleFrom(r *netlink.Rule, family int) Rule {
-	out := Rule{Priority: r.Priority, IPv6: family == unix.AF_INET6, Mark: r.Mark, Table: r.Table, NoDefault: r.SuppressPrefixlen == 0}
+	out := Rule{Priority: r.Priority, IPv6: family == unix.AF_INET6, Mark: r.Mark, Table: r.Table, NoDefault: r.SuppressPrefixlen == 0,
+		Protocol: uint8(r.IPProto), Local: r.IifName == loopback}
+	if r.IPProto < 0 {
+		out.Protocol = 0
+	}
+	if r.Dport != nil && r.Dport.Start == r.Dport.End {
+		out.Port = r.Dport.Start
+	}
 	if r.Src != nil {
 		out.From = prefixFrom(r.Src, family)
 	}
@@ -360,6 +373,15 @@ func (k *linux) rule(r Rule) *netlink.Rule {
 	}
 	if r.To.IsValid() {
 		nr.Dst = ipNet(r.To)
+	}
+	if r.Protocol != 0 {
+		nr.IPProto = int(r.Protocol)
+	}
+	if r.Port != 0 {
+		nr.Dport = netlink.NewRulePortRange(r.Port, r.Port)
+	}
+	if r.Local {
+		nr.IifName = loopback
 	}
 	if r.NoDefault {
 		nr.SuppressPrefixlen = 0

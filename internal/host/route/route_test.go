@@ -494,3 +494,36 @@ func TestIgnoringRoutesWithoutACarrierIsWarnedOf(t *testing.T) {
 		t.Error("not warned")
 	}
 }
+
+// To sign in to a network, this host's own packets to the named places pass the
+// tunnel, over that uplink; the home address's do not, and it ends without a rest.
+func TestPassagesPastTheTunnel(t *testing.T) {
+	k := newFake()
+	keeper := mobile(t, k)
+	do(t, keeper.Put(away(all)))
+	before := slices.Clone(k.rules)
+	page := netip.MustParseAddr("192.0.2.10")
+	do(t, keeper.SetPassages("wlan0", []Passage{{To: page, Protocol: 6}, {To: page, Protocol: 17, Port: 53}, {To: page, Protocol: 6}}))
+	want := []Rule{
+		{Priority: Priority(DefaultBase, ruleConnected), To: netip.PrefixFrom(page, 32), Protocol: 6, Local: true, Table: DefaultBase + tableUplinks},
+		{Priority: Priority(DefaultBase, ruleConnected), To: netip.PrefixFrom(page, 32), Protocol: 17, Port: 53, Local: true, Table: DefaultBase + tableUplinks},
+	}
+	if len(k.rules) != len(before)+len(want) || !slices.Contains(k.rules, want[0]) || !slices.Contains(k.rules, want[1]) {
+		t.Errorf("rules %+v", k.rules)
+	}
+	if Priority(DefaultBase, ruleFromHome) >= want[0].Priority {
+		t.Error("the home address would pass too")
+	}
+	do(t, keeper.Uplink(engine.Link{Name: "wlan0"}))
+	if slices.Contains(k.rules, want[0]) {
+		t.Error("a passage over an uplink that is down")
+	}
+	do(t, keeper.Uplink(engine.Link{Name: "wlan0", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.8.100/24")}}))
+	do(t, keeper.SetPassages("wlan0", nil))
+	do(t, keeper.Reconcile())
+	slices.SortFunc(before, compareRules)
+	slices.SortFunc(k.rules, compareRules)
+	if diff := cmp.Diff(before, k.rules, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
+		t.Errorf("something is left: %s", diff)
+	}
+}

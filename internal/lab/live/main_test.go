@@ -70,7 +70,9 @@ func command(config string) *exec.Cmd {
 // privilege is missing; never as root.
 func build(t *testing.T, top *topology.Topology, o Options) *Lab {
 	t.Helper()
-	o.Command = command
+	if o.Command == nil {
+		o.Command = command
+	}
 	o.Heard = func(node string, e control.Event) { t.Logf("%s: %v", node, e.Note) }
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

@@ -1,0 +1,61 @@
+package portal_test
+
+import (
+	"crypto/x509"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"careof/internal/host/portal"
+)
+
+// The API is believed over TLS alone, and in what RFC 8908 lets it say.
+//
+//rfc:8908#4
+//rfc:8908#5
+func TestTheAPISaysHowTheNetworkStands(t *testing.T) {
+	const media = "application/captive+json"
+	var said, kind, accept string
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		accept = r.Header.Get("Accept")
+		w.Header().Set("Content-Type", kind)
+		_, _ = w.Write([]byte(said))
+	})
+	server, plain := httptest.NewTLSServer(handler), httptest.NewServer(handler)
+	defer server.Close()
+	defer plain.Close()
+	dial, roots := new(net.Dialer).DialContext, x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	for _, c := range []struct {
+		said, kind string
+		want       portal.Answer
+		wrong      bool
+	}{
+		{`{"captive": true, "user-portal-url": "https://login.hotel.example/", "venue-info-url": "https://hotel.example/"}`, media,
+			portal.Answer{Captive: true, Page: "https://login.hotel.example/", Venue: "https://hotel.example/"}, false},
+		{`{"captive": false, "seconds-remaining": 90.5, "something-new": [1]}`, media, portal.Answer{Remaining: 90*time.Second + 500*time.Millisecond}, false},
+		{`{"captive": true, "user-portal-url": "javascript:alert(1)"}`, media, portal.Answer{Captive: true}, false},
+		{`{"captive": false, "seconds-remaining": -1}`, media + "; charset=utf-8", portal.Answer{}, false},
+		{`{"user-portal-url": "https://login.hotel.example/"}`, media, portal.Answer{}, true}, // captive is required
+		{`{"captive": "yes"}`, media, portal.Answer{}, true},
+		{`<html>Welcome</html>`, "text/html", portal.Answer{}, true},
+	} {
+		said, kind = c.said, c.kind
+		got, err := portal.Ask(t.Context(), dial, roots, server.URL)
+		if (err != nil) != c.wrong || got != c.want {
+			t.Errorf("%s: %+v, %v", c.said, got, err)
+		}
+		if accept != media {
+			t.Errorf("asked for %q", accept)
+		}
+	}
+	said, kind = `{"captive": true}`, media
+	if _, err := portal.Ask(t.Context(), dial, nil, server.URL); err == nil {
+		t.Error("a certificate that nobody vouches for was believed")
+	}
+	if _, err := portal.Ask(t.Context(), dial, roots, plain.URL); err == nil {
+		t.Error("plain HTTP was believed")
+	}
+}
