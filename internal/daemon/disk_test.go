@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,6 +52,8 @@ func TestAFullDiskIsToldAndGoesAwayByItself(t *testing.T) {
 	n.start(n.ha, "ha", "/proc/self/exe")
 	n.answers("ha")
 	n.until("it is ready", func() bool { status, _ := n.readiness("ha"); return status == http.StatusOK })
+	n.reregister(27)
+	n.until("the mobile node is bound", func() bool { return len(n.bindings()) == 1 })
 	filler := filepath.Join(state, "filler")
 	if err := os.WriteFile(filler, make([]byte, 52<<20), 0o600); err != nil {
 		t.Fatal(err)
@@ -74,6 +77,24 @@ func TestAFullDiskIsToldAndGoesAwayByItself(t *testing.T) {
 	if !warned() {
 		t.Error("the status does not tell of it")
 	}
+	// Killed and started on the full disk it goes on with what is bound, and a
+	// registration is denied.
+	n.end("ha", unix.SIGKILL)
+	n.start(n.ha, "ha", "/proc/self/exe")
+	n.answers("ha")
+	if len(n.bindings()) != 1 || !warned() {
+		t.Errorf("after a start on the full disk: %d bindings, warned %v", len(n.bindings()), warned())
+	}
+	stop := n.flow()
+	stop()
+	n.reregister(28)
+	n.until("the registration is denied with 130", func() bool {
+		var counters []control.Counter
+		if err := n.home.Show(t.Context(), "counters", "", &counters); err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(counters, func(c control.Counter) bool { return strings.HasSuffix(c.Name, "denied_130") && c.Value > 0 })
+	})
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
@@ -81,4 +102,13 @@ func TestAFullDiskIsToldAndGoesAwayByItself(t *testing.T) {
 	if warned() {
 		t.Error("the status tells of what is over")
 	}
+	n.reregister(29)
+	n.until("a registration is accepted", func() bool {
+		for _, b := range n.bindings() {
+			if b.Granted > 28*60 {
+				return true
+			}
+		}
+		return false
+	})
 }

@@ -61,7 +61,7 @@ var remedies = []struct {
 	{"enrolment.listen", syscall.EADDRNOTAVAIL, "`ip -brief address` lists this host's addresses; 0.0.0.0 stands for all of them"},
 	{"state-directory", store.ErrInUse, "each daemon on a host needs its own state-directory"},
 	{"state-directory", store.ErrFormat, "install the version that wrote it, or a newer one; do not delete it: replay marks in it keep old requests from being new again"},
-	{"state-directory", store.ErrFull, "make room, or name a place on another disk"},
+	{"state-directory", store.ErrFull, "make room there; to move it to another disk, copy the whole folder and name its new place: an empty one makes old requests new again"},
 	{"state-directory", fs.ErrPermission, "it must belong to the user that the daemon runs as: under systemd `chown -R careof: FOLDER`"},
 	{"state-directory", syscall.EROFS, "name a place that can be written to; in a container, mount a volume there"},
 	{"state-directory", nil, "name a folder that the daemon can make and write to, such as /var/lib/careof"},

@@ -9,6 +9,11 @@ type Status struct {
 
 // Status tells what the store costs.
 func (s *Store) Status() Status {
+	s.opened.RLock()
+	defer s.opened.RUnlock()
+	if s.db == nil {
+		return Status{}
+	}
 	m := s.db.Metrics()
 	out := Status{DiskBytes: m.DiskSpaceUsage(), WrittenBytes: m.WAL.BytesIn}
 	if s.room() == nil && s.dir != "" {

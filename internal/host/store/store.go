@@ -29,8 +29,11 @@ var formatKey = []byte("\x00format")
 
 // A Store is a directory of durable records. It is safe for concurrent use.
 type Store struct {
-	db  *pebble.DB
 	dir string // empty in memory
+
+	opened   sync.RWMutex // guards these two; held while the database is used
+	db       *pebble.DB   // nil once it could not be opened again
+	readOnly bool         // opened on a full disk
 
 	mu      sync.Mutex
 	checked time.Time // when the free space was last looked at
@@ -73,18 +76,21 @@ var ErrInUse = errors.New("store: another daemon has it open")
 // ErrFormat says that another version wrote the store.
 var ErrFormat = errors.New("store: another version of careof wrote it")
 
-// Open opens the store in dir, and makes the directory when it is missing.
+// Open opens the store in dir, and makes the directory when it is missing. On a
+// full disk a store that is there can be read: what was bound goes on, and
+// nothing new becomes durable ([ErrFull]) until there is room.
 func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	s := &Store{dir: dir}
-	if err := s.room(); err != nil {
-		return nil, err
+	full := s.room()
+	if full != nil && !errors.Is(full, ErrFull) {
+		return nil, full
 	}
 	// Keys of enrolled nodes are in it, and dir may be everybody's to enter:
 	// it was there, and the files are readable where the umask is 022.
-	path := filepath.Join(dir, "store")
+	path := s.path()
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
@@ -93,27 +99,34 @@ func Open(dir string) (*Store, error) {
 			return nil, fmt.Errorf("store: %w", err)
 		}
 	}
-	if err := s.open(path, vfs.Default); err != nil {
+	err := s.open(path, vfs.Default, full != nil)
+	if errors.Is(err, pebble.ErrDBDoesNotExist) {
+		return nil, full
+	}
+	if err != nil {
 		return nil, err
 	}
 	return s, nil
 }
+
+func (s *Store) path() string { return filepath.Join(s.dir, "store") }
 
 // OpenMemory opens a store that lasts as long as the process, for
 // laboratories and tests.
 func OpenMemory() (*Store, error) {
 	s := &Store{}
-	if err := s.open("store", vfs.NewMem()); err != nil {
+	if err := s.open("store", vfs.NewMem(), false); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Store) open(path string, fs vfs.FS) error {
+func (s *Store) open(path string, fs vfs.FS, readOnly bool) error {
 	db, err := pebble.Open(path, &pebble.Options{
 		FS:                 fs,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             quiet{},
+		ReadOnly:           readOnly,
 	})
 	if err != nil {
 		// Pebble has no error value for its lock: another process's shows
@@ -123,16 +136,49 @@ func (s *Store) open(path string, fs vfs.FS) error {
 		}
 		return fmt.Errorf("store: open %s: %w", path, err)
 	}
-	s.db = db
+	s.db, s.readOnly = db, readOnly
 	if err := s.checkFormat(); err != nil {
+		s.db = nil
 		return errors.Join(err, db.Close())
 	}
 	return nil
 }
 
+// writable fails while nothing can be written. A store that was opened on a full
+// disk is opened again once there is room.
+func (s *Store) writable() error {
+	if err := s.room(); err != nil {
+		return err
+	}
+	s.opened.RLock()
+	ready := s.db != nil && !s.readOnly
+	s.opened.RUnlock()
+	if ready {
+		return nil
+	}
+	s.opened.Lock()
+	defer s.opened.Unlock()
+	if s.db != nil {
+		if !s.readOnly {
+			return nil
+		}
+		err := s.db.Close()
+		if s.db = nil; err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
+	}
+	return s.open(s.path(), vfs.Default, false)
+}
+
+// errClosed says that the store could not be opened again.
+var errClosed = errors.New("store: it is not open")
+
 func (s *Store) checkFormat() error {
 	value, closer, err := s.db.Get(formatKey)
 	if errors.Is(err, pebble.ErrNotFound) {
+		if s.readOnly {
+			return nil // nothing was ever written
+		}
 		return s.db.Set(formatKey, []byte{format}, pebble.Sync)
 	}
 	if err != nil {
@@ -149,7 +195,7 @@ func (s *Store) checkFormat() error {
 // failed is tried again, once a second at most: nobody need register for the
 // trouble to be over.
 func (s *Store) Trouble() error {
-	if err := s.room(); err != nil {
+	if err := s.writable(); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -160,6 +206,11 @@ func (s *Store) Trouble() error {
 	s.mu.Unlock()
 	if failed == nil || !again {
 		return failed
+	}
+	s.opened.RLock()
+	defer s.opened.RUnlock()
+	if s.db == nil {
+		return errClosed
 	}
 	return s.wrote(s.db.Set(formatKey, []byte{format}, pebble.Sync))
 }
@@ -180,8 +231,13 @@ func (s *Store) Apply(role string, records []engine.Record) error {
 	if len(records) == 0 {
 		return nil
 	}
-	if err := s.room(); err != nil {
+	if err := s.writable(); err != nil {
 		return err
+	}
+	s.opened.RLock()
+	defer s.opened.RUnlock()
+	if s.db == nil {
+		return errClosed
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
@@ -207,6 +263,11 @@ func (s *Store) Apply(role string, records []engine.Record) error {
 func (s *Store) Load(role string, yield func(engine.Record) error) error {
 	lower := prefix(role)
 	upper := append([]byte(role), '/'+1)
+	s.opened.RLock()
+	defer s.opened.RUnlock()
+	if s.db == nil {
+		return errClosed
+	}
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -225,7 +286,14 @@ func (s *Store) Load(role string, yield func(engine.Record) error) error {
 }
 
 // Close closes the store. Everything that Apply confirmed is on disk already.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error {
+	s.opened.Lock()
+	defer s.opened.Unlock()
+	if s.db == nil {
+		return nil
+	}
+	return s.db.Close()
+}
 
 func prefix(role string) []byte { return append([]byte(role), '/') }
 

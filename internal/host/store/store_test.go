@@ -143,6 +143,84 @@ func TestANearlyFullDiskRefusesAndNothingIsLost(t *testing.T) {
 	}
 }
 
+// A daemon that starts on a full disk has what was bound before, and writes again
+// once there is room. Where nothing was stored yet it does not start.
+func TestOnAFullDiskWhatIsThereCanBeRead(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to mount a small file system")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, "size=40m"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	ballast := filepath.Join(dir, "ballast")
+	fill := func() {
+		t.Helper()
+		f, err := os.Create(ballast)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for err == nil { // to the last octet
+			_, err = f.Write(make([]byte, 1<<16))
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+	fill()
+	if s, err := Open(dir); !errors.Is(err, ErrFull) && !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("a first start on a full disk: %v, %v", s, err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Apply("home-agent", []engine.Record{rec("a", "1"), rec("b", "2")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fill()
+	if s, err = Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { s.Close() }()
+	if got, want := fmt.Sprint(contents(t, s, "home-agent")), "[a=1 b=2]"; got != want {
+		t.Errorf("on the full disk records are %s, want %s", got, want)
+	}
+	if err := s.Apply("home-agent", []engine.Record{rec("a", "3")}); !errors.Is(err, ErrFull) {
+		t.Errorf("error is %v, want ErrFull", err)
+	}
+	if err := s.Trouble(); !errors.Is(err, ErrFull) {
+		t.Errorf("the trouble is %v, want ErrFull", err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	s.checked = time.Time{} // a second has passed
+	if err := s.Trouble(); err != nil {
+		t.Errorf("with room again the trouble is %v", err)
+	}
+	if err := s.Apply("home-agent", []engine.Record{rec("c", "3")}); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(contents(t, s, "home-agent")), "[a=1 b=2 c=3]"; got != want {
+		t.Errorf("afterwards records are %s, want %s", got, want)
+	}
+}
+
 func TestNewerFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir)
