@@ -447,6 +447,18 @@ func checkManagers(p *patient) []control.Finding {
 		out = append(out, control.Finding{Result: Warn, Text: "systemd-networkd may take the device " + dev + " for its own",
 			Fix: "printf '[Match]\\nName=" + word + "*\\n[Link]\\nUnmanaged=yes\\n' > /etc/systemd/network/50-careof.network && networkctl reload"})
 	}
+	// Two who ask for an address on one link take it from each other.
+	if p.c != nil && p.c.MobileNode != nil {
+		for _, u := range p.c.MobileNode.Uplinks {
+			if u.Address != config.AddressDHCP {
+				continue
+			}
+			for _, who := range p.Configures(u.Interface) {
+				out = append(out, control.Finding{Result: Warn, Text: who + " configures " + u.Interface + " too, for which careof has its own DHCP client",
+					Fix: "stop it there, or set address = \"host\" for this uplink (\"auto\" leaves the link to others where there are any)"})
+			}
+		}
+	}
 	return all(out, "nobody else manages "+dev)
 }
 

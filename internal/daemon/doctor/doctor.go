@@ -48,6 +48,9 @@ type Probes interface {
 	Resolve(ctx context.Context, name string) ([]netip.Addr, error)
 	// Mentions tells whether a file below the directories names the word.
 	Mentions(word string, globs ...string) bool
+	// Configures tells who configures a link: a network manager that says so, a
+	// DHCP client that was started for it.
+	Configures(link string) []string
 }
 
 // Link is an interface.

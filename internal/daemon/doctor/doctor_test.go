@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -38,6 +39,7 @@ type host struct {
 	bind       error
 	resolve    error
 	mentions   bool
+	configures []string
 }
 
 func healthy() *host {
@@ -68,6 +70,7 @@ func (h *host) Clock() (bool, time.Time, error)      { return !h.wrongClock, h.n
 func (h *host) Input() ([]Chain, error)              { return h.chains, nil }
 func (h *host) Bind(netip.AddrPort) error            { return h.bind }
 func (h *host) Mentions(string, ...string) bool      { return h.mentions }
+func (h *host) Configures(string) []string           { return h.configures }
 func (h *host) Disk(string) (uint64, uint64, bool, error) {
 	return h.free, 100 << 30, true, nil
 }
@@ -164,6 +167,7 @@ func TestEveryCheckFindsWhatIsWrong(t *testing.T) {
 		{"mtu", Fail, bad(node), func(h *host) { h.links["careof0"] = Link{Up: true, MTU: 9000} }},
 		{"encryption", Warn, bad(strings.Replace(agents, "[[home-agent.network]]", "forced-udp = \"off\"\n[[home-agent.network]]", 1)), nil},
 		{"managers", Warn, bad(agents), func(h *host) { h.mentions = false }},
+		{"managers", Warn, bad(node + "address = \"dhcp\"\n"), func(h *host) { h.configures = []string{"dhclient (process 7)"} }},
 		{"stale-state", Warn, bad(agents), func(h *host) { h.links["careof0"] = Link{Up: true, MTU: 1420} }},
 		{"disk", Fail, bad(agents), func(h *host) { h.free = 1 << 20 }},
 		{"disk", Warn, bad(agents), func(h *host) { h.free = 100 << 20 }},
@@ -192,6 +196,40 @@ func TestEveryCheckFindsWhatIsWrong(t *testing.T) {
 		if !seen[name] {
 			t.Errorf("nothing here is wrong for %s", name)
 		}
+	}
+}
+
+// Who else configures a link concerns nobody where careof does not.
+func TestOthersMayConfigureTheirOwnLinks(t *testing.T) {
+	for _, address := range []string{"host", "auto"} {
+		h := healthy()
+		h.configures = []string{"NetworkManager"}
+		for _, f := range Examine(t.Context(), question(t, node+"address = \""+address+"\"\n"), h) {
+			if f.Check == "managers" && f.Result != OK {
+				t.Errorf("address = %q: %+v", address, f)
+			}
+		}
+	}
+}
+
+// A DHCP client is found by the link that it was started for.
+func TestADHCPClientIsFound(t *testing.T) {
+	cmd := &exec.Cmd{Path: "/bin/sh", Args: []string{"/sbin/dhclient", "-c", "read line", "-d", "careoftest7"}}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Skip("there is no shell: ", err)
+	}
+	defer cmd.Wait()
+	defer in.Close()
+	want := fmt.Sprintf("dhclient (process %d)", cmd.Process.Pid)
+	if got := (Linux{}).Configures("careoftest7"); len(got) != 1 || got[0] != want {
+		t.Errorf("%q configure the link, want %q", got, want)
+	}
+	if got := (Linux{}).Configures("careoftest8"); len(got) != 0 {
+		t.Errorf("%q configure another link", got)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"careof/internal/host/dhcp"
 	"careof/internal/host/plane/bpf"
 )
 
@@ -264,4 +266,52 @@ func (Linux) Mentions(word string, globs ...string) bool {
 		}
 	}
 	return false
+}
+
+// dhcpClients are programs that configure the links that they are told of.
+var dhcpClients = []string{"dhclient", "udhcpc", "dhcpcd"}
+
+// Configures implements [Probes].
+func (Linux) Configures(link string) (who []string) {
+	if i, err := net.InterfaceByName(link); err == nil {
+		if m := dhcp.Manager(link, i.Index); m != "" {
+			who = append(who, m)
+		}
+	}
+	here, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return who
+	}
+	// What the system hides from this user is not found.
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return who
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil || len(text) == 0 {
+			continue
+		}
+		words := strings.Split(strings.TrimRight(string(text), "\x00"), "\x00")
+		name := filepath.Base(words[0])
+		if i := strings.IndexByte(name, ':'); i > 0 {
+			name = name[:i] // dhcpcd writes "dhcpcd: eth0 [ip4]" there
+		}
+		if !slices.Contains(dhcpClients, name) || !concerns(words, link) {
+			continue
+		}
+		if there, err := os.Readlink(filepath.Join(filepath.Dir(f), "ns/net")); err == nil && there != here {
+			continue // another network namespace's link of this name
+		}
+		who = append(who, name+" (process "+filepath.Base(filepath.Dir(f))+")")
+	}
+	slices.Sort(who)
+	return who
+}
+
+// concerns tells whether a DHCP client's command line names a link.
+func concerns(words []string, link string) bool {
+	return slices.ContainsFunc(strings.Fields(strings.Join(words, " ")), func(w string) bool {
+		return w == link || strings.TrimPrefix(w, "-i") == link || strings.TrimPrefix(w, "--interface=") == link
+	})
 }

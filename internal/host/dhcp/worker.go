@@ -274,11 +274,18 @@ func (w *worker) hangUp() {
 
 // managed tells whether a network manager of this host says that a link is its
 // own: it configures it sooner or later, and would not like company.
-func managed(link string, index int) bool {
+func managed(link string, index int) bool { return Manager(link, index) != "" }
+
+// Manager is the network manager of this host that says that a link is its own;
+// empty when none does.
+func Manager(link string, index int) string {
 	if b, err := os.ReadFile(fmt.Sprintf("/run/systemd/netif/links/%d", index)); err == nil &&
 		strings.Contains(string(b), "ADMIN_STATE=") && !strings.Contains(string(b), "ADMIN_STATE=unmanaged") {
-		return true
+		return "systemd-networkd"
 	}
 	b, err := os.ReadFile(fmt.Sprintf("/run/NetworkManager/devices/%d", index))
-	return err == nil && strings.Contains(string(b), "managed=true") && index > 0 && link != ""
+	if err == nil && strings.Contains(string(b), "managed=true") && index > 0 && link != "" {
+		return "NetworkManager"
+	}
+	return ""
 }
