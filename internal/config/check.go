@@ -156,6 +156,7 @@ func (d *decoder) checkHomeAgent(h *HomeAgent) {
 		d.problem(at+".wireguard", `leave nat-traversal, forced-udp and encapsulations out`, "encrypted tunnels are UDP tunnels, which are not granted to everybody")
 	}
 	d.checkNetworks(h)
+	d.checkRelay(h)
 	d.checkPrefixPools(h)
 	d.checkServices(h)
 	if h.NodesFile != "" {
@@ -181,6 +182,25 @@ func (d *decoder) checkHomeAgent(h *HomeAgent) {
 		path := indexed(at+".foreign-agent", i)
 		d.unique(seen, path+".address", at+".foreign-agent", p.Address, i)
 		d.associate(path, &p.Security, agents)
+	}
+}
+
+// checkRelay looks at [home-agent.dhcp].
+func (d *decoder) checkRelay(h *HomeAgent) {
+	const at = "home-agent.dhcp"
+	if h.DHCP == nil || len(h.Addresses) == 0 {
+		return
+	}
+	if a := h.RelayAddress(); slices.Contains(h.DHCP.Servers, a) {
+		d.problem(at+".server", "name it by another address of this host, and give the relay its own with address", "%s is the relay's own address", a)
+	}
+	if len(h.Networks) == 0 {
+		d.problem(at, "add a [[home-agent.network]]", "the relay is for nodes of home networks, and there is none")
+	}
+	for i := range h.Networks {
+		if h.Networks[i].DHCPServer.IsValid() {
+			d.problem(indexed("home-agent.network", i)+".dhcp-server", "leave it out", "nodes are told the relay's address (home-agent.dhcp), and ask through it")
+		}
 	}
 }
 
@@ -416,7 +436,7 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 			d.problem(at+".home-agent", "name the home agent, or give the home-address", "a home agent can be discovered only by a node that knows its home address")
 		}
 	}
-	if m.HomeDHCP == On && m.DNS == DNSOff {
+	if m.HomeDHCP != HomeDHCPOff && m.DNS == DNSOff {
 		d.problem(at+".home-dhcp", `add dns = "auto"`, "the node asks nobody about its home network, for dns is off")
 	}
 	if m.DNS != DNSOff && !filepath.IsAbs(m.ResolvConf) {

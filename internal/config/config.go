@@ -131,6 +131,8 @@ type HomeAgent struct {
 	Capacity    int             // nodes; 0: any number
 	PoolMembers []HomeAgentPeer // the other home agents of the pool
 
+	DHCP *DHCPRelay // nil: none
+
 	Messages         []MessageText
 	VendorExtensions []OpaqueExtension
 	Experiments      []OpaqueExtension
@@ -147,6 +149,26 @@ type Network struct {
 	Router, DHCPServer netip.Addr
 	DNS                []netip.Addr
 	Domain             string
+}
+
+// DHCPRelay is the [home-agent.dhcp] section.
+type DHCPRelay struct {
+	Servers     []netip.Addr // at least one
+	Address     netip.Addr   // invalid: the home agent's. See HomeAgent.RelayAddress
+	Information []RelayInformation
+}
+
+// RelayAddress is the address of the DHCP relay on this host; invalid without one.
+func (h *HomeAgent) RelayAddress() netip.Addr {
+	switch {
+	case h.DHCP == nil:
+		return netip.Addr{}
+	case h.DHCP.Address.IsValid():
+		return h.DHCP.Address
+	case h.LocalAddress.IsValid():
+		return h.LocalAddress
+	}
+	return h.Addresses[0]
 }
 
 // A Service is a [[home-agent.service]] table: what nodes may register for.
@@ -255,9 +277,9 @@ type MobileNode struct {
 	Broadcasts       Switch
 	Multicast        MulticastPath
 	ForeignAgents    ForeignAgents
-	Service          string     // RFC 5446; empty: the default one
-	DNS              DNS        // who is given the home network's name servers (RFC 4332)
-	HomeDHCP         Switch     // whether the home network's DHCP server is asked
+	Service          string // RFC 5446; empty: the default one
+	DNS              DNS    // who is given the home network's name servers (RFC 4332)
+	HomeDHCP         HomeDHCP
 	ResolvConf       string     // the file, where it is resolv.conf
 	AAA              *AAASecret // shared with an AAA server; nil: none
 	Security

@@ -180,6 +180,25 @@ var homeAgentTable = append(Table[HomeAgent]{
 	}, func(h *HomeAgent) *[]Network { return &h.Networks }, func(n *Network) string { return n.Prefix.String() }, Help{
 		Doc: "A home network. There may be several.",
 	}),
+	optional("dhcp", Table[DHCPRelay]{
+		Field("server", OneOrList(Address), func(r *DHCPRelay) *[]netip.Addr { return &r.Servers }, Help{
+			Required: true, Example: `"10.10.0.67"`,
+			Doc: "The DHCP servers that everything is relayed to; answers are taken from them alone.",
+		}),
+		Field("address", Address, func(r *DHCPRelay) *netip.Addr { return &r.Address }, Help{
+			Example: `"10.10.0.1"`,
+			Doc: "The relay's address (giaddr), one of this host that the servers can answer to and that the nodes are told as their DHCP\n" +
+				"server. Left out, it is the home agent's. Outside of a home network it goes with that network's prefix (RFC 3527).",
+		}),
+		Field("information", List(Enum[RelayInformation](relayInformationWords...)), func(r *DHCPRelay) *[]RelayInformation { return &r.Information }, Help{
+			Default: `["circuit-id", "remote-id"]`,
+			Doc: "What the servers are told with each message (option 82, RFC 3046): circuit-id is the node's home address as text,\n" +
+				"remote-id its NAI, or its home address when it has none. Empty for nothing.",
+		}),
+	}, func(h *HomeAgent) **DHCPRelay { return &h.DHCP }, Help{
+		Doc: "A DHCP relay for nodes that are away: what they say to DHCP servers through their tunnels goes to the home network's\n" +
+			"servers, and the answers come back the same way (mobile-node.home-dhcp = \"lease\").",
+	}),
 	tables("mobile-node", mobileNodePeerTable(true), func(h *HomeAgent) *[]MobileNodePeer { return &h.MobileNodes },
 		mobileNodePeerID, Help{Doc: "A node that may register. There may be several."}),
 	tables("foreign-agent", append(Table[ForeignAgentPeer]{

@@ -162,10 +162,12 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 			"servers while it is registered: systemd-resolved, the file resolv-conf, or (auto) the former where it runs. What was\n" +
 			"there before comes back when the node is not registered, at the end, and at the next start after a crash.",
 	}),
-	Field("home-dhcp", switchKind, func(m *MobileNode) *Switch { return &m.HomeDHCP }, Help{
+	Field("home-dhcp", Enum[HomeDHCP](homeDHCPWords...), func(m *MobileNode) *HomeDHCP { return &m.HomeDHCP }, Help{
 		Default: `"off"`,
-		Doc: "With dns: whether the DHCP server that the home agent names (home-agent.network.dhcp-server) is asked too, through the\n" +
-			"tunnel (DHCPINFORM): after each registration from another place, and every half hour. What it says comes first.",
+		Doc: "With dns: how the DHCP server that the home agent names is used through the tunnel. on: it is asked (DHCPINFORM) after\n" +
+			"each registration from another place, and every half hour. lease: the node has a lease for its home address, through the\n" +
+			"home agent's relay (home-agent.dhcp), renews it at each place and in time, and has the home network's classless routes\n" +
+			"lead through the tunnel. What the server says comes before what the home agent says.",
 	}),
 	Field("resolv-conf", String, func(m *MobileNode) *string { return &m.ResolvConf }, Help{
 		Default: `"/etc/resolv.conf"`,

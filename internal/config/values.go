@@ -144,6 +144,35 @@ var wireGuardWords = []string{"allowed", "required", "off"}
 
 func (w WireGuard) String() string { return enumString(w, "WireGuard", wireGuardWords) }
 
+// RelayInformation is a part of what a DHCP relay tells the servers (RFC 3046).
+type RelayInformation uint8
+
+// The parts.
+const (
+	RelayCircuitID RelayInformation = iota
+	RelayRemoteID
+)
+
+var relayInformationWords = []string{"circuit-id", "remote-id"}
+
+func (r RelayInformation) String() string {
+	return enumString(r, "RelayInformation", relayInformationWords)
+}
+
+// HomeDHCP says how a mobile node uses the DHCP server of its home network.
+type HomeDHCP uint8
+
+// How.
+const (
+	HomeDHCPOff   HomeDHCP = iota
+	HomeDHCPOn             // it asks (DHCPINFORM)
+	HomeDHCPLease          // it has a lease for its home address
+)
+
+var homeDHCPWords = []string{"off", "on", "lease"}
+
+func (h HomeDHCP) String() string { return enumString(h, "HomeDHCP", homeDHCPWords) }
+
 // DNS says who on a mobile node is given the home network's name servers.
 type DNS uint8
 

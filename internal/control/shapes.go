@@ -71,7 +71,17 @@ type HostConfiguration struct {
 	DHCPServer  netip.Addr   `json:"dhcp_server,omitzero"`
 	URL         string       `json:"url,omitempty"`
 	Informed    time.Time    `json:"informed,omitzero"`  // when the DHCP server last answered; what it said is above
+	Lease       *HomeLease   `json:"lease,omitempty"`    // of the home address; none unless mobile-node.home-dhcp = "lease"
 	Resolver    string       `json:"resolver,omitempty"` // where the host has the name servers now; empty: nowhere
+}
+
+// HomeLease is how a node's lease for its home address stands.
+type HomeLease struct {
+	State  string         `json:"state"`           // idle, selecting, requesting, bound, renewing, rebinding, refused
+	Server netip.Addr     `json:"server,omitzero"` // that gave it; none without a lease
+	Renew  time.Time      `json:"renew,omitzero"`  // when it is renewed
+	Until  time.Time      `json:"until,omitzero"`
+	Routes []netip.Prefix `json:"routes,omitempty"` // that it leads through the tunnel
 }
 
 // MobileNetwork is one mobile network: at a home agent one that is bound, at a

@@ -106,7 +106,7 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		}
 		return []any{n.Role, prefix, dash(n.Interface), dash(router), address(n.CareOfAddress), n.State, size(n.Counters.SentBytes), size(n.Counters.ReceivedBytes)}
 	}),
-	"host": rows("FROM\tPREFIX\tROUTER\tNAME SERVERS\tDOMAIN\tDHCP SERVER\tIT ANSWERED\tASKED BY THE HOST", "nothing was told", func(h HostConfiguration) []any {
+	"host": rows("FROM\tPREFIX\tROUTER\tNAME SERVERS\tDOMAIN\tDHCP SERVER\tIT ANSWERED\tLEASE\tASKED BY THE HOST", "nothing was told", func(h HostConfiguration) []any {
 		prefix := "-"
 		if h.Prefix.IsValid() {
 			prefix = h.Prefix.String()
@@ -115,7 +115,13 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		if !h.Informed.IsZero() {
 			informed = h.Informed.Local().Format(time.DateTime)
 		}
-		return []any{h.HomeAgent, prefix, address(h.Router), dash(strings.Join(h.NameServers, " ")), dash(h.Domain), address(h.DHCPServer), informed, dash(h.Resolver)}
+		leased := "-"
+		if l := h.Lease; l != nil {
+			if leased = l.State; !l.Until.IsZero() {
+				leased += " until " + l.Until.Local().Format(time.DateTime)
+			}
+		}
+		return []any{h.HomeAgent, prefix, address(h.Router), dash(strings.Join(h.NameServers, " ")), dash(h.Domain), address(h.DHCPServer), informed, leased, dash(h.Resolver)}
 	}),
 	"aaa": aaaTable,
 	"stages": rows("ROLE\tSTAGE\tRFC\tHOOKS", "no stages", func(s Stage) []any {

@@ -27,6 +27,7 @@ import (
 	"careof/internal/host/plane"
 	"careof/internal/host/plane/bpf"
 	"careof/internal/host/plane/tun"
+	"careof/internal/host/relay"
 	"careof/internal/host/sock"
 	"careof/internal/host/store"
 	"careof/internal/proto/mip4/fa"
@@ -55,6 +56,7 @@ type daemon struct {
 	plane   *plane.Host
 	names   *names.Resolver             // of home agents
 	leases  atomic.Pointer[dhcp.Client] // nil without a mobile node
+	relay   *relay.Relay                // nil unless it is configured
 	portals portals
 	dns     *dns // what the host asks for names; nil without a mobile node that says
 
@@ -396,6 +398,15 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 		}
 		defer d.leases.Load().Close()
 	}
+	if err := d.openRelay(); err != nil {
+		stop(nil)
+		silence()
+		running.Wait()
+		return err
+	}
+	if d.relay != nil {
+		spawn("relay", func() error { return d.relay.Run(ctx) })
+	}
 	spawn("links", func() error { return d.watch(ctx) })
 	for _, server := range servers {
 		spawn("control", server.Serve)
@@ -418,8 +429,11 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 	}
 	if d.dns != nil {
 		spawn("dns", func() error { d.watchDNS(ctx, machines); return nil })
-		if d.cfg.MobileNode.HomeDHCP == config.On {
+		switch d.cfg.MobileNode.HomeDHCP {
+		case config.HomeDHCPOn:
 			spawn("home-dhcp", func() error { d.watchHomeDHCP(ctx); return nil })
+		case config.HomeDHCPLease:
+			spawn("home-dhcp", func() error { d.watchHomeLease(ctx); return nil })
 		}
 	}
 	spawn("watchdog", func() error { d.watchdog(ctx); return nil })

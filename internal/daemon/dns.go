@@ -184,8 +184,12 @@ func (d *daemon) hostConfiguration(ctx context.Context) (any, error) {
 			one.NameServers = append(one.NameServers, a.String())
 		}
 		d.dns.mu.Lock()
-		if n := &d.dns.informed; n.server.IsValid() && n.server == t.DHCPServer {
+		n := &d.dns.informed
+		if n.server.IsValid() && n.server == t.DHCPServer {
 			one.Informed = n.at
+		}
+		if n.tenancy != "" {
+			one.Lease = &control.HomeLease{State: n.tenancy, Server: n.lease.Server, Renew: n.lease.Renew, Until: n.lease.Until, Routes: n.lease.Routes}
 		}
 		if g := d.dns.resolver.Given(); g != nil {
 			one.Resolver = g.Way

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"careof/internal/core/note"
+	"careof/internal/host/homedhcp"
 	"careof/internal/host/inform"
 	"careof/internal/proto/mip4/feature/hostconfig"
+	"careof/internal/proto/mip4/mn"
 )
 
 // Notes about the home network's DHCP server.
@@ -29,6 +31,10 @@ type informed struct {
 	server netip.Addr
 	at     time.Time
 	said   hostconfig.Configuration
+
+	// With a lease of the home address: how its client stands, and the lease itself.
+	tenancy string
+	lease   homedhcp.Lease
 }
 
 // complete puts what the DHCP server says in the place of what the home agent said.
@@ -45,6 +51,15 @@ func (n *informed) complete(t *hostconfig.Told) {
 	if n.said.Domain != "" {
 		t.Domain = n.said.Domain
 	}
+}
+
+// comesIn is the link by which packets for the home address come in: the tunnel's device,
+// or that to a foreign agent which delivers them plain.
+func (d *daemon) comesIn(state mn.Status) string {
+	if state.ForeignAgent.IsValid() && state.Encapsulation == "" {
+		return state.Link
+	}
+	return d.cfg.Plane.Device
 }
 
 // watchHomeDHCP asks the home network's DHCP server through the tunnel, from each place
@@ -73,7 +88,7 @@ func (d *daemon) watchHomeDHCP(ctx context.Context) {
 			continue
 		}
 		last = here
-		err = d.inform(ctx, state.HomeAddress, here.server, state.NAI)
+		err = d.inform(ctx, state, here.server)
 		if next = time.Now().Add(homeDHCPEvery); err != nil {
 			next = time.Now().Add(homeDHCPAgain)
 			if ctx.Err() == nil {
@@ -83,18 +98,15 @@ func (d *daemon) watchHomeDHCP(ctx context.Context) {
 	}
 }
 
-func (d *daemon) inform(ctx context.Context, home, server netip.Addr, name string) error {
-	if name == "" {
-		name = home.String()
-	}
-	a, err := inform.Ask(ctx, d.dns.space, inform.Question{Device: d.cfg.Plane.Device, Home: home, Server: server, Client: name})
+func (d *daemon) inform(ctx context.Context, state mn.Status, server netip.Addr) error {
+	a, err := inform.Ask(ctx, d.dns.space, inform.Question{Link: d.comesIn(state), Home: state.HomeAddress, Server: server, Client: nodeName(state)})
 	if err != nil {
 		return err
 	}
 	said := hostconfig.Configuration{Servers: a.Servers, Router: a.Router, Domain: a.Domain}.Sane()
 	d.dns.mu.Lock()
 	news := d.dns.informed.server != server || !reflect.DeepEqual(d.dns.informed.said, said)
-	d.dns.informed = informed{server, time.Now(), said}
+	d.dns.informed = informed{server: server, at: time.Now(), said: said}
 	d.dns.mu.Unlock()
 	if news {
 		d.hub.note(note.Note{Kind: homeDHCP, Level: note.Info, Role: "", Why: server.String() + " says: " + said.String()})

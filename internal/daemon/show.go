@@ -355,6 +355,7 @@ func (d *daemon) counters(ctx context.Context) (any, error) {
 	for _, c := range mobile {
 		add(roleMobileNode+"."+c.Name, mobileMeaning(c.Name), c.Value)
 	}
+	d.addRelayCounters(add)
 	for _, c := range planeCounters(d.plane.Status().Totals) {
 		add(c.Name, c.Meaning, c.Value)
 	}

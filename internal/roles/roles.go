@@ -323,6 +323,9 @@ func told(c *config.HomeAgent) (out hostconfig.Config) {
 		one := hostconfig.Network{Prefix: n.Prefix, Configuration: hostconfig.Configuration{
 			Router: n.Router, Servers: n.DNS, DHCPServer: n.DHCPServer, Domain: n.Domain,
 		}}
+		if c.DHCP != nil {
+			one.DHCPServer = c.RelayAddress()
+		}
 		if one.Known() {
 			out.Networks = append(out.Networks, one)
 		}

@@ -14,21 +14,19 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/sys/unix"
-
+	"careof/internal/host/homedhcp"
 	"careof/internal/host/netspace"
+	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
 // A Question is whom to ask, and as who.
 type Question struct {
-	Device string     // that the packets go through
+	Link   string     // that packets for the home address come in by
 	Home   netip.Addr // this host's address
-	Server netip.Addr
-	Client string // the client identifier, a name
+	Server netip.Addr // or the relay that stands for it
+	Client string     // the client identifier, a name
 }
 
 // An Answer is what the server says, as it says it: nothing is checked.
@@ -39,9 +37,8 @@ type Answer struct {
 }
 
 const (
-	serverPort, clientPort = 67, 68
-	attempts               = 4
-	firstWait              = 4 * time.Second
+	attempts  = 4
+	firstWait = 4 * time.Second
 )
 
 // ErrSilent says that the server did not answer.
@@ -51,7 +48,7 @@ var ErrSilent = errors.New("the DHCP server does not answer")
 // MUST adopt a retransmission strategy that incorporates a randomized exponential backoff"
 // (RFC 2131 section 4.1).
 func Ask(ctx context.Context, space *netspace.Space, q Question) (Answer, error) {
-	conn, err := listen(ctx, space, q)
+	conn, err := homedhcp.Listen(ctx, space, q.Home, q.Link)
 	if err != nil {
 		return Answer{}, fmt.Errorf("inform: %w", err)
 	}
@@ -64,35 +61,16 @@ func Ask(ctx context.Context, space *netspace.Space, q Question) (Answer, error)
 	}
 	wait := firstWait
 	for range attempts {
-		if _, err := conn.WriteToUDPAddrPort(m.ToBytes(), netip.AddrPortFrom(q.Server, serverPort)); err != nil {
+		if err := conn.Send(m.ToBytes(), q.Server); err != nil {
 			return Answer{}, fmt.Errorf("inform: %w", err)
 		}
 		until := time.Now().Add(wait - time.Second + rand.N(2*time.Second))
-		if a, ok, err := hear(conn, q, m, until); ok || err != nil {
+		if a, ok, err := hear(conn, m, until); ok || err != nil {
 			return a, err
 		}
 		wait *= 2
 	}
 	return Answer{}, fmt.Errorf("inform: %w: %s", ErrSilent, q.Server)
-}
-
-// listen opens the client's port at the home address, beside whatever DHCP client the host
-// has on its links.
-func listen(ctx context.Context, space *netspace.Space, q Question) (*net.UDPConn, error) {
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		return errors.Join(c.Control(func(fd uintptr) {
-			err = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1), unix.BindToDevice(int(fd), q.Device))
-		}), err)
-	}}
-	var conn net.PacketConn
-	err := space.Do(func() (err error) {
-		conn, err = lc.ListenPacket(ctx, "udp4", netip.AddrPortFrom(q.Home, clientPort).String())
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return conn.(*net.UDPConn), nil
 }
 
 // message is the question: the home address is in 'ciaddr', and "MUST NOT request lease
@@ -104,28 +82,37 @@ func listen(ctx context.Context, space *netspace.Space, q Question) (*net.UDPCon
 func message(q Question) (*dhcpv4.DHCPv4, error) {
 	a := q.Home.As4()
 	return dhcpv4.NewInform(net.HardwareAddr{0x02, 0, a[0], a[1], a[2], a[3]}, net.IP(a[:]),
-		dhcpv4.WithOption(dhcpv4.OptClientIdentifier(append([]byte{0}, q.Client...))),
+		dhcpv4.WithOption(dhcpv4.OptClientIdentifier(homedhcp.ClientIdentifier(q.Client))),
 		dhcpv4.WithRequestedOptions(dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionDomainName))
 }
 
-// hear waits for the answer to a message. Everything else is passed over.
-func hear(conn *net.UDPConn, q Question, m *dhcpv4.DHCPv4, until time.Time) (Answer, bool, error) {
+// A port is where answers come in. *homedhcp.Conn is one.
+type port interface {
+	SetReadDeadline(time.Time) error
+	Receive(b []byte) (n int, from netip.Addr, err error)
+}
+
+// hear waits for the answer to a message. Everything else is passed over. Whose address it
+// comes from is not looked at: a server that was asked through a relay may answer "directly
+// to the address given in the 'ciaddr' field" (RFC 2131 section 4.3.5).
+//
+//rfc:2131#4.3.5
+func hear(conn port, m *dhcpv4.DHCPv4, until time.Time) (Answer, bool, error) {
 	if err := conn.SetReadDeadline(until); err != nil {
 		return Answer{}, false, fmt.Errorf("inform: %w", err)
 	}
 	var b [4096]byte
 	for {
-		n, from, err := conn.ReadFromUDPAddrPort(b[:])
+		n, _, err := conn.Receive(b[:])
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return Answer{}, false, nil
 		case err != nil:
 			return Answer{}, false, fmt.Errorf("inform: %w", err)
-		case from.Addr().Unmap() != q.Server:
-			continue
 		}
 		r, err := dhcpv4.FromBytes(b[:n])
-		if err == nil && r.OpCode == dhcpv4.OpcodeBootReply && r.TransactionID == m.TransactionID && r.MessageType() == dhcpv4.MessageTypeAck {
+		if err == nil && r.OpCode == dhcpv4.OpcodeBootReply && r.TransactionID == m.TransactionID &&
+			string(r.ClientHWAddr) == string(m.ClientHWAddr) && r.MessageType() == dhcpv4.MessageTypeAck {
 			return read(r), true, nil
 		}
 	}

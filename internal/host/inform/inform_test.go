@@ -9,7 +9,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-var question = Question{Device: "lo", Home: netip.MustParseAddr("10.10.0.5"), Server: netip.MustParseAddr("127.0.0.1"), Client: "van7@fleet.example"}
+var question = Question{Link: "lo", Home: netip.MustParseAddr("10.10.0.5"), Server: netip.MustParseAddr("127.0.0.1"), Client: "van7@fleet.example"}
 
 // A client "MUST NOT request lease time parameters", and has its address in 'ciaddr'; the
 // server is told no address that it could give out.
@@ -32,7 +32,16 @@ func TestTheQuestionIsOneOfAHostWithAnAddress(t *testing.T) {
 	}
 }
 
-// Nothing counts but the acknowledgement of this question, from the server that was asked.
+// A loop is a port on the loopback device.
+type loop struct{ *net.UDPConn }
+
+func (l loop) Receive(b []byte) (int, netip.Addr, error) {
+	n, from, err := l.ReadFromUDPAddrPort(b)
+	return n, from.Addr(), err
+}
+
+// Nothing counts but the acknowledgement of this question, whichever of its addresses the
+// server has answered from.
 func TestOnlyTheAnswerIsHeard(t *testing.T) {
 	open := func() *net.UDPConn {
 		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IP{127, 0, 0, 1}})
@@ -43,11 +52,6 @@ func TestOnlyTheAnswerIsHeard(t *testing.T) {
 		return c
 	}
 	conn, server := open(), open()
-	stranger, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IP{127, 0, 0, 2}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stranger.Close()
 	m, err := message(question)
 	if err != nil {
 		t.Fatal(err)
@@ -65,19 +69,19 @@ func TestOnlyTheAnswerIsHeard(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	answer(stranger, nil, dhcpv4.WithDNS(net.IP{192, 0, 2, 66}))
+	answer(server, func(r *dhcpv4.DHCPv4) { r.ClientHWAddr = net.HardwareAddr{2, 0, 10, 10, 0, 6} })
 	answer(server, func(r *dhcpv4.DHCPv4) { r.TransactionID[0]++ })
 	answer(server, func(r *dhcpv4.DHCPv4) { r.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeNak)) })
 	answer(server, func(r *dhcpv4.DHCPv4) { r.OpCode = dhcpv4.OpcodeBootRequest })
 	if _, err := server.WriteTo([]byte("nonsense"), conn.LocalAddr()); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok, err := hear(conn, question, m, time.Now().Add(50*time.Millisecond)); ok || err != nil {
+	if _, ok, err := hear(loop{conn}, m, time.Now().Add(50*time.Millisecond)); ok || err != nil {
 		t.Fatalf("it took something else for the answer: %v", err)
 	}
 	answer(server, nil, dhcpv4.WithDNS(net.IP{10, 10, 0, 53}), dhcpv4.WithRouter(net.IP{10, 10, 0, 1}),
 		dhcpv4.WithOption(dhcpv4.OptDomainName("fleet.example")))
-	a, ok, err := hear(conn, question, m, time.Now().Add(10*time.Second))
+	a, ok, err := hear(loop{conn}, m, time.Now().Add(10*time.Second))
 	if !ok || err != nil || len(a.Servers) != 1 || a.Servers[0] != netip.MustParseAddr("10.10.0.53") || a.Router != netip.MustParseAddr("10.10.0.1") ||
 		a.Domain != "fleet.example" {
 		t.Errorf("%+v, %v, %v", a, ok, err)

@@ -28,6 +28,9 @@ type (
 	ListCounters      struct{} // []Counter
 	// Reregister starts a new attempt now, also after Deregister: Status.
 	Reregister struct{}
+	// Lead replaces the destinations that go through the tunnel besides
+	// Config.Routes, for as long as the process lives: Status.
+	Lead struct{ Routes []netip.Prefix }
 	// Deregister ends all registrations and keeps the node unregistered
 	// until Reregister: Status, once the home agent has agreed.
 	Deregister struct{}
@@ -197,6 +200,10 @@ func (n *Node) baseCommands() {
 	show(ListCounters{}, func() any { return n.counters.list() })
 	n.Command("base", Reregister{}, n.reregister)
 	n.Command("base", Deregister{}, n.deregister)
+	n.Command("base", Lead{}, func(c engine.Command) {
+		n.led = slices.Clone(c.Value.(Lead).Routes)
+		n.Answer(c, n.status(), nil)
+	})
 	n.Command("base", Reconfigure{}, func(c engine.Command) { n.Answer(c, nil, n.reconfigure(c.Value.(Reconfigure).Config)) })
 }
 
@@ -272,7 +279,7 @@ func (n *Node) forget() {
 func (n *Node) status() Status {
 	s := Status{
 		Role: role, State: n.state(), HomeAddress: n.address, NAI: string(n.cfg.NAI),
-		Routes: slices.Clone(n.cfg.Routes), Networks: slices.Clone(n.networks), Registered: n.infos(),
+		Routes: n.routes(), Networks: slices.Clone(n.networks), Registered: n.infos(),
 	}
 	if agent, ok := n.roster.current(); ok {
 		s.HomeAgent = agent.address

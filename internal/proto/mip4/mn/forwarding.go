@@ -4,6 +4,7 @@ import (
 	"iter"
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	"careof/internal/core/forward"
@@ -20,7 +21,7 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 	e = forward.Entry{
 		Key: n.Key(), Role: forward.MobileNode,
 		Inner:     netip.PrefixFrom(n.address, 32),
-		Routes:    n.cfg.Routes,
+		Routes:    n.routes(),
 		HomeLink:  n.homeLink(),
 		Broadcast: n.cfg.Broadcast,
 
@@ -91,6 +92,19 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 		add(t)
 	}
 	return e, true
+}
+
+// routes are the destinations that go through the tunnel: the configured ones, and
+// those of a [Lead] that are not inside of one.
+func (n *Node) routes() []netip.Prefix {
+	list := slices.Clone(n.cfg.Routes)
+	for _, to := range n.led {
+		inside := func(r netip.Prefix) bool { return r.Bits() <= to.Bits() && r.Contains(to.Addr()) }
+		if !slices.ContainsFunc(list, inside) {
+			list = append(list, to)
+		}
+	}
+	return list
 }
 
 // copies says whether redundant packets go over a registration's path and

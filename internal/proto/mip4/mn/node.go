@@ -53,6 +53,8 @@ type Node struct {
 	homePuts int             // of those, the ones that change the home link
 	withheld []engine.Tell   // what is true once the data plane has the entry
 
+	led []netip.Prefix // see Lead
+
 	tickets   engine.Ticket
 	asked     map[engine.Ticket]func(engine.Answer)
 	committed map[engine.Ticket]func(error)

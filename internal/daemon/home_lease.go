@@ -1,0 +1,214 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"careof/internal/core/note"
+	"careof/internal/host/homedhcp"
+	"careof/internal/proto/mip4/feature/hostconfig"
+	"careof/internal/proto/mip4/mn"
+)
+
+// Notes about the lease of the home address.
+const (
+	homeLease     note.Kind = "home-lease"
+	homeLeaseLost note.Kind = "home-lease-lost"
+)
+
+// A tenancy is the lease of the home address, and who keeps it.
+type tenancy struct {
+	d       *daemon
+	path    string
+	machine *homedhcp.Machine // nil before the first registration
+	home    netip.Addr
+	here    whereabouts
+	conn    *homedhcp.Conn // nil while the node is not registered
+	heard   chan reply
+	led     bool // the routes of a lease were told to the node
+}
+
+// A reply is what came in at the client's port.
+type reply struct {
+	from    netip.Addr
+	message *dhcpv4.DHCPv4
+}
+
+// whereabouts is where the node is registered from, and how packets come to it there.
+type whereabouts struct {
+	server, careOf, agent netip.Addr
+	link                  string
+}
+
+// watchHomeLease keeps a lease for the home address while the node is registered.
+func (d *daemon) watchHomeLease(ctx context.Context) {
+	_, events, cancel := d.hub.subscribe(nil)
+	defer cancel()
+	tick := time.NewTicker(dnsEvery)
+	defer tick.Stop()
+	due := time.NewTimer(0)
+	defer due.Stop()
+	t := &tenancy{d: d, path: filepath.Join(d.cfg.StateDirectory, "home-lease.json"), heard: make(chan reply, 8)}
+	defer t.hangUp()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-events:
+			if e.Role == roleMobileNode {
+				t.look(ctx)
+			}
+		case <-tick.C:
+			t.look(ctx)
+		case m := <-t.heard:
+			if t.machine != nil && t.conn != nil {
+				t.do(ctx, t.machine.Message(time.Now(), m.from == t.here.server, m.message))
+			}
+		case <-due.C:
+			if t.machine != nil {
+				t.do(ctx, t.machine.Wake(time.Now()))
+			}
+		}
+		due.Stop()
+		if t.machine != nil {
+			if at := t.machine.Deadline(); !at.IsZero() {
+				due.Reset(max(0, time.Until(at)))
+			}
+		}
+	}
+}
+
+// look sees whether the node has registered, from where, or is not any more.
+func (t *tenancy) look(ctx context.Context) {
+	state, told, err := t.d.told(ctx)
+	if err != nil {
+		return
+	}
+	now := whereabouts{server: told.DHCPServer, careOf: state.CareOfAddress, agent: state.ForeignAgent, link: t.d.comesIn(state)}
+	if state.State != "registered" || !now.server.IsValid() {
+		now = whereabouts{}
+	}
+	if now == t.here && state.HomeAddress == t.home {
+		return
+	}
+	t.hangUp()
+	t.here = now
+	if t.machine != nil {
+		t.machine.Left()
+	}
+	if now == (whereabouts{}) {
+		return
+	}
+	if t.machine == nil || t.home != state.HomeAddress {
+		t.machine, t.home = homedhcp.NewMachine(state.HomeAddress, nodeName(state), luck(), homedhcp.ReadLease(t.path)), state.HomeAddress
+		t.use(ctx, homedhcp.Silence) // what a process before had: nobody has answered yet
+	}
+	if t.conn, err = homedhcp.Listen(ctx, t.d.dns.space, t.home, now.link); err != nil {
+		t.here = whereabouts{} // again with the next look
+		t.d.hub.note(note.Note{Kind: homeDHCPFailed, Level: note.Warn, Role: roleMobileNode, Why: err.Error()})
+		return
+	}
+	go t.hear(t.conn)
+	t.do(ctx, t.machine.Arrived(time.Now()))
+}
+
+// nodeName is who a node is to DHCP servers.
+func nodeName(state mn.Status) string {
+	if state.NAI != "" {
+		return state.NAI
+	}
+	return state.HomeAddress.String()
+}
+
+// hear hands over what comes in until the port is closed.
+func (t *tenancy) hear(conn *homedhcp.Conn) {
+	b := make([]byte, 1<<16)
+	for {
+		n, from, err := conn.Receive(b)
+		if err != nil {
+			return
+		}
+		if m, err := dhcpv4.FromBytes(b[:n]); err == nil {
+			select {
+			case t.heard <- reply{from, m}:
+			default: // a server says it again
+			}
+		}
+	}
+}
+
+func (t *tenancy) hangUp() {
+	if t.conn != nil {
+		t.conn.Close()
+		t.conn = nil
+	}
+}
+
+// do does what the machine wants.
+func (t *tenancy) do(ctx context.Context, s homedhcp.Step) {
+	if s.Send != nil && t.conn != nil {
+		// What could not be sent is sent again.
+		_ = t.conn.Send(s.Send.ToBytes(), t.here.server)
+	}
+	l, has := t.machine.Lease()
+	tell := func(k note.Kind, level note.Level, why string) {
+		t.d.hub.note(note.Note{Kind: k, Level: level, Role: roleMobileNode, Why: why})
+	}
+	switch s.Change {
+	case homedhcp.Got:
+		tell(homeLease, note.Info, fmt.Sprintf("%s of %s until %s", l.Address, l.Server, l.Until.Format(time.DateTime)))
+	case homedhcp.Lost:
+		tell(homeLeaseLost, note.Warn, t.home.String()+": "+s.Why)
+	case homedhcp.NoLease, homedhcp.Silence:
+		tell(homeDHCPFailed, note.Warn, fmt.Sprintf("no answer about a lease for %s: %s", t.home, s.Why))
+	case homedhcp.Informed:
+		l := t.machine.Told()
+		tell(homeDHCP, note.Info, l.Server.String()+" says: "+configuration(l).String())
+	}
+	if s.Change == homedhcp.Got || s.Change == homedhcp.Extended || s.Change == homedhcp.Lost {
+		if !has {
+			l = homedhcp.Lease{}
+		}
+		if err := l.Write(t.path); err != nil {
+			tell(homeDHCPFailed, note.Warn, err.Error())
+		}
+	}
+	t.use(ctx, s.Change)
+}
+
+func configuration(l homedhcp.Lease) hostconfig.Configuration {
+	return hostconfig.Configuration{Servers: l.DNS, Router: l.Router, Domain: l.Domain}.Sane()
+}
+
+// use gives the host what the lease says: name servers and domain by way of [daemon.told],
+// routes as destinations of the tunnel.
+func (t *tenancy) use(ctx context.Context, c homedhcp.Change) {
+	l, has := t.machine.Lease()
+	t.d.dns.mu.Lock()
+	n := &t.d.dns.informed
+	n.tenancy = t.machine.State().String()
+	switch {
+	case has && c != homedhcp.Nothing:
+		n.server, n.said, n.lease = t.here.server, configuration(l), l
+		if c == homedhcp.Got || c == homedhcp.Extended {
+			n.at = time.Now()
+		}
+	case c == homedhcp.Informed:
+		n.server, n.said, n.at = t.here.server, configuration(t.machine.Told()), time.Now()
+	case c == homedhcp.Lost:
+		n.server, n.lease = netip.Addr{}, homedhcp.Lease{}
+	}
+	t.d.dns.mu.Unlock()
+	if c == homedhcp.Nothing || len(l.Routes) == 0 && !t.led {
+		return
+	}
+	t.led = len(l.Routes) > 0
+	if _, err := ask[mn.Status](ctx, t.d.mobile, mn.Lead{Routes: l.Routes}); err != nil && ctx.Err() == nil {
+		t.d.hub.note(note.Note{Kind: homeDHCPFailed, Level: note.Warn, Role: roleMobileNode, Why: "its routes: " + err.Error()})
+	}
+}

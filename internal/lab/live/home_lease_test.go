@@ -1,0 +1,244 @@
+package live
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"careof/internal/control"
+	"careof/internal/lab/topology"
+	"careof/wire/encap"
+)
+
+// lenders are stock DHCP servers which lend the addresses of 10.10.0.0/24. Who comes with
+// the circuit "10.10.0.5" is of the domain fleet.example; the route to the site is everybody's.
+var lenders = []struct {
+	program, install string
+	command          func(program, folder string) (*exec.Cmd, error)
+	lease            string // of the home address, in the server's file
+}{
+	{"dnsmasq", "dnsmasq-base", func(program, folder string) (*exec.Cmd, error) {
+		return exec.Command(program, "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root", "--port=0",
+			"--interface=eth0", "--bind-interfaces", "--dhcp-range=10.10.0.3,10.10.0.49,255.255.255.0,10m", "--no-ping", "--log-dhcp", "--dhcp-authoritative",
+			"--dhcp-circuitid=set:van,10.10.0.5", "--dhcp-option=tag:van,option:domain-name,fleet.example",
+			"--dhcp-option=option:dns-server,10.10.0.53", "--dhcp-option=121,192.0.2.0/24,10.10.0.254",
+			"--dhcp-leasefile="+filepath.Join(folder, "leases"), "--log-facility="+filepath.Join(folder, "log")), nil
+	}, " 10.10.0.5 "},
+	{"kea-dhcp4", "kea-dhcp4-server", func(program, folder string) (*exec.Cmd, error) {
+		config := filepath.Join(folder, "kea.json")
+		c := exec.Command(program, "-c", config)
+		c.Env = append(os.Environ(), "KEA_LOCKFILE_DIR="+folder, "KEA_PIDFILE_DIR="+folder)
+		return c, os.WriteFile(config, fmt.Appendf(nil, `{"Dhcp4": {
+			"interfaces-config": {"interfaces": ["eth0"]}, "valid-lifetime": 600,
+			"lease-database": {"type": "memfile", "persist": true, "name": %q},
+			"option-def": [{"name": "routes", "code": 121, "type": "binary", "space": "dhcp4"}],
+			"client-classes": [{"name": "van", "test": "relay4[1].hex == '10.10.0.5'", "option-data": [{"name": "domain-name", "data": "fleet.example"}]}],
+			"loggers": [{"name": "kea-dhcp4", "severity": "DEBUG", "debuglevel": 55, "output_options": [{"output": %q}]}],
+			"subnet4": [{"subnet": "10.10.0.0/24", "pools": [{"pool": "10.10.0.3-10.10.0.49"}], "option-data": [
+				{"name": "domain-name-servers", "data": "10.10.0.53"},
+				{"code": 121, "space": "dhcp4", "csv-format": false, "data": "18c000020a0a00fe"}]}]
+		}}`, filepath.Join(folder, "leases"), filepath.Join(folder, "log")), 0o600)
+	}, "10.10.0.5,"},
+}
+
+// The node has a lease of a stock DHCP server for its home address, through the home agent's
+// relay: with name server, domain (which the server gives by the relay's word alone) and a
+// route. It renews it from each place, through a foreign agent and behind a NAT, and gives
+// everything back when it is not to have it any more. What somebody in the visited network
+// says is ignored.
+//
+//rfc:3046#2.1
+//rfc:2131#4.4.5
+func TestTheHomeAddressIsLeasedThroughTheTunnel(t *testing.T) {
+	for _, server := range lenders {
+		t.Run(server.program, func(t *testing.T) {
+			t.Parallel()
+			program, err := exec.LookPath(server.program)
+			if err != nil {
+				t.Skipf("there is no %s: apt-get install %s", server.program, server.install)
+			}
+			plan, err := topology.Load("foreign-agents")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ha, mn := plan.Node("ha"), plan.Node("mn")
+			ha.Config = strings.Replace(ha.Config, "[[home-agent.network]]\n", "[home-agent.dhcp]\nserver = \"10.10.0.7\"\n\n[[home-agent.network]]\n", 1)
+			file := filepath.Join(t.TempDir(), "resolv.conf")
+			mn.Config = strings.Replace(mn.Config, "[mobile-node]\n", "[mobile-node]\nroutes = [\"10.10.0.0/24\"]\ndns = \"resolv.conf\"\nhome-dhcp = \"lease\"\nresolv-conf = \""+file+"\"\n", 1)
+			l := build(t, plan, Options{})
+			s := NewStage(l, t.Logf)
+			defer s.Close()
+			folder := t.TempDir()
+			start := func() (stop func()) {
+				t.Helper()
+				c, err := server.command(program, folder)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p, err := s.node("neighbour").Start(c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				stop = func() { p.Kill(); <-p.Done() }
+				t.Cleanup(stop)
+				return stop
+			}
+			t.Cleanup(func() {
+				if b, err := os.ReadFile(filepath.Join(folder, "log")); t.Failed() && err == nil {
+					t.Logf("the DHCP server:\n%s", b[max(0, len(b)-20000):])
+				}
+			})
+			lease := func() (h control.HostConfiguration) {
+				var shown []control.HostConfiguration
+				if err := l.Daemon("mn").Show("host", "", &shown); err == nil && len(shown) == 1 {
+					h = shown[0]
+				}
+				if h.Lease == nil {
+					h.Lease = &control.HomeLease{}
+				}
+				return h
+			}
+			bound := func() bool { return lease().Lease.State == "bound" }
+			counters := func() (list map[string]uint64) {
+				var shown []control.Counter
+				if err := l.Daemon("ha").Show("counters", "", &shown); err != nil {
+					t.Fatal(err)
+				}
+				list = make(map[string]uint64)
+				for _, c := range shown {
+					if name, ok := strings.CutPrefix(c.Name, "home-agent.dhcp."); ok {
+						list[name] = c.Value
+					}
+				}
+				return list
+			}
+			stop := start()
+			s.Plug("mn", "wlan0", "access1")
+			s.Until("there is a lease", 60*time.Second, bound)
+			first := lease()
+			if first.Domain != "fleet.example" || strings.Join(first.NameServers, " ") != "10.10.0.53" || first.Lease.Server != netip.MustParseAddr("10.10.0.7") {
+				t.Errorf("show host: %+v, %+v", first, first.Lease)
+			}
+			s.Until("the server has written it down", 60*time.Second, func() bool {
+				b, err := os.ReadFile(filepath.Join(folder, "leases"))
+				return err == nil && strings.Contains(string(b), server.lease)
+			})
+			s.Until("the host asks the home network's name server", 60*time.Second, func() bool {
+				b, err := os.ReadFile(file)
+				return err == nil && strings.Contains(string(b), "search fleet.example\nnameserver 10.10.0.53\n")
+			})
+			site := netip.MustParsePrefix("192.0.2.0/24")
+			s.Until("the route leads through the tunnel", 60*time.Second, func() bool { return ruled(t, s, site) })
+
+			// A move, while the server is silent; the one that answers is somebody else.
+			stop()
+			heard := s.Record("home")
+			s.Unplug("mn", "wlan0")
+			s.Plug("mn", "wlan0", "access2")
+			var asked *dhcpv4.DHCPv4
+			s.Until("it asks from the new place", 60*time.Second, func() bool {
+				for _, packet := range heard() {
+					if m := relayedMessage(packet); m != nil {
+						asked = m
+					}
+				}
+				return asked != nil
+			})
+			if !asked.GatewayIPAddr.Equal(net.IP{10, 10, 0, 1}) || !asked.ClientIPAddr.Equal(net.IP{10, 10, 0, 5}) {
+				t.Errorf("it renews with %s", asked.Summary())
+			}
+			answer, err := dhcpv4.NewReplyFromRequest(asked, dhcpv4.WithMessageType(dhcpv4.MessageTypeAck), dhcpv4.WithYourIP(net.IP{10, 10, 0, 5}),
+				dhcpv4.WithLeaseTime(600), dhcpv4.WithDNS(net.IP{192, 0, 2, 66}), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IP{10, 10, 0, 7})))
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.GatewayIPAddr = net.IPv4zero
+			address, _, _ := plan.Lease(plan.Segment("access2"), "mn", "wlan0")
+			for _, path := range [][2]string{
+				{"10.10.0.7:67", "10.10.0.5:68"}, {"10.10.0.1:67", "10.10.0.5:68"}, {"10.10.0.1:67", netip.AddrPortFrom(address.Addr(), 68).String()},
+			} {
+				forged, err := encap.AppendUDP(nil, encap.IPv4{}, netip.MustParseAddrPort(path[0]), netip.MustParseAddrPort(path[1]), answer.ToBytes())
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Inject("access2", forged)
+			}
+			if !s.Reaches("mn", "cn") {
+				t.Error("the tunnel carries nothing")
+			}
+			if h := lease(); h.Lease.State == "bound" || strings.Join(h.NameServers, " ") != "10.10.0.53" {
+				t.Errorf("after a forged answer: %+v, %+v", h, h.Lease)
+			}
+			stop = start()
+			s.Until("the lease is renewed after the move", 90*time.Second, func() bool { return bound() && lease().Lease.Until.After(first.Lease.Until) })
+			if h := lease(); strings.Join(h.NameServers, " ") != "10.10.0.53" || h.Lease.Server != first.Lease.Server {
+				t.Errorf("after the move: %+v, %+v", h, h.Lease)
+			}
+
+			// Through a foreign agent, which hands packets over plain.
+			before := lease().Lease.Until
+			s.Unplug("mn", "wlan0")
+			s.Plug("mn", "wlan0", "visited1")
+			s.Until("the lease is renewed through a foreign agent", 90*time.Second, func() bool { return bound() && lease().Lease.Until.After(before) })
+
+			// The process dies, and the next one is not to have a lease.
+			s.Kill("mn")
+			config, err := os.ReadFile(l.Daemon("mn").Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(l.Daemon("mn").Config, []byte(strings.Replace(string(config), `home-dhcp = "lease"`, `home-dhcp = "off"`, 1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if !ruled(t, s, site) {
+				t.Error("the route is gone with the process: this shows nothing")
+			}
+			s.Start("mn")
+			s.Until("the route is taken back", 60*time.Second, func() bool { return !ruled(t, s, site) })
+			if n := counters(); n["relayed"] < 4 || n["returned"] < 4 || n["forged"]+n["malformed"]+n["other-address"] != 0 {
+				t.Errorf("the relay counts %v", n)
+			}
+		})
+	}
+}
+
+// ruled says whether a rule of the mobile node's kernel leads to a prefix.
+func ruled(t *testing.T, s *Stage, to netip.Prefix) bool {
+	t.Helper()
+	var out []byte
+	err := s.node("mn").Do(func() (err error) {
+		out, err = exec.Command("ip", "rule", "list").Output()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(out), "to "+to.String())
+}
+
+// relayedMessage is the DHCP message for servers in a packet that a relay has sent; nil when
+// it is something else. The UDP checksum may not be there yet.
+func relayedMessage(packet []byte) *dhcpv4.DHCPv4 {
+	ip, err := encap.ParseIPv4(packet)
+	if err != nil || ip.Protocol != 17 || len(packet) < ip.HeaderLen+8 {
+		return nil
+	}
+	u := packet[ip.HeaderLen:]
+	if binary.BigEndian.Uint16(u) != 67 || binary.BigEndian.Uint16(u[2:]) != 67 {
+		return nil
+	}
+	m, err := dhcpv4.FromBytes(u[8:])
+	if err != nil || m.OpCode != dhcpv4.OpcodeBootRequest {
+		return nil
+	}
+	return m
+}
