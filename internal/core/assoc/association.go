@@ -130,6 +130,16 @@ func (a *Association) Authenticated() bool { return a.algorithm != None }
 // Size is the length of the authenticator in octets.
 func (a *Association) Size() int { return algorithms[a.algorithm].size }
 
+// Fetch reads the key from memory and returns something that depends on that it
+// was read, and on no more of the key than its length.
+func (a *Association) Fetch() int {
+	n := len(a.key.octets)
+	if n > 0 && a.key.octets[0] == 0 && a.key.octets[n-1] == 0 {
+		n++
+	}
+	return n
+}
+
 // Sign appends the authenticator over covered to dst. What covered is:
 // RFC 5944 section 3.5.1.
 //

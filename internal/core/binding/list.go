@@ -60,6 +60,15 @@ func (l *List) Len() int {
 	return 0
 }
 
+// Fetch reads from memory what a refresh of an only binding will need, and returns
+// something that depends on all of it.
+func (l *List) Fetch() int {
+	if l.only == nil {
+		return 0
+	}
+	return int(l.only.identification) + len(l.only.link)
+}
+
 // Get returns the binding with this ID.
 func (l *List) Get(id ID) (Binding, bool) {
 	for b := range l.Each() {

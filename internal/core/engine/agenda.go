@@ -75,6 +75,16 @@ func (a *Agenda[K]) Clear(key K) {
 	a.tidy()
 }
 
+// Fetch reads from memory what [Agenda.Set] will need for key; see
+// [Foresighted].
+func (a *Agenda[K]) Fetch(key K) int {
+	if a.current == nil {
+		return 0
+	}
+	at, _ := a.current.get(key)
+	return int(at)
+}
+
 // Next is when to look what is due: never after the earliest deadline, and
 // zero when there is none. It may come before it, where a deadline has been put
 // off or lies in a later second.

@@ -54,6 +54,15 @@ type Persistent interface {
 	Entries() iter.Seq[forward.Entry]
 }
 
+// A Foresighted machine wants to know what comes next.
+type Foresighted interface {
+	Machine
+	// Foresee is told, before their Steps, of events that have gathered. It
+	// changes nothing that anybody could see but how long they take: it reads
+	// from memory what they will need, many at the same time.
+	Foresee(events []Event)
+}
+
 // A Record is one item of a machine's durable state. A nil Value deletes.
 // Keys are unique within one store; each role and feature prefixes its own.
 type Record struct {

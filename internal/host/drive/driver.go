@@ -82,7 +82,8 @@ func New(role string, world World, machines []engine.Machine, route func(engine.
 	d.writer = newCommitter(d)
 	d.admission = newAdmission(Limits{})
 	for _, m := range machines {
-		d.shards = append(d.shards, &shard{driver: d, machine: m, box: newMailbox()})
+		foresighted, _ := m.(engine.Foresighted)
+		d.shards = append(d.shards, &shard{driver: d, machine: m, foresighted: foresighted, box: newMailbox()})
 	}
 	return d
 }

@@ -14,8 +14,10 @@ import (
 type shard struct {
 	driver  *Driver
 	machine engine.Machine
-	box     *mailbox
-	out     outbox
+	// foresighted is the machine, where it is one: nil else.
+	foresighted engine.Foresighted
+	box         *mailbox
+	out         outbox
 }
 
 func (s *shard) run(ctx context.Context) {
@@ -29,9 +31,13 @@ func (s *shard) run(ctx context.Context) {
 			return
 		case <-s.box.ready:
 			var now engine.Now
-			for i, ev := range s.box.take() {
+			events := s.box.take()
+			for i, ev := range events {
 				if i%sameInstant == 0 {
 					now = s.driver.world.Now()
+					if s.foresighted != nil {
+						s.foresighted.Foresee(events[i:min(i+sameInstant, len(events))])
+					}
 				}
 				s.step(ctx, now, ev)
 			}

@@ -57,6 +57,7 @@ type Agent struct {
 	former   map[string]nodeRecord // of nodes that may be adopted, by name; nil: none may
 
 	restoring nodeRecord     // reused between records
+	fetched   int            // see fetch: nobody asks, but it must not go unused
 	prefixes  []ownedNetwork // the prefix table, of all shards
 
 	furtherKeys   []func(netip.Addr) []*assoc.Association

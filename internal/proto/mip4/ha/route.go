@@ -54,6 +54,9 @@ func Route(cfg Config, n int) func(engine.Event) int {
 			if len(ev.Data) > 0 && mip4.MessageType(ev.Data[0]) == mip4.TypeExperimentalMessage {
 				return EveryShard // between home agents: it may be about any node
 			}
+			if home, ok := speaksOfHome(ev.Data); ok && len(byNAI) == 0 {
+				return node(ident.Node{HomeAddress: home}) // names lead nowhere
+			}
 			return node(speaksOf(ev.Data))
 		case engine.Plane:
 			return node(ident.Node{HomeAddress: planeHome(ev.Event)})
@@ -83,6 +86,15 @@ func (c *MobileNode) Shard(n int) int {
 		return 0
 	}
 	return c.Node.Shard(n)
+}
+
+// speaksOfHome reads the home address of what looks like a Registration Request,
+// without a look at the rest.
+func speaksOfHome(data []byte) (netip.Addr, bool) {
+	if len(data) < 8 || mip4.MessageType(data[0]) != mip4.TypeRegistrationRequest {
+		return netip.Addr{}, false
+	}
+	return netip.AddrFrom4([4]byte(data[4:8])), true
 }
 
 // speaksOf reads from a message whom it speaks of.
