@@ -46,6 +46,7 @@ type AAAServer struct {
 	AccountingPort uint16 // 0 with TLS
 	Secret         assoc.Key
 	TLS            Switch           // RFC 6614
+	Attributes     AAAAttributes    // that it speaks
 	Name           string           // that the server's certificate has
 	Certificate    *tls.Certificate // nil without TLS
 	Authorities    *x509.CertPool   // nil without TLS
@@ -53,6 +54,19 @@ type AAAServer struct {
 	inline, file  string
 	cert, key, ca string
 }
+
+// AAAAttributes says whose attributes a RADIUS server speaks.
+type AAAAttributes uint8
+
+// The dictionaries.
+const (
+	AttributesThreeGPP2 AAAAttributes = iota
+	AttributesWiMAX
+)
+
+var attributesWords = []string{"3gpp2", "wimax"}
+
+func (a AAAAttributes) String() string { return enumString(a, "AAAAttributes", attributesWords) }
 
 // A Subscriber is an [[aaa.subscriber]] table: a node that needs no server.
 type Subscriber struct {
@@ -286,6 +300,10 @@ var aaaTable = Table[AAA]{
 		Field("accounting-port", Int[uint16](1, math.MaxUint16), func(s *AAAServer) *uint16 { return &s.AccountingPort }, Help{
 			Example: "1646",
 			Doc:     "Its UDP port for accounting. Left out, 1813.",
+		}),
+		Field("attributes", Enum[AAAAttributes](attributesWords...), func(s *AAAServer) *AAAAttributes { return &s.Attributes }, Help{
+			Default: `"3gpp2"`,
+			Doc:     "Whose attributes it speaks about home agents, SPIs and keys, as FreeRADIUS's dictionaries have them.",
 		}),
 		Field("tls", switchKind, func(s *AAAServer) *Switch { return &s.TLS }, Help{
 			Default: `"off"`,

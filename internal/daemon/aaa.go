@@ -34,11 +34,14 @@ type authority struct {
 	diameter *application // nil without Diameter
 }
 
+// dialects are the dictionaries as the configuration names them.
+var dialects = map[config.AAAAttributes]host.Dialect{config.AttributesThreeGPP2: host.ThreeGPP2, config.AttributesWiMAX: host.WiMAX}
+
 // aaaServers is how RADIUS servers are asked.
 func (d *daemon) aaaServers(c *config.Config) host.RADIUSConfig {
 	out := host.RADIUSConfig{
 		Timeout: c.AAA.Timeout, Tries: c.AAA.Tries, DeadTime: c.AAA.DeadTime, Source: c.AAA.Source,
-		NASIdentifier: c.AAA.NASIdentifier, NASAddress: c.AAA.Source, Algorithm: c.AAA.Algorithm, Warn: d.log.Warn,
+		NASIdentifier: c.AAA.NASIdentifier, NASAddress: c.AAA.Source, Algorithm: c.AAA.Algorithm, KeyLifetime: c.AAA.KeyLifetime, Warn: d.log.Warn,
 	}
 	if !out.NASAddress.IsValid() {
 		switch {
@@ -53,6 +56,7 @@ func (d *daemon) aaaServers(c *config.Config) host.RADIUSConfig {
 			Address:    netip.AddrPortFrom(s.Address, s.Port),
 			Accounting: netip.AddrPortFrom(s.Address, cmp.Or(s.AccountingPort, s.Port)),
 			Secret:     s.Secret.Octets(),
+			Dialect:    dialects[s.Attributes],
 		}
 		if s.TLS == config.On {
 			one.TLS = &host.TLS{Name: s.Name, Authorities: s.Authorities, Certificate: s.Certificate}

@@ -44,21 +44,6 @@ const (
 	attrErrorCause          radius.Type = 101
 )
 
-// Vendors, and their attributes.
-const (
-	vendor3GPP2  = 5535
-	vendorCareof = 32473
-
-	vsaHomeAgent     = 7  // 3GPP2-Home-Agent-IP-Address
-	vsaMobileHomeSPI = 57 // 3GPP2-MN-HA-SPI
-	vsaMobileHomeKey = 58 // 3GPP2-MN-HA-Shared-Key, encrypted (RFC 2868 section 3.5)
-	vsaForeignAgent  = 79 // 3GPP2-Foreign-Agent-Address
-
-	vsaAlgorithm = 1 // Careof-MN-HA-Algorithm: a name, as in the configuration
-	vsaReplay    = 2 // Careof-MN-HA-Replay: likewise
-	vsaPrefix    = 3 // Careof-Mobile-Network: a prefix
-)
-
 func putU32(p *radius.Packet, t radius.Type, v uint32) {
 	p.Add(t, binary.BigEndian.AppendUint32(nil, v))
 }
@@ -101,13 +86,6 @@ func putVendor(p *radius.Packet, vendor uint32, t byte, value []byte) {
 	b := binary.BigEndian.AppendUint32(nil, vendor)
 	b = append(b, t, byte(2+len(value)))
 	p.Add(attrVendorSpecific, append(b, value...))
-}
-
-func putVendorAddr(p *radius.Packet, vendor uint32, t byte, a netip.Addr) {
-	if a.Is4() {
-		four := a.As4()
-		putVendor(p, vendor, t, four[:])
-	}
 }
 
 // vendorValues are the values of a vendor's attribute, in order.

@@ -2,7 +2,6 @@ package aaa
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -50,9 +49,10 @@ func (r *RADIUS) Answer(ctx context.Context, question any) (aaa.Grant, error) {
 		return aaa.Grant{}, fmt.Errorf("aaa: %v said %v%s: %w", server.Address, answer.Code, why, aaa.ErrRejected)
 	}
 	q, wants := question.(aaa.Authorise)
-	grant, err := r.grant(answer, request, server, q.SPI)
+	proven, _ := question.(aaa.Authenticate)
+	grant, err := r.grant(answer, request, server, q.SPI, proven.Wishes)
 	if err == nil && wants && len(grant.Associations) == 0 {
-		err = fmt.Errorf("aaa: %v gave no 3GPP2-MN-HA-Shared-Key: %w", server.Address, aaa.ErrRejected)
+		err = fmt.Errorf("aaa: %v gave no key in the attributes of %v: %w", server.Address, server.Dialect, aaa.ErrRejected)
 	}
 	return grant, err
 }
@@ -70,8 +70,9 @@ func (r *RADIUS) request(code radius.Code, s *Server, who aaa.Subject) *radius.P
 	putAddr(p, attrNASIPAddress, r.cfg.Load().NASAddress)
 	putU32(p, attrNASPortType, 5) // Virtual
 	putAddr(p, attrFramedIPAddress, who.HomeAddress)
-	putVendorAddr(p, vendor3GPP2, vsaHomeAgent, who.HomeAgent)
-	putVendorAddr(p, vendor3GPP2, vsaForeignAgent, who.CareOfAddress)
+	words := &dialects[s.Dialect]
+	words.putAddr(p, words.homeAgent, who.HomeAgent)
+	words.putAddr(p, words.foreignAgent, who.CareOfAddress)
 	return p
 }
 
@@ -93,6 +94,7 @@ func (r *RADIUS) authenticate(s *Server, q aaa.Authenticate) *radius.Packet {
 	p.Add(attrCHAPPassword, append([]byte{challenge[0]}, q.Proof.Authenticator...))
 	p.Add(attrCHAPChallenge, assoc.CHAPChallenge(q.Proof.Covered, challenge))
 	putU32(p, attrServiceType, serviceFramed)
+	wish(p, q.Wishes)
 	return p
 }
 
@@ -101,23 +103,20 @@ func (r *RADIUS) authenticate(s *Server, q aaa.Authenticate) *radius.Packet {
 func (r *RADIUS) authorise(s *Server, q aaa.Authorise) *radius.Packet {
 	p := r.request(radius.CodeAccessRequest, s, q.Subject)
 	putU32(p, attrServiceType, serviceAuthorizeOnly)
-	putVendor(p, vendor3GPP2, vsaMobileHomeSPI, []byte{byte(q.SPI >> 24), byte(q.SPI >> 16), byte(q.SPI >> 8), byte(q.SPI)})
+	dialects[s.Dialect].putU32(p, dialects[s.Dialect].spi, q.SPI)
 	return p
 }
 
 // grant reads an Access-Accept.
-func (r *RADIUS) grant(answer, request *radius.Packet, s *Server, spi uint32) (aaa.Grant, error) {
+func (r *RADIUS) grant(answer, request *radius.Packet, s *Server, spi uint32, wishes aaa.KeyWishes) (aaa.Grant, error) {
 	var g aaa.Grant
 	// 255.255.255.255 and 255.255.255.254 leave the address to others (RFC 2865
 	// section 5.8).
 	if a, ok := getAddr(answer, attrFramedIPAddress); ok && a.As4()[0] < 224 && !a.IsUnspecified() {
 		g.HomeAddress = a
 	}
-	if v := vendorValues(answer, vendor3GPP2, vsaHomeAgent); len(v) > 0 && len(v[0]) == 4 {
-		if a := netip.AddrFrom4([4]byte(v[0])); !a.IsUnspecified() && a.As4()[0] < 224 {
-			g.HomeAgent = a
-		}
-	}
+	words := &dialects[s.Dialect]
+	g.HomeAgent = words.homeAgentOf(answer)
 	if n, ok := getU32(answer, attrSessionTimeout); ok {
 		g.Lifetime = time.Duration(n) * time.Second
 	}
@@ -142,20 +141,12 @@ func (r *RADIUS) grant(answer, request *radius.Packet, s *Server, spi uint32) (a
 			return g, fmt.Errorf("aaa: %v: %w: %w", s.Address, err, aaa.ErrRejected)
 		}
 	}
-	if v := vendorValues(answer, vendor3GPP2, vsaMobileHomeSPI); len(v) > 0 && len(v[0]) == 4 {
-		spi = uint32(v[0][0])<<24 | uint32(v[0][1])<<16 | uint32(v[0][2])<<8 | uint32(v[0][3])
+	open := func(v []byte) ([]byte, error) { return unsalt(v, s.Secret, request.Authenticator) }
+	if g.Associations, err = words.associations(answer, spi, algorithm, replay, open); err == nil {
+		g.Keys, err = sessionKeys(answer, wishes, replay, r.cfg.Load().KeyLifetime, open)
 	}
-	if v := vendorValues(answer, vendor3GPP2, vsaMobileHomeKey); len(v) > 0 { // one SPI, one key
-		octets, err := unsalt(v[0], s.Secret, request.Authenticator)
-		if err != nil {
-			return g, fmt.Errorf("aaa: %v: the MN-HA key: %w", s.Address, errors.Join(err, aaa.ErrRejected))
-		}
-		a, err := assoc.New(spi, algorithm, keyOf(octets), replay)
-		clear(octets)
-		if err != nil {
-			return g, fmt.Errorf("aaa: %v: %w: %w", s.Address, err, aaa.ErrRejected)
-		}
-		g.Associations = append(g.Associations, a)
+	if err != nil {
+		return aaa.Grant{}, fmt.Errorf("aaa: %v: %w: %w", s.Address, err, aaa.ErrRejected)
 	}
 	return g, nil
 }

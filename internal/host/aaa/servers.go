@@ -24,6 +24,7 @@ type Server struct {
 	Accounting netip.AddrPort
 	Secret     []byte
 	TLS        *TLS // nil: by UDP
+	Dialect    Dialect
 }
 
 // TLS is what a server that is asked over TLS (RFC 6614) proves, and what is
@@ -42,7 +43,7 @@ const RadSec = "radsec"
 
 // same says whether two tables mean one server, asked in one way.
 func (s *Server) same(o *Server) bool {
-	if s.Address != o.Address || s.Accounting != o.Accounting || !bytes.Equal(s.Secret, o.Secret) || (s.TLS == nil) != (o.TLS == nil) {
+	if s.Address != o.Address || s.Dialect != o.Dialect || s.Accounting != o.Accounting || !bytes.Equal(s.Secret, o.Secret) || (s.TLS == nil) != (o.TLS == nil) {
 		return false
 	}
 	return s.TLS == nil || s.TLS.Name == o.TLS.Name && s.TLS.Authorities.Equal(o.TLS.Authorities) &&
@@ -60,6 +61,8 @@ type RADIUSConfig struct {
 	NASAddress    netip.Addr // told to servers; invalid: not told, unless there is no identifier
 	// Algorithm is what MN-HA keys are used in when a server does not say.
 	Algorithm assoc.Algorithm
+	// KeyLifetime is how long a key of a nonce holds when a server does not say.
+	KeyLifetime time.Duration // [aaa.DefaultKeyLifetime]
 	// Warn is told of what an operator should see; nil: nobody is.
 	Warn func(text string, args ...any)
 }
@@ -76,6 +79,9 @@ func (c RADIUSConfig) withDefaults() *RADIUSConfig {
 	}
 	if c.Algorithm == 0 {
 		c.Algorithm = assoc.HMACMD5
+	}
+	if c.KeyLifetime == 0 {
+		c.KeyLifetime = aaa.DefaultKeyLifetime
 	}
 	if c.Warn == nil {
 		c.Warn = func(string, ...any) {}

@@ -417,5 +417,11 @@ func (n *Node) associations() []AssociationInfo {
 		add(f.Address.String(), f.Association)
 		list[len(list)-1].Kind = "foreign-agent"
 	}
+	for _, of := range n.foreignKeys {
+		for _, k := range of() {
+			add(k.Agent.String(), k.Association)
+			list[len(list)-1].Kind = "foreign-agent"
+		}
+	}
 	return list
 }

@@ -45,6 +45,16 @@ func (n *Node) SetAssociation(agent netip.Addr, a *assoc.Association) {
 	}
 }
 
+// A ForeignKey is an association with a foreign agent.
+type ForeignKey struct {
+	Agent       netip.Addr
+	Association *assoc.Association
+}
+
+// ListForeignKeys has what is shown of associations include those with foreign
+// agents that a feature has brought.
+func (n *Node) ListForeignKeys(list func() []ForeignKey) { n.foreignKeys = append(n.foreignKeys, list) }
+
 // OnDemand says whether associations with the home agent are a feature's to bring.
 func (n *Node) OnDemand(agent netip.Addr) bool {
 	if !n.cfg.KeysOnDemand {

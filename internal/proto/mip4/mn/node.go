@@ -64,6 +64,8 @@ type Node struct {
 	agentsTold  int
 	originated  uint64
 
+	foreignKeys []func() []ForeignKey // of features, to be shown
+
 	counters counters
 	problem  Problem
 

@@ -48,15 +48,24 @@ func onDemand(t testing.TB, lifetime time.Duration, change func(*plan)) *journey
 	return j
 }
 
-// keysOf are the fingerprints that an agent or the node shows, by SPI.
+// keysOf are the fingerprints that an agent or the node shows, by SPI; of the
+// node's, those with home agents.
 func keysOf(j *journey, h *post) []string {
 	var command any = ha.ListAssociations{}
 	if h == j.node {
 		command = mn.ListAssociations{}
 	}
 	j.step(h, engine.Command{Ticket: 77, Value: command})
-	s := fmt.Sprintf("%+v", h.results[len(h.results)-1].Value)
 	var list []string
+	if own, ok := h.results[len(h.results)-1].Value.([]mn.AssociationInfo); ok {
+		for _, a := range own {
+			if a.Kind == "home-agent" {
+				list = append(list, a.Fingerprint)
+			}
+		}
+		return list
+	}
+	s := fmt.Sprintf("%+v", h.results[len(h.results)-1].Value)
 	for f := range strings.FieldsSeq(s) {
 		if i := strings.Index(f, "key#"); i >= 0 {
 			list = append(list, f[i:i+12])

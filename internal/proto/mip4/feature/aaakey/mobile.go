@@ -1,6 +1,7 @@
 package aaakey
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -74,6 +75,7 @@ func addMobile(c Config, n *mn.Node) error {
 	n.Accepted.Add(Name, "keep", m.accepted)
 	n.Timer(Name, func() time.Time { return m.next }, m.due)
 	n.Records(Name, recordPrefix, m.restore)
+	n.ListForeignKeys(m.list)
 	return nil
 }
 
@@ -129,6 +131,19 @@ func (m *mobile) request(x *mn.Attempt) engine.Verdict {
 		x.Add(mip4.ZoneHome, &mip4.MobileForeignKeyRequest{SPI: want.foreign})
 	}
 	return engine.Next()
+}
+
+// list is what is shown: the keys with foreign agents that have not ended.
+func (m *mobile) list() (list []mn.ForeignKey) {
+	for at, k := range m.foreign {
+		if k.until.After(m.node.Now().Mono) {
+			list = append(list, mn.ForeignKey{Agent: at.address, Association: k.association})
+		}
+	}
+	slices.SortFunc(list, func(a, b mn.ForeignKey) int {
+		return cmp.Or(a.Agent.Compare(b.Agent), cmp.Compare(a.Association.SPI(), b.Association.SPI()))
+	})
+	return list
 }
 
 // spi chooses an SPI of the node's own.
