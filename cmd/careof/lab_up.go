@@ -87,8 +87,8 @@ what to try:
   foreign-agents  that, and two foreign agents (links visited1 and visited2)
   bogus-agent     that, and an agent on visited1 that relays to nowhere
   diameter-two-realms
-                  a foreign agent of one realm, a home agent of another, and their
-                  AAA servers with Diameter between them (RFC 4004)
+                  two realms' AAA servers with a stock freeDiameter between them: a node
+                  of one gets keys and a home agent in the other (RFC 4004)
   one-box         home agent and foreign agent are one box
   ha-pool         two home agents of a pool on the home link: drain one, kill one
   radius          a node that a stock FreeRADIUS knows and nobody else, and two foreign agents

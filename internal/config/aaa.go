@@ -284,7 +284,7 @@ var aaaTable = Table[AAA]{
 		Doc: "Whether nodes that ask for keys get them (RFC 3957): with their home agent, and with this foreign agent. required: a\n" +
 			"foreign agent denies with code 107 who has none.",
 	}),
-	Field("key-lifetime", Duration(time.Minute, 30*24*time.Hour), func(a *AAA) *time.Duration { return &a.KeyLifetime }, Help{
+	Field("key-lifetime", Duration(10*time.Second, 30*24*time.Hour), func(a *AAA) *time.Duration { return &a.KeyLifetime }, Help{
 		Default: `"4h"`,
 		Doc:     "How long a key holds that is made for a subscriber. The node asks for the next one before it ends.",
 	}),
@@ -314,15 +314,15 @@ var aaaTable = Table[AAA]{
 			Example: `"aaa.home.example"`,
 			Doc:     "The name that its certificate must have. Left out, its address.",
 		}),
-		Field("tls-cert", String, func(s *AAAServer) *string { return &s.cert }, Help{
+		Field("tls-cert", pemKind, func(s *AAAServer) *string { return &s.cert }, Help{
 			Example: `"keys.d/radsec.pem"`,
 			Doc:     "A PEM file with this host's certificate for the server, and its chain.",
 		}),
-		Field("tls-key", String, func(s *AAAServer) *string { return &s.key }, Help{
+		Field("tls-key", pemKind, func(s *AAAServer) *string { return &s.key }, Help{
 			Example: `"keys.d/radsec.key"`,
 			Doc:     "The certificate's key, as PEM, in a file of mode 0600.",
 		}),
-		Field("tls-ca", String, func(s *AAAServer) *string { return &s.ca }, Help{
+		Field("tls-ca", pemKind, func(s *AAAServer) *string { return &s.ca }, Help{
 			Example: `"keys.d/aaa-ca.pem"`,
 			Doc:     "A PEM file with the authorities that sign the server's certificate.",
 		}),

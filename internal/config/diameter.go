@@ -53,17 +53,17 @@ var diameterTable = Table[Diameter]{
 		Example: `["192.0.2.20:5658"]`,
 		Doc:     "Where peers may connect with TLS, with a certificate of their identity.",
 	}),
-	Field("tls-cert", String, func(s *Diameter) *string { return &s.cert }, Help{
+	Field("tls-cert", pemKind, func(s *Diameter) *string { return &s.cert }, Help{
 		Example: `"keys.d/diameter.pem"`,
-		Doc:     "A PEM file with this host's certificate, which has its identity as DNS name, and its chain.",
+		Doc:     "A PEM file with this host's certificate, which has its identity as DNS name, and its chain; or, for a laboratory, its content.",
 	}),
-	Field("tls-key", String, func(s *Diameter) *string { return &s.key }, Help{
+	Field("tls-key", pemKind, func(s *Diameter) *string { return &s.key }, Help{
 		Example: `"keys.d/diameter.key"`,
-		Doc:     "The certificate's key, as PEM, in a file of mode 0600.",
+		Doc:     "The certificate's key, as PEM, in a file of mode 0600; or, for a laboratory, the file's content.",
 	}),
-	Field("tls-ca", String, func(s *Diameter) *string { return &s.ca }, Help{
+	Field("tls-ca", pemKind, func(s *Diameter) *string { return &s.ca }, Help{
 		Example: `"keys.d/partners.pem"`,
-		Doc:     "A PEM file with the authorities that sign peers' certificates.",
+		Doc:     "A PEM file with the authorities that sign peers' certificates; or, for a laboratory, its content.",
 	}),
 	Field("watchdog", Duration(6*time.Second, 10*time.Minute), func(s *Diameter) *time.Duration { return &s.Watchdog }, Help{
 		Default: `"30s"`,
@@ -113,31 +113,61 @@ func (d *decoder) loadTLS(path, cert, key, ca string) (*tls.Certificate, *x509.C
 		d.problem(path+".tls-cert", "tls-cert, tls-key and tls-ca belong together", "one of them is missing")
 		return nil, nil
 	}
-	chain, err := readFile(d.resolve(cert), 1<<20)
+	chain, err := d.pem(cert, false)
 	if err != nil {
 		d.mistake(path+".tls-cert", err)
 		return nil, nil
 	}
-	private, err := d.readSecret(key, 1<<16)
+	private, err := d.pem(key, true)
 	if err != nil {
 		d.mistake(path+".tls-key", err)
 		return nil, nil
 	}
-	authorities, err := readFile(d.resolve(ca), 1<<20)
+	authorities, err := d.pem(ca, false)
 	if err != nil {
 		d.mistake(path+".tls-ca", err)
 		return nil, nil
 	}
 	pair, err := tls.X509KeyPair(chain, private)
 	if err != nil {
-		d.problem(path+".tls-cert", "both are PEM files", "%s and %s do not make a certificate: %v", cert, key, err)
+		d.problem(path+".tls-cert", "both are PEM files", "%s and %s do not make a certificate: %v", pemName(cert), pemName(key), err)
 		return nil, nil
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(authorities) {
-		d.problem(path+".tls-ca", "a PEM file", "%s has no certificate", ca)
+		d.problem(path+".tls-ca", "a PEM file", "%s has no certificate", pemName(ca))
 	}
 	return &pair, pool
+}
+
+// pemKind names a PEM file, or is one.
+var pemKind = Kind[string]{
+	Name: String.Name, Parse: String.Parse,
+	// A key that stands in the configuration is not shown.
+	Format: func(s string) string { return formatString(pemName(s)) },
+}
+
+// isPEM says whether a text is PEM, and not a file's name.
+func isPEM(s string) bool { return strings.HasPrefix(strings.TrimSpace(s), "-----BEGIN ") }
+
+// pemName is what a text of pemKind is called.
+func pemName(s string) string {
+	if isPEM(s) {
+		return "the text given here"
+	}
+	return s
+}
+
+// pem is the content of what a text of pemKind names.
+func (d *decoder) pem(s string, secret bool) ([]byte, error) {
+	const limit = 1 << 20
+	switch {
+	case isPEM(s):
+		return []byte(s), nil
+	case secret:
+		return d.readSecret(s, limit)
+	}
+	return readFile(d.resolve(s), limit)
 }
 
 // checkDiameter checks who is talked to, and reads the certificate.

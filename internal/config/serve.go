@@ -39,7 +39,7 @@ var serveTable = Table[AAAServe]{
 		Example: `["fa1.visited.example"]`,
 		Doc:     "The Diameter identities that may ask as foreign agents of this realm. Left out, all of this realm.",
 	}),
-	Field("authorisation", Duration(time.Minute, 30*24*time.Hour), func(s *AAAServe) *time.Duration { return &s.Authorisation }, Help{
+	Field("authorisation", Duration(10*time.Second, 30*24*time.Hour), func(s *AAAServe) *time.Duration { return &s.Authorisation }, Help{
 		Default: `"1h"`,
 		Doc:     "How long a node is authorised for (Authorization-Lifetime). Registrations in that time ask nobody.",
 	}),

@@ -277,6 +277,7 @@ func (s *Server) attend(one *session, q mipapp.AMR) {
 		delete(one.attendants, oldest)
 		delete(s.agents, oldest)
 	}
+	s.parted(q.Session)
 	one.attendants[q.Session] = attendant{who: q.Origin, since: s.Now().Mono}
 }
 

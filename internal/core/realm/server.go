@@ -141,6 +141,8 @@ type Server struct {
 	agents   map[string]string // Session-Id of home agents and attendants -> node
 	ends     engine.Agenda[ident.NAI]
 	leaves   engine.Agenda[string]
+	parting  map[string]attendant // foreign agents' Session-Ids whose node has no session any more
+	partings engine.Agenda[string]
 	pending  map[ident.NAI]int
 	waiting  int
 	serial   uint32
@@ -182,6 +184,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		Desk: engine.Desk{Role: RoleName}, cfg: c,
 		sessions: make(map[ident.NAI]*session), visits: make(map[string]*visit), agents: make(map[string]string),
+		parting: make(map[string]attendant),
 		pending: make(map[ident.NAI]int),
 	}
 	s.AddOrder(s.arrived)
@@ -206,7 +209,7 @@ func (s *Server) Step(now engine.Now, ev engine.Event) []engine.Action {
 
 // Deadline implements [engine.Machine].
 func (s *Server) Deadline() time.Time {
-	return engine.Earliest(s.Next(), s.ends.Next(), s.leaves.Next())
+	return engine.Earliest(s.Next(), s.ends.Next(), s.leaves.Next(), s.partings.Next())
 }
 
 // arrived takes a request in.

@@ -539,6 +539,16 @@ func TestASessionLastsOverMovesUntilTheHomeAgentEndsIt(t *testing.T) {
 	if r := end(id, "ha1.home.example", "home.example"); r != diameter.UnknownSessionID {
 		t.Errorf("once more: %v", r)
 	}
+	// The foreign agent that is left says so a moment later.
+	if r := end("fa1.visited.example;1;2", "fa2.visited.example", "visited.example"); r != diameter.UnknownSessionID {
+		t.Errorf("STR of another foreign agent after that: %v", r)
+	}
+	if r := end("fa1.visited.example;1;2", "fa1.visited.example", "visited.example"); !r.OK() {
+		t.Errorf("STR of the foreign agent after that: %v", r)
+	}
+	if r := end("fa1.visited.example;1;2", "fa1.visited.example", "visited.example"); r != diameter.UnknownSessionID {
+		t.Errorf("once more: %v", r)
+	}
 }
 
 // The operator ends a session: an ASR goes to the home agent, not to the foreign

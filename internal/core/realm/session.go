@@ -85,6 +85,12 @@ func (s *Server) terminated(c engine.Command, v Arrived, t mipapp.Termination) {
 		s.pass(c, v, t.User)
 		return
 	}
+	if at, parts := s.parting[t.Session]; parts && t.Origin.Host == at.who.Host {
+		s.counters.Terminated++
+		s.parted(t.Session)
+		s.answer(c, v.Message.Answer(diameter.Success))
+		return
+	}
 	user, known := s.agents[t.Session]
 	one := s.sessions[ident.NAI(user)]
 	if !known || one == nil {
@@ -234,16 +240,28 @@ func (s *Server) abort(one *session, why string) {
 	s.forward(Forward{Message: mipapp.Abort{Session: one.homeSession, User: one.user, To: to}.Message()}, func(*diameter.Message, error) {})
 }
 
-// drop forgets a session.
+// drop forgets a session. Its foreign agents' own ends are awaited for a moment, and
+// are no news of unknown sessions.
 //
 //rfc:4004#4.1.3-3
 func (s *Server) drop(one *session) {
 	delete(s.sessions, one.user)
 	delete(s.agents, one.homeSession)
-	for id := range one.attendants {
+	end := s.Now().Mono.Add(max(one.until.Sub(s.Now().Mono), 0) + grace)
+	for id, at := range one.attendants {
 		delete(s.agents, id)
+		if len(s.parting) < s.cfg.MaxSessions {
+			s.parting[id] = at
+			s.partings.Set(id, end)
+		}
 	}
 	s.ends.Clear(one.user)
+}
+
+// parted forgets a foreign agent's session that has ended, or will not any more.
+func (s *Server) parted(id string) {
+	delete(s.parting, id)
+	s.partings.Clear(id)
 }
 
 func (s *Server) left(id, why string) {
@@ -271,6 +289,13 @@ func (s *Server) expire() {
 			break
 		}
 		s.left(id, "its authorisation is over")
+	}
+	for {
+		id, due := s.partings.Due(s.Now().Mono)
+		if !due {
+			break
+		}
+		s.parted(id)
 	}
 }
 

@@ -44,6 +44,7 @@ type live struct {
 	about aaa.Account
 	last  forward.Counters // as the plane told
 	sum   forward.Counters // of the session
+	gone  bool             // its entry was removed, and counted to the end
 }
 
 // A Record waits to be told.
@@ -96,6 +97,11 @@ func (l *Ledger) Account(q aaa.Account) {
 		l.interims.Set(q.Session, l.mono().Add(every))
 	}
 	if q.Moment == aaa.Stop {
+		// The role tells of the end when it asks for the entry's removal, and may be
+		// heard first.
+		if !v.gone {
+			l.sample(v)
+		}
 		delete(l.sessions, q.Session)
 		if l.byKey[q.Key] == q.Session {
 			delete(l.byKey, q.Key)
@@ -109,6 +115,7 @@ func (l *Ledger) Account(q aaa.Account) {
 // sample brings a session's sums up to date. An entry that was made anew has
 // begun to count anew.
 func (l *Ledger) sample(v *live) {
+	v.gone = false
 	now := l.usage(v.about.Key)
 	add := func(sum *uint64, now, last uint64) {
 		if now < last {
@@ -153,7 +160,7 @@ func (l *Ledger) gone(keys []forward.Key) {
 	for _, k := range keys {
 		if v := l.sessions[l.byKey[k]]; v != nil {
 			l.sample(v)
-			v.last = forward.Counters{}
+			v.last, v.gone = forward.Counters{}, true
 		}
 	}
 }

@@ -377,6 +377,55 @@ func TestAccountingTellsWhatThePlaneCounted(t *testing.T) {
 	<-ended
 }
 
+// A role tells of a session's end while its entry is still being removed: what that
+// has counted is in the last record, once.
+//
+//rfc:2866#5.3
+func TestTheLastRecordHasWhatTheEntryCounted(t *testing.T) {
+	stops := make(chan byte, 10)
+	f := serve(t, func(_ []byte, p *radius.Packet) [][]byte {
+		if a := p.Get(42); p.Get(40)[3] == 2 {
+			stops <- a[3]
+		}
+		return [][]byte{reply(t, p, radius.CodeAccountingResponse, false)}
+	})
+	c := aaa.NewRADIUS(aaa.RADIUSConfig{Servers: []aaa.Server{f.server()}})
+	for _, removedFirst := range []bool{false, true} {
+		plane := &counting{}
+		l := aaa.NewLedger(c, 0, plane.Counters, time.Now)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); l.Run(ctx) }()
+		tell := func(m question.Moment) {
+			l.Account(question.Account{Role: "foreign-agent", Moment: m, Session: 9, Key: "fa/10.10.0.5", Began: time.Now(), Subject: question.Subject{NAI: "van7@fleet.example"}})
+		}
+		remove := func() {
+			if err := l.Metered(plane).Apply(ctx, []forward.Change{{Op: forward.Delete, Entry: forward.Entry{Key: "fa/10.10.0.5"}}}); err != nil {
+				t.Error(err)
+			}
+		}
+		tell(question.Start)
+		plane.now.Store(&forward.Counters{SentBytes: 70})
+		if removedFirst {
+			remove()
+			tell(question.Stop)
+		} else {
+			tell(question.Stop)
+			remove()
+		}
+		select {
+		case got := <-stops:
+			if got != 70 {
+				t.Errorf("removed first %v: %d octets, want 70", removedFirst, got)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("no record came")
+		}
+		cancel()
+		<-ended
+	}
+}
+
 // A session that goes on is told of as often as the server, or the configuration,
 // wants.
 func TestInterimRecordsComeByThemselves(t *testing.T) {

@@ -107,7 +107,7 @@ func absolute(table map[string]any, folder string) {
 	for key, value := range table {
 		switch v := value.(type) {
 		case string:
-			if (key == "key-file" || key == "nodes-file") && !filepath.IsAbs(v) {
+			if (key == "key-file" || key == "nodes-file" || (key == "tls-cert" || key == "tls-key" || key == "tls-ca") && !strings.HasPrefix(v, "-----BEGIN ")) && !filepath.IsAbs(v) {
 				table[key] = filepath.Join(folder, v)
 			}
 		case map[string]any:

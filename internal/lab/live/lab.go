@@ -141,6 +141,10 @@ func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err er
 			if err := l.startRADIUS(ctx, n); err != nil {
 				return l, err
 			}
+		} else if n.Kind == topology.DiameterRelay {
+			if err := l.startRelay(ctx, n); err != nil {
+				return l, err
+			}
 		}
 	}
 	for _, kind := range []topology.Kind{topology.AAAServer, topology.HomeAgent, topology.ForeignAgent, topology.MobileNode} {

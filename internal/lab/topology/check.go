@@ -203,6 +203,11 @@ func (c *checker) checkConfig(n *Node, bad func(key, hint, format string, args .
 			bad("config", "", "needs config: the users, as FreeRADIUS's module files reads them")
 		}
 		return
+	case n.Kind == DiameterRelay:
+		if n.Config == "" || n.ConfigFile != "" {
+			bad("config", "", "needs config: what freeDiameter reads")
+		}
+		return
 	case !n.Kind.Daemon():
 		if n.Config != "" || n.ConfigFile != "" {
 			bad("config", "", "a %v runs no daemon", n.Kind)
@@ -234,20 +239,39 @@ func (c *checker) checkConfig(n *Node, bad func(key, hint, format string, args .
 	n.Parsed = parsed
 }
 
-var keyFile = regexp.MustCompile(`(?m)^(\s*)key-file(\s*=\s*)"([^"]+)"`)
+var (
+	keyFile = regexp.MustCompile(`(?m)^(\s*)(key|secret)-file(\s*=\s*)"([^"]+)"`)
+	pemFile = regexp.MustCompile(`(?m)^(\s*)(tls-cert|tls-key|tls-ca)(\s*=\s*)"([^"]+)"`)
+	// diameterSection is the part of a configuration that has them; control's are
+	// another matter.
+	diameterSection = regexp.MustCompile(`(?m)^\[aaa\.diameter\]\n([^\[\n].*\n|\n)*`)
+)
 
-// madeUpKeys puts keys into a configuration in place of key files that are not
-// in the folder. An example's keys are nowhere, and must be nowhere.
+// madeUpKeys puts keys and certificates into a configuration in place of files
+// that are not in the folder. An example's keys are nowhere, and must be nowhere.
 func madeUpKeys(folder, text string) string {
-	return keyFile.ReplaceAllStringFunc(text, func(line string) string {
-		m := keyFile.FindStringSubmatch(line)
-		path := m[3]
+	missing := func(path string) bool {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(folder, path)
 		}
-		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		_, err := os.Stat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	text = diameterSection.ReplaceAllStringFunc(text, func(part string) string {
+		return pemFile.ReplaceAllStringFunc(part, func(line string) string {
+			m := pemFile.FindStringSubmatch(line)
+			made := MadeUpPEM(filepath.Base(m[4]))
+			if made == "" || !missing(m[4]) {
+				return line
+			}
+			return fmt.Sprintf("%s%s%s%q", m[1], m[2], m[3], made)
+		})
+	})
+	return keyFile.ReplaceAllStringFunc(text, func(line string) string {
+		m := keyFile.FindStringSubmatch(line)
+		if !missing(m[4]) {
 			return line
 		}
-		return fmt.Sprintf(`%skey%s"hex:%x"`, m[1], m[2], sha256.Sum256([]byte(m[3])))
+		return fmt.Sprintf(`%s%s%s"hex:%x"`, m[1], m[2], m[3], sha256.Sum256([]byte(m[4])))
 	})
 }

@@ -180,7 +180,7 @@ func drawEdge(b *strings.Builder, v *vertex, e edge) {
 }
 
 // fills are the colours of nodes by kind.
-var fills = [...]string{Host: "#e8f0fe", HomeAgent: "#fde7d3", MobileNode: "#d8f3dc", Router: "#eeeeee", ForeignAgent: "#f9d9e8", AAAServer: "#e6dcf5", RADIUSServer: "#e6dcf5"}
+var fills = [...]string{Host: "#e8f0fe", HomeAgent: "#fde7d3", MobileNode: "#d8f3dc", Router: "#eeeeee", ForeignAgent: "#f9d9e8", AAAServer: "#e6dcf5", RADIUSServer: "#e6dcf5", DiameterRelay: "#e6dcf5"}
 
 func drawVertex(b *strings.Builder, v *vertex) {
 	x, y := v.centre()

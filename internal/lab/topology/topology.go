@@ -67,16 +67,17 @@ type Kind uint8
 
 // The kinds of nodes.
 const (
-	Host         Kind = iota // an ordinary host: a correspondent node, a neighbour
-	HomeAgent                // runs a careof daemon with a [home-agent] section
-	MobileNode               // runs a careof daemon with a [mobile-node] section
-	Router                   // forwards packets; with NAT it translates
-	ForeignAgent             // runs a careof daemon with a [foreign-agent] section
-	AAAServer                // runs a careof daemon with an [aaa.serve] section
-	RADIUSServer             // runs a stock FreeRADIUS
+	Host          Kind = iota // an ordinary host: a correspondent node, a neighbour
+	HomeAgent                 // runs a careof daemon with a [home-agent] section
+	MobileNode                // runs a careof daemon with a [mobile-node] section
+	Router                    // forwards packets; with NAT it translates
+	ForeignAgent              // runs a careof daemon with a [foreign-agent] section
+	AAAServer                 // runs a careof daemon with an [aaa.serve] section
+	RADIUSServer              // runs a stock FreeRADIUS
+	DiameterRelay             // runs a stock freeDiameter
 )
 
-var kinds = [...]string{"correspondent", "home-agent", "mobile-node", "router", "foreign-agent", "aaa-server", "radius-server"}
+var kinds = [...]string{"correspondent", "home-agent", "mobile-node", "router", "foreign-agent", "aaa-server", "radius-server", "diameter-relay"}
 
 func (k Kind) String() string {
 	if int(k) < len(kinds) {
@@ -113,7 +114,9 @@ type Node struct {
 	// there are made up by the laboratory, from their names: where both ends
 	// name the same file, they have the same key. Config of a RADIUS server is
 	// FreeRADIUS's file of users; the rest of its configuration is that of
-	// packaging/examples/freeradius.
+	// packaging/examples/freeradius. Config of a Diameter relay is freeDiameter's
+	// own. Certificates are made up as keys are: NAME.pem and NAME.key for a
+	// Diameter identity NAME, and ca.pem for who has signed them.
 	Config     string
 	ConfigFile string `toml:"config-file"`
 

@@ -11,8 +11,8 @@ import (
 // Adoption is how a feature brings in nodes that no configuration has: it makes
 // a candidate for an exchange whose node is unknown, in the stage Identify, and
 // adopts it once the request has turned out to be authentic. An adopted node is
-// like any other from then on; it is never forgotten, so that its replay mark
-// never goes back.
+// like any other from then on. When the feature lets it go, its replay mark
+// stays, for that never goes back.
 
 // AllowAdoption is called by the feature, before anything is restored: what is
 // stored of nodes that no configuration has is then kept until they are adopted.
@@ -62,11 +62,13 @@ func (a *Agent) Adopt(n *Node) *Node {
 		return there
 	}
 	name := n.String()
-	if i := slices.IndexFunc(a.nodes, func(o *Node) bool { return o.removed && o.String() == name }); i >= 0 {
+	if i := slices.IndexFunc(a.nodes, func(o *Node) bool { return o.removed && o.config.NAI == n.config.NAI && o.String() == name }); i >= 0 {
 		old := a.nodes[i]
+		home := old.home
 		old.removed, old.adopted, old.config, old.last = false, true, n.config, nil
 		old.setHome(n.config.HomeAddress)
 		a.enter(old)
+		a.restoreHome(old, home) // unless it is another node's by now
 		return old
 	}
 	n.index = engine.Ordinal(len(a.nodes))
@@ -105,6 +107,24 @@ func (a *Agent) Reassociate(n *Node, m MobileNode) error {
 	n.setHome(m.HomeAddress)
 	a.enter(n)
 	return nil
+}
+
+// Disown lets an adopted node without bindings go, keys and all; only its replay
+// mark stays, and a pool's address as long as nobody else needs it. It says whether
+// the node could go: one that is being served cannot.
+//
+//rfc:5944#5.7
+func (a *Agent) Disown(n *Node) bool {
+	if !n.adopted || n.removed || n.list.Len() > 0 || n.turn != nil {
+		return false
+	}
+	n.removed, n.last = true, nil
+	n.config = &MobileNode{Node: n.config.Node}
+	delete(a.byNAI, n.config.NAI)
+	if a.at(n.home) == n {
+		a.byHome.Delete(n.home)
+	}
+	return true
 }
 
 // NodeNamed finds a node by its NAI, nil when there is none.

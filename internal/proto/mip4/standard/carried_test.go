@@ -88,8 +88,8 @@ func (c *carrier) answer(question any) (aaa.Grant, error) {
 	home := c.j.home
 	c.j.step(home, engine.Command{Ticket: engine.Ticket(1000 + c.orders), Value: order})
 	done, ok := home.results[len(home.results)-1].Value.(aaa.Carried)
-	if !ok || done.Reply == nil {
-		return aaa.Grant{}, aaa.ErrUnavailable
+	if !ok || !done.Accepted && done.Reply == nil {
+		return aaa.Grant{}, aaa.ErrProhibited // DIAMETER_ERROR_MIP_REPLY_FAILURE, without a reply
 	}
 	g.Reply, g.Lifetime, g.HomeAgent = done.Reply, c.holds, done.HomeAgent
 	return g, nil
@@ -233,5 +233,63 @@ func TestAHomeAgentKeepsTheKeysOfAAAOverARestart(t *testing.T) {
 		if got := len(j.refusedWith()) == refused && j.status().State == "registered"; got != keeps {
 			t.Errorf("keys kept %v: the node is %s, refused with %v", keeps, j.status().State, j.refusedWith())
 		}
+	}
+}
+
+// When the home realm has ended a node's session, the keys that it has made before
+// still hold; the next request that it brings is served.
+//
+//rfc:4004#4.1.3
+//rfc:4004#8.1
+func TestANodeWhoseSessionWasEndedComesBackWithItsKeys(t *testing.T) {
+	j, c := carried(t)
+	c.holds = 2 * time.Minute // every renewal goes by way of AAA
+	j.attach(j.fa(1), netip.Addr{})
+	j.run(time.Minute)
+	j.visits(j.fa(1), encap.IPIP)
+	before := keysOf(j, j.node)
+	j.step(j.home, engine.Command{Ticket: 5, Value: aaa.End{NAI: "van7@fleet.example"}})
+	j.run(time.Second)
+	if len(j.home.entries) != 0 {
+		t.Fatal("the session was not ended")
+	}
+	j.run(2 * time.Minute)
+	j.visits(j.fa(1), encap.IPIP)
+	if codes := j.refusedWith(); len(codes) > 0 {
+		t.Errorf("the node was refused with %v", codes)
+	}
+	if now := keysOf(j, j.node); !slices.Equal(now, before) {
+		t.Errorf("the node had %v and has %v", before, now)
+	}
+}
+
+// A home agent that has lost its store is one that no foreign agent can reach but by
+// way of AAA, which hears of no reply. The node asks for another key then, and does
+// not wait until its own one ends.
+//
+//rfc:4004#6.1
+//rfc:3957#3
+func TestANodeIsServedByAHomeAgentThatHasForgottenItsKey(t *testing.T) {
+	var made plan
+	j, c := carried(t, func(p *plan) { made = *p })
+	c.holds = 2 * time.Minute
+	j.attach(j.fa(1), netip.Addr{})
+	j.run(time.Minute)
+	j.visits(j.fa(1), encap.IPIP)
+	before := keysOf(j, j.node)
+	m, err := standard.HomeAgent(made.home, standard.Features(made.atHome), rand.New(rand.NewPCG(8, 8)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.home.machine = m
+	clear(j.home.entries)
+	j.boot(j.home)
+	j.run(4 * time.Minute)
+	j.visits(j.fa(1), encap.IPIP)
+	if now := keysOf(j, j.node); slices.Equal(now, before) {
+		t.Errorf("the node still has %v", now)
+	}
+	if codes := j.refusedWith(); len(codes) == 0 || len(codes) > 2 {
+		t.Errorf("the node was refused with %v", codes)
 	}
 }

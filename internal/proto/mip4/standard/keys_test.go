@@ -209,6 +209,57 @@ func TestKeysEndWhenNobodyMakesOthers(t *testing.T) {
 	j.visits(j.fa(1), encap.IPIP)
 }
 
+// When the last key of a node that has gone ends, the home agent forgets it, in the
+// store too. What was heard of it then helps nobody, also once it is back, which is at
+// its old address.
+//
+//rfc:4004#9.13
+//rfc:5944#5.7
+func TestKeysThatHaveEndedAreKeptNowhere(t *testing.T) {
+	j := onDemand(t, 30*time.Minute, nil)
+	stored := map[string][]byte{}
+	j.commits = func(h *post, records []engine.Record) {
+		for _, r := range records {
+			if h == j.home && strings.HasPrefix(string(r.Key), "ha/aaa/") {
+				stored[string(r.Key)] = r.Value
+			}
+		}
+	}
+	var heard []byte // by the home agent
+	j.tap = func(from *post, data []byte) []byte {
+		if from == j.fa(1) && len(data) > 0 && data[0] == byte(mip4.TypeRegistrationRequest) {
+			heard = data
+		}
+		return data
+	}
+	j.attach(j.fa(1), netip.Addr{})
+	j.run(10 * time.Minute)
+	before := j.status().HomeAddress
+	if len(keysOf(j, j.home)) == 0 || stored["ha/aaa/van7@fleet.example"] == nil {
+		t.Fatalf("there is no key: %v", stored)
+	}
+	j.at = nil
+	j.run(40 * time.Minute)
+	if left := keysOf(j, j.home); len(left) > 0 {
+		t.Errorf("the home agent still has %v", left)
+	}
+	if value, told := stored["ha/aaa/van7@fleet.example"]; !told || value != nil {
+		t.Errorf("the store has %s", value)
+	}
+	j.attach(j.fa(1), netip.Addr{})
+	j.run(5 * time.Second)
+	j.visits(j.fa(1), encap.IPIP)
+	if now := j.status().HomeAddress; now != before {
+		t.Errorf("the node's address was %v and is %v", before, now)
+	}
+	bound := count(j.home, note.Bound) + count(j.home, note.Refreshed)
+	j.step(j.home, engine.Packet{Link: "eth0", TTL: 64, Src: netip.AddrPortFrom(j.fa(1).careOf, 434), Dst: netip.AddrPortFrom(agent, 434), Data: heard})
+	j.run(time.Second)
+	if now := count(j.home, note.Bound) + count(j.home, note.Refreshed); now != bound {
+		t.Error("a request from before was taken")
+	}
+}
+
 // What is sent with a key that has ended is not taken, whatever the sender knows.
 //
 //rfc:3957#6.4

@@ -24,6 +24,7 @@ type carrying struct {
 	orders *ha.Slot[*aaa.Carry]
 	// keys are those with foreign agents, the latest to expire first.
 	keys map[netip.Addr][]foreignKey
+	ends engine.Agenda[string] // the record of each
 }
 
 // A foreignKey is one that AAA has made for this agent and a foreign agent.
@@ -50,6 +51,7 @@ func addCarrying(h *home) {
 	a.Bind.Add(Name, "carried", c.authorise)
 	a.Reply.Add(Name, "carried", c.reply)
 	a.AddForeignAgentKeys(c.foreignKeys)
+	a.AddTimer(c.ends.Next, c.ended)
 	a.AddRecords(foreignRecords, c.restore)
 }
 
@@ -88,6 +90,7 @@ func (c *carrying) carry(order engine.Command) bool {
 		},
 		Prepare: func(x *ha.Exchange) {
 			*c.orders.Of(x) = &q
+			c.home.facts.Of(x).brought = true
 			*Brought.Of(x) = aaa.Grant{HomeAddress: q.HomeAddress, Keys: q.Keys, Class: q.Class}
 		},
 		Reply: func(x *ha.Exchange, data []byte) engine.Action {
@@ -210,7 +213,35 @@ func (c *carrying) keep(x *ha.Exchange, k *aaa.SessionKey) {
 	})
 	if err == nil {
 		x.Record(engine.Record{Key: foreignRecord(at, a.SPI()), Value: value})
+		c.ends.Set(string(foreignRecord(at, a.SPI())), now.Add(k.Lifetime))
 	}
+}
+
+// ended removes keys with foreign agents whose lifetime is over.
+//
+//rfc:4004#9.13
+func (c *carrying) ended() {
+	now := c.home.agent.Now().Mono
+	for {
+		record, due := c.ends.Due(now)
+		if !due {
+			return
+		}
+		if at, ok := recordOf(record); ok {
+			c.keys[at] = slices.DeleteFunc(c.keys[at], func(k foreignKey) bool { return !k.until.After(now) })
+			if len(c.keys[at]) == 0 {
+				delete(c.keys, at)
+			}
+		}
+		c.home.agent.Do(engine.Commit{Records: []engine.Record{{Key: []byte(record)}}})
+	}
+}
+
+// recordOf is the foreign agent that a record is about.
+func recordOf(record string) (netip.Addr, bool) {
+	name, _, _ := strings.Cut(strings.TrimPrefix(record, foreignRecords), "/")
+	at, err := netip.ParseAddr(name)
+	return at, err == nil
 }
 
 func foreignRecord(at netip.Addr, spi uint32) []byte {
@@ -219,10 +250,9 @@ func foreignRecord(at netip.Addr, spi uint32) []byte {
 
 // restore brings a key with a foreign agent back.
 func (c *carrying) restore(now engine.Now, r engine.Record) error {
-	name, _, _ := strings.Cut(strings.TrimPrefix(string(r.Key), foreignRecords), "/")
-	at, err := netip.ParseAddr(name)
-	if err != nil || r.Value == nil {
-		return err
+	at, ok := recordOf(string(r.Key))
+	if !ok || r.Value == nil {
+		return nil
 	}
 	var s storedKey
 	if err := json.Unmarshal(r.Value, &s); err != nil {
@@ -237,6 +267,7 @@ func (c *carrying) restore(now engine.Now, r engine.Record) error {
 		c.keys[at] = append(c.keys[at], foreignKey{a, s.Lifetime, now.Mono.Add(left)})
 		slices.SortStableFunc(c.keys[at], func(a, b foreignKey) int { return b.until.Compare(a.until) })
 	}
+	c.ends.Set(string(r.Key), now.Mono.Add(max(left, 0)))
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"careof/internal/core/aaa"
 	"careof/internal/core/engine"
+	"careof/internal/core/ident"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/claim"
 	"careof/internal/proto/mip4/ha"
@@ -19,6 +20,7 @@ type home struct {
 	agent *ha.Agent
 	words map[*ha.Node]*word // of adopted nodes
 	facts *ha.Slot[fact]
+	ends  engine.Agenda[ident.NAI] // of the keys that AAA has made
 }
 
 // A word is what AAA has said of a node.
@@ -34,6 +36,7 @@ type word struct {
 type fact struct {
 	candidate *word
 	grant     *aaa.Grant // that has brought a key
+	brought   bool       // AAA has brought the request itself
 }
 
 func addHome(c Config, a *ha.Agent) *home {
@@ -51,6 +54,7 @@ func addHome(c Config, a *ha.Agent) *home {
 		a.Authenticate.Add(Name, "vouched", h.vouched)
 		a.Replay.Add(Name, "key", h.rekey)
 		a.Reply.Add(Name, "nonce", h.nonce)
+		a.AddTimer(h.ends.Next, h.ended)
 	}
 	a.Authenticate.Add(Name, "adopt", h.adopt)
 	a.Bind.Add(Name, "lifetime", h.limit)
@@ -83,7 +87,8 @@ func (h *home) identify(x *ha.Exchange) engine.Verdict {
 	now := x.Now().Mono
 	w := h.words[x.Node]
 	if w != nil && len(w.keys) > 0 {
-		if w.over(auth.SPI, now) {
+		// A request that AAA has brought has its word with it.
+		if w.over(auth.SPI, now, h.facts.Of(x).brought) {
 			return engine.Drop("its keys have ended, and AAA has to be asked for others")
 		}
 		return engine.Next()
@@ -193,6 +198,7 @@ func (h *home) adopt(x *ha.Exchange) engine.Verdict {
 	x.Node = h.agent.Adopt(x.Node)
 	if x.Node.Adopted() {
 		h.words[x.Node] = w
+		h.lasts(x.NAI, w)
 	}
 	x.Home = x.Node.Home()
 	h.agent.Tell(note.Note{

@@ -7,6 +7,7 @@ import (
 	"careof/internal/core/aaa"
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/ident"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/feature/aaakey"
 	"careof/internal/proto/mip4/ha"
@@ -159,6 +160,7 @@ func (h *home) keep(x *ha.Exchange) engine.Verdict {
 			return engine.Deny(uint8(mip4.CodeHAUnspecified), err.Error())
 		}
 		h.words[x.Node] = w
+		h.lasts(x.NAI, w)
 	}
 	k := f.grant.Keys.MobileHome
 	x.Association = k.Association
@@ -197,11 +199,50 @@ func (h *home) renewed(old *word, g aaa.Grant) *word {
 	return w
 }
 
-// over says whether the key with this SPI has ended, or AAA's word as a whole.
-func (w *word) over(spi uint32, now time.Time) bool {
+// lasts sets when the last of a node's keys ends.
+func (h *home) lasts(nai ident.NAI, w *word) {
+	var end time.Time
+	for _, k := range w.keys {
+		if k.until.After(end) {
+			end = k.until
+		}
+	}
+	h.ends.Set(nai, end)
+}
+
+// lingering is how long a node without any key is kept that cannot go yet.
+const lingering = 10 * time.Second
+
+// ended lets nodes go whose keys have all ended, out of the store too: "The
+// associated session key or nonce ... MUST NOT be used if the lifetime has expired"
+// (RFC 4004 section 9.13). AAA makes others for who comes back.
+//
+//rfc:4004#9.13
+func (h *home) ended() {
+	for {
+		nai, due := h.ends.Due(h.agent.Now().Mono)
+		if !due {
+			return
+		}
+		n := h.agent.NodeNamed(nai)
+		w := h.words[n]
+		switch {
+		case n == nil || w == nil || len(w.keys) == 0:
+		case !h.agent.Disown(n):
+			h.ends.Set(nai, h.agent.Now().Mono.Add(lingering))
+		default:
+			delete(h.words, n)
+			h.agent.Do(engine.Commit{Records: []engine.Record{{Key: append([]byte(records), nai...)}}})
+		}
+	}
+}
+
+// over says whether the key with this SPI has ended, or AAA's word as a whole unless
+// that was renewed.
+func (w *word) over(spi uint32, now time.Time, renewed bool) bool {
 	for _, k := range w.keys {
 		if k.association.SPI() == spi {
-			return !k.until.After(now) || !w.until.After(now)
+			return !k.until.After(now) || !renewed && !w.until.After(now)
 		}
 	}
 	return true

@@ -109,6 +109,9 @@ func (h *home) restore(now engine.Now, r engine.Record) error {
 	// given for.
 	w.grant, w.until = g, now.Mono.Add(min(s.Until.Sub(now.Wall), longest))
 	h.words[h.agent.Adopt(n)] = w
+	if len(w.keys) > 0 {
+		h.lasts(nai, w)
+	}
 	return nil
 }
 
