@@ -287,14 +287,18 @@ func status(w io.Writer, text json.RawMessage) error {
 		{"running since", s.Started.Local().Format(time.RFC3339)},
 		{"configuration", s.ConfigFile},
 		{"state", s.StateDirectory},
-		{"data plane", fmt.Sprintf("%s on %s, MTU %d", s.Plane, s.Device, s.MTU)},
+	}
+	if s.Device != "" {
+		list = append(list, [2]any{"data plane", fmt.Sprintf("%s on %s, MTU %d", s.Plane, s.Device, s.MTU)})
 	}
 	for _, r := range s.Roles {
 		list = append(list, [2]any{r.Role, r.State + ": " + r.Summary})
 	}
-	list = append(list,
-		[2]any{"forwarded", fmt.Sprintf("%s out, %s in, %d packets dropped", size(s.Forwarded.SentBytes), size(s.Forwarded.ReceivedBytes), s.Forwarded.DroppedPackets)},
-		[2]any{"strangers", fmt.Sprintf("%d tunnel packets ignored", s.Forwarded.Strangers)})
+	if s.Device != "" { // an AAA server alone has none
+		list = append(list,
+			[2]any{"forwarded", fmt.Sprintf("%s out, %s in, %d packets dropped", size(s.Forwarded.SentBytes), size(s.Forwarded.ReceivedBytes), s.Forwarded.DroppedPackets)},
+			[2]any{"strangers", fmt.Sprintf("%d tunnel packets ignored", s.Forwarded.Strangers)})
+	}
 	if s.IPv6 != "" {
 		list = append(list, [2]any{"IPv6", s.IPv6})
 	}

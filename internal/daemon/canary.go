@@ -282,7 +282,7 @@ func (d *daemon) watchdog(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if d.plane.Status().Up {
+		if d.plane == nil || d.plane.Status().Up {
 			notify(d.log, "WATCHDOG=1")
 		}
 	}

@@ -216,8 +216,11 @@ func concerns(packet []byte, peer netip.Addr) bool {
 
 // Capture implements [control.Capturer].
 func (d *daemon) Capture(ctx context.Context, order control.CaptureOrder, w io.Writer) error {
-	if d.plane == nil {
+	switch {
+	case d.starting():
 		return errStarting
+	case d.plane == nil:
+		return fmt.Errorf("%w: this daemon is an AAA server alone, and moves no packets", control.ErrNotFound)
 	}
 	c := &capturing{order: order, packets: make(chan shown, captureRoom), links: make(map[string]int)}
 	if order.Snap <= 0 || order.Snap > captureSnap {

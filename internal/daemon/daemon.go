@@ -19,6 +19,7 @@ import (
 	"careof/internal/config"
 	"careof/internal/control"
 	"careof/internal/core/forward"
+	"careof/internal/core/realm"
 	"careof/internal/enrol"
 	"careof/internal/host/dhcp"
 	"careof/internal/host/discovery"
@@ -139,16 +140,18 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := d.openDNS(ctx); err != nil {
 		return d.failed("mobile-node.dns", err)
 	}
-	if err := d.open(); err != nil {
-		return err
-	}
-	defer d.plane.Close()
-	defer d.sockets.Close()
-	defer d.closeDiscovery()
-	defer d.closeVisiting()
-	defer d.names.Close()
-	if err := d.restore(ctx); err != nil {
-		return err
+	if !serverOnly(cfg) {
+		if err := d.open(); err != nil {
+			return err
+		}
+		defer d.plane.Close()
+		defer d.sockets.Close()
+		defer d.closeDiscovery()
+		defer d.closeVisiting()
+		defer d.names.Close()
+		if err := d.restore(ctx); err != nil {
+			return err
+		}
 	}
 	usual()
 	return d.run(ctx, servers, enrolment)
@@ -386,9 +389,7 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 		running.Wait()
 		return err
 	}
-	if err := d.plane.Attend(true); err != nil {
-		d.log.Warn("the programs send everything themselves", "error", err)
-	}
+	d.attend(true)
 	if d.mobile != nil {
 		if err := d.openLeases(); err != nil {
 			stop(nil)
@@ -407,11 +408,14 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 	if d.relay != nil {
 		spawn("relay", func() error { return d.relay.Run(ctx) })
 	}
-	spawn("links", func() error { return d.watch(ctx) })
+	if d.plane != nil {
+		spawn("links", func() error { return d.watch(ctx) })
+		spawn("plane", func() error { d.planeEvents(ctx); return nil })
+		spawn("upkeep", func() error { return d.upkeep(ctx) })
+	}
 	for _, server := range servers {
 		spawn("control", server.Serve)
 	}
-	spawn("plane", func() error { d.planeEvents(ctx); return nil })
 	if enrolment != nil {
 		spawn("enrolment", func() error { return enrolment.Serve(ctx) })
 	}
@@ -437,22 +441,23 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 		}
 	}
 	spawn("watchdog", func() error { d.watchdog(ctx); return nil })
-	spawn("upkeep", func() error { return d.upkeep(ctx) })
 	spawn("hangup", func() error { d.hangup(ctx); return nil })
 	defer d.live.stop()
-	for _, setting := range d.plane.Status().Routes.Changed {
-		d.log.Info("changed a setting of this host", "sysctl", setting)
+	device := ""
+	if d.plane != nil {
+		device = d.cfg.Plane.Device
+		for _, setting := range d.plane.Status().Routes.Changed {
+			d.log.Info("changed a setting of this host", "sysctl", setting)
+		}
+		if f := d.plane.Status().Fast; f != nil && f.Pinned == "" {
+			d.log.Info("forwarding stops while the daemon is away: plane.bpffs is on no BPF file system", "bpffs", d.cfg.Plane.BPFFS, "fix", "mount -t bpf bpf /sys/fs/bpf")
+		}
 	}
-	if f := d.plane.Status().Fast; f != nil && f.Pinned == "" {
-		d.log.Info("forwarding stops while the daemon is away: plane.bpffs is on no BPF file system", "bpffs", d.cfg.Plane.BPFFS, "fix", "mount -t bpf bpf /sys/fs/bpf")
-	}
-	d.log.Info("ready", "version", buildinfo.Read().Version, "roles", d.roles(), "device", d.cfg.Plane.Device, "socket", d.cfg.Control.Socket)
+	d.log.Info("ready", "version", buildinfo.Read().Version, "roles", d.roles(), "device", device, "socket", d.cfg.Control.Socket)
 	notify(d.log, "READY=1")
 	<-ctx.Done()
 	notify(d.log, "STOPPING=1")
-	if err := d.plane.Attend(false); err != nil {
-		d.log.Warn("packets are lost until the next start", "error", err)
-	}
+	d.attend(false)
 	d.withdraw()
 	silence()
 	d.closeDiameter()
@@ -466,6 +471,18 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 		return errors.Join(cause, err)
 	}
 	return err
+}
+
+// attend tells the plane whether the daemon serves.
+func (d *daemon) attend(serves bool) {
+	if d.plane == nil {
+		return
+	}
+	if err := d.plane.Attend(serves); err != nil && serves {
+		d.log.Warn("the programs send everything themselves", "error", err)
+	} else if err != nil {
+		d.log.Warn("packets are lost until the next start", "error", err)
+	}
 }
 
 // drivers are those of all roles; nil where a role does not run.
@@ -533,6 +550,9 @@ func (d *daemon) roles() (names []string) {
 	}
 	if d.mobile != nil {
 		names = append(names, roleMobileNode)
+	}
+	if d.aaa != nil && d.aaa.diameter != nil && d.aaa.diameter.serve != nil {
+		names = append(names, realm.RoleName)
 	}
 	return names
 }

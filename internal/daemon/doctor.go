@@ -16,7 +16,7 @@ var _ control.Examiner = (*daemon)(nil)
 func (d *daemon) Doctor(ctx context.Context) []control.Finding {
 	q := doctor.Question{File: d.cfg.File, Inside: true, Version: buildinfo.Read().Version}
 	q.Config, q.Err = config.Load(d.cfg.File)
-	if d.plane != nil {
+	if !d.starting() {
 		if status, err := d.status(ctx); err == nil {
 			q.Daemon = &doctor.Daemon{Status: status.(control.Status)}
 			if list, err := d.registrations(ctx); err == nil {

@@ -77,6 +77,9 @@ func (d *daemon) snapshot(ctx context.Context) (metrics.Snapshot, error) {
 	s.Diameter = d.measureDiameter()
 	stored := d.store.Status()
 	s.Store = metrics.Store{Disk: stored.DiskBytes, Written: stored.WrittenBytes, Free: stored.FreeBytes}
+	if d.sockets == nil {
+		return s, nil
+	}
 	for _, sk := range d.sockets.Status() {
 		s.Sockets.Open++
 		s.Sockets.Queued += uint64(sk.Queued)

@@ -1,13 +1,17 @@
 package daemon
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -87,4 +91,82 @@ func roams(t *testing.T, policy, agent string) {
 		s := shown.AAA.Realm
 		return s != nil && (len(s.Sessions) == 0 || s.Sessions[0].ID != session)
 	})
+}
+
+// An AAA server alone moves no packets: it runs as anybody, without a device, and
+// answers who asks it.
+func TestAnAAAServerAloneNeedsNoPrivilege(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can take its privileges away and show that they are not missed")
+	}
+	// A folder that everybody can reach: the test's own ones are root's.
+	dir, err := os.MkdirTemp("/tmp", "careof-aaa")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	const nobody = 65534
+	file, socket, self := filepath.Join(dir, "careof.toml"), filepath.Join(dir, "careof.sock"), filepath.Join(dir, "careof")
+	text := "version = 1\nstate-directory = \"" + dir + "/state\"\n[control]\nsocket = \"" + socket + "\"\n" + `
+[aaa.serve]
+[[aaa.subscriber]]
+nai = "van7@home.example"
+spi = 512
+secret = "a secret that nobody guesses"
+[aaa.diameter]
+identity = "aaa.home.example"
+realm = "home.example"
+[[aaa.diameter.peer]]
+identity = "aaa.visited.example"
+address = "192.0.2.1:3868"
+`
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.WriteFile(self, program, 0o755), os.Chmod(dir, 0o755),
+		os.Chown(dir, nobody, nobody), os.Chown(file, nobody, nobody)); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	cmd := exec.Command(self)
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = append(os.Environ(), daemonVariable+"="+file), "/", &said, &said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	defer func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("it ends with %v:\n%s", err, said.String())
+			}
+		case <-time.After(30 * time.Second):
+			cmd.Process.Kill()
+			t.Error("it does not end")
+		}
+	}()
+	client := control.NewClient(socket)
+	var status control.Status
+	for end := time.Now().Add(30 * time.Second); client.Show(t.Context(), "status", "", &status) != nil; time.Sleep(20 * time.Millisecond) {
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("it has ended: %v\n%s", err, said.String())
+		default:
+		}
+		if time.Now().After(end) {
+			t.Fatal("it does not answer")
+		}
+	}
+	if len(status.Roles) != 1 || status.Roles[0].Role != "aaa" || status.Device != "" {
+		t.Errorf("status %+v", status)
+	}
+	v, err := client.TestAAA(t.Context(), control.AAATestOrder{NAI: "van7@home.example", SPI: 512, Secret: "a secret that nobody guesses"})
+	if err != nil || !v.Key.Granted {
+		t.Errorf("aaa test: %+v, %v", v, err)
+	}
 }

@@ -169,7 +169,7 @@ const applyLimit = 30 * time.Second
 
 // Reload implements [control.Reloader].
 func (d *daemon) Reload(ctx context.Context, order control.ReloadOrder) (control.Reload, error) {
-	if d.plane == nil {
+	if d.starting() {
 		return control.Reload{}, errStarting
 	}
 	d.live.reloading.Lock()
@@ -360,8 +360,10 @@ func (d *daemon) apply(ctx context.Context, now, next *config.Config, out *contr
 }
 
 func (d *daemon) applyParts(ctx context.Context, next *config.Config, out *control.Reload) error {
-	if err := d.plane.Reconfigure(d.planeConfig(next)); err != nil {
-		return err
+	if d.plane != nil {
+		if err := d.plane.Reconfigure(d.planeConfig(next)); err != nil {
+			return err
+		}
 	}
 	d.reconfigureAAA(next)
 	if d.home != nil {

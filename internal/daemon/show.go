@@ -17,6 +17,7 @@ import (
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
 	"careof/internal/host/drive"
+	"careof/internal/host/plane"
 	"careof/internal/host/plane/tun"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
@@ -35,10 +36,10 @@ func (d *daemon) Subscribe(after *uint64) ([]control.Event, <-chan control.Event
 // Ready implements [control.Backend]: the daemon has started, has its device,
 // can make registrations durable, and its machines answer.
 func (d *daemon) Ready(ctx context.Context) error {
-	if d.plane == nil {
+	if d.starting() {
 		return errStarting
 	}
-	if !d.plane.Status().Up {
+	if d.plane != nil && !d.plane.Status().Up {
 		return errDevice
 	}
 	if err := d.store.Trouble(); err != nil {
@@ -73,7 +74,7 @@ var errStarting = errors.New("the daemon is still starting")
 
 // Show implements [control.Backend].
 func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
-	if d.plane == nil {
+	if d.starting() {
 		return nil, errStarting
 	}
 	show, known := map[string]func(context.Context, string) (any, error){
@@ -356,8 +357,10 @@ func (d *daemon) counters(ctx context.Context) (any, error) {
 		add(roleMobileNode+"."+c.Name, mobileMeaning(c.Name), c.Value)
 	}
 	d.addRelayCounters(add)
-	for _, c := range planeCounters(d.plane.Status().Totals) {
-		add(c.Name, c.Meaning, c.Value)
+	if d.plane != nil {
+		for _, c := range planeCounters(d.plane.Status().Totals) {
+			add(c.Name, c.Meaning, c.Value)
+		}
 	}
 	out = append(append(out, d.aaaCounters()...), d.diameterCounters()...)
 	return append(out, d.hub.counters()...), nil
@@ -391,6 +394,9 @@ func mobileMeaning(name string) string {
 
 func (d *daemon) entries(ctx context.Context) []control.Entry {
 	out := []control.Entry{}
+	if d.plane == nil {
+		return out
+	}
 	for e := range d.plane.List(ctx) {
 		one := control.Entry{Key: string(e.Key), Inner: e.Inner, Tunnels: []control.Tunnel{}, Counters: d.plane.Counters(e.Key)}
 		if e.Deliver.Link != "" {
@@ -424,10 +430,11 @@ func settings(values []config.Value) []control.Setting {
 }
 
 func (d *daemon) status(ctx context.Context) (any, error) {
-	p := d.plane.Status()
-	out := control.Status{
-		Version: buildinfo.Read().Version, Started: d.started, ConfigFile: d.cfg.File, StateDirectory: d.cfg.StateDirectory,
-		Plane: p.Kind, Device: p.Device, MTU: p.MTU, Warnings: p.Routes.Warnings,
+	out := control.Status{Version: buildinfo.Read().Version, Started: d.started, ConfigFile: d.cfg.File, StateDirectory: d.cfg.StateDirectory}
+	var p plane.Status
+	if d.plane != nil {
+		p = d.plane.Status()
+		out.Plane, out.Device, out.MTU, out.Warnings = p.Kind, p.Device, p.MTU, p.Routes.Warnings
 	}
 	out.Warnings = append(out.Warnings, d.live.warnings()...)
 	if err := d.plane.Trouble(); err != nil {
@@ -444,13 +451,15 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 	for _, w := range d.live.config().Warnings {
 		out.Warnings = append(out.Warnings, w.String())
 	}
-	for e := range d.plane.List(ctx) {
-		c := d.plane.Counters(e.Key)
-		f := &out.Forwarded
-		f.Entries++
-		f.SentPackets, f.SentBytes = f.SentPackets+c.SentPackets, f.SentBytes+c.SentBytes
-		f.ReceivedPackets, f.ReceivedBytes = f.ReceivedPackets+c.ReceivedPackets, f.ReceivedBytes+c.ReceivedBytes
-		f.DroppedPackets += c.DroppedPackets
+	if d.plane != nil {
+		for e := range d.plane.List(ctx) {
+			c := d.plane.Counters(e.Key)
+			f := &out.Forwarded
+			f.Entries++
+			f.SentPackets, f.SentBytes = f.SentPackets+c.SentPackets, f.SentBytes+c.SentBytes
+			f.ReceivedPackets, f.ReceivedBytes = f.ReceivedPackets+c.ReceivedPackets, f.ReceivedBytes+c.ReceivedBytes
+			f.DroppedPackets += c.DroppedPackets
+		}
 	}
 	out.Forwarded.Strangers = p.Totals.Strangers
 	if d.home != nil {
@@ -488,6 +497,9 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 			out.Roles = append(out.Roles, control.RoleStatus{Role: roleMobileNode, State: s.State, Dropped: d.mobile.Dropped(), Summary: mobileSummary(s)})
 		}
 		out.IPv6 = ipv6Words[p.Routes.IPv6]
+	}
+	if one, serves := d.serverStatus(ctx); serves {
+		out.Roles = append(out.Roles, one)
 	}
 	return out, nil
 }
