@@ -26,7 +26,7 @@ func (d *daemon) serverStatus(ctx context.Context) (control.RoleStatus, bool) {
 	}
 	one := control.RoleStatus{Role: realm.RoleName, State: "serving"}
 	if shown := d.shownRealm(ctx); shown != nil {
-		one.Summary = fmt.Sprintf("realm %s, %d subscribers, %d sessions", d.cfg.AAA.Diameter.Realm, len(d.aaa.book), len(shown.Sessions))
+		one.Summary = fmt.Sprintf("realm %s, %d subscribers, %d sessions", d.cfg.AAA.Diameter.Realm, len(*d.aaa.book.Load()), len(shown.Sessions))
 	}
 	return one, true
 }
