@@ -435,11 +435,11 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 	if d.plane != nil {
 		p = d.plane.Status()
 		out.Plane, out.Device, out.MTU, out.Warnings = p.Kind, p.Device, p.MTU, p.Routes.Warnings
+		if err := d.plane.Trouble(); err != nil {
+			out.Warnings = append(out.Warnings, err.Error())
+		}
 	}
 	out.Warnings = append(out.Warnings, d.live.warnings()...)
-	if err := d.plane.Trouble(); err != nil {
-		out.Warnings = append(out.Warnings, err.Error())
-	}
 	if err := d.store.Trouble(); err != nil {
 		out.Warnings = append(out.Warnings, storeTrouble(err).Error())
 	}
