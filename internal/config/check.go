@@ -36,6 +36,9 @@ func (d *decoder) check(c *Config) {
 	if h := c.HomeAgent; c.Plane.Kind == PlaneKernel && h != nil && h.Masquerade == On {
 		d.problem("home-agent.masquerade", "leave one of the two out, and masquerade by a rule of your own", "the kernel has a device for each tunnel, and this is for one")
 	}
+	if h := c.HomeAgent; c.Plane.Kind == PlaneKernel && h != nil && h.DHCP != nil {
+		d.problem("home-agent.dhcp", "leave one of the two out", "the kernel has a device for each tunnel, and the relay listens on one")
+	}
 	if h, f := c.HomeAgent, c.ForeignAgent; h != nil && f != nil {
 		for _, a := range f.CareOfAddresses {
 			if slices.Contains(h.Addresses, a) || h.LocalAddress == a {

@@ -18,6 +18,7 @@ func TestHostConfigurationIsChecked(t *testing.T) {
 		{home + "domain = \"a b\"\n", "home-agent.network.domain: "},
 		{home + "dhcp-server = \"10.10.0.67\"\n[home-agent.dhcp]\nserver = \"10.10.0.67\"\n", "home-agent.network.dhcp-server: "},
 		{home + "[home-agent.dhcp]\nserver = \"198.51.100.1\"\n", "home-agent.dhcp.server: 198.51.100.1 is the relay's own address"},
+		{home + "[home-agent.dhcp]\nserver = \"10.10.0.67\"\n[plane]\nkind = \"kernel\"\n", "home-agent.dhcp: the kernel"},
 		{home + "[home-agent.dhcp]\n", "home-agent.dhcp.server"},
 		{home + "[home-agent.dhcp]\nserver = \"10.10.0.67\"\ninformation = [\"name\"]\n", "home-agent.dhcp.information"},
 		{node + "home-dhcp = \"lease\"\n", "mobile-node.home-dhcp"},

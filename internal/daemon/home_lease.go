@@ -41,8 +41,22 @@ type reply struct {
 
 // whereabouts is where the node is registered from, and how packets come to it there.
 type whereabouts struct {
-	server, careOf, agent netip.Addr
+	server, careOf, agent netip.Addr // at home the server is everybody
 	link                  string
+}
+
+// atHome is where a node is on its home link: the servers there hear it themselves.
+func (t *tenancy) atHome(ctx context.Context, state mn.Status) (w whereabouts) {
+	if l := homedhcp.ReadLease(t.path); l.Address != state.HomeAddress {
+		return w // none has begun away from home, and none begins here
+	}
+	uplinks, err := ask[mn.UplinkInfo](ctx, t.d.mobile, mn.ListUplinks{})
+	for _, u := range uplinks {
+		if err == nil && u.Home {
+			w = whereabouts{server: homedhcp.Everybody, link: u.Link}
+		}
+	}
+	return w
 }
 
 // watchHomeLease keeps a lease for the home address while the node is registered.
@@ -67,7 +81,7 @@ func (d *daemon) watchHomeLease(ctx context.Context) {
 			t.look(ctx)
 		case m := <-t.heard:
 			if t.machine != nil && t.conn != nil {
-				t.do(ctx, t.machine.Message(time.Now(), m.from == t.here.server, m.message))
+				t.do(ctx, t.machine.Message(time.Now(), m.from == t.here.server || t.here.server == homedhcp.Everybody, m.message))
 			}
 		case <-due.C:
 			if t.machine != nil {
@@ -90,7 +104,10 @@ func (t *tenancy) look(ctx context.Context) {
 		return
 	}
 	now := whereabouts{server: told.DHCPServer, careOf: state.CareOfAddress, agent: state.ForeignAgent, link: t.d.comesIn(state)}
-	if state.State != "registered" || !now.server.IsValid() {
+	switch {
+	case state.State == "home":
+		now = t.atHome(ctx, state)
+	case state.State != "registered" || !now.server.IsValid():
 		now = whereabouts{}
 	}
 	if now == t.here && state.HomeAddress == t.home {
@@ -165,7 +182,7 @@ func (t *tenancy) do(ctx context.Context, s homedhcp.Step) {
 	case homedhcp.Lost:
 		tell(homeLeaseLost, note.Warn, t.home.String()+": "+s.Why)
 	case homedhcp.NoLease, homedhcp.Silence:
-		tell(homeDHCPFailed, note.Warn, fmt.Sprintf("no answer about a lease for %s: %s", t.home, s.Why))
+		tell(homeDHCPFailed, note.Warn, fmt.Sprintf("a lease for %s: %s", t.home, s.Why))
 	case homedhcp.Informed:
 		l := t.machine.Told()
 		tell(homeDHCP, note.Info, l.Server.String()+" says: "+configuration(l).String())

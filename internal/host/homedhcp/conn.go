@@ -60,9 +60,17 @@ func Listen(ctx context.Context, space *netspace.Space, home netip.Addr, link st
 	return c, nil
 }
 
-// Send sends a message to a server, or to the relay that stands for it.
+// Everybody is the address of all servers on a link.
+var Everybody = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// Send sends a message to a server, to the relay that stands for it, or to everybody on the
+// link.
 func (c *Conn) Send(b []byte, to netip.Addr) error {
-	if _, err := c.p.WriteTo(b, nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, ServerPort))); err != nil {
+	var how *ipv4.ControlMessage
+	if to == Everybody {
+		how = &ipv4.ControlMessage{IfIndex: c.n}
+	}
+	if _, err := c.p.WriteTo(b, how, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, ServerPort))); err != nil {
 		return fmt.Errorf("homedhcp: %w", err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package live
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
@@ -190,6 +191,22 @@ func TestTheHomeAddressIsLeasedThroughTheTunnel(t *testing.T) {
 			s.Plug("mn", "wlan0", "visited1")
 			s.Until("the lease is renewed through a foreign agent", 90*time.Second, func() bool { return bound() && lease().Lease.Until.After(before) })
 
+			// At home the server hears the node itself; what it has is what it has away.
+			before = lease().Lease.Until
+			s.Unplug("mn", "wlan0")
+			s.Plug("mn", "wlan0", "home")
+			s.Until("the lease is renewed at home", 90*time.Second, func() bool {
+				b, err := os.ReadFile(filepath.Join(filepath.Dir(l.Daemon("mn").Config), "state", "home-lease.json"))
+				var l struct{ Until time.Time }
+				return err == nil && json.Unmarshal(b, &l) == nil && l.Until.After(before)
+			})
+			s.Unplug("mn", "wlan0")
+			s.Plug("mn", "wlan0", "access1")
+			s.Until("the lease is there away from home again", 90*time.Second, func() bool { return bound() && lease().Lease.Until.After(before) })
+			if !ruled(t, s, site) {
+				t.Error("the route is not there again")
+			}
+
 			// The process dies, and the next one is not to have a lease.
 			s.Kill("mn")
 			config, err := os.ReadFile(l.Daemon("mn").Config)
@@ -208,6 +225,60 @@ func TestTheHomeAddressIsLeasedThroughTheTunnel(t *testing.T) {
 				t.Errorf("the relay counts %v", n)
 			}
 		})
+	}
+}
+
+// A server that has no lease for the home address is asked for the rest, through the relay: by
+// a node that wants a lease and is offered another address, and by one that wants none.
+//
+//rfc:2131#3.4
+//rfc:2131#4.3.5
+func TestAServerWithoutALeaseIsAskedThroughTheRelay(t *testing.T) {
+	for _, server := range dhcpServers { // their ranges do not have the home address
+		for _, mode := range []string{"lease", "on"} {
+			t.Run(server.program+" "+mode, func(t *testing.T) {
+				t.Parallel()
+				program, err := exec.LookPath(server.program)
+				if err != nil {
+					t.Skipf("there is no %s: apt-get install %s", server.program, server.install)
+				}
+				plan := topology.HomeLink()
+				ha, mn := plan.Node("ha"), plan.Node("mn")
+				ha.Config = strings.Replace(ha.Config, "[[home-agent.network]]\n", "[home-agent.dhcp]\nserver = \"10.10.0.7\"\n\n[[home-agent.network]]\n", 1)
+				file := filepath.Join(t.TempDir(), "resolv.conf")
+				mn.Config = strings.Replace(mn.Config, "[mobile-node]\n", "[mobile-node]\ndns = \"resolv.conf\"\nhome-dhcp = \""+mode+"\"\nresolv-conf = \""+file+"\"\n", 1)
+				l := build(t, plan, Options{})
+				s := NewStage(l, t.Logf)
+				defer s.Close()
+				folder := t.TempDir()
+				c, err := server.command(program, folder, "10.10.0.53")
+				if err != nil {
+					t.Fatal(err)
+				}
+				p, err := s.node("neighbour").Start(c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { p.Kill(); <-p.Done() })
+				t.Cleanup(func() {
+					if b, err := os.ReadFile(filepath.Join(folder, "log")); t.Failed() && err == nil {
+						t.Logf("the DHCP server:\n%s", b[max(0, len(b)-20000):])
+					}
+				})
+				s.Plug("mn", "wlan0", "access1")
+				s.Until("the server has told name server and domain", 90*time.Second, func() bool {
+					b, err := os.ReadFile(file)
+					return err == nil && strings.Contains(string(b), "search fleet.example\nnameserver 10.10.0.53\n")
+				})
+				var shown []control.HostConfiguration
+				if err := l.Daemon("mn").Show("host", "", &shown); err != nil || len(shown) != 1 {
+					t.Fatal(shown, err)
+				}
+				if h := shown[0].Lease; (h != nil) != (mode == "lease") || h != nil && (h.State != "refused" || h.Server.IsValid()) {
+					t.Errorf("the lease is %+v", h)
+				}
+			})
+		}
 	}
 }
 
