@@ -25,9 +25,13 @@
 // milliseconds: between those the programs need no route look-up. About as often
 // a packet to each neighbour goes the kernel's own way, which keeps it fresh.
 //
+// A datagram whose outer UDP checksum is not 0 is the programs' where the network
+// device has verified or summed it, or where it was never filled in because it
+// comes from this machine; else the kernel verifies it for user space's socket.
+//
 // Two differences from the user-space path: outer UDP checksums are sent as 0
-// and, when received, not verified (RFC 3519 section 4 asks for neither; the
-// inner packet has its own), and netfilter does not see outer packets.
+// (RFC 3519 section 4 asks for none; the inner packet has its own), and
+// netfilter does not see outer packets.
 package bpf
 
 //go:generate sh prog/build.sh

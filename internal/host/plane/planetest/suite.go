@@ -32,6 +32,7 @@ var duties = []duty{
 	{"outer fragments", testOuterFragments},
 	{"inner fragments", testInnerFragments},
 	{"every part must match", testEveryPart},
+	{"outer checksum", testOuterChecksum},
 	{"simultaneous bindings", testSimultaneous},
 	{"mobile network", testMobileNetwork},
 	{"longest prefix", testLongestPrefix},
@@ -213,6 +214,55 @@ func testEveryPart(t *testing.T, open Open) {
 				}
 			}
 		})
+	}
+}
+
+// A UDP tunnel's datagram with a right checksum passes, and so does one without;
+// with a bad one it goes nowhere.
+//
+//rfc:1122#4.1.3.4
+func testOuterChecksum(t *testing.T, open Open) {
+	s := NewScene(t, open, 1420)
+	shape := forward.Tunnel{Encap: encap.UDP}
+	s.Bind(t, shape)
+	out := tap(t, s.CN, "eth0")
+	h := header(shape, CareOf, Agent)
+	for i, test := range []struct {
+		name   string
+		change func(p []byte)
+		passes bool
+	}{
+		{"right", func([]byte) {}, true},
+		{"none", func(p []byte) { p[26], p[27] = 0, 0 }, true},
+		{"another octet inside", func(p []byte) { p[len(p)-1] ^= 1 }, false},
+		{"another checksum", func(p []byte) { p[26] ^= 1 }, false},
+		{"right again", func([]byte) {}, true},
+	} {
+		size := 100 + i
+		p := forge(t, h, UDPPacket(Home, Correspondent, size))
+		test.change(p)
+		SendRaw(t, s.R, p)
+		if test.passes {
+			got := first(out, func(p []byte) bool { return between(Home, Correspondent)(p) && len(p) == 28+size })
+			if got == nil {
+				t.Errorf("%s: not forwarded", test.name)
+			}
+			continue
+		}
+		// What comes behind it has passed it: nothing of it is to be seen then.
+		last := forge(t, h, UDPPacket(Home, Correspondent, 50))
+		SendRaw(t, s.R, last)
+		var bad bool
+		if first(out, func(p []byte) bool {
+			ours := between(Home, Correspondent)(p)
+			bad = bad || ours && len(p) == 28+size
+			return ours && len(p) == 28+50
+		}) == nil {
+			t.Errorf("%s: the one behind it is not forwarded", test.name)
+		}
+		if bad {
+			t.Errorf("%s: forwarded", test.name)
+		}
 	}
 }
 

@@ -658,8 +658,30 @@ struct outer {
 	__be16 sport, dport;
 	__be32 key;
 	__u32 overhead;
+	__u16 check; // UDP
 	__u8 kind, inside, has_key;
 };
+
+// RFC 1122 section 4.1.3.4: a datagram with a bad checksum "MUST be silently
+// discarded"; 0 says that there is none (RFC 768). Where the network device has
+// verified the checksum, or summed the packet, that is known here, and so is that
+// the datagram comes from this machine and its checksum was left for later: then
+// the sum of the pseudo header is in its place. What is left the kernel verifies
+// for user space's socket. len is the outer packet's.
+static __always_inline int verified(struct __sk_buff *skb, const struct outer *o, __u32 len)
+{
+	__u32 sum = (o->src & 0xffff) + (o->src >> 16) + (o->dst & 0xffff) + (o->dst >> 16) + bpf_htons(IPPROTO_UDP) +
+		    bpf_htons(len - sizeof(struct iphdr));
+	__s64 whole;
+
+	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
+		return 1;
+	whole = bpf_csum_update(skb, 0);
+	if (whole < 0)
+		return fold(sum) == o->check;
+	// The IPv4 header's own sum is 0.
+	return fold(sum + (whole & 0xffff) + ((__u32)whole >> 16)) == 0xffff;
+}
 
 // RFC 3024 section 4.3.2 asks for a binding "whose care-of address is the
 // source of the outer header, and whose mobile node address is the source of
@@ -743,6 +765,7 @@ static __always_inline int receive(struct __sk_buff *skb, const int l2)
 			return PASS;
 		o.sport = udp->source;
 		o.dport = udp->dest;
+		o.check = udp->check;
 		o.inside = d[1];
 		if (o.sport != bpf_htons(DATA_PORT) && o.dport != bpf_htons(DATA_PORT))
 			return PASS;
@@ -796,6 +819,8 @@ static __always_inline int receive(struct __sk_buff *skb, const int l2)
 	if (!s || !welcome(b, s, &o, now))
 		return PASS;
 found:
+	if (o.check && !verified(skb, &o, outer_len))
+		return PASS;
 	// Answers to keepalives are news for the machine (RFC 3519 section 4.9).
 	if (b->flags & B_MOBILE && ip->protocol == IPPROTO_ICMP && ip->saddr == o.src)
 		return PASS;
