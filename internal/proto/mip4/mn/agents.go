@@ -31,6 +31,10 @@ type roster struct {
 	round     int       // of questions; an answer to an earlier one is late
 	returnAt  time.Time // when to ask whether the first one is back; zero while it is in use
 
+	refused  []netip.Addr // home agents that have refused since the last pause
+	refusals int          // pauses because all have, in a row
+	restful  time.Time    // the end of the last one
+
 	keys map[netip.Addr]*assoc.Association // see Node.SetAssociation
 }
 
@@ -135,6 +139,32 @@ func (n *Node) failed(r *Registration) {
 	n.rechoose = true
 }
 
+// turnedDown: a home agent refuses, and nothing can be repaired. The next one is
+// asked at once; but when all have refused none is, until a pause that grows is
+// over. Home agents that share their subscribers refuse alike, and a node that went
+// from one to the other would not stop asking.
+func (n *Node) turnedDown(r *Registration) {
+	s := &n.roster
+	if s.restful.After(n.now.Mono) {
+		r.retryAt = s.restful
+		return
+	}
+	if !slices.Contains(s.refused, r.Key.HomeAgent) {
+		s.refused = append(s.refused, r.Key.HomeAgent)
+	}
+	list := s.list()
+	if len(list) > 1 && !slices.ContainsFunc(list, func(a candidateAgent) bool { return !slices.Contains(s.refused, a.address) }) {
+		s.refused = nil
+		r.refusals = max(r.refusals-1, s.refusals) // pause has counted
+		n.pause(r)
+		s.refusals++
+		s.restful = r.retryAt
+		n.resolve()
+		return
+	}
+	n.failed(r)
+}
+
 // returnEvery is how often a node that is registered with a later home agent of
 // its list asks the first one whether it is back, with a random part of it.
 const returnEvery = 5 * time.Minute
@@ -147,6 +177,7 @@ func (n *Node) settledWith(address netip.Addr) {
 		n.roster.index = i
 	}
 	n.roster.sentTo = netip.Addr{}
+	n.roster.refused, n.roster.refusals, n.roster.restful = nil, 0, time.Time{}
 	if len(list) > 0 && list[0].address != address && !list[0].discover && !n.cfg.Assigned {
 		n.returnLater()
 	} else {

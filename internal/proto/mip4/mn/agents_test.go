@@ -105,6 +105,55 @@ func TestSecondHomeAgent(t *testing.T) {
 	}
 }
 
+// Home agents that all refuse are each asked once, and then after pauses that grow:
+// none is asked more often because there is another. One that changes its mind is
+// found.
+//
+//rfc:5944#3.6.2.3
+func TestAllHomeAgentsRefuse(t *testing.T) {
+	for _, uplinks := range []int{1, 2} {
+		cfg := config(t)
+		cfg.HomeAgents = append(cfg.HomeAgents, mn.HomeAgent{Address: secondAgent})
+		r := newRig(t, cfg)
+		willing := false
+		r.other = func(r *rig, s engine.Send) []engine.Packet {
+			if willing && s.Dst.Addr() == secondAgent {
+				return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+			}
+			return []engine.Packet{r.reply(s, answer{code: mip4.CodeHAProhibited})}
+		}
+		r.up("wlan0", wifiAddress)
+		if uplinks > 1 {
+			r.up("lte0", lteAddress)
+		}
+		asked := func(during time.Duration) (at map[netip.Addr]int) {
+			before := len(r.requests)
+			r.run(during)
+			at = make(map[netip.Addr]int)
+			for _, q := range r.requests[before:] {
+				at[q.Dst.Addr()]++
+			}
+			return at
+		}
+		r.run(4 * time.Second)
+		if first := len(r.requests); first < 2 || first > 4*uplinks {
+			t.Errorf("%d uplinks: %d requests at first", uplinks, first)
+		}
+		asked(10 * time.Minute)
+		hour := asked(time.Hour)
+		for _, agent := range []netip.Addr{homeAgent, secondAgent} {
+			if n := hour[agent]; n < 30 || n > 75*uplinks {
+				t.Errorf("%d uplinks: %v is asked %d times an hour", uplinks, agent, n)
+			}
+		}
+		willing = true
+		r.run(2 * time.Minute)
+		if s := r.status(); s.State != "registered" || s.HomeAgent != secondAgent {
+			t.Errorf("%d uplinks: %s at %v when one accepts", uplinks, s.State, s.HomeAgent)
+		}
+	}
+}
+
 // A home agent by name is resolved, and resolved again when it does not answer.
 func TestHomeAgentByName(t *testing.T) {
 	cfg := config(t)

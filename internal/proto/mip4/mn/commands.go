@@ -217,6 +217,7 @@ func (n *Node) reregister(c engine.Command) {
 		for _, r := range n.links {
 			r.refusals = 0
 		}
+		n.roster.refused, n.roster.refusals, n.roster.restful = nil, 0, time.Time{}
 	}
 	n.rechoose = true
 	n.Answer(c, n.status(), nil)

@@ -78,7 +78,7 @@ func (n *Node) refused(x *Response) {
 		// relays for it; the node can do without the agent.
 		n.agentRefused(r, c.String(), false)
 	case !agentCode(c):
-		n.failed(r)
+		n.turnedDown(r)
 	case !r.Key.Agent.IsValid():
 	case c >= mip4.CodeFANetworkUnreachable && c <= 95:
 		// The agent tells of ICMP errors on the way to the home agent.
@@ -213,9 +213,22 @@ func repairHomeAgent(x *Response) bool {
 // repairHomeAddress asks for another home address when the one that the home
 // agent gave for the NAI is not served any more.
 //
+// A node that asks for its first one on its home link has no care-of address that
+// a home agent would bind. The home agent selects an address all the same, to
+// "insert the selected address into the Home Address field of the Registration
+// Reply" (RFC 5944 section 3.8.3.2), and with it the node is at home.
+//
 //rfc:2794#3
 func repairHomeAddress(x *Response) bool {
 	n := x.Node
+	if u := n.uplinks[x.Registration.Key.Link]; u != nil && x.Authentic && !n.address.IsValid() && n.cfg.HomeNetwork.IsValid() &&
+		n.cfg.HomeNetwork.Contains(x.Reply.HomeAddress) && n.cfg.HomeNetwork.Contains(x.Registration.Key.CareOf) && unicast(x.Reply.HomeAddress) {
+		n.address, n.rechoose = x.Reply.HomeAddress, true
+		n.saveHome()
+		x.Registration.giveUp()
+		u.attached = true // begin at once
+		return false
+	}
 	if !x.Authentic || n.cfg.HomeAddress.IsValid() || !n.address.IsValid() || n.active != nil && n.active.live {
 		return false
 	}

@@ -15,10 +15,15 @@ import (
 // no other interface is taken for it, since foreign networks may use the
 // same private prefix.
 //
+// A node that is known by NAI and has no home address yet is at home nowhere: it
+// registers "to request that a home address be assigned" (RFC 2794 section 1), from
+// an address of this link as from any other, and with the answer finds itself at
+// home.
+//
 //rfc:5944#2.4.3
 func chooseHome(x *Choice) engine.Verdict {
 	n := x.Node
-	if !n.cfg.HomeNetwork.IsValid() {
+	if !n.cfg.HomeNetwork.IsValid() || !n.address.IsValid() {
 		return engine.Next()
 	}
 	for i := range x.Candidates {

@@ -286,3 +286,42 @@ func TestInventedAgentsFillNoLog(t *testing.T) {
 		t.Errorf("%d lines of a thousand invented agents", lines)
 	}
 }
+
+// A node that has no home address yet and is on its home link is given one there,
+// and is at home from then on: without an address there is nothing that could end
+// its bindings, and it would wait for ever. Most home agents bind no care-of address
+// of a home network; the denial names the home address, too.
+//
+//rfc:2794#3
+//rfc:5944#2.4.3
+func TestAddressedAtHome(t *testing.T) {
+	for name, code := range map[string]mip4.Code{"bound": mip4.CodeAccepted, "denied": mip4.CodeHAProhibited} {
+		t.Run(name, func(t *testing.T) { addressedAtHome(t, code) })
+	}
+}
+
+func addressedAtHome(t *testing.T, code mip4.Code) {
+	cfg := homeConfig(t)
+	cfg.HomeAddress, cfg.NAI = netip.Addr{}, "van7@fleet.example"
+	r := newRig(t, cfg)
+	r.other = always(answer{lifetime: -1, home: []mip4.Payload{&mip4.NAI{Value: "van7@fleet.example"}}, change: func(p *mip4.RegistrationReply) {
+		if p.HomeAddress.IsUnspecified() {
+			p.Code = code
+		}
+		p.HomeAddress = homeAddress
+	}})
+	r.up("eth0", atHome)
+	if len(r.requests) != 1 {
+		t.Fatalf("%d requests from the home link", len(r.requests))
+	}
+	if q := r.last().request; !q.HomeAddress.IsUnspecified() || q.CareOfAddress != atHome || q.Lifetime == 0 {
+		t.Errorf("asked for an address with %+v", q)
+	}
+	r.run(time.Second)
+	if q := r.last().request; q.HomeAddress != homeAddress || q.CareOfAddress != homeAddress || q.Lifetime != 0 {
+		t.Errorf("with the address it asks %+v, and is at home", q)
+	}
+	if s := r.status(); s.State != "home" || r.node.HomeAddress() != homeAddress {
+		t.Errorf("state %s, home address %v", s.State, r.node.HomeAddress())
+	}
+}
