@@ -65,9 +65,9 @@ func TestOutageOfMovesBetweenForeignAgents(t *testing.T) {
 		case "silent black hole, profile fast":
 			down, up = 250*time.Millisecond, 250*time.Millisecond
 			if rtt >= 200*time.Millisecond {
-				// That an answer is late shows after a round trip, and what
-				// comes by the other uplink takes another one.
-				down, up = 2*rtt+100*time.Millisecond, rtt+100*time.Millisecond
+				// What comes by the other uplink takes a round trip after the
+				// 150 ms that silence is waited for.
+				down, up = rtt+180*time.Millisecond, 180*time.Millisecond
 			}
 		default:
 			t.Errorf("%s has no limit", m.Move)

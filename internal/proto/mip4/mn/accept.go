@@ -145,6 +145,11 @@ func (n *Node) settle(x *Response, took time.Duration) {
 		engine.Pipeline[*Movement]{&n.Moved}.Run(m, new(engine.Position))
 	}
 	n.rechoose = true
+	if x.Sent.At.Before(r.portAt) {
+		// The home agent has bound the port of that request, and packets leave
+		// from the one that a later request has left from.
+		n.begin(r, Register)
+	}
 }
 
 // preferred is the live registration to send through, after r became live.

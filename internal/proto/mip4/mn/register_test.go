@@ -367,3 +367,28 @@ func TestConfigRefusals(t *testing.T) {
 		}
 	}
 }
+
+// Behind a NAT the request that follows an unanswered one leaves from another
+// port. When the first is answered after all, the home agent has bound a port that
+// packets do not leave from any more: the node registers once more.
+func TestAnAnswerToTheRequestFromTheFormerPort(t *testing.T) {
+	r := newRig(t, config(t), func(n *mn.Node) error {
+		n.Request.Add("test", "nat", func(x *mn.Attempt) engine.Verdict { x.Translated = true; return engine.Next() })
+		return nil
+	})
+	r.other = func(*rig, engine.Send) []engine.Packet { return nil }
+	r.up("wlan0", wifiAddress)
+	r.run(1500 * time.Millisecond)
+	if len(r.requests) != 2 || r.requests[0].Fresh || !r.requests[1].Fresh {
+		t.Fatalf("%d requests: %+v", len(r.requests), r.requests)
+	}
+	r.other = granting(-1)
+	r.step(r.reply(r.requests[0].Send, answer{lifetime: -1}))
+	if len(r.requests) != 3 || r.requests[2].Fresh {
+		t.Fatalf("%d requests: the home agent has bound the former port", len(r.requests))
+	}
+	r.run(time.Minute)
+	if len(r.requests) != 3 || r.status().State != "registered" {
+		t.Errorf("%d requests, %s", len(r.requests), r.status().State)
+	}
+}

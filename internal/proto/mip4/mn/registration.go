@@ -70,7 +70,8 @@ type Registration struct {
 	retryAt  time.Time
 	pending  []Sent // requests that may still be answered, oldest first
 	lastSent time.Time
-	refusals int // in a row
+	portAt   time.Time // when a request last left from another port than before
+	refusals int       // in a row
 
 	// repairs of what the home agent refused
 	limit  time.Duration // of the requested lifetime; 0 for none

@@ -134,6 +134,9 @@ func (n *Node) put(r *Registration, octets []byte, sent Sent) {
 func (n *Node) sent(r *Registration, s Sent) {
 	t := r.try
 	t.transmissions++
+	if t.fresh {
+		r.portAt = n.now.Mono
+	}
 	t.fresh = false
 	r.lastSent = n.now.Mono
 	limit := n.cfg.RetransmitCap

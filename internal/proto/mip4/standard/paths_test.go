@@ -178,6 +178,35 @@ func TestLossBeyondTheLimitHoldsAnUplinkBack(t *testing.T) {
 	}
 }
 
+// A link that goes and comes for an instant, with the same address, is registered
+// over again and nothing moves: its path is watched as before.
+func TestAPathIsWatchedAfterItsLinkCameBack(t *testing.T) {
+	p := paths(t, nil)
+	l := engine.Link{Name: "wlan0", Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.PrefixFrom(wifi, 24)},
+		Gateways: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Attachment: 7}
+	registered := p.told(note.Registered)
+	p.step(p.node, engine.LinkChanged{Link: l})
+	p.run(10 * time.Second)
+	if p.status().Link != "wlan0" || p.told(note.Registered) != registered+1 {
+		t.Fatalf("over %s, registered %d times", p.status().Link, p.told(note.Registered)-registered)
+	}
+	p.down["wlan0"] = true
+	p.over("lte0", 700*time.Millisecond, time.Second)
+}
+
+// What comes in all the time hides no path over which nothing goes out.
+func TestAPathThatDiesInOneDirectionIsLeftAmidWhatComesIn(t *testing.T) {
+	p := paths(t, nil)
+	p.down["wlan0"] = true
+	for since := time.Duration(0); p.status().Link != "lte0"; since += 10 * time.Millisecond {
+		if since > 1500*time.Millisecond {
+			t.Fatalf("not left after %v: %+v", since, p.uplink("wlan0"))
+		}
+		p.node.use = p.now.Mono.Add(10 * time.Millisecond)
+		p.run(10 * time.Millisecond)
+	}
+}
+
 // A home agent that restarts answers over no path for a while; that is no reason
 // to leave one for another.
 func TestAHomeAgentThatIsAwayMakesNoPathDead(t *testing.T) {
@@ -191,6 +220,40 @@ func TestAHomeAgentThatIsAwayMakesNoPathDead(t *testing.T) {
 	if n := p.told(path.PathDead); n != 0 || p.status().Link != "wlan0" {
 		t.Errorf("%d paths are dead, and it is over %s", n, p.status().Link)
 	}
+}
+
+// With the profile fast and a long way to the home agent its word is not waited
+// for: packets go over the other uplink before it could answer. When it turns out
+// to have been away itself, the path that was left is none the worse for it.
+func TestOverALongWayAPathIsLeftOnAGuess(t *testing.T) {
+	start := func() *pair {
+		p := newPair(t, agentConfig(t), nodeConfig(t), standard.Config{Paths: path.Config{Profile: path.Fast}})
+		p.losses = map[string]func() bool{}
+		p.ways = map[string]time.Duration{"wlan0": 200 * time.Millisecond, "lte0": 200 * time.Millisecond}
+		p.up("wlan0", wifi)
+		p.run(time.Second)
+		p.up("lte0", lte)
+		p.run(30 * time.Second)
+		return p
+	}
+	p := start()
+	p.run(437 * time.Millisecond) // not in step with the questions
+	p.down["wlan0"] = true
+	p.over("lte0", 300*time.Millisecond, 650*time.Millisecond) // 200 ms of answers are under way still
+	p.saysOf("wlan0", "dead")
+	p.run(10 * time.Second)
+	p.saysOf("wlan0", "dead")
+
+	p = start()
+	p.run(137 * time.Millisecond)
+	always := func() bool { return true }
+	p.losses["wlan0"], p.losses["lte0"] = always, always
+	p.run(4 * time.Second)
+	delete(p.losses, "lte0") // whose request is the first to be answered
+	p.over("lte0", 0, 8*time.Second)
+	clear(p.losses)
+	p.over("wlan0", 0, 10*time.Second)
+	p.saysOf("wlan0", "in-use")
 }
 
 func TestALinkThatComesAndGoesIsHeldBack(t *testing.T) {

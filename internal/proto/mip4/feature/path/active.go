@@ -27,6 +27,9 @@ type mobile struct {
 	// chosen is a moment after the last choice: what that has made due is done
 	// in the next step.
 	chosen time.Time
+	// guessed is the link of a path that was left before the home agent could
+	// answer over another one; empty when there is none.
+	guessed string
 
 	// The path in use, while it is watched.
 	watched *mn.Registration
@@ -79,6 +82,17 @@ func (m *mobile) moved(x *mn.Movement) engine.Verdict {
 
 // accepted: an answer has come over the path, whatever was thought of it.
 func (m *mobile) accepted(x *mn.Response) engine.Verdict {
+	if m.guessed != "" && m.guessed != x.Registration.Key.Link {
+		t := m.track(m.guessed)
+		m.guessed = ""
+		if t.dead && x.Now.Mono.Sub(t.since) > 2*m.track(x.Registration.Key.Link).rtt+wait {
+			m.back(t, "the home agent was silent over the other path, too")
+		}
+	}
+	if m.watched == nil && x.Registration == m.node.Active() {
+		// Its link was attached anew, and it is what it was: nothing moves.
+		m.watch(x.Registration)
+	}
 	if t := m.track(x.Registration.Key.Link); t.dead {
 		t.dead = false
 		if m.watched == x.Registration {
@@ -122,10 +136,10 @@ func (m *mobile) watches() bool {
 
 // interval is between probes of the path in use while all is well.
 func (m *mobile) interval(now time.Time) time.Duration {
-	if now.Sub(m.use) >= idleAfter {
-		return m.alive.pace.idle
+	if p := m.alive.pace; p.idle > p.interval && now.Sub(m.use) >= idleAfter {
+		return p.idle
 	}
-	return m.alive.pace.interval
+	return m.alive.often()
 }
 
 // deadline is when there is something to do.
@@ -187,9 +201,20 @@ func (m *mobile) probe(now time.Time) {
 	silent := m.alive.dead(now, m.answers == r.Key.HomeAgent)
 	// A home agent that answers questions, and now over no path, is away
 	// itself, for a restart perhaps. Leaving would help nobody.
-	if silent && (m.replied != r.Key.HomeAgent || m.answered(m.alive.heard)) {
-		m.die(now)
-		return
+	if silent {
+		since := m.alive.heard
+		if now.Sub(since) < m.alive.pace.limit {
+			since = m.alive.lateSince() // packets come in, and no answer among them
+		}
+		known := m.replied != r.Key.HomeAgent || m.answered(since)
+		if known || m.far(now) {
+			m.die(now)
+			m.guessed = ""
+			if !known {
+				m.guessed = r.Key.Link
+			}
+			return
+		}
 	}
 	m.review(now)
 	if m.alive.doubts(now) {

@@ -39,10 +39,10 @@ const (
 	// deafInterval only.
 	deafAfter    = 8
 	deafInterval = 30 * time.Second
-	// oneWay is how many limits, and oneWayLeast how long, packets may come in
-	// while no probe is answered: then it is the other direction that is dead.
-	oneWay      = 3
-	oneWayLeast = 1500 * time.Millisecond
+	// oneWayLeast is how long, beside the limit, packets may come in while no
+	// probe is answered: then it is the other direction that is dead. A queue of
+	// 800 ms that is there at once, behind an upload that begins, is none.
+	oneWayLeast = 1100 * time.Millisecond
 )
 
 // begin starts anew at a time: nothing is known yet.
@@ -123,6 +123,9 @@ func (d *detector) overdue(now time.Time) (n int) {
 	return n
 }
 
+// lateSince is when the first probe that is not answered was overdue.
+func (d *detector) lateSince() time.Time { return d.pending[0].at.Add(d.expected()) }
+
 // deaf says that no probe over the path was ever answered: perhaps the home
 // agent answers none.
 func (d *detector) deaf() bool { return d.answered.IsZero() && len(d.pending) >= deafAfter }
@@ -163,7 +166,7 @@ func (d *detector) dead(now time.Time, answers bool) bool {
 	// and not since it was last heard.
 	first := d.pending[0].at
 	silent, unanswered := now.Sub(later(d.heard, first)), now.Sub(later(d.answered, first))
-	return silent >= d.pace.limit || unanswered >= max(oneWay*d.pace.limit, oneWayLeast)
+	return silent >= d.pace.limit || unanswered >= max(d.pace.limit, oneWayLeast)
 }
 
 func later(a, b time.Time) time.Time {
@@ -171,6 +174,16 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+// often is how often to probe while packets go. Where a round trip is longer than
+// the limit, what is sent once a probe is overdue comes back too late to tell
+// anything: so many must be on the way already that they are enough.
+func (d *detector) often() time.Duration {
+	if d.rtt > d.pace.limit {
+		return min(d.pace.interval, d.pace.limit/(leastLost+2))
+	}
+	return d.pace.interval
 }
 
 // next is when to look again; interval is between probes while all is well.

@@ -34,7 +34,7 @@ func newRoad(p Profile, trip func(time.Duration) (time.Duration, bool)) *road {
 // when that was; 0 when it was not.
 func (r *road) run(until time.Duration) (died time.Duration) {
 	for {
-		next := r.d.next(r.now, r.d.pace.interval)
+		next := r.d.next(r.now, r.d.often())
 		which := -1
 		for i, a := range r.back {
 			if !a.at.After(next) {
@@ -60,7 +60,7 @@ func (r *road) run(until time.Duration) (died time.Duration) {
 		if r.d.dead(r.now, true) {
 			return at
 		}
-		if !r.d.doubts(r.now) && !r.d.lastSent.IsZero() && r.now.Sub(r.d.lastSent) < r.d.pace.interval {
+		if !r.d.doubts(r.now) && !r.d.lastSent.IsZero() && r.now.Sub(r.d.lastSent) < r.d.often() {
 			continue
 		}
 		r.seq++
@@ -153,8 +153,23 @@ func TestAPathThatDiesInOneDirectionIsNoticed(t *testing.T) {
 	hole := time.Minute
 	r := newRoad(Default, func(at time.Duration) (time.Duration, bool) { return 50 * time.Millisecond, at >= hole })
 	r.data = func(time.Duration) bool { return true }
-	if died := r.run(2 * time.Minute); died < hole+time.Second || died > hole+4*time.Second {
+	if died := r.run(2 * time.Minute); died < hole+time.Second || died > hole+1300*time.Millisecond {
 		t.Errorf("noticed at %v", died)
+	}
+}
+
+// Over a long way nothing is learnt from the probes that are sent once one is
+// overdue, so more are on the way before.
+func TestOverALongWayABlackHoleIsNoticedNoLater(t *testing.T) {
+	for _, rtt := range []time.Duration{200 * time.Millisecond, 600 * time.Millisecond} {
+		hole := time.Minute
+		r := newRoad(Fast, func(at time.Duration) (time.Duration, bool) { return rtt, at >= hole-rtt })
+		if died := r.run(2 * time.Minute); died < hole || died > hole+200*time.Millisecond {
+			t.Errorf("round trip %v: noticed after %v", rtt, died-hole)
+		}
+		if most := 50 * 120; r.sent > most {
+			t.Errorf("round trip %v: %d probes in two minutes, more than %d", rtt, r.sent, most)
+		}
 	}
 }
 

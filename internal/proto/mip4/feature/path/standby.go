@@ -220,6 +220,17 @@ func (m *mobile) answered(since time.Time) bool {
 	return slices.ContainsFunc(m.standbys(), func(c mn.Candidate) bool { return m.track(c.Link.Name).heard.After(since) })
 }
 
+// far says that the home agent, when it is asked over another path, answers too
+// late to be waited for, and has answered there the last time. Then the path is
+// left on a guess.
+func (m *mobile) far(now time.Time) bool {
+	return slices.ContainsFunc(m.standbys(), func(c mn.Candidate) bool {
+		t := m.track(c.Link.Name)
+		return !t.dead && t.misses == 0 && !t.heard.IsZero() && t.rtt > m.alive.pace.limit &&
+			now.Sub(t.heard) <= m.pace(t.link).standby+m.patience(t)
+	})
+}
+
 // question asks over one path.
 func (m *mobile) question(c mn.Candidate, t *track, now time.Time) {
 	every := m.pace(t.link).standby
