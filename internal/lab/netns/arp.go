@@ -14,7 +14,8 @@ const (
 	arpReply   = 2
 	arpSize    = 28
 
-	// A router asks three times, a second apart, and keeps an answer for a minute.
+	// A router asks three times, a second apart, and keeps an answer for a minute. In its second half a packet has it
+	// asked for again and does not wait, as kernels do: else a path would stand still for a round trip each minute.
 	arpAttempts = 3
 	arpInterval = time.Second
 	arpLifetime = time.Minute
@@ -25,6 +26,7 @@ const (
 type neighbour struct {
 	mac      MAC
 	known    bool
+	again    bool // asked for again while it is known
 	until    time.Duration
 	attempts int
 	waiting  []waiting
@@ -82,7 +84,7 @@ func (r *Router) hearARP(in *routerPort, b []byte) {
 }
 
 func (r *Router) resolved(out *routerPort, n *neighbour, mac MAC) {
-	n.mac, n.known, n.attempts = mac, true, 0
+	n.mac, n.known, n.again, n.attempts = mac, true, false, 0
 	n.until = r.network.line.now() + arpLifetime
 	queue := n.waiting
 	n.waiting = nil
@@ -96,13 +98,17 @@ func (r *Router) transmit(out *routerPort, hop netip.Addr, w waiting) {
 	n := out.neighbours[hop]
 	if n != nil && n.known && r.network.line.now() < n.until {
 		out.port.send(ethernet(n.mac, out.port.mac, etherTypeIPv4, w.pkt))
+		if !n.again && r.network.line.now() > n.until-arpLifetime/2 {
+			n.again = true
+			r.question(out, hop, n.mac)
+		}
 		return
 	}
 	if n == nil {
 		n = &neighbour{}
 		out.neighbours[hop] = n
 	}
-	n.known = false
+	n.known, n.again = false, false
 	if len(n.waiting) >= arpWaiting {
 		n.waiting = n.waiting[1:]
 	}
@@ -110,6 +116,11 @@ func (r *Router) transmit(out *routerPort, hop netip.Addr, w waiting) {
 	if n.attempts == 0 {
 		r.ask(out, hop, n)
 	}
+}
+
+// question sends one ARP request.
+func (r *Router) question(out *routerPort, hop netip.Addr, to MAC) {
+	out.port.send(ethernet(to, out.port.mac, etherTypeARP, arpPacket(arpRequest, out.port.mac, out.prefix.Addr(), MAC{}, hop)))
 }
 
 // ask sends an ARP request and comes back a second later, until there is an answer.
@@ -125,8 +136,7 @@ func (r *Router) ask(out *routerPort, hop netip.Addr, n *neighbour) {
 	}
 	n.attempts++
 	attempt := n.attempts
-	out.port.send(ethernet(broadcastMAC, out.port.mac, etherTypeARP,
-		arpPacket(arpRequest, out.port.mac, out.prefix.Addr(), MAC{}, hop)))
+	r.question(out, hop, broadcastMAC)
 	r.network.line.after(arpInterval, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()

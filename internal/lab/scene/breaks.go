@@ -78,7 +78,7 @@ func (t traffic) stop() {
 // both are to be there.
 func (r Roamer) start(both, quiet bool) traffic {
 	r.Plug(mobile, wwan, access2)
-	r.Until("packets get through", 15*time.Second, func() bool { return r.Reaches(mobile, peer) && r.Reaches(peer, mobile) })
+	r.Until("packets get through", time.Minute, func() bool { return r.Reaches(mobile, peer) && r.Reaches(peer, mobile) })
 	t := newTraffic(r, quiet)
 	if both {
 		r.Plug(mobile, wlan, access1)
