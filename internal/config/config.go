@@ -110,6 +110,7 @@ type HomeAgent struct {
 	Multicast            Switch
 	FailureReplies       time.Duration // least time between two replies with code 131 to a node; 0: none
 	Shards               int           // machines that share the nodes; 0: one for each processor
+	ReceiveSockets       int           // that share the port, each with a reader
 	RequestsPerSource    int           // a second, from an address at which nobody is bound; 0: any number
 	RequestsPerNode      int           // a second, authentic and fresh; 0: any number
 	Canary               time.Duration // how often the home agent tries itself; 0: never

@@ -120,6 +120,12 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Doc: "The least time between two replies with code 131 to one node, for requests that fail authentication and that no\n" +
 			"foreign agent vouches for. Left out, there are none: strangers get silence (RFC 5944 section 3.8.2.1 allows both).",
 	}),
+	Field("receive-sockets", Int[int](1, 64), func(h *HomeAgent) *int { return &h.ReceiveSockets }, Help{
+		Default: "1",
+		Doc: "How many sockets share the port at each address, each with a reader of its own; the kernel gives all that comes from one\n" +
+			"address and port to one of them. One reads some 600,000 messages a second; more are for hosts with many processors,\n" +
+			"or with much Tunnel Data over UDP in user space.",
+	}),
 	Field("requests-per-source", Int[int](0, 1000000), func(h *HomeAgent) *int { return &h.RequestsPerSource }, Help{
 		Default: "1000",
 		Doc: "How many messages a second are taken from one IP address at which no node is bound, with a burst of 4 seconds' worth;\n" +

@@ -25,7 +25,7 @@ func (d *daemon) listen() error {
 		return nil
 	}
 	for _, a := range d.localAddresses() {
-		if err := d.sockets.Listen(netip.AddrPortFrom(a, c.Port)); err != nil {
+		if err := d.sockets.ListenMany(netip.AddrPortFrom(a, c.Port), c.ReceiveSockets); err != nil {
 			return d.failed("home-agent.address", err)
 		}
 	}

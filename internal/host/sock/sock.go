@@ -48,8 +48,9 @@ type Set struct {
 
 	mu      sync.Mutex
 	sockets map[place]*socket
-	former  map[place]*socket // the uplinks' sockets before the present ones; they only receive
-	ports   map[string]uint16 // by link: the port that a mobile node keeps there
+	former  map[place]*socket       // the uplinks' sockets before the present ones; they only receive
+	ports   map[string]uint16       // by link: the port that a mobile node keeps there
+	shared  map[netip.AddrPort]bool // several sockets are, or shall be, bound there
 	readers sync.WaitGroup
 	closed  bool
 }
@@ -60,6 +61,7 @@ type place struct {
 	link string
 	addr netip.Addr
 	port uint16 // 0 for an uplink's socket, whose port is the kernel's choice
+	more int    // of an agent's sockets that share a port: 0 the one that sends too
 }
 
 // ErrNoSocket says that nothing is bound where a message should leave.
@@ -68,7 +70,7 @@ var ErrNoSocket = errors.New("sock: no socket there")
 // New makes an empty set. A mark other than 0 is put on every packet sent
 // (SO_MARK), for policy routing.
 func New(receive Receiver, mark uint32) *Set {
-	return &Set{receive: receive, mark: mark, sockets: make(map[place]*socket), former: make(map[place]*socket), ports: make(map[string]uint16)}
+	return &Set{receive: receive, mark: mark, sockets: make(map[place]*socket), former: make(map[place]*socket), ports: make(map[string]uint16), shared: make(map[netip.AddrPort]bool)}
 }
 
 // Listen binds an agent's socket. A broadcast address may be given, to
@@ -76,6 +78,32 @@ func New(receive Receiver, mark uint32) *Set {
 func (s *Set) Listen(local netip.AddrPort) error {
 	_, err := s.open(place{addr: local.Addr(), port: local.Port()})
 	return err
+}
+
+// ListenMany is Listen with n sockets that share the address and port
+// (SO_REUSEPORT), each with a reader of its own. The kernel gives all that comes
+// from one address and port to one of them, so that it stays in order once all of
+// them are there.
+//
+// Another process of the same user could share them too, and would take a part of
+// what comes. So it is an error when somebody is there.
+func (s *Set) ListenMany(local netip.AddrPort, n int) error {
+	if n > 1 {
+		alone, err := net.ListenPacket("udp4", local.String())
+		if err != nil {
+			return fmt.Errorf("sock: %w", err)
+		}
+		alone.Close()
+		s.mu.Lock()
+		s.shared[local] = true
+		s.mu.Unlock()
+	}
+	for i := range max(n, 1) {
+		if _, err := s.open(place{addr: local.Addr(), port: local.Port(), more: i}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ListenForReplies is Listen for an address at which somebody else hears the
@@ -371,6 +399,9 @@ func (s *Set) options(fd int, p place) error {
 	if p.addr == broadcast || p.link == "" && !isLocalUnicast(p.addr) {
 		// Several daemons on one host may listen to the same broadcasts.
 		err = set(unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
+	if s.shared[netip.AddrPortFrom(p.addr, p.port)] {
+		err = errors.Join(err, set(unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 	}
 	if p.link != "" {
 		// What leaves by an uplink's socket leaves by that uplink, whatever

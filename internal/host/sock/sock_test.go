@@ -8,11 +8,14 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
 )
@@ -309,4 +312,63 @@ func TestAFreshPortIsKeptAndTheFormerOneStillReceives(t *testing.T) {
 	if n := len(mobile.sockets) + len(mobile.former); n != 0 {
 		t.Errorf("%d sockets are left on a link without addresses", n)
 	}
+}
+
+// Sockets that share a port are read side by side, each sender's messages in order,
+// and nobody else takes a part of them.
+func TestSocketsThatShareAPort(t *testing.T) {
+	inNamespace(t)
+	local := netip.MustParseAddrPort("198.51.100.1:434")
+	const senders, each = 64, 20
+	type message struct {
+		from   uint16
+		number byte
+	}
+	both := make(chan struct{}) // two readers have met
+	meet := make(chan struct{})
+	var alone atomic.Bool
+	enough := sync.OnceFunc(func() { close(both) })
+	got := make(chan message, senders*each)
+	set := New(Receiver{Signal: func(p engine.Packet) {
+		select {
+		case <-both:
+		case meet <- struct{}{}:
+			<-both
+		case <-meet:
+			enough()
+		case <-time.After(4 * time.Second):
+			alone.Store(true)
+			enough()
+		}
+		got <- message{p.Src.Port(), p.Data[1]}
+	}}, 0)
+	defer set.Close()
+	must(t, set.ListenMany(local, 4))
+
+	other := New(Receiver{}, 0)
+	defer other.Close()
+	if err := other.ListenMany(local, 4); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("another daemon at the same port: %v", err)
+	}
+	for range senders {
+		c, err := net.Dial("udp4", local.String())
+		must(t, err)
+		defer c.Close()
+		for k := range each {
+			_, err := c.Write([]byte{1, byte(k)})
+			must(t, err)
+		}
+	}
+	next := make(map[uint16]byte)
+	for range senders * each {
+		m := await(t, "a message", got)
+		if m.number != next[m.from] {
+			t.Fatalf("from port %d came %d, want %d", m.from, m.number, next[m.from])
+		}
+		next[m.from]++
+	}
+	if alone.Load() {
+		t.Error("one reader has read everything")
+	}
+	must(t, set.Send(engine.Send{Src: local, Dst: netip.MustParseAddrPort("198.51.100.1:9"), Data: []byte{3}}))
 }
