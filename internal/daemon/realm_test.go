@@ -165,8 +165,30 @@ address = "192.0.2.1:3868"
 	if len(status.Roles) != 1 || status.Roles[0].Role != "aaa" || status.Device != "" {
 		t.Errorf("status %+v", status)
 	}
-	v, err := client.TestAAA(t.Context(), control.AAATestOrder{NAI: "van7@home.example", SPI: 512, Secret: "a secret that nobody guesses"})
-	if err != nil || !v.Key.Granted {
-		t.Errorf("aaa test: %+v, %v", v, err)
+	granted := func(nai, secret string) bool {
+		t.Helper()
+		v, err := client.TestAAA(t.Context(), control.AAATestOrder{NAI: nai, SPI: 512, Secret: secret})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.Key.Granted
+	}
+	if !granted("van7@home.example", "a secret that nobody guesses") {
+		t.Error("the subscriber is refused")
+	}
+	// Subscribers come and go while it runs, and so does what it serves.
+	text = strings.NewReplacer("van7@home.example", "van8@home.example", "nobody guesses", "van 8 has alone", "[aaa.serve]", "[aaa.serve]\nauthorisation = \"2h\"").Replace(text)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done, err := client.Reload(t.Context(), control.ReloadOrder{})
+	if err != nil || !done.Applied {
+		t.Fatalf("reload: %+v, %v", done, err)
+	}
+	if granted("van7@home.example", "a secret that nobody guesses") || !granted("van8@home.example", "a secret that van 8 has alone") {
+		t.Error("the subscribers are not those of the file")
+	}
+	if err := client.Show(t.Context(), "status", "", &status); err != nil || !strings.Contains(status.Roles[0].Summary, "1 subscribers") {
+		t.Errorf("status %+v, %v", status, err)
 	}
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,6 +17,7 @@ import (
 	"careof/internal/config"
 	"careof/internal/control"
 	"careof/internal/core/engine"
+	"careof/internal/core/realm"
 	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
@@ -294,6 +296,9 @@ func (d *daemon) needsRestart(now, next *config.Config, changes []control.Reload
 			return c.Key + " cannot change while the daemon runs", nil
 		}
 	}
+	if serves(now) != serves(next) {
+		return "whether this host is an AAA server cannot change while the daemon runs", nil
+	}
 	features := make(map[string][2]standard.Config)
 	if now.HomeAgent != nil {
 		if d.home.Shards() > 1 {
@@ -316,8 +321,10 @@ func (d *daemon) needsRestart(now, next *config.Config, changes []control.Reload
 			return "", fmt.Errorf("%s: foreign-agent: %w", next.File, err)
 		}
 	}
-	if c := next.AAA; c != nil && c.Serve != nil && !reflect.DeepEqual(roles.Book(now.AAA), roles.Book(c)) {
-		return "the subscribers of an AAA server cannot change while the daemon runs", nil
+	if serves(next) {
+		if _, err := realm.New(roles.Realm(next.AAA, d.aaa.diameter.identity, crand.Reader)); err != nil {
+			return "", fmt.Errorf("%s: aaa.serve: %w", next.File, err)
+		}
 	}
 	if now.MobileNode != nil {
 		_, before := d.mobileConfig(now.MobileNode)
@@ -366,6 +373,9 @@ func (d *daemon) applyParts(ctx context.Context, next *config.Config, out *contr
 		}
 	}
 	d.reconfigureAAA(next)
+	if err := d.reconfigureRealm(ctx, next, out); err != nil {
+		return err
+	}
 	if d.home != nil {
 		if err := d.reconfigureHome(ctx, next, out); err != nil {
 			return err

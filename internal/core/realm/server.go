@@ -102,6 +102,22 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// check says what is wrong with a configuration.
+func (c *Config) check() error {
+	switch {
+	case c.Identity.Host == "" || c.Identity.Realm == "":
+		return errors.New("realm: no identity")
+	case c.Random == nil:
+		return errors.New("realm: no source of randomness")
+	}
+	for name, s := range c.Subscribers {
+		if s.Keys.Algorithm != 0 && s.Keys.Algorithm != mipapp.Algorithm {
+			return fmt.Errorf("realm: %s: keys with %v cannot be told by Diameter", name, s.Keys.Algorithm)
+		}
+	}
+	return nil
+}
+
 // maxOfOne bounds the requests of one node that wait.
 const maxOfOne = 4
 
@@ -170,16 +186,8 @@ type Counters struct {
 // New makes a server.
 func New(c Config) (*Server, error) {
 	c = c.withDefaults()
-	switch {
-	case c.Identity.Host == "" || c.Identity.Realm == "":
-		return nil, errors.New("realm: no identity")
-	case c.Random == nil:
-		return nil, errors.New("realm: no source of randomness")
-	}
-	for name, s := range c.Subscribers {
-		if s.Keys.Algorithm != 0 && s.Keys.Algorithm != mipapp.Algorithm {
-			return nil, fmt.Errorf("realm: %s: keys with %v cannot be told by Diameter", name, s.Keys.Algorithm)
-		}
+	if err := c.check(); err != nil {
+		return nil, err
 	}
 	s := &Server{
 		Desk: engine.Desk{Role: RoleName}, cfg: c,
@@ -190,6 +198,7 @@ func New(c Config) (*Server, error) {
 	s.AddOrder(s.arrived)
 	engine.AddCommand(&s.Desk, func(Show) (any, error) { return s.show(), nil })
 	s.AddOrder(s.end)
+	s.AddOrder(s.reconfigure)
 	return s, nil
 }
 

@@ -567,6 +567,47 @@ func TestAnOperatorEndsASession(t *testing.T) {
 	}
 }
 
+// A server serves by another configuration without a restart: who is no subscriber any
+// more has its session ended at the home agent, and is refused; who is new is served.
+//
+//rfc:4004#4.1.3
+func TestAServerTakesOtherSubscribers(t *testing.T) {
+	var cfg realm.Config
+	w := newWorld(t, func(home, _ *realm.Config) { home.HomeAgentAt = realm.AtHome; cfg = *home })
+	w.attend(rrq{home: zero, agent: allOne}, nil)
+	known := cfg.Subscribers
+	take := func(book aaa.Book) {
+		t.Helper()
+		cfg.Subscribers = book
+		w.seen = nil
+		w.tickets++
+		w.do("home.example", w.servers["home.example"].Step(w.now, engine.Command{Ticket: w.tickets, Value: realm.Reconfigure{Config: cfg}}))
+	}
+	take(known)
+	if got := w.names(); len(got) != 0 {
+		t.Errorf("without a difference: %q", got)
+	}
+	if st := w.status("home.example"); len(st.Sessions) != 1 {
+		t.Errorf("without a difference there are %+v", st.Sessions)
+	}
+	take(aaa.Book{})
+	if got := w.names(); !equal(got, []string{"ASR ha1.home.example"}) {
+		t.Errorf("messages %q", got)
+	}
+	refused := func() bool {
+		before := w.status("home.example").Counters.Rejected
+		w.attend(rrq{home: zero, agent: allOne}, nil)
+		return w.status("home.example").Counters.Rejected > before
+	}
+	if !refused() {
+		t.Error("who is no subscriber any more is served")
+	}
+	take(known)
+	if refused() {
+		t.Error("a subscriber that is there again is refused")
+	}
+}
+
 // What agents have counted comes to the home realm, whatever realm they are in, and
 // a session that nobody prolongs is forgotten.
 //

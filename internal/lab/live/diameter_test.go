@@ -270,3 +270,50 @@ func TestTwoRealmsWithFreeDiameterBetweenThem(t *testing.T) {
 		}
 	}
 }
+
+// The home realm's AAA server is killed, and has no session when it comes back: the next renewal makes one, and nobody has noticed. It is
+// away for longer than keys last: the node's registration ends, with its keys, and nobody renews or accepts anything without it; it is
+// there again by itself when the server is. What the home agent has of keys outlives its own end.
+//
+//rfc:4004#8.1
+//rfc:4004#9.13
+func TestTwoRealmsWhenTheHomeServerDies(t *testing.T) {
+	t.Parallel()
+	stage := NewStage(realms(t, Options{}), t.Logf)
+	defer stage.Close()
+	r := roamer{stage}
+	play := func(scene.Lab) {
+		r.arrive()
+		before := r.sessions("aaah")
+		r.Kill("aaah")
+		r.Start("aaah")
+		r.Until("the home realm's server has a session of the node again", time.Minute, func() bool {
+			now := r.sessions("aaah")
+			return len(now) == 1 && len(before) == 1 && now[0].ID != before[0].ID
+		})
+		// The home agent's process dies: it has the keys, and needs no AAA for what they sign.
+		keys := r.made("ha")
+		r.Kill("ha")
+		r.Start("ha")
+		if now := r.made("ha"); !slices.ContainsFunc(now, func(k string) bool { return slices.Contains(keys, k) }) {
+			t.Errorf("the home agent had %v and has %v", keys, now)
+		}
+		r.registered("the node is still registered")
+		if !r.Reaches("cn", "mn") {
+			t.Error("nothing passes")
+		}
+		r.Kill("aaah")
+		r.Until("the registration has ended", 2*time.Minute, func() bool { return !r.Binding("mn").Registered })
+		r.Until("the agents have neither binding nor visit", time.Minute, func() bool {
+			var bindings []control.Binding
+			var visitors []control.Visitor
+			return r.Daemon("ha").Show("bindings", "", &bindings) == nil && len(bindings) == 0 &&
+				r.Daemon("fa").Show("visitors", "", &visitors) == nil && !slices.ContainsFunc(visitors, func(v control.Visitor) bool { return v.State == "accepted" })
+		})
+		r.Start("aaah")
+		r.registered("the node is there again")
+	}
+	if err := scene.Perform(&scene.Scene{Name: "realm-server-dies", Play: play}, stage); err != nil {
+		t.Fatal(err)
+	}
+}
