@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"time"
@@ -30,7 +32,8 @@ type tenancy struct {
 	here    whereabouts
 	conn    *homedhcp.Conn // nil while the node is not registered
 	heard   chan reply
-	led     bool // the routes of a lease were told to the node
+	trouble string // with the port, that was told last
+	led     bool   // the routes of a lease were told to the node
 }
 
 // A reply is what came in at the client's port.
@@ -126,10 +129,14 @@ func (t *tenancy) look(ctx context.Context) {
 		t.use(ctx, homedhcp.Silence) // what a process before had: nobody has answered yet
 	}
 	if t.conn, err = homedhcp.Listen(ctx, t.d.dns.space, t.home, now.link); err != nil {
-		t.here = whereabouts{} // again with the next look
-		t.d.hub.note(note.Note{Kind: homeDHCPFailed, Level: note.Warn, Role: roleMobileNode, Why: err.Error()})
+		t.here = whereabouts{} // again with the next look, to which a note leads
+		if t.trouble != err.Error() {
+			t.trouble = err.Error()
+			t.d.hub.note(note.Note{Kind: homeDHCPFailed, Level: note.Warn, Role: roleMobileNode, Why: t.trouble})
+		}
 		return
 	}
+	t.trouble = ""
 	go t.hear(t.conn)
 	t.do(ctx, t.machine.Arrived(time.Now()))
 }
@@ -142,13 +149,20 @@ func nodeName(state mn.Status) string {
 	return state.HomeAddress.String()
 }
 
+// hearPause keeps a port that has nothing but errors from being asked all the time.
+const hearPause = 100 * time.Millisecond
+
 // hear hands over what comes in until the port is closed.
 func (t *tenancy) hear(conn *homedhcp.Conn) {
 	b := make([]byte, 1<<16)
 	for {
 		n, from, err := conn.Receive(b)
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil {
+			time.Sleep(hearPause)
+			continue
 		}
 		if m, err := dhcpv4.FromBytes(b[:n]); err == nil {
 			select {

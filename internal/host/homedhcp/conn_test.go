@@ -1,6 +1,7 @@
 package homedhcp
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -67,6 +68,9 @@ func TestAStrangerOnTheVisitedLinkIsNotHeard(t *testing.T) {
 			t.Errorf("by %s it heard %q, want %q", c.link, heard, c.heard)
 		}
 		conn.Close()
+		if _, _, err := conn.Receive(b); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("a closed port says %v", err)
+		}
 	}
 }
 
