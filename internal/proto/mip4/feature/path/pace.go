@@ -43,7 +43,7 @@ type pace struct {
 // An uplink that is metered is left alone while it rests, and asked rarely
 // while another is used: [metered].
 var paces = [profiles]pace{
-	Default: {interval: 150 * time.Millisecond, idle: 150 * time.Millisecond, burst: 50 * time.Millisecond, limit: 750 * time.Millisecond, standby: 5 * time.Second},
+	Default: {interval: 150 * time.Millisecond, idle: 150 * time.Millisecond, burst: 50 * time.Millisecond, limit: 700 * time.Millisecond, standby: 5 * time.Second},
 	Fast:    {interval: 40 * time.Millisecond, idle: 40 * time.Millisecond, burst: 10 * time.Millisecond, limit: 150 * time.Millisecond, standby: time.Second},
 	Battery: {interval: 5 * time.Second, idle: 2 * time.Minute, burst: 250 * time.Millisecond, limit: 7 * time.Second, standby: 2 * time.Minute},
 }
