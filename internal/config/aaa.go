@@ -29,6 +29,7 @@ type AAA struct {
 	NASIdentifier string
 	Source        netip.Addr     // that questions come from; invalid: routing decides
 	Dynamic       netip.AddrPort // where servers may send Disconnect and CoA requests; invalid: nowhere
+	Timestamps    Switch         // whether orders there need an Event-Timestamp
 	Accounting    Switch
 	Interim       time.Duration // 0: as the server says
 	Keys          AAAKeys       // RFC 3957
@@ -263,6 +264,11 @@ var aaaTable = Table[AAA]{
 	Field("dynamic-authorisation", addrPort, func(a *AAA) *netip.AddrPort { return &a.Dynamic }, Help{
 		Example: `"203.0.113.1:3799"`,
 		Doc:     "Where the servers may order sessions to be ended or changed (RFC 5176). Only those listed are heard.",
+	}),
+	Field("order-timestamps", switchKind, func(a *AAA) *Switch { return &a.Timestamps }, Help{
+		Default: `"off"`,
+		Doc: "Whether such orders need an Event-Timestamp of the last five minutes. One without can be sent again, much later, by who has\n" +
+			"seen it on the way. `radclient` sends one when it is told to.",
 	}),
 	Field("accounting", switchKind, func(a *AAA) *Switch { return &a.Accounting }, Help{
 		Default: `"on"`,

@@ -12,7 +12,7 @@ var live = []string{
 	"log",
 
 	"aaa.timeout", "aaa.tries", "aaa.dead-time", "aaa.questions", "aaa.questions-per-source", "aaa.mobile-home-algorithm",
-	"aaa.nas-identifier", "aaa.source", "aaa.interim", "aaa.key-lifetime", "aaa.server", "aaa.subscriber", "aaa.serve",
+	"aaa.nas-identifier", "aaa.source", "aaa.order-timestamps", "aaa.interim", "aaa.key-lifetime", "aaa.server", "aaa.subscriber", "aaa.serve",
 
 	"home-agent.max-lifetime", "home-agent.reverse-tunnel", "home-agent.encapsulations", "home-agent.simultaneous-bindings",
 	"home-agent.nodes-file", "home-agent.network", "home-agent.mobile-node", "home-agent.foreign-agent",

@@ -41,7 +41,8 @@ var dialects = map[config.AAAAttributes]host.Dialect{config.AttributesThreeGPP2:
 func (d *daemon) aaaServers(c *config.Config) host.RADIUSConfig {
 	out := host.RADIUSConfig{
 		Timeout: c.AAA.Timeout, Tries: c.AAA.Tries, DeadTime: c.AAA.DeadTime, Source: c.AAA.Source,
-		NASIdentifier: c.AAA.NASIdentifier, NASAddress: c.AAA.Source, Algorithm: c.AAA.Algorithm, KeyLifetime: c.AAA.KeyLifetime, Warn: d.log.Warn,
+		NASIdentifier: c.AAA.NASIdentifier, NASAddress: c.AAA.Source, Algorithm: c.AAA.Algorithm, KeyLifetime: c.AAA.KeyLifetime,
+		Timestamps: c.AAA.Timestamps == config.On, Warn: d.log.Warn,
 	}
 	if !out.NASAddress.IsValid() {
 		switch {

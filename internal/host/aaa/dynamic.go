@@ -38,6 +38,7 @@ type Orders struct {
 	heeds atomic.Pointer[heeded]
 	carry func(ctx context.Context, order any) (int, error)
 	now   func() time.Time
+	began time.Time // in whole seconds, as orders have them
 
 	mu       sync.Mutex
 	answered map[string]given // by request, so that a repeat is not carried out twice
@@ -48,6 +49,7 @@ type heeded struct {
 	secrets       map[netip.Addr][]byte // of servers that are asked by UDP
 	nasIdentifier string
 	nasAddress    netip.Addr
+	timestamps    bool // orders without one are discarded
 }
 
 type given struct {
@@ -59,7 +61,7 @@ type given struct {
 // orders over TLS ([RADIUS.Obey]). carry carries out an [aaa.End] or [aaa.Change]
 // and says how many sessions it fitted.
 func Listen(at netip.AddrPort, c RADIUSConfig, carry func(ctx context.Context, order any) (int, error)) (*Orders, error) {
-	o := &Orders{carry: carry, now: time.Now, answered: make(map[string]given)}
+	o := &Orders{carry: carry, now: time.Now, began: time.Now().Truncate(time.Second), answered: make(map[string]given)}
 	o.Reconfigure(c)
 	if at.IsValid() {
 		var err error
@@ -73,7 +75,7 @@ func Listen(at netip.AddrPort, c RADIUSConfig, carry func(ctx context.Context, o
 // Reconfigure has other servers heard. One that is asked over TLS is heard over
 // TLS alone: its secret is known to everybody.
 func (o *Orders) Reconfigure(c RADIUSConfig) {
-	h := &heeded{make(map[netip.Addr][]byte), c.NASIdentifier, c.NASAddress}
+	h := &heeded{make(map[netip.Addr][]byte), c.NASIdentifier, c.NASAddress, c.Timestamps}
 	for _, s := range c.Servers {
 		if s.TLS == nil {
 			h.secrets[s.Address.Addr()] = s.Secret
@@ -151,10 +153,8 @@ func (o *Orders) obey(ctx context.Context, b, secret []byte, from string) []byte
 	if err != nil {
 		return nil
 	}
-	if at, ok := getU32(p, attrEventTimestamp); ok {
-		if off := o.now().Sub(time.Unix(int64(at), 0)); off > orderWindow || off < -orderWindow {
-			return nil // "MUST be silently discarded" (RFC 5176 section 6.3)
-		}
+	if !o.current(p) {
+		return nil // "MUST be silently discarded" (RFC 5176 section 6.3)
 	}
 	answer := o.answer(ctx, p)
 	octets, err := signAnswer(answer, p)
@@ -163,6 +163,24 @@ func (o *Orders) obey(ctx context.Context, b, secret []byte, from string) []byte
 	}
 	o.remember(key, octets)
 	return octets
+}
+
+// current says whether an order is of now: "the Event-Timestamp Attribute is
+// current within an acceptable time window". One from before this start may have
+// been carried out by the process before, which nobody remembers. Without the
+// attribute nothing tells an old order from a new one once its repetition is
+// forgotten: "Implementations SHOULD be configurable to discard CoA-Request or
+// Disconnect-Request packets not containing an Event-Timestamp Attribute".
+//
+//rfc:5176#6.3
+func (o *Orders) current(p *radius.Packet) bool {
+	at, ok := getU32(p, attrEventTimestamp)
+	if !ok {
+		return !o.heeds.Load().timestamps
+	}
+	when := time.Unix(int64(at), 0)
+	off := o.now().Sub(when)
+	return off <= orderWindow && off >= -orderWindow && !when.Before(o.began)
 }
 
 func (o *Orders) repeat(key string) ([]byte, bool) {

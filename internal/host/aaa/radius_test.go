@@ -426,6 +426,51 @@ func TestTheLastRecordHasWhatTheEntryCounted(t *testing.T) {
 	}
 }
 
+// A record stays until a server has taken it: an answer that is forged takes
+// nothing.
+//
+//rfc:2866#3
+func TestAForgedAccountingResponseIsRefused(t *testing.T) {
+	var honest atomic.Bool
+	f := serve(t, func(_ []byte, p *radius.Packet) [][]byte {
+		other := *p
+		other.Secret = []byte("guess")
+		next := *p
+		next.Identifier++
+		answers := [][]byte{
+			reply(t, &other, radius.CodeAccountingResponse, false), reply(t, &next, radius.CodeAccountingResponse, false),
+			reply(t, p, radius.CodeAccountingResponse, false, &radius.AVP{Type: 80, Attribute: make([]byte, 16)}), // a signature that is wrong
+		}
+		if honest.Load() {
+			answers = append(answers, reply(t, p, radius.CodeAccountingResponse, true))
+		}
+		return answers
+	})
+	c := aaa.NewRADIUS(aaa.RADIUSConfig{Servers: []aaa.Server{f.server()}, Timeout: 200 * time.Millisecond, Tries: 1})
+	l := aaa.NewLedger(c, 0, (&counting{}).Counters, time.Now)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); l.Run(ctx) }()
+	waiting := func() int { _, n, _ := l.Status(); return n }
+	await := func(what string, is func() bool) {
+		t.Helper()
+		for end := time.Now().Add(30 * time.Second); !is(); {
+			if time.Now().After(end) {
+				t.Fatalf("never: %s", what)
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+	}
+	await("forged answers", func() bool { return c.Status()[0].Forged >= 6 })
+	if n := waiting(); n != 1 {
+		t.Errorf("%d records wait, want the one that nobody has taken", n)
+	}
+	honest.Store(true)
+	await("the record is taken", func() bool { return waiting() == 0 })
+	cancel()
+	<-ended
+}
+
 // A session that goes on is told of as often as the server, or the configuration,
 // wants.
 func TestInterimRecordsComeByThemselves(t *testing.T) {
@@ -500,6 +545,19 @@ func TestDynamicAuthorisation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		signature := bytes.Clone(p.Get(80))
+		whole := bytes.Clone(buffer[:n])
+		copy(whole[4:20], b[4:20])
+		at := bytes.Index(whole, append([]byte{80, 18}, signature...))
+		if len(signature) != 16 || at < 0 {
+			t.Fatalf("an answer of %v without Message-Authenticator", p.Code)
+		}
+		clear(whole[at+2 : at+18])
+		h := hmac.New(md5.New, []byte(secret))
+		h.Write(whole)
+		if !hmac.Equal(signature, h.Sum(nil)) {
+			t.Errorf("the Message-Authenticator of %v is wrong", p.Code)
+		}
 		return p
 	}
 	order := func(code radius.Code, key string, with ...*radius.AVP) []byte {
@@ -549,7 +607,11 @@ func TestDynamicAuthorisation(t *testing.T) {
 	for what, b := range map[string][]byte{
 		"another secret": order(radius.CodeDisconnectRequest, "guess", name("van7@fleet.example")),
 		"an old one":     order(radius.CodeDisconnectRequest, secret, name("van7@fleet.example"), u32(55, uint32(time.Now().Add(-time.Hour).Unix()))),
-		"no order":       order(radius.CodeAccessRequest, secret, name("van7@fleet.example")),
+		"one of before this start": order(radius.CodeCoARequest, secret, name("van7@fleet.example"), u32(27, 60),
+			u32(55, uint32(time.Now().Add(-time.Minute).Unix()))),
+		"one of the future":       order(radius.CodeDisconnectRequest, secret, name("van7@fleet.example"), u32(55, uint32(time.Now().Add(time.Hour).Unix()))),
+		"a CoA of another secret": order(radius.CodeCoARequest, "guess", name("van7@fleet.example"), u32(27, 60)),
+		"no order":                order(radius.CodeAccessRequest, secret, name("van7@fleet.example")),
 		"a wrong Message-Authenticator": order(radius.CodeDisconnectRequest, secret, name("van7@fleet.example"),
 			&radius.AVP{Type: 80, Attribute: make([]byte, 16)}),
 	} {
@@ -557,8 +619,17 @@ func TestDynamicAuthorisation(t *testing.T) {
 			t.Errorf("%s: answered with %v", what, p.Code)
 		}
 	}
+	// Where timestamps are required, an order without one is not heard.
+	cfg.Timestamps = true
+	o.Reconfigure(cfg)
+	if p := send(order(radius.CodeDisconnectRequest, secret, name("van7@fleet.example")), 100*time.Millisecond); p != nil {
+		t.Errorf("one without a timestamp: answered with %v", p.Code)
+	}
 	if carried.Load() != before {
 		t.Error("a stranger's order was carried out")
+	}
+	if p := send(order(radius.CodeDisconnectRequest, secret, name("van7@fleet.example"), u32(55, uint32(time.Now().Unix()))), 5*time.Second); p == nil || carried.Load() != before+1 {
+		t.Errorf("one with a timestamp: %+v", p)
 	}
 	cancel()
 	if err := <-ended; err != nil {

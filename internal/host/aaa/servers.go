@@ -63,6 +63,8 @@ type RADIUSConfig struct {
 	Algorithm assoc.Algorithm
 	// KeyLifetime is how long a key of a nonce holds when a server does not say.
 	KeyLifetime time.Duration // [aaa.DefaultKeyLifetime]
+	// Timestamps: orders without Event-Timestamp are not heard.
+	Timestamps bool
 	// Warn is told of what an operator should see; nil: nobody is.
 	Warn func(text string, args ...any)
 }
