@@ -92,7 +92,9 @@ func (d *daemon) data(batch []sock.Data) { d.plane.Tunnels().Deliver(batch) }
 // watch follows the links. The netlink socket can overflow; watching then
 // starts again, and tells every state anew.
 func (d *daemon) watch(ctx context.Context) error {
-	ignore := func(name string) bool { return name == d.cfg.Plane.Device }
+	ignore := func(name string, pointToPoint bool) bool {
+		return name == d.cfg.Plane.Device || pointToPoint && !d.named(name)
+	}
 	for {
 		err := link.Watch(ctx, ignore, d.linkChanged)
 		if err == nil {
@@ -105,6 +107,15 @@ func (d *daemon) watch(ctx context.Context) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// named tells whether the configuration names an interface: of those with two
+// ends these are modems, and all others somebody's tunnels.
+func (d *daemon) named(link string) bool {
+	c := d.live.config()
+	return c.MobileNode != nil && slices.Contains(uplinkNames(c.MobileNode), link) ||
+		c.ForeignAgent != nil && slices.Contains(c.ForeignAgent.Interfaces, link) ||
+		c.HomeAgent != nil && slices.Contains(c.HomeAgent.Interfaces, link)
 }
 
 func (d *daemon) linkChanged(l engine.Link, more bool) {

@@ -50,7 +50,10 @@ type Link struct {
 	HW        HardwareAddr
 	Addresses []netip.Prefix // IPv4 addresses with their prefix lengths, in kernel order
 	Gateways  []netip.Addr   // IPv4 next hops of the default routes over this link, best first
-	GatewayHW HardwareAddr   // link-layer address of the first gateway, zero when not resolved
+	// Direct says that a default route leads over the link to no next hop, as with
+	// modems: whatever is sent there, the other end takes.
+	Direct    bool
+	GatewayHW HardwareAddr // link-layer address of the first gateway, zero when not resolved
 	// Attachment counts how often the link layer has attached the interface to
 	// a network, where the driver can tell: another number than before means
 	// that it was attached anew, also when it was never seen down.

@@ -26,12 +26,12 @@ type Watcher struct {
 
 // Watch sends the present state of every interface to changed, then each new
 // state, until ctx ends; more says that another one follows at once.
-// Interfaces that ignore says yes to are left out. It
-// returns the error that ended it, nil when ctx did.
+// Interfaces that ignore says yes to are left out; it is told which have two ends
+// only, as modems and tunnels. Watch returns the error that ended it, nil when ctx did.
 //
 // Reading the whole state again after every netlink message is what makes a
 // lost or reordered message harmless; a handful of interfaces costs little.
-func Watch(ctx context.Context, ignore func(name string) bool, changed func(l engine.Link, more bool)) error {
+func Watch(ctx context.Context, ignore func(name string, pointToPoint bool) bool, changed func(l engine.Link, more bool)) error {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("link: %w", err)
@@ -103,7 +103,7 @@ func lost(ctx context.Context) error {
 
 // read compares the kernel's state with the known one and reports differences
 // in order of name.
-func (w *Watcher) read(ignore func(string) bool, changed func(engine.Link, bool)) error {
+func (w *Watcher) read(ignore func(string, bool) bool, changed func(engine.Link, bool)) error {
 	now, err := w.snapshot(ignore)
 	if err != nil {
 		return err
@@ -138,11 +138,11 @@ func (w *Watcher) read(ignore func(string) bool, changed func(engine.Link, bool)
 
 func equal(a, b engine.Link) bool {
 	return a.Name == b.Name && a.Gone == b.Gone && a.Up == b.Up && a.MTU == b.MTU && a.HW == b.HW &&
-		slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Gateways, b.Gateways) && a.GatewayHW == b.GatewayHW &&
+		slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Gateways, b.Gateways) && a.GatewayHW == b.GatewayHW && a.Direct == b.Direct &&
 		a.Attachment == b.Attachment
 }
 
-func (w *Watcher) snapshot(ignore func(string) bool) (map[string]engine.Link, error) {
+func (w *Watcher) snapshot(ignore func(string, bool) bool) (map[string]engine.Link, error) {
 	links, err := netspace.Dump(w.handle.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("link: list: %w", err)
@@ -152,7 +152,7 @@ func (w *Watcher) snapshot(ignore func(string) bool) (map[string]engine.Link, er
 	byIndex := make(map[int]string, len(links))
 	for _, l := range links {
 		attrs := l.Attrs()
-		if attrs.Flags&unix.IFF_LOOPBACK != 0 || ignore(attrs.Name) {
+		if ignore(attrs.Name, attrs.RawFlags&unix.IFF_POINTOPOINT != 0) {
 			continue
 		}
 		one := engine.Link{Name: attrs.Name, MTU: attrs.MTU}
@@ -189,7 +189,7 @@ func (w *Watcher) addAddresses(state map[string]engine.Link, byIndex map[int]str
 }
 
 // addGateways notes the next hops of the main table's default routes, lowest
-// metric first, and the first one's link-layer address.
+// metric first, the first one's link-layer address, and that one needs none.
 func (w *Watcher) addGateways(state map[string]engine.Link, byIndex map[int]string) error {
 	routes, err := netspace.Dump(func() ([]netlink.Route, error) {
 		return w.handle.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
@@ -201,10 +201,16 @@ func (w *Watcher) addGateways(state map[string]engine.Link, byIndex map[int]stri
 	for _, r := range routes {
 		name, watched := byIndex[r.LinkIndex]
 		gw, ok := netip.AddrFromSlice(r.Gw.To4())
-		if !watched || !ok || !isDefault(r) {
+		if !watched || !isDefault(r) {
 			continue
 		}
 		one := state[name]
+		if !ok {
+			// "default dev ppp0": the other end of the link takes everything.
+			one.Direct = one.Direct || r.Via == nil
+			state[name] = one
+			continue
+		}
 		if !slices.Contains(one.Gateways, gw) {
 			one.Gateways = append(one.Gateways, gw)
 		}

@@ -30,6 +30,8 @@ func inNamespace(t *testing.T) {
 	t.Cleanup(func() { ns.Close() })
 }
 
+var everything = &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+
 // must fails the test on an error.
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -54,7 +56,7 @@ func TestLinksAddressesAndGatewaysAreReportedAsTheyChange(t *testing.T) {
 			ended <- err
 			return
 		}
-		ended <- Watch(ctx, func(name string) bool { return name == "ignored0" }, func(l engine.Link, _ bool) { reports <- l })
+		ended <- Watch(ctx, func(name string, _ bool) bool { return name == "ignored0" }, func(l engine.Link, _ bool) { reports <- l })
 	}()
 
 	await := func(what string, ok func(engine.Link) bool) engine.Link {
@@ -100,6 +102,10 @@ func TestLinksAddressesAndGatewaysAreReportedAsTheyChange(t *testing.T) {
 	await("two gateways, the better first", func(l engine.Link) bool {
 		return len(l.Gateways) == 2 && l.Gateways[0] == netip.MustParseAddr("192.0.2.1")
 	})
+	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: up0.Attrs().Index, Scope: netlink.SCOPE_LINK, Priority: 300, Dst: everything}))
+	await("a default route to no gateway", func(l engine.Link) bool { return l.Direct && len(l.Gateways) == 2 })
+	must(t, netlink.RouteDel(&netlink.Route{LinkIndex: up0.Attrs().Index, Scope: netlink.SCOPE_LINK, Priority: 300, Dst: everything}))
+	await("its end", func(l engine.Link) bool { return !l.Direct })
 	// Down and up again, faster than anybody looks: the count tells.
 	before := attachments()[up0.Attrs().Index]
 	must(t, netlink.LinkSetDown(peer0))
@@ -150,7 +156,7 @@ func TestAGatewayThatWasAskedForTooEarlyIsAskedForAnew(t *testing.T) {
 	must(t, err)
 	defer w.handle.Close()
 	read := func() (up bool) {
-		must(t, w.read(func(name string) bool { return name != "up0" }, func(engine.Link, bool) {}))
+		must(t, w.read(func(name string, _ bool) bool { return name != "up0" }, func(engine.Link, bool) {}))
 		return w.known["up0"].Up
 	}
 	if read() {

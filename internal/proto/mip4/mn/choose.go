@@ -239,7 +239,7 @@ func chooseAddress(x *Choice) engine.Verdict {
 		switch {
 		case !c.CareOf.IsValid():
 			c.Unusable = "no care-of address"
-		case len(c.Link.Gateways) == 0 && !x.Node.onLink(c.Link):
+		case len(c.Link.Gateways) == 0 && !c.Link.Direct && !x.Node.onLink(c.Link):
 			c.Unusable = "no gateway"
 		}
 	}

@@ -247,6 +247,7 @@ func TestUsableUplinks(t *testing.T) {
 		"no address":            {func(l *engine.Link) { l.Addresses = nil }, false},
 		"down":                  {func(l *engine.Link) { l.Up = false }, false},
 		"no gateway":            {func(l *engine.Link) { l.Gateways = nil }, false},
+		"no gateway, but the other end takes all": {func(l *engine.Link) { l.Gateways, l.Direct = nil, true }, true},
 		"home agent is a neighbour": {func(l *engine.Link) {
 			l.Gateways, l.Addresses = nil, []netip.Prefix{netip.MustParsePrefix("198.51.100.77/24")}
 		}, true},
