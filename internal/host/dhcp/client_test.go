@@ -54,7 +54,7 @@ func newSite(t *testing.T, auto bool) *site {
 	go func() {
 		defer close(ended)
 		err := space.Do(func() error {
-			return link.Watch(ctx, func(string) bool { return false }, func(l engine.Link, _ bool) {
+			return link.Watch(ctx, func(string, bool) bool { return false }, func(l engine.Link, _ bool) {
 				if l.Name == up0 {
 					s.reports.Add(1)
 					s.latest.Store(&l)
