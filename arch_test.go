@@ -167,6 +167,7 @@ var declaredNeeds = map[string]map[string]bool{
 	"internal/proto/mip4/feature/subscriber":   {"internal/proto/mip4/feature/aaakey": true},
 	"internal/proto/mip4/feature/delivery":     {"internal/proto/mip4/feature/vendor": true},
 	"internal/proto/mip4/feature/hostconfig":   {"internal/proto/mip4/feature/vendor": true},
+	"internal/proto/mip4/feature/liveness":     {"internal/proto/mip4/feature/path": true, "internal/proto/mip4/feature/vendor": true},
 	"internal/proto/mip4/feature/path":         {"internal/proto/mip4/feature/vendor": true},
 	"internal/proto/mip4/feature/pathmtu":      {"internal/proto/mip4/feature/vendor": true},
 	"internal/proto/mip4/feature/notification": {"internal/proto/mip4/feature/message": true},

@@ -268,6 +268,7 @@ type MobileNode struct {
 	Profile          Profile
 	PortalCheck      string // URL of a page that is empty; empty: not asked for
 	FailBack         time.Duration
+	HomeAgentTimeout time.Duration // how long it may be silent; 0: by profile; negative: for ever
 	Revocation       Switch
 	PathValidation   Switch
 	Redundant        []forward.Class // go over two uplinks

@@ -109,6 +109,12 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		Doc: "How long an uplink over which nothing came back must answer again before it is preferred again. It doubles with each\n" +
 			"failure within ten minutes of the one before, up to eight times.",
 	}),
+	Field("home-agent-timeout", silence, func(m *MobileNode) *time.Duration { return &m.HomeAgentTimeout }, Help{
+		Example: `"20s"`,
+		Doc: "How long a home agent may be silent until the node registers with another one of home-agent that answers over the same\n" +
+			"path; off waits for the next renewal. By default ten seconds, with the profile fast five, with battery and over metered\n" +
+			"uplinks a minute, with off for ever. Half of that after the last packet the node begins to ask.",
+	}),
 	Field("reverse-tunnel", Enum[Asking](askingWords...), func(m *MobileNode) *Asking { return &m.ReverseTunnel }, Help{
 		Default: `"required"`,
 		Doc: "Whether packets from the home address go through the tunnel too (RFC 3024): required, preferred (go without when it is\n" +
@@ -239,3 +245,23 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 	}),
 ), extensionRows(func(m *MobileNode) *[]OpaqueExtension { return &m.VendorExtensions },
 	func(m *MobileNode) *[]OpaqueExtension { return &m.Experiments }, PartyHomeAgent, PartyForeignAgent)...)
+
+// The least time that is longer than a home agent's restart.
+const leastSilence = 4 * time.Second
+
+// silence reads how long a home agent may be silent.
+var silence = Kind[time.Duration]{
+	Name: "a duration of at least 4s, or \"off\"",
+	Parse: func(v any) (time.Duration, error) {
+		if v == "off" {
+			return -1, nil
+		}
+		return Duration(leastSilence, 24*time.Hour).Parse(v)
+	},
+	Format: func(d time.Duration) string {
+		if d < 0 {
+			return `"off"`
+		}
+		return Duration(leastSilence, 24*time.Hour).Format(d)
+	},
+}

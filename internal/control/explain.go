@@ -174,6 +174,7 @@ var eventTable = []explained{
 	{"blocked", "An operator keeps a node out.", asItShould},
 	{"unblocked", "An operator lets a node in again.", asItShould},
 	{"redirected", "A node is sent to another home agent (code 143, RFC 4433); a mobile node says so when it goes there.", asItShould},
+	{"home-agent-silent", "Mobile node: its home agent does not answer, another one does, and the node registers with that (home-agent-timeout).", "careof doctor at the home agent's host. When it lives: what is on the way between the two?"},
 	{"redirected-in-circles", "Mobile node: home agents send it to each other, and it tries again slowly.", "careof show pool at each of them: do they agree on who lives and has room?"},
 	{"member-back", "Home agent: another home agent of the pool is heard.", asItShould},
 	{"member-lost", "Home agent: another home agent of the pool is not heard any more. Its nodes come here when they notice.", "careof doctor there; is UDP port 434 between the two open?"},

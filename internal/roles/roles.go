@@ -15,6 +15,7 @@ import (
 	"careof/internal/proto/mip4/feature/challenge"
 	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/hostconfig"
+	"careof/internal/proto/mip4/feature/liveness"
 	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/feature/notification"
 	"careof/internal/proto/mip4/feature/path"
@@ -301,7 +302,26 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		Assignment: assignment.Config{Ask: asked[c.Assignment]},
 		Paths:      path.Config{Profile: profiles[c.Profile], FailBack: c.FailBack},
 		PathMTU:    discovery(c),
+		Liveness:   watch(c),
 	}
+}
+
+// silences are how long a home agent may be silent, by profile, and never when
+// nothing is probed.
+var silences = map[config.Profile]time.Duration{
+	config.ProfileDefault: liveness.DefaultLimit,
+	config.ProfileFast:    liveness.FastLimit,
+	config.ProfileBattery: liveness.BatteryLimit,
+}
+
+func watch(c *config.MobileNode) liveness.Config {
+	switch d := c.HomeAgentTimeout; {
+	case d > 0:
+		return liveness.Config{Limit: d, Exactly: true}
+	case d < 0:
+		return liveness.Config{}
+	}
+	return liveness.Config{Limit: silences[c.Profile]}
 }
 
 // restful is the time between confirmations of a path's MTU with the profile

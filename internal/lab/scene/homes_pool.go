@@ -74,10 +74,15 @@ var fallen = &Scene{
 		down := l.Flow(peer, mobile, 20*time.Millisecond)
 		servedBy(l, firstAgent, 15*time.Second)
 		believed(l, agent)
+		l.Wait(3 * time.Second)
 		began := l.Now()
 		l.Fall(agent)
-		// A third of the lifetime, and three requests that nobody answers.
-		servedBy(l, otherAgent, 40*time.Second)
+		// Ten seconds of silence, a part of two and a half, and a registration;
+		// the lifetime is ten minutes.
+		took := servedBy(l, otherAgent, 40*time.Second)
+		if l.Can(Exact) && took > 14*time.Second {
+			l.Fatalf("the other home agent serves after %v", took)
+		}
 		l.Wait(2 * time.Second)
 		r := down.Report(began, l.Now()-time.Second)
 		l.Logf("the home agent died: an outage of %v, %d of %d packets lost", r.Gap, r.Lost, r.Sent)
@@ -88,6 +93,47 @@ var fallen = &Scene{
 		if !l.Reaches(peer, mobile) || !l.Reaches("neighbour", mobile) {
 			l.Fatalf("packets do not get through after the dead one rose")
 		}
+		well(l, stream, 90*time.Second)
+	},
+}
+
+var steadfast = &Scene{
+	Name: "ha-stays",
+	Doc: "A node of a pool stays with its home agent while that starts again, three times, and while its path carries nothing for " +
+		"half a minute; and it leaves a dead one behind that path at once when it carries again.",
+	Topology: "ha-pool",
+	Play: func(l Lab) {
+		arrive(l, wlan, access1)
+		stream := l.Stream(mobile, peer, 200_000)
+		servedBy(l, firstAgent, 15*time.Second)
+		l.Wait(3 * time.Second)
+		stays := func(what string) {
+			if b := l.Binding(mobile); b.HomeAgent != firstAgent {
+				l.Fatalf("%s: the node has gone to %v", what, b.HomeAgent)
+			}
+		}
+		for range 3 {
+			l.Kill(agent)
+			l.Wait(3 * time.Second)
+			l.Start(agent)
+			l.Wait(6 * time.Second)
+			stays("its home agent was away for three seconds")
+		}
+		l.BlackHole(access1, true)
+		l.Wait(30 * time.Second)
+		l.BlackHole(access1, false)
+		took := l.Until("the path carries again", 30*time.Second, func() bool { return l.Reaches(peer, mobile) })
+		l.Wait(15 * time.Second)
+		stays("its path carried nothing for half a minute")
+		servedBy(l, firstAgent, 5*time.Second)
+		l.Logf("three restarts and a path that was dead: the same home agent, which is reached %v after", took.Round(time.Millisecond))
+
+		l.BlackHole(access1, true)
+		l.Fall(agent)
+		l.Wait(30 * time.Second)
+		l.BlackHole(access1, false)
+		took = servedBy(l, otherAgent, 30*time.Second)
+		l.Logf("a home agent that died meanwhile: the other one serves %v after", took.Round(time.Millisecond))
 		well(l, stream, 90*time.Second)
 	},
 }

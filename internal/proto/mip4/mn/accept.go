@@ -33,7 +33,7 @@ func (n *Node) accept(x *Response) {
 		// The deregistration that left since then has a greater
 		// Identification: it is what counts at the home agent.
 		return
-	case n.superseded(x):
+	case n.superseded(x) || r.released.later(x.Sent):
 		return
 	}
 	n.settle(x, took)
@@ -227,6 +227,11 @@ func (n *Node) release(r *Registration) {
 	if u := n.uplinks[r.Key.Link]; u != nil && slices.ContainsFunc(n.choice, r.of) {
 		n.begin(r, DeregisterOne)
 		r.giveUp()
+		// A registration may still be under way to it: what it says to that is
+		// history when it arrives.
+		if last := len(r.pending) - 1; last >= 0 && r.pending[last].Purpose == DeregisterOne {
+			r.released = order{r.pending[last].At, r.pending[last].Identification}
+		}
 	}
 }
 

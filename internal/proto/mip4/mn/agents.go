@@ -86,6 +86,11 @@ func (r *roster) current() (candidateAgent, bool) {
 	return list[r.index%len(list)], true
 }
 
+// at is the place of a home agent in the list, negative when it is not there.
+func (r *roster) at(address netip.Addr) int {
+	return slices.IndexFunc(r.list(), func(a candidateAgent) bool { return a.address == address })
+}
+
 // next goes to the next home agent, and says whether it is another one.
 func (r *roster) next() bool {
 	before, _ := r.current()
@@ -105,6 +110,10 @@ func (r *roster) adopt(address netip.Addr, association *assoc.Association) {
 	r.index = 0
 }
 
+// Hold says when no answer to a renewal is no reason to go to another home agent:
+// nothing comes back from any.
+func (n *Node) Hold(holds func(*Registration) bool) { n.holds = holds }
+
 // failed goes to the next home agent when the present one does not answer or
 // refuses, and has names resolved again: the address may have changed. While
 // a registration is live, it must be the one that is not answered.
@@ -117,14 +126,18 @@ func (n *Node) failed(r *Registration) {
 		// It was sent there in vain: the one that serves, serves on.
 		n.roster.sentTo = netip.Addr{}
 		r.giveUp()
-		n.roster.adopt(a.Key.HomeAgent, a.association)
+		if i := n.roster.at(a.Key.HomeAgent); i >= 0 {
+			n.roster.index = i
+		} else {
+			n.roster.adopt(a.Key.HomeAgent, a.association)
+		}
 		if a.try == nil {
 			n.begin(a, Register)
 		}
 		n.rechoose = true
 		return
 	}
-	if a := n.active; a != nil && a.live && (a.try == nil || a.try.transmissions < failedAfter) {
+	if a := n.active; a != nil && a.live && (a.try == nil || a.try.transmissions < failedAfter || n.holds != nil && n.holds(a)) {
 		return
 	}
 	n.resolve()
@@ -173,7 +186,7 @@ const returnEvery = 5 * time.Minute
 // that is not the first of the list is left again when the first answers.
 func (n *Node) settledWith(address netip.Addr) {
 	list := n.roster.list()
-	if i := slices.IndexFunc(list, func(a candidateAgent) bool { return a.address == address }); i >= 0 {
+	if i := n.roster.at(address); i >= 0 {
 		n.roster.index = i
 	}
 	n.roster.sentTo = netip.Addr{}

@@ -2,6 +2,7 @@ package mn
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"careof/internal/core/assoc"
@@ -19,11 +20,40 @@ func (n *Node) Redirect(r *Registration, to netip.Addr) {
 	n.rechoose = true
 }
 
+// Others are the home agents that the node knows beside that of a registration,
+// in the order to try.
+func (n *Node) Others(r *Registration) (list []netip.Addr) {
+	if len(n.cfg.HomeAgents) < 2 && len(n.roster.found) == 0 && len(n.roster.names) == 0 {
+		return nil
+	}
+	for _, a := range n.roster.list() {
+		if a.address != r.Key.HomeAgent && unicast(a.address) && !a.discover && a.association != nil {
+			list = append(list, a.address)
+		}
+	}
+	return list
+}
+
+// Leave registers with another home agent of [Node.Others], since the one of a
+// registration is silent. As with [Node.Redirect], what is live stays so until the
+// other one has accepted. It says whether it began: not while the node is on its
+// way to another one already.
+func (n *Node) Leave(r *Registration, to netip.Addr) bool {
+	i := n.roster.at(to)
+	if i < 0 || r != n.active || !r.live || n.roster.sentTo.IsValid() || n.home != nil || n.stopped || n.broken() {
+		return false
+	}
+	r.giveUp()
+	n.roster.index, n.roster.sentTo = i, to
+	n.rechoose = true
+	return true
+}
+
 // associationWith is what is shared with a home agent: its own, else the one
 // that all have that a node is assigned to.
 func (n *Node) associationWith(address netip.Addr) *assoc.Association {
 	for _, h := range n.cfg.HomeAgents {
-		if h.Address == address {
+		if h.Address == address || h.Name != "" && slices.Contains(n.roster.names[h.Name], address) {
 			return h.Association
 		}
 	}

@@ -36,7 +36,8 @@ type Node struct {
 	choice      []Candidate  // of the last Choose, the usable ones, preferred first
 	validations []validation // unanswered, oldest first
 	aside       []aside
-	redundant   []forward.Class // agreed on with the home agent: they go over two uplinks
+	holds       func(*Registration) bool // see Hold
+	redundant   []forward.Class          // agreed on with the home agent: they go over two uplinks
 	rechoose    bool
 	more        time.Time // links are still being told of: the choice waits until then
 	plainOnly   bool      // the home agent knows no simultaneous bindings (code 1)

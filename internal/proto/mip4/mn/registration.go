@@ -62,6 +62,7 @@ type Registration struct {
 	forsaken   bool   // its path is dead, as far as a feature can tell: see Forsake
 	accepted   uint64 // Identification of the accepted request
 	acceptedAt order
+	released   order     // the last request that ended it at a home agent which is not used any more
 	since      time.Time // when the registration became live
 	expires    time.Time // zero: never
 	renewAt    time.Time

@@ -81,6 +81,22 @@ func (n *Node) Confirm(r *Registration, done func(Validation), extensions ...mip
 	return n.ask(r.Key.Link, r.Key.CareOf, r.Key.CareOf, candidateAgent{address: r.Key.HomeAgent, association: r.association}, done, extensions)
 }
 
+// Inquire asks a home agent over the path of a live registration with another one
+// or with itself. The question names a care-of address that is nobody's, so that
+// it ends nothing, whoever gets it. Not through a foreign agent, and not with
+// nonces.
+func (n *Node) Inquire(r *Registration, at netip.Addr, done func(Validation), extensions ...mip4.Payload) bool {
+	agent := candidateAgent{address: at, association: n.roster.keyed(at, n.associationWith(at))}
+	if at == r.Key.HomeAgent {
+		agent.association = r.association
+	}
+	if !r.live || r.Key.Agent.IsValid() || agent.association == nil || agent.association == unkeyed || agent.association.Replay() == assoc.Nonces ||
+		!n.address.IsValid() || n.home != nil || n.stopped {
+		return false
+	}
+	return n.ask(r.Key.Link, r.Key.CareOf, nowhere, agent, done, extensions)
+}
+
 // Renew registers again what is registered, now.
 func (n *Node) Renew(r *Registration) {
 	if r.live && r.try == nil && n.home == nil && !n.stopped {

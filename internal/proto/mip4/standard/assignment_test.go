@@ -15,6 +15,7 @@ import (
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/feature/assignment"
+	"careof/internal/proto/mip4/feature/liveness"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
@@ -40,6 +41,13 @@ type circle struct {
 	config []func() engine.Machine
 
 	bootNode func()
+
+	watch  liveness.Config // of the node, from its next start on
+	mute   map[*post]bool  // hosts that answer no echo
+	hole   bool            // nothing gets through to or from the node
+	used   time.Time       // when the node last received a packet of a program
+	echoes int             // that the node has sent
+	asks   int             // how many questions beside the registrations
 }
 
 var nobody = netip.IPv4Unspecified()
@@ -57,7 +65,7 @@ func poolKey(t testing.TB) []*assoc.Association {
 
 func newCircle(t testing.TB, n int, change func(i int, c *ha.Config, f *assignment.Config), atNode func(c *mn.Config, f *assignment.Config)) *circle {
 	t.Helper()
-	c := &circle{t: t, dead: map[*post]bool{}, store: map[*post]map[string][]byte{},
+	c := &circle{t: t, dead: map[*post]bool{}, mute: map[*post]bool{}, store: map[*post]map[string][]byte{},
 		now: engine.Now{Mono: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Wall: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}}
 	for i := range n {
 		cfg, f := agentConfig(t), assignment.Config{Serve: true}
@@ -89,7 +97,7 @@ func newCircle(t testing.TB, n int, change func(i int, c *ha.Config, f *assignme
 	c.node = &post{name: "mn", address: wifi, entries: map[forward.Key]forward.Entry{}}
 	c.store[c.node] = map[string][]byte{}
 	c.bootNode = func() {
-		m, err := standard.MobileNode(cfg, standard.Features(standard.Config{Assignment: f}), rand.New(rand.NewPCG(3, uint64(c.seq))))
+		m, err := standard.MobileNode(cfg, standard.Features(standard.Config{Assignment: f, Liveness: c.watch}), rand.New(rand.NewPCG(3, uint64(c.seq))))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,6 +118,9 @@ func (c *circle) boot(i int) {
 	c.dead[h] = false
 	clear(h.entries)
 	c.restore(h)
+	for e := range h.machine.(engine.Persistent).Entries() {
+		h.entries[e.Key] = e
+	}
 	c.step(h, engine.LinkChanged{Link: engine.Link{Name: "eth0", Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.PrefixFrom(h.address, 24)}}})
 }
 
@@ -176,11 +187,37 @@ func (c *circle) execute(h *post, actions []engine.Action) {
 				c.later(0, h, engine.Answer{Ticket: a.Ticket})
 			}
 		case engine.Ask:
-			c.later(0, h, engine.Answer{Ticket: a.Ticket, Err: fmt.Errorf("nobody knows")})
+			ans := engine.Answer{Ticket: a.Ticket, Err: fmt.Errorf("nobody knows")}
+			if _, ok := a.Question.(engine.LastUse); ok {
+				ans.Value, ans.Err = forward.Use{Sent: c.used, Received: c.used}, nil
+			}
+			c.later(0, h, ans)
+		case engine.Originate:
+			c.originate(h, a.Packet)
 		case engine.Tell:
 			h.notes = append(h.notes, a.Note)
 		case engine.Result:
 			h.results = append(h.results, a)
+		}
+	}
+}
+
+// originate is an echo request that goes through the node's tunnel: the home
+// agent's kernel answers, as long as its host and the path live.
+func (c *circle) originate(from *post, packet []byte) {
+	c.echoes++
+	e, err := encap.ParseEcho(packet)
+	if err != nil || e.Src != homeAddress {
+		c.t.Fatalf("%x: %+v %v", packet, e, err)
+	}
+	key := from.machine.(*mn.Node).Key()
+	for _, h := range c.agents {
+		for _, t := range from.entries[key].Tunnels {
+			if t.Mode != forward.Receive && t.Peer.Addr() == h.address && e.Dst == h.address && !c.dead[h] && !c.mute[h] && !c.hole {
+				c.later(20*time.Millisecond, from, engine.Plane{Event: forward.EchoReply{
+					Key: key, From: t.Peer, ID: e.ID, Seq: e.Seq, Received: c.now.Mono.Add(20 * time.Millisecond),
+				}})
+			}
 		}
 	}
 }
@@ -195,12 +232,15 @@ func (c *circle) send(from *post, s engine.Send) {
 	data := slices.Clone(s.Data)
 	if m, err := mip4.Parse(data); err == nil && from == c.node && m.Type == mip4.TypeRegistrationRequest {
 		r, _ := m.Request()
+		if r.CareOfAddress != wifi {
+			c.asks++
+		}
 		c.sent, c.to, c.raw = append(c.sent, r), append(c.to, s.Dst.Addr()), append(c.raw, slices.Clone(data))
 	}
 	if c.tap != nil {
 		data = c.tap(from, to, data)
 	}
-	if to == nil || data == nil {
+	if to == nil || data == nil || c.hole && (from == c.node || to == c.node) {
 		return
 	}
 	src := s.Src

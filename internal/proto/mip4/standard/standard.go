@@ -18,6 +18,7 @@ import (
 	"careof/internal/proto/mip4/feature/faerror"
 	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/hostconfig"
+	"careof/internal/proto/mip4/feature/liveness"
 	"careof/internal/proto/mip4/feature/message"
 	"careof/internal/proto/mip4/feature/mobilenetwork"
 	"careof/internal/proto/mip4/feature/naicarry"
@@ -57,6 +58,7 @@ type Config struct {
 	Subscribers  subscriber.Config   // RFC 5030
 	Assignment   assignment.Config   // RFC 4433
 	WireGuard    wireguard.Config    // encrypted tunnels
+	Liveness     liveness.Config     // of home agents
 	Service      service.Config      // RFC 5446
 	Host         hostconfig.Config   // RFC 4332
 	Notification notification.Config // RFC 6098
@@ -88,6 +90,7 @@ func Features(c Config) []feature.Feature {
 		revoke.New(c.Revocation),
 		mobilenetwork.New(c.Networks),
 		assignment.New(c.Assignment),
+		liveness.New(c.Liveness), // of whom assignment has found
 		service.New(c.Service),
 		hostconfig.New(c.Host, vendors),
 		notification.New(c.Notification),
