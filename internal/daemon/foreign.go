@@ -176,6 +176,10 @@ func (d *daemon) foreignSignal(p engine.Packet) bool {
 		d.foreign.Packet(p)
 		return true
 	}
+	if mip4.MessageType(p.Data[0]) == mip4.TypeExperimentalMessage && slices.Contains(c.CareOfAddresses, p.Dst.Addr()) {
+		d.foreign.Packet(p)
+		return false // or it is for a home agent of this host
+	}
 	if toForeignAgent(p) {
 		d.foreign.Packet(p)
 		return mip4.MessageType(p.Data[0]) == mip4.TypeRevocation

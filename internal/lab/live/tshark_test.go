@@ -29,6 +29,7 @@ var tsharkGaps = []struct {
 	{message: "Bad checksum", protocols: "icmp:ip", why: "sums up the packet that ICMP quotes, of which the end is missing"},
 	{message: "Malformed Packet", protocols: "udp:mip", scene: "ha-drain", why: "reads RFC 4433's extension in the short layout, and knows no message 255"},
 	{message: "Malformed Packet", protocols: "udp:mip", scene: "ha-dies", why: "the same"},
+	{message: "Malformed Packet", protocols: "udp:mip", scene: "ha-drain-visited", why: "the same"},
 	{message: "Malformed Packet", protocols: "udp:mip", scene: "ha-stays", why: "the same"},
 	{message: "Malformed Packet", protocols: "udp:mip", scene: "bit-flips", why: "nothing to blame it for: that scene flips the bits of lengths, too"},
 }

@@ -12,7 +12,7 @@ func All() []*Scene {
 		breakBeforeMake, makeBeforeBreak, natAndBack, natRebinding, natSwallowing, blackHole, loss,
 		crash, reboot, mobileCrash, clocks, brokenDisk, failedUndo,
 		replay, flips, forged, strangers, nonces, redirect, rewritten, redundant,
-		homeLink, pool, drained, fallen, steadfast, discovery, simultaneous, van,
+		homeLink, pool, drained, drainedAbroad, fallen, steadfast, discovery, simultaneous, van,
 		tour(encap.IPIP), tour(encap.GRE), tour(encap.Minimal),
 		foreignCrash, visitorsOnly, visitByNAI, registrationRequired, encapsulating, foreignBehindNAT,
 		silentMove, bogus,

@@ -137,3 +137,41 @@ var steadfast = &Scene{
 		well(l, stream, 90*time.Second)
 	},
 }
+
+var drainedAbroad = &Scene{
+	Name: "ha-drain-visited",
+	Doc: "The node of a pool visits a foreign agent, which passes the home agent's wish on: it goes to the other home agent when its " +
+		"own is drained, with its connections; and back in the same way.",
+	Topology: "ha-pool",
+	Edit:     AddForeignAgents,
+	//rfc:4433#4.2
+	Play: func(l Lab) {
+		arrive(l, wlan, visited1)
+		stream := l.Stream(mobile, peer, 500_000)
+		down, up := l.Flow(peer, mobile, 10*time.Millisecond), l.Flow(mobile, peer, 10*time.Millisecond)
+		servedBy(l, firstAgent, 15*time.Second)
+		believed(l, agent)
+		l.Wait(3 * time.Second)
+		for _, to := range []struct {
+			from, name string
+			address    netip.Addr
+		}{{agent, otherHome, otherAgent}, {otherHome, agent, firstAgent}} {
+			began := l.Now()
+			l.Drain(to.from, true)
+			took := servedBy(l, to.address, 20*time.Second)
+			l.Wait(2 * time.Second)
+			d, u := down.Report(began, began+2*time.Second), up.Report(began, began+2*time.Second)
+			l.Logf("%s drained: %s serves after %v; of %d and %d packets %d and %d are lost, longest gaps %v and %v",
+				to.from, to.name, took.Round(time.Millisecond), d.Sent, u.Sent, d.Lost, u.Lost, d.Gap, u.Gap)
+			// What the new home agent sends right behind its reply may arrive before
+			// the foreign agent has made the visit true.
+			if l.Can(Exact) && (took > time.Second || d.Lost > 1 || u.Lost > 0) {
+				l.Fatalf("%v, and %d and %d packets are lost", took, d.Lost, u.Lost)
+			}
+			believed(l, to.name)
+			l.Drain(to.from, false)
+			l.Wait(3 * time.Second)
+		}
+		well(l, stream, 60*time.Second)
+	},
+}

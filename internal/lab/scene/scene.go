@@ -154,7 +154,7 @@ type Binding struct {
 	HomeAddress netip.Addr
 	Link        string
 	CareOf      netip.Addr
-	HomeAgent   netip.Addr    // that the node's tunnel goes to; of a node with an address of its own there
+	HomeAgent   netip.Addr    // that serves the node
 	UDP         bool          // the tunnel is in UDP
 	Tunnels     int           // that the home agent sends to
 	Took        time.Duration // from request to reply

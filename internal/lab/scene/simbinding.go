@@ -37,7 +37,7 @@ func (s *Sim) Binding(mobile string) Binding {
 		switch notes[i].Kind {
 		case note.Registered:
 			if visits && notes[i].Link == b.Link {
-				b.CareOf = notes[i].CareOfAddress
+				b.CareOf, b.HomeAgent = notes[i].CareOfAddress, notes[i].HomeAgent
 			}
 			b.Registered, b.Took = b.CareOf.IsValid(), notes[i].Took
 		case note.Home:

@@ -119,7 +119,7 @@ func (p *Plane) fromVisitor(i *Interface, hw forward.HardwareAddr, ip encap.IPv4
 			continue
 		}
 		if len(v.Tunnels) != 1 || !p.sends(v.Tunnels[0]) {
-			return false
+			continue
 		}
 		if !encap.DecrementTTL(packet) {
 			p.node.sendError(encap.ICMP{Type: encap.TimeExceeded}, packet)

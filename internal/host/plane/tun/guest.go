@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"careof/internal/core/forward"
 	"careof/wire/encap"
@@ -94,14 +93,18 @@ func (p *Plane) FromVisitor(link string, hw forward.HardwareAddr, own netip.Addr
 		return
 	}
 	src := word4(packet[12:16])
-	at := slices.IndexFunc(p.guests.find(word(src)), func(b *binding) bool {
-		return b.entry.Deliver.Link == link && b.entry.Deliver.HW == hw
-	})
-	if at < 0 {
+	var b *binding
+	for _, o := range p.guests.find(word(src)) {
+		// One that goes from one home agent to another has two for a moment, of
+		// which one sends.
+		if o.entry.Deliver.Link == link && o.entry.Deliver.HW == hw && (b == nil || !b.direct() && b.own() == nil) {
+			b = o
+		}
+	}
+	if b == nil {
 		p.totals.strangers.Add(1)
 		return
 	}
-	b := p.guests.find(word(src))[at]
 	now := p.now()
 	if t := b.own(); t != nil && (!b.entry.Plain || isTunnel(packet) && word4(packet[16:20]) == t.t.Local.Addr()) {
 		p.fromOwn(b, t, link, packet, now)

@@ -54,6 +54,10 @@ type Visitor struct {
 	Tunnel         forward.Tunnel     // to the home agent
 	Association    *assoc.Association // shared with it, or nil
 
+	// left says that the same station has registered with another home agent
+	// since: what it sends goes there, and what the one that it is leaving still
+	// sends is delivered.
+	left  bool
 	asked uint64     // Identification of the request that was accepted
 	own   netip.Addr // the agent's address that it sends its requests to
 	id    uint64
@@ -79,6 +83,7 @@ type visitors struct {
 	byKey   map[visitorKey]*Visitor
 	byID    map[uint64]*Visitor
 	byEntry map[forward.Key]*Visitor
+	byHome  map[netip.Addr][]*Visitor // of several home agents
 	agenda  engine.Agenda[uint64]
 	last    uint64
 }
@@ -86,6 +91,7 @@ type visitors struct {
 func newVisitors() visitors {
 	return visitors{
 		byKey: make(map[visitorKey]*Visitor), byID: make(map[uint64]*Visitor), byEntry: make(map[forward.Key]*Visitor),
+		byHome: make(map[netip.Addr][]*Visitor),
 	}
 }
 
@@ -99,6 +105,7 @@ func (t *visitors) put(v *Visitor) {
 	t.last++
 	v.id = t.last
 	t.byKey[v.key()], t.byID[v.id], t.byEntry[v.Key()] = v, v, v
+	t.byHome[v.HomeAddress] = append(t.byHome[v.HomeAddress], v)
 	t.agenda.Set(v.id, v.Until)
 }
 
@@ -106,7 +113,37 @@ func (t *visitors) remove(v *Visitor) {
 	delete(t.byKey, v.key())
 	delete(t.byID, v.id)
 	delete(t.byEntry, v.Key())
+	if rest := slices.DeleteFunc(t.byHome[v.HomeAddress], func(o *Visitor) bool { return o == v }); len(rest) > 0 {
+		t.byHome[v.HomeAddress] = rest
+	} else {
+		delete(t.byHome, v.HomeAddress)
+	}
 	t.agenda.Clear(v.id)
+}
+
+// others are the visits of v's station by its home address with other home
+// agents, the oldest first: one makes before it breaks.
+func (t *visitors) others(v *Visitor) (list []*Visitor) {
+	for _, o := range t.byHome[v.HomeAddress] {
+		if o.HomeAgent != v.HomeAgent && o.Link == v.Link && o.HW == v.HW {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+// turn gives what a station sends to its home agents, or to none of them.
+func turn(list []*Visitor, left bool) (changes []forward.Change) {
+	for _, o := range list {
+		if o.left == left {
+			continue
+		}
+		o.left = left
+		if e, ok := o.entry(); ok {
+			changes = append(changes, forward.Change{Op: forward.Put, Entry: e})
+		}
+	}
+	return changes
 }
 
 // list gives the visitors by home address and home agent.
@@ -135,13 +172,16 @@ func (v *Visitor) entry() (forward.Entry, bool) {
 	}
 	t := v.Tunnel
 	t.Until = v.Until
+	if v.left {
+		t.Mode = forward.Receive
+	}
 	e := forward.Entry{
 		Key: v.Key(), Role: forward.ForeignAgent, Inner: netip.PrefixFrom(v.HomeAddress, 32),
 		Deliver: forward.Deliver{Link: v.Link, HW: v.HW},
 		Tunnels: []forward.Tunnel{t},
 	}
 	e.Plain = v.Style == Mixed
-	if v.Style == Encapsulating || v.Style == Mixed {
+	if !v.left && (v.Style == Encapsulating || v.Style == Mixed) {
 		// The mobile node tunnels from its home address to the agent's own
 		// address, with the encapsulation of the forward tunnel.
 		inner := t.Encap
@@ -200,10 +240,15 @@ func (a *Agent) visit(r *Return, send engine.Send) {
 	// until the commit is true mistakes it for an old one.
 	p.committing = true
 	a.visitors.put(v)
+	others := a.visitors.others(v)
+	changes = append(changes, turn(others, true)...)
 	a.commit(engine.Commit{Changes: changes, Then: []engine.Action{send, a.Telling(n)}}, func(err error) {
 		a.pending.remove(p)
 		if err != nil {
 			a.undo(v, old, p, send.Data, err)
+			if back := turn(others[max(0, len(others)-1):], false); len(back) > 0 {
+				a.commit(engine.Commit{Changes: back}, a.told)
+			}
 			return
 		}
 		a.pending.supersede(p)
@@ -307,11 +352,15 @@ func (a *Agent) deregister(r *Return, send engine.Send) {
 //rfc:5944#3.7.3.2
 func (a *Agent) depart(v *Visitor, why Reason, then []engine.Action) {
 	a.visitors.remove(v)
+	changes := change(v, nil)
+	if others := a.visitors.others(v); !v.left && len(others) > 0 {
+		changes = append(changes, turn(others[len(others)-1:], false)...)
+	}
 	n := note.Note{
 		Kind: Departed, Level: note.Info, HomeAddress: v.HomeAddress, NAI: string(v.NAI),
 		HomeAgent: v.HomeAgent, CareOfAddress: v.CareOf, Link: v.Link, Why: string(why),
 	}
-	a.commit(engine.Commit{Changes: change(v, nil), Then: append(then, a.Telling(n))}, a.told)
+	a.commit(engine.Commit{Changes: changes, Then: append(then, a.Telling(n))}, a.told)
 	for _, run := range a.departed {
 		run(v, why)
 	}

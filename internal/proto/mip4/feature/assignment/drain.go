@@ -157,7 +157,7 @@ const (
 
 // askAgain asks a few more of the nodes that are still bound to register again,
 // so that they are sent on. Who does not understand, or is behind a foreign
-// agent, is sent on when it renews.
+// agent that does not, is sent on when it renews.
 func (h *home) askAgain() {
 	now := h.agent.Now()
 	if !h.drained || h.elsewhere() == nil || h.asking.until.After(now.Mono) {
@@ -175,7 +175,8 @@ func (h *home) askAgain() {
 	}
 }
 
-// ask sends a node the notice to where its last reply went.
+// ask sends a node the notice to where its last reply went: to itself, or to the
+// foreign agent that it visits.
 func (h *home) ask(n *ha.Node) {
 	b := n.Bindings()[0]
 	m := notice{agent: b.Tunnel.Local.Addr(), home: n.Home(), sent: h.stamp()}

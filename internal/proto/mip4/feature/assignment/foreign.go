@@ -1,6 +1,7 @@
 package assignment
 
 import (
+	"bytes"
 	"net/netip"
 	"time"
 
@@ -14,18 +15,43 @@ type foreign struct {
 	assign  []netip.Addr
 	agent   *fa.Agent
 	silents map[netip.Addr]time.Time // home agents that have not answered, until when they are passed over
+	noticed *fa.Slot[noticed]
 }
+
+// noticed is when a visitor was last given a notice, monotonic.
+type noticed struct{ at time.Time }
 
 // silence is how long a home agent that has not answered is passed over.
 const silence = 30 * time.Second
 
 func addForeign(c Config, a *fa.Agent) error {
-	f := &foreign{assign: c.Assign, agent: a, silents: make(map[netip.Addr]time.Time)}
+	f := &foreign{assign: c.Assign, agent: a, silents: make(map[netip.Addr]time.Time), noticed: new(fa.Slot[noticed])}
+	a.Handle(Name, mip4.TypeExperimentalMessage, f.message)
 	a.Request.Add(Name, "home-agent", f.request)
 	if len(c.Assign) > 0 {
 		a.OnTimeout(func(p *fa.Pending) { f.silents[p.HomeAgent] = a.Now().Mono.Add(silence) })
 	}
 	return nil
+}
+
+// message passes a home agent's notice on to the visitor that it is for, who
+// alone can tell whether it is authentic: one a second, so that a link is no
+// target. What concerns no visitor is nothing.
+func (f *foreign) message(p engine.Packet, m *mip4.Message) {
+	n, ok := readNotice(m)
+	if !ok {
+		return
+	}
+	v := f.agent.VisitorOf(n.home, n.agent)
+	if v == nil || p.Src.Addr() != v.HomeAgent {
+		return
+	}
+	last, now := f.noticed.Of(v), f.agent.Now().Mono
+	if !last.at.IsZero() && now.Sub(last.at) < time.Second {
+		return
+	}
+	last.at = now
+	f.agent.Do(f.agent.ToVisitor(v, bytes.Clone(m.Raw)))
 }
 
 // request finds the Requested HA. "If the MN has included the Requested HA

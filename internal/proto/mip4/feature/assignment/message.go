@@ -115,7 +115,8 @@ func openReport(m *mip4.Message, keys ...*assoc.Association) (r report, ok bool)
 	return r, r.machine < r.machines
 }
 
-// A notice is a home agent's wish that a node registers again.
+// A notice is a home agent's wish that a node registers again. A foreign agent on
+// the way passes it on.
 //
 //	agent 4 | home address 4 | sent 8
 type notice struct {
@@ -123,14 +124,26 @@ type notice struct {
 	sent        uint64
 }
 
+const noticeSize = 4 + 4 + 8
+
 func (n notice) seal(key *assoc.Association) []byte {
 	b := appendAddr(appendAddr(begin(kindNotice), n.agent), n.home)
 	return seal(binary.BigEndian.AppendUint64(b, n.sent), key)
 }
 
+// readNotice reads a notice that another one verifies.
+func readNotice(m *mip4.Message) (notice, bool) {
+	b := m.Raw
+	if len(b) < prefix+noticeSize+4 || b[0] != byte(mip4.TypeExperimentalMessage) || binary.BigEndian.Uint32(b[1:]) != enterprise || b[5] != kindNotice {
+		return notice{}, false
+	}
+	b = b[prefix:]
+	return notice{addrAt(b), addrAt(b[4:]), binary.BigEndian.Uint64(b[8:])}, true
+}
+
 func openNotice(m *mip4.Message, keys ...*assoc.Association) (notice, bool) {
 	b, ok := open(m, kindNotice, keys...)
-	if !ok || len(b) != 16 {
+	if !ok || len(b) != noticeSize {
 		return notice{}, false
 	}
 	return notice{addrAt(b), addrAt(b[4:]), binary.BigEndian.Uint64(b[8:])}, true

@@ -16,7 +16,6 @@
 // home agent that is slow, since one of a dozen answers would do; and one that
 // never answered an echo or a question, of which silence tells nothing.
 //
-// Through a foreign agent there are echoes and no questions. There the other home
-// agent is asked to register the node, which is the same for it: when it does not
-// answer, the node goes on where it is, and asks after twice the time.
+// Through a foreign agent nothing is asked: its care-of address is the tunnel's
+// end, so that the node's data plane sees no answers, and it relays no questions.
 package liveness

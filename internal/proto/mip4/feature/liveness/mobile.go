@@ -120,7 +120,7 @@ func (m *mobile) due() {
 	}
 	m.next = time.Time{}
 	r := m.node.Active()
-	if r == nil || !r.Live() || r.Key.HomeAgent != m.agent || m.node.AtHome() {
+	if r == nil || !r.Live() || r.Key.HomeAgent != m.agent || r.Key.Agent.IsValid() || m.node.AtHome() {
 		return // until one accepts
 	}
 	if !m.answers {
@@ -193,7 +193,7 @@ func (m *mobile) judge(r *mn.Registration) {
 // holds says that it is the path that is dead: the home agent is silent, and so is
 // another one that has answered before.
 func (m *mobile) holds(r *mn.Registration) bool {
-	if r.Key.HomeAgent != m.agent || !m.asks(r) {
+	if r.Key.HomeAgent != m.agent || r.Key.Agent.IsValid() {
 		return false
 	}
 	if m.asked == 0 { // the next request gets through, where the last ones did not
@@ -211,12 +211,10 @@ func (m *mobile) holds(r *mn.Registration) bool {
 
 func (m *mobile) pause(limit time.Duration) time.Duration { return min(between, limit/(2*rounds)) }
 
-// leave goes to the first of the others that has answered lately. Whether one
-// would, behind a foreign agent, is not known before.
+// leave goes to the first of the others that has answered lately.
 func (m *mobile) leave(r *mn.Registration, others []netip.Addr, now time.Time) bool {
 	for _, a := range others {
-		at, answered := m.others[a]
-		if lately := answered && now.Sub(at) <= m.limit(r)/2; !lately && m.asks(r) {
+		if at, answered := m.others[a]; !answered || now.Sub(at) > m.limit(r)/2 {
 			continue
 		}
 		if !m.node.Leave(r, a) {
@@ -224,22 +222,15 @@ func (m *mobile) leave(r *mn.Registration, others []netip.Addr, now time.Time) b
 		}
 		m.vain++
 		m.next = now.Add(m.limit(r)) // it stays, unless that one accepts
-		why := "over a foreign agent, so that nobody can say whether another one answers"
-		if m.asks(r) {
-			why = "over the same path another one answers"
-		}
 		m.node.Tell(note.Note{
 			Kind: Silent, Level: note.Warn, Link: r.Key.Link, CareOfAddress: r.Key.CareOf, HomeAgent: m.agent,
 			Took: now.Sub(m.heard), Endpoint: m.node.AtHomeAgent(a),
-			Why: fmt.Sprintf("nothing came from it for %v; %s", now.Sub(m.heard).Round(time.Second), why),
+			Why: fmt.Sprintf("nothing came from it for %v, and another one answers over the same path", now.Sub(m.heard).Round(time.Second)),
 		})
 		return true
 	}
 	return false
 }
-
-// asks says whether there are questions over the registration's path.
-func (m *mobile) asks(r *mn.Registration) bool { return !r.Key.Agent.IsValid() }
 
 // echo sends an echo request from the home address to the home agent, as any
 // packet goes.
