@@ -45,7 +45,7 @@ func (d *daemon) openVisiting() error {
 			d.mobile.Discovery(ev)
 		},
 		Signal: func(p engine.Packet) {
-			if len(p.Data) > 0 && (mip4.MessageType(p.Data[0]) == mip4.TypeRegistrationReply || toMobileNode(p)) {
+			if fromForeignAgent(p) {
 				d.taps.message(false, p.Link, p.Src, p.Dst, p.TTL, p.Data)
 				d.mobile.Packet(p)
 			}
@@ -57,6 +57,16 @@ func (d *daemon) openVisiting() error {
 	}
 	d.visiting = v
 	return nil
+}
+
+// fromForeignAgent tells whether a message is one that a foreign agent has for its
+// visitor: a reply, a notification, or a home agent's wish in the suite's own words.
+func fromForeignAgent(p engine.Packet) bool {
+	if len(p.Data) == 0 {
+		return false
+	}
+	t := mip4.MessageType(p.Data[0])
+	return t == mip4.TypeRegistrationReply || t == mip4.TypeExperimentalMessage || toMobileNode(p)
 }
 
 func (d *daemon) closeVisiting() {
