@@ -114,14 +114,30 @@ func TestAFullDiskIsAnsweredWith130(t *testing.T) {
 	d.want(mip4.CodeAccepted, d.req())
 }
 
-// A refresh that fails leaves nothing behind that was promised.
-func TestFailedRefreshRemovesTheBinding(t *testing.T) {
-	d := newDriver(t, config(t))
-	d.want(mip4.CodeAccepted, d.req())
-	d.broken = errTest
-	d.want(mip4.CodeHAResources, d.req())
-	if len(d.plane) != 0 || len(d.bindings()) != 0 || !d.a.Deadline().IsZero() {
-		t.Error("the binding is still there")
+// A refresh that cannot be made durable promises nothing and takes nothing: the
+// binding ends when it would have ended, whether the disk has room then or not.
+func TestAFailedRefreshLeavesTheBinding(t *testing.T) {
+	for _, mended := range []bool{false, true} {
+		d := newDriver(t, config(t))
+		d.want(mip4.CodeAccepted, d.req())
+		d.advance(100 * time.Second)
+		before := d.bindings()
+		d.broken = errTest
+		d.want(mip4.CodeHAResources, d.req())
+		if after := d.bindings(); len(after) != 1 || after[0].Left > before[0].Left || len(d.plane) != 1 {
+			t.Fatalf("the binding was %+v and is %+v, entries %+v", before, after, d.plane)
+		}
+		if mended {
+			d.broken = nil
+		}
+		d.advance(before[0].Left - time.Second)
+		if e, there := d.entry(home); len(d.bindings()) != 1 || !there || len(e.Tunnels) != 1 {
+			t.Errorf("mended %v: the binding ended early", mended)
+		}
+		d.advance(time.Second)
+		if len(d.bindings()) != 0 {
+			t.Errorf("mended %v: the binding outlived its lifetime", mended)
+		}
 	}
 }
 

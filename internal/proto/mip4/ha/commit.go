@@ -90,7 +90,9 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		keep := x.Request.Flags.Has(mip4.FlagS) && (a.cfg.SimultaneousBindings > 1 || x.Redundancy != nil)
 		b = a.newBinding(x)
 		n.redundancy = x.Redundancy
+		former, _ := n.list.Get(x.ID)
 		change, removed = n.list.Put(b, keep, a.Now().Mono)
+		x.refreshes, x.former = change == binding.Same, term{former.Lifetime, former.Renewed, former.Expires}
 		n.hold(x.Networks)
 		switch change {
 		case binding.Added:
@@ -216,14 +218,20 @@ func (a *Agent) failed(n *Node, err error) {
 // undo takes back a binding that could not be made durable or forwarding: the
 // binding goes, the replay mark stays, the node hears 130. It hears it when
 // that cannot be made durable either: the denial is what tells the node about a
-// full disk, and must not need the disk. The mark is in memory then.
+// full disk, and must not need the disk. The mark is in memory then. A binding
+// that was to be refreshed is as it was, and ends when it would have ended: a
+// denial changes nothing.
 //
 // The exchange keeps its turn until the second commit is answered too.
 func (a *Agent) undo(x *Exchange, removed []binding.Binding, err error) {
 	n := x.Node
 	a.failed(n, err)
 	n.last = nil
-	if !x.Deregisters() {
+	switch {
+	case x.Deregisters():
+	case x.refreshes:
+		n.list.Change(x.ID, func(b *binding.Binding) { b.Lifetime, b.Renewed, b.Expires = x.former.granted, x.former.renewed, x.former.expires })
+	default:
 		if old, ok := n.list.Remove(x.ID); ok {
 			removed = append(removed, old)
 		}

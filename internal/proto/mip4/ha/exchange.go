@@ -85,6 +85,9 @@ type Exchange struct {
 	extra    []engine.Record
 	then     []engine.Action
 
+	refreshes bool // a binding that was there, whose tunnel stays
+	former    term // until when that was granted
+
 	// Where Message, Draft and what they consist of live: an exchange is one
 	// piece of memory.
 	message mip4.Message
@@ -92,6 +95,12 @@ type Exchange struct {
 	octets  [160]byte
 	draft   mip4.Draft
 	reply   mip4.RegistrationReply
+}
+
+// A term is how long a binding was granted.
+type term struct {
+	granted          time.Duration
+	renewed, expires time.Time // monotonic
 }
 
 // begin takes a message that came in. The buffer is the caller's, so the
