@@ -230,7 +230,9 @@ func (a *Agent) undo(x *Exchange, removed []binding.Binding, err error) {
 	switch {
 	case x.Deregisters():
 	case x.refreshes:
-		n.list.Change(x.ID, func(b *binding.Binding) { b.Lifetime, b.Renewed, b.Expires = x.former.granted, x.former.renewed, x.former.expires })
+		n.list.Change(x.ID, func(b *binding.Binding) {
+			b.Lifetime, b.Renewed, b.Expires = x.former.granted, x.former.renewed, x.former.expires
+		})
 	default:
 		if old, ok := n.list.Remove(x.ID); ok {
 			removed = append(removed, old)
