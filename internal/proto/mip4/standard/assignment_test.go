@@ -26,13 +26,11 @@ import (
 // A circle is a pool of home agents and one mobile node with an address of its
 // own, all real machines, 10 ms apart, in virtual time.
 type circle struct {
-	t      testing.TB
-	now    engine.Now
+	t testing.TB
+	timeline[delivery]
 	agents []*post
 	node   *post
 	dead   map[*post]bool
-	queue  []delivery
-	seq    int
 	sent   []mip4.RegistrationRequest // by the node
 	to     []netip.Addr               // where
 	raw    [][]byte
@@ -66,7 +64,7 @@ func poolKey(t testing.TB) []*assoc.Association {
 func newCircle(t testing.TB, n int, change func(i int, c *ha.Config, f *assignment.Config), atNode func(c *mn.Config, f *assignment.Config)) *circle {
 	t.Helper()
 	c := &circle{t: t, dead: map[*post]bool{}, mute: map[*post]bool{}, store: map[*post]map[string][]byte{},
-		now: engine.Now{Mono: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Wall: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}}
+		timeline: newTimeline[delivery]()}
 	for i := range n {
 		cfg, f := agentConfig(t), assignment.Config{Serve: true}
 		cfg.Addresses = []netip.Addr{agentAt(i)}
@@ -157,8 +155,7 @@ func (c *circle) step(h *post, ev engine.Event) {
 }
 
 func (c *circle) later(d time.Duration, to *post, ev engine.Event) {
-	c.seq++
-	c.queue = append(c.queue, delivery{c.now.Mono.Add(d), c.seq, to, nil, ev})
+	c.after(d, delivery{to, nil, ev})
 }
 
 func (c *circle) execute(h *post, actions []engine.Action) {
@@ -256,37 +253,14 @@ func (c *circle) send(from *post, s engine.Send) {
 
 func (c *circle) run(d time.Duration) {
 	c.t.Helper()
-	end := c.now.Mono.Add(d)
-	for range 1_000_000 {
-		slices.SortStableFunc(c.queue, func(a, b delivery) int {
-			if n := a.at.Compare(b.at); n != 0 {
-				return n
-			}
-			return a.seq - b.seq
-		})
-		at := end.Add(1)
-		var do func()
-		if len(c.queue) > 0 && c.queue[0].at.Before(at) {
-			d := c.queue[0]
-			at, do = d.at, func() { c.queue = c.queue[1:]; c.step(d.to, d.ev) }
-		}
+	c.pass(c.t, d, func(d delivery) { c.step(d.to, d.ev) }, func() (at time.Time, wake func()) {
 		for _, h := range append([]*post{c.node}, c.agents...) {
-			if dl := h.machine.Deadline(); !c.dead[h] && !dl.IsZero() && dl.Before(at) {
-				at, do = dl, func() { c.step(h, engine.Wake{}) }
+			if !c.dead[h] {
+				at, wake = sooner(at, wake, h.machine.Deadline(), func() { c.step(h, engine.Wake{}) })
 			}
 		}
-		if do == nil {
-			at = end
-		}
-		if d := at.Sub(c.now.Mono); d > 0 {
-			c.now.Mono, c.now.Wall = c.now.Mono.Add(d), c.now.Wall.Add(d)
-		}
-		if do == nil {
-			return
-		}
-		do()
-	}
-	c.t.Fatal("the circle does not come to rest")
+		return at, wake
+	})
 }
 
 func (c *circle) status() mn.Status {

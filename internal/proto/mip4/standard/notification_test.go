@@ -168,7 +168,7 @@ func TestANotificationIsNotReplayed(t *testing.T) {
 	var copied engine.Packet
 	p.step(p.agent, engine.Command{Ticket: order, Value: notification.Notify{Node: van, Text: "hello"}})
 	for _, a := range p.queue {
-		if pkt, ok := a.ev.(engine.Packet); ok && is(pkt.Data, mip4.TypeNotification) {
+		if pkt, ok := a.what.ev.(engine.Packet); ok && is(pkt.Data, mip4.TypeNotification) {
 			copied = pkt
 			copied.Data = bytes.Clone(pkt.Data)
 		}

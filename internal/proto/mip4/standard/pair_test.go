@@ -77,12 +77,10 @@ type host struct {
 
 // A pair is a home agent and a mobile node, 25 ms apart, in virtual time.
 type pair struct {
-	t     testing.TB
-	now   engine.Now
+	t testing.TB
+	timeline[parcel]
 	agent *host
 	node  *host
-	queue []arrival
-	seq   int
 
 	nat     map[netip.Addr]uint16 // care-of addresses behind the NAT, and their present port
 	down    map[string]bool
@@ -102,17 +100,15 @@ type pair struct {
 	user   int                      // packets of programs that the node's data plane has sent
 }
 
-type arrival struct {
-	at  time.Time
-	seq int
-	to  *host
-	ev  engine.Event
+// A parcel is what arrives at a host.
+type parcel struct {
+	to *host
+	ev engine.Event
 }
 
 func newPair(t testing.TB, ac ha.Config, nc mn.Config, c standard.Config) *pair {
 	t.Helper()
-	start := engine.Now{Mono: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Wall: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}
-	p := &pair{t: t, now: start, nat: map[netip.Addr]uint16{}, down: map[string]bool{}, lossy: func() bool { return false }, answers: true}
+	p := &pair{t: t, timeline: newTimeline[parcel](), nat: map[netip.Addr]uint16{}, down: map[string]bool{}, lossy: func() bool { return false }, answers: true}
 	p.agent = &host{entries: map[forward.Key]forward.Entry{}, store: map[string][]byte{}}
 	p.node = &host{entries: map[forward.Key]forward.Entry{}, store: map[string][]byte{}}
 	p.bootAgent(ac, c)
@@ -150,7 +146,7 @@ func (p *pair) restore(h *host, m engine.Persistent) {
 			p.t.Fatal(err)
 		}
 	}
-	p.queue = slices.DeleteFunc(p.queue, func(a arrival) bool { return a.to == h })
+	p.recall(func(m parcel) bool { return m.to == h })
 }
 
 func (p *pair) clock(h *host) engine.Now {
@@ -165,8 +161,7 @@ func (p *pair) step(h *host, ev engine.Event) {
 }
 
 func (p *pair) later(d time.Duration, to *host, ev engine.Event) {
-	p.seq++
-	p.queue = append(p.queue, arrival{p.now.Mono.Add(d), p.seq, to, ev})
+	p.after(d, parcel{to, ev})
 }
 
 func (p *pair) execute(h *host, actions []engine.Action) {
@@ -328,38 +323,12 @@ func (p *pair) echo(s engine.Send) {
 
 func (p *pair) run(d time.Duration) {
 	p.t.Helper()
-	end := p.now.Mono.Add(d)
-	to := func(at time.Time) {
-		if d := at.Sub(p.now.Mono); d > 0 {
-			p.now.Mono, p.now.Wall = p.now.Mono.Add(d), p.now.Wall.Add(d)
-		}
-	}
-	for range 1_000_000 {
-		slices.SortStableFunc(p.queue, func(a, b arrival) int {
-			if c := a.at.Compare(b.at); c != 0 {
-				return c
-			}
-			return a.seq - b.seq
-		})
-		at := end.Add(1)
-		var do func()
-		if len(p.queue) > 0 && p.queue[0].at.Before(at) {
-			a := p.queue[0]
-			at, do = a.at, func() { p.queue = p.queue[1:]; p.step(a.to, a.ev) }
-		}
+	p.pass(p.t, d, func(m parcel) { p.step(m.to, m.ev) }, func() (at time.Time, wake func()) {
 		for _, h := range []*host{p.agent, p.node} {
-			if dl := h.machine.Deadline(); !dl.IsZero() && dl.Before(at) {
-				at, do = dl, func() { p.step(h, engine.Wake{}) }
-			}
+			at, wake = sooner(at, wake, h.machine.Deadline(), func() { p.step(h, engine.Wake{}) })
 		}
-		if do == nil {
-			to(end)
-			return
-		}
-		to(at)
-		do()
-	}
-	p.t.Fatal("the pair does not come to rest")
+		return at, wake
+	})
 }
 
 func (p *pair) up(name string, address netip.Addr) {

@@ -32,16 +32,14 @@ import (
 // to one agent's link at a time; a message takes 1 ms on that link and 25 ms
 // to the home agent.
 type journey struct {
-	t     testing.TB
-	plan  *plan
-	now   engine.Now
+	t    testing.TB
+	plan *plan
+	timeline[delivery]
 	hosts []*post
 	home  *post
 	node  *post
 	at    *post // whose link the node is attached to; nil for none
 	count uint64
-	queue []delivery
-	seq   int
 	log   []string
 	// tap sees every datagram when it is sent, and may change it; nil loses it.
 	tap  func(from *post, data []byte) []byte
@@ -68,11 +66,9 @@ type post struct {
 }
 
 type delivery struct {
-	at  time.Time
-	seq int
-	to  *post
-	on  *post // the link it travels on, when that matters
-	ev  engine.Event
+	to *post
+	on *post // the link it travels on, when that matters
+	ev engine.Event
 }
 
 const (
@@ -100,7 +96,7 @@ func newPlan(t testing.TB) *plan {
 
 func newJourney(t testing.TB, p *plan) *journey {
 	t.Helper()
-	j := &journey{t: t, plan: p, now: engine.Now{Mono: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Wall: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}}
+	j := &journey{t: t, plan: p, timeline: newTimeline[delivery]()}
 	add := func(name string, address, careOf string, m engine.Machine, err error) *post {
 		if err != nil {
 			t.Fatal(err)
@@ -161,7 +157,7 @@ func (j *journey) reboot(n int, stored map[string][]byte) {
 			j.t.Fatal(err)
 		}
 	}
-	j.queue = slices.DeleteFunc(j.queue, func(d delivery) bool { return d.to == h })
+	j.recall(func(d delivery) bool { return d.to == h })
 	h.machine, h.entries = m, map[forward.Key]forward.Entry{}
 	j.boot(h)
 }
@@ -185,8 +181,7 @@ func (j *journey) step(h *post, ev engine.Event) {
 }
 
 func (j *journey) later(d time.Duration, to, on *post, ev engine.Event) {
-	j.seq++
-	j.queue = append(j.queue, delivery{j.now.Mono.Add(d), j.seq, to, on, ev})
+	j.after(d, delivery{to, on, ev})
 }
 
 func (j *journey) execute(h *post, actions []engine.Action) {
@@ -299,44 +294,17 @@ func (j *journey) send(from *post, s engine.Send) {
 
 func (j *journey) run(d time.Duration) {
 	j.t.Helper()
-	end := j.now.Mono.Add(d)
-	to := func(at time.Time) {
-		if d := at.Sub(j.now.Mono); d > 0 {
-			j.now.Mono, j.now.Wall = j.now.Mono.Add(d), j.now.Wall.Add(d)
+	j.pass(j.t, d, func(d delivery) {
+		// Who has left the link does not hear it any more.
+		if d.on == nil || d.on == j.at {
+			j.step(d.to, d.ev)
 		}
-	}
-	for range 1_000_000 {
-		slices.SortStableFunc(j.queue, func(a, b delivery) int {
-			if c := a.at.Compare(b.at); c != 0 {
-				return c
-			}
-			return a.seq - b.seq
-		})
-		at := end.Add(1)
-		var do func()
-		if len(j.queue) > 0 && j.queue[0].at.Before(at) {
-			d := j.queue[0]
-			at, do = d.at, func() {
-				j.queue = j.queue[1:]
-				// Who has left the link does not hear it any more.
-				if d.on == nil || d.on == j.at {
-					j.step(d.to, d.ev)
-				}
-			}
-		}
+	}, func() (at time.Time, wake func()) {
 		for _, h := range j.hosts {
-			if dl := h.machine.Deadline(); !dl.IsZero() && dl.Before(at) {
-				at, do = dl, func() { j.step(h, engine.Wake{}) }
-			}
+			at, wake = sooner(at, wake, h.machine.Deadline(), func() { j.step(h, engine.Wake{}) })
 		}
-		if do == nil {
-			to(end)
-			return
-		}
-		to(at)
-		do()
-	}
-	j.t.Fatal("the journey does not come to rest")
+		return at, wake
+	})
 }
 
 func (j *journey) status() mn.Status {
