@@ -98,7 +98,7 @@ nai = "van7@fleet.example"
 }
 
 func TestWhatCannotBeShownIsNotFound(t *testing.T) {
-	d := &daemon{}
+	d := &daemon{cfg: &config.Config{HomeAgent: new(config.HomeAgent)}}
 	if _, err := d.Show(t.Context(), "status", ""); err == nil || errors.Is(err, control.ErrNotFound) {
 		t.Errorf("before the start, the error is %v", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"careof/internal/core/aaa"
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/engine/enginetest"
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/feature/assignment"
@@ -76,7 +77,7 @@ func newCircle(t testing.TB, n int, change func(i int, c *ha.Config, f *assignme
 		if change != nil {
 			change(i, &cfg, &f)
 		}
-		h := &post{name: fmt.Sprintf("ha%d", i+1), address: agentAt(i), entries: map[forward.Key]forward.Entry{}}
+		h := &post{name: fmt.Sprintf("ha%d", i+1), address: agentAt(i), entries: enginetest.Plane{}}
 		c.agents = append(c.agents, h)
 		c.store[h] = map[string][]byte{}
 		c.config = append(c.config, func() engine.Machine {
@@ -92,7 +93,7 @@ func newCircle(t testing.TB, n int, change func(i int, c *ha.Config, f *assignme
 	if atNode != nil {
 		atNode(&cfg, &f)
 	}
-	c.node = &post{name: "mn", address: wifi, entries: map[forward.Key]forward.Entry{}}
+	c.node = &post{name: "mn", address: wifi, entries: enginetest.Plane{}}
 	c.store[c.node] = map[string][]byte{}
 	c.bootNode = func() {
 		m, err := standard.MobileNode(cfg, standard.Features(standard.Config{Assignment: f, Liveness: c.watch}), rand.New(rand.NewPCG(3, uint64(c.seq))))
@@ -172,12 +173,7 @@ func (c *circle) execute(h *post, actions []engine.Action) {
 				}
 			}
 			for _, ch := range a.Changes {
-				switch ch.Op {
-				case forward.Put:
-					h.entries[ch.Entry.Key] = ch.Entry
-				case forward.Delete:
-					delete(h.entries, ch.Entry.Key)
-				}
+				h.entries.Apply(c.t, ch)
 			}
 			c.execute(h, a.Then)
 			if a.Ticket != 0 {

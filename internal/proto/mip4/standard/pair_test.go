@@ -11,6 +11,7 @@ import (
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/engine/enginetest"
 	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
@@ -66,7 +67,7 @@ func nodeConfig(t testing.TB) mn.Config {
 type host struct {
 	machine engine.Persistent
 	skew    time.Duration
-	entries map[forward.Key]forward.Entry
+	entries enginetest.Plane
 	store   map[string][]byte
 	notes   []note.Note
 	results []engine.Result
@@ -109,8 +110,8 @@ type parcel struct {
 func newPair(t testing.TB, ac ha.Config, nc mn.Config, c standard.Config) *pair {
 	t.Helper()
 	p := &pair{t: t, timeline: newTimeline[parcel](), nat: map[netip.Addr]uint16{}, down: map[string]bool{}, lossy: func() bool { return false }, answers: true}
-	p.agent = &host{entries: map[forward.Key]forward.Entry{}, store: map[string][]byte{}}
-	p.node = &host{entries: map[forward.Key]forward.Entry{}, store: map[string][]byte{}}
+	p.agent = &host{entries: enginetest.Plane{}, store: map[string][]byte{}}
+	p.node = &host{entries: enginetest.Plane{}, store: map[string][]byte{}}
 	p.bootAgent(ac, c)
 	p.bootNode(nc, c)
 	return p
@@ -178,22 +179,10 @@ func (p *pair) execute(h *host, actions []engine.Action) {
 				}
 			}
 			for _, c := range a.Changes {
-				switch c.Op {
-				case forward.Put:
+				if c.Op == forward.Put {
 					h.puts++
-					h.entries[c.Entry.Key] = c.Entry
-				case forward.Delete:
-					delete(h.entries, c.Entry.Key)
-				case forward.Extend:
-					e := h.entries[c.Entry.Key]
-					e.Tunnels = slices.Clone(e.Tunnels)
-					for i := range e.Tunnels {
-						if e.Tunnels[i].Mode != forward.Receive {
-							e.Tunnels[i].Until = c.Until
-						}
-					}
-					h.entries[c.Entry.Key] = e
 				}
+				h.entries.Apply(p.t, c)
 			}
 			p.execute(h, a.Then)
 			if a.Ticket != 0 {

@@ -13,6 +13,7 @@ import (
 	"careof/internal/core/aaa"
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/engine/enginetest"
 	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
@@ -59,7 +60,7 @@ type post struct {
 	careOf  netip.Addr
 	hw      engine.HardwareAddr
 	machine engine.Machine
-	entries map[forward.Key]forward.Entry
+	entries enginetest.Plane
 	notes   []note.Note
 	results []engine.Result
 	deaf    bool // hears nothing from the node
@@ -101,7 +102,7 @@ func newJourney(t testing.TB, p *plan) *journey {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := &post{name: name, machine: m, entries: map[forward.Key]forward.Entry{}, hw: engine.HardwareAddr{2, 0, 0, 0, 0, byte(len(j.hosts) + 1)}}
+		h := &post{name: name, machine: m, entries: enginetest.Plane{}, hw: engine.HardwareAddr{2, 0, 0, 0, 0, byte(len(j.hosts) + 1)}}
 		h.address, _ = netip.ParseAddr(address)
 		h.careOf, _ = netip.ParseAddr(careOf)
 		j.hosts = append(j.hosts, h)
@@ -158,7 +159,7 @@ func (j *journey) reboot(n int, stored map[string][]byte) {
 		}
 	}
 	j.recall(func(d delivery) bool { return d.to == h })
-	h.machine, h.entries = m, map[forward.Key]forward.Entry{}
+	h.machine, h.entries = m, enginetest.Plane{}
 	j.boot(h)
 }
 
@@ -196,21 +197,7 @@ func (j *journey) execute(h *post, actions []engine.Action) {
 				j.commits(h, a.Records)
 			}
 			for _, c := range a.Changes {
-				switch c.Op {
-				case forward.Put:
-					h.entries[c.Entry.Key] = c.Entry
-				case forward.Delete:
-					delete(h.entries, c.Entry.Key)
-				case forward.Extend:
-					e := h.entries[c.Entry.Key]
-					e.Tunnels = slices.Clone(e.Tunnels)
-					for i := range e.Tunnels {
-						if e.Tunnels[i].Mode != forward.Receive {
-							e.Tunnels[i].Until = c.Until
-						}
-					}
-					h.entries[c.Entry.Key] = e
-				}
+				h.entries.Apply(j.t, c)
 			}
 			j.execute(h, a.Then)
 			if a.Ticket != 0 {
@@ -451,7 +438,7 @@ func TestForeignAgentStartsAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j.fa(1).machine, j.fa(1).entries = m, map[forward.Key]forward.Entry{}
+	j.fa(1).machine, j.fa(1).entries = m, enginetest.Plane{}
 	j.boot(j.fa(1))
 	j.run(5 * time.Second)
 	j.visits(j.fa(1), encap.IPIP)
