@@ -89,9 +89,17 @@ func leaseOf(now time.Time, p *dhcpv4.DHCPv4) (Lease, error) {
 		}
 	}
 	l.Portal = portalOf(p)
+	var err error
+	l.Renew, l.Rebind, l.Until, err = Times(now, p)
+	return l, err
+}
+
+// Times are when a lease that begins now is to be renewed with its server (T1) and
+// with any (T2), and when it ends; an error says that it is too short to be used.
+func Times(now time.Time, p *dhcpv4.DHCPv4) (renew, rebind, until time.Time, err error) {
 	lasts := p.IPAddressLeaseTime(0)
 	if lasts < leastLease {
-		return l, fmt.Errorf("%w: it lasts %v", errLease, lasts)
+		return renew, rebind, until, fmt.Errorf("%w: it lasts %v", errLease, lasts)
 	}
 	// "T1 defaults to (0.5 * duration_of_lease). T2 defaults to (0.875 *
 	// duration_of_lease)." (RFC 2131 section 4.4.5)
@@ -103,8 +111,7 @@ func leaseOf(now time.Time, p *dhcpv4.DHCPv4) (Lease, error) {
 		t1 = t2 / 2
 	}
 	now = now.Round(0)
-	l.Renew, l.Rebind, l.Until = now.Add(t1), now.Add(t2), now.Add(lasts)
-	return l, nil
+	return now.Add(t1), now.Add(t2), now.Add(lasts), nil
 }
 
 // optionPortal is the Captive-Portal option, a URI (RFC 8910 section 2.1).

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"careof/internal/host/dhcp"
 )
 
 // A Lease is what a server of the home network has given the home address, and until when.
@@ -30,8 +32,6 @@ type Lease struct {
 }
 
 const (
-	// leastLease keeps a server from making the node ask all the time.
-	leastLease = 10 * time.Second
 	mostDNS    = 3
 	mostRoutes = 32
 )
@@ -50,22 +50,9 @@ func leaseOf(now time.Time, p *dhcpv4.DHCPv4) (Lease, error) {
 	if !l.Server.IsValid() || !l.Address.Is4() || l.Address.IsUnspecified() {
 		return l, fmt.Errorf("%w: %v of server %v", errLease, l.Address, l.Server)
 	}
-	lasts := p.IPAddressLeaseTime(0)
-	if lasts < leastLease {
-		return l, fmt.Errorf("%w: it lasts %v", errLease, lasts)
-	}
-	// "T1 defaults to (0.5 * duration_of_lease). T2 defaults to (0.875 *
-	// duration_of_lease)." (RFC 2131 section 4.4.5)
-	t1, t2 := p.IPAddressRenewalTime(lasts/2), p.IPAddressRebindingTime(lasts/8*7)
-	if t2 <= 0 || t2 >= lasts {
-		t2 = lasts / 8 * 7
-	}
-	if t1 <= 0 || t1 >= t2 {
-		t1 = t2 / 2
-	}
-	now = now.Round(0)
-	l.Renew, l.Rebind, l.Until = now.Add(t1), now.Add(t2), now.Add(lasts)
-	return l, nil
+	var err error
+	l.Renew, l.Rebind, l.Until, err = dhcp.Times(now, p)
+	return l, err
 }
 
 // configurationOf reads what a message says besides times. The name servers and the domain

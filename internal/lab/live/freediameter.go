@@ -2,7 +2,6 @@ package live
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,34 +47,8 @@ func (l *Lab) startRelay(ctx context.Context, n *topology.Node) error {
 			return fmt.Errorf("live: %w", err)
 		}
 	}
-	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("live: %w", err)
-	}
-	said := &herald{file: log, word: "freeDiameterd daemon initialized", heard: make(chan struct{})}
 	cmd := exec.Command(program, "-c", filepath.Join(dir, "freeDiameter.conf"))
 	// Its TLS library writes the keys for who has a capture to read.
 	cmd.Env = append(os.Environ(), "SSLKEYLOGFILE="+filepath.Join(dir, KeyLog))
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, said, said
-	p, err := l.Network.Node(n.Name).Start(cmd)
-	if err != nil {
-		log.Close()
-		return err
-	}
-	l.stock = append(l.stock, p)
-	l.ears.Go(func() {
-		<-p.Done()
-		log.Close()
-	})
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	select {
-	case <-said.heard:
-		return nil
-	case <-p.Done():
-		err = errors.New("it ended")
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	return fmt.Errorf("live: freeDiameter of %s did not start: %w\n%s", n.Name, err, said.all())
+	return l.startStock(ctx, n.Name, "freeDiameter", "freeDiameterd daemon initialized", dir, cmd)
 }
