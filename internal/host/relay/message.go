@@ -17,6 +17,8 @@ const (
 	atYIAddr = 16
 	atGIAddr = 24
 	atCHAddr = 28
+	atSName  = 44
+	atFile   = 108
 	atCookie = 236
 
 	atOptions = 240
@@ -33,7 +35,9 @@ const (
 const (
 	optionPad       = 0
 	optionRequested = 50
+	optionOverload  = 52 // bit 1: 'file' has options, bit 2: 'sname' has
 	optionType      = 53
+	optionRapid     = 80 // Rapid Commit (RFC 4039)
 	optionAgent     = 82
 	optionEnd       = 255
 )
@@ -65,47 +69,95 @@ type message struct {
 	kind      byte
 	requested netip.Addr // invalid without the option
 	agent     [2]int     // the relay agent information option with its header, from and to; both 0 without
+	rapid     [2]int     // the Rapid Commit option, likewise
 }
 
 // parse reads the options of a message once, up to the End option. The message keeps b.
+//
+// What the relay judges by must be there once and in one place: of two, or of one in
+// 'file' or 'sname', a server may take another than the relay (RFC 3396 section 5 has the
+// parts of an option put together, and many take the first). Such a message is an error.
+//
+//rfc:2131#4.1
 func parse(b []byte) (m message, err error) {
 	if len(b) < atOptions || binary.BigEndian.Uint32(b[atCookie:]) != cookie || b[atHLen] > mostHLen {
 		return m, errMessage
 	}
 	m.b = b
-	i := atOptions
-	for i < len(b) && b[i] != optionEnd {
-		if b[i] == optionPad {
-			i++
+	var overload byte
+	seen := make(map[byte]bool, 4)
+	m.end, err = each(b, atOptions, len(b), func(option byte, value []byte, at, next int) error {
+		judged, size := false, -1
+		switch option {
+		case optionType:
+			judged, size = true, 1
+		case optionRequested:
+			judged, size = true, 4
+		case optionOverload:
+			judged, size = true, 1
+		case optionRapid, optionAgent:
+			judged = true
+		}
+		if judged && (seen[option] || size >= 0 && len(value) != size) {
+			return fmt.Errorf("%w: option %d is there twice, or has %d octets", errMessage, option, len(value))
+		}
+		seen[option] = judged
+		switch option {
+		case optionType:
+			m.kind = value[0]
+		case optionRequested:
+			m.requested = netip.AddrFrom4([4]byte(value))
+		case optionOverload:
+			overload = value[0]
+		case optionRapid:
+			m.rapid = [2]int{at, next}
+		case optionAgent:
+			m.agent = [2]int{at, next}
+		}
+		return nil
+	})
+	if err != nil {
+		return m, err
+	}
+	for _, field := range []struct {
+		bit      byte
+		from, to int
+	}{{1, atFile, atCookie}, {2, atSName, atFile}} {
+		if overload&field.bit == 0 {
 			continue
 		}
-		if i+2 > len(b) || i+2+int(b[i+1]) > len(b) {
-			return m, fmt.Errorf("%w: option %d is cut off", errMessage, b[i])
+		if _, err := each(b, field.from, field.to, func(option byte, _ []byte, _, _ int) error {
+			if option == optionType || option == optionRequested || option == optionRapid {
+				return fmt.Errorf("%w: option %d is outside the options", errMessage, option)
+			}
+			return nil
+		}); err != nil {
+			return m, err
 		}
-		next := i + 2 + int(b[i+1])
-		value := b[i+2 : next]
-		switch b[i] {
-		case optionType:
-			if len(value) == 1 {
-				m.kind = value[0]
-			}
-		case optionRequested:
-			if len(value) == 4 {
-				m.requested = netip.AddrFrom4([4]byte(value))
-			}
-		case optionAgent:
-			if m.agent[1] != 0 {
-				return m, fmt.Errorf("%w: it has two relay agent information options", errMessage)
-			}
-			m.agent = [2]int{i, next}
-		}
-		i = next
 	}
 	if m.kind == 0 {
 		return m, fmt.Errorf("%w: it has no type", errMessage)
 	}
-	m.end = i
 	return m, nil
+}
+
+// each tells of the options between two places, and returns where they end.
+func each(b []byte, i, to int, tell func(option byte, value []byte, at, next int) error) (int, error) {
+	for i < to && b[i] != optionEnd {
+		if b[i] == optionPad {
+			i++
+			continue
+		}
+		if i+2 > to || i+2+int(b[i+1]) > to {
+			return i, fmt.Errorf("%w: option %d is cut off", errMessage, b[i])
+		}
+		next := i + 2 + int(b[i+1])
+		if err := tell(b[i], b[i+2:next], i, next); err != nil {
+			return i, err
+		}
+		i = next
+	}
+	return i, nil
 }
 
 func (m *message) address(at int) netip.Addr { return netip.AddrFrom4([4]byte(m.b[at:])) }

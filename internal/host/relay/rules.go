@@ -136,6 +136,10 @@ func (r *rules) up(now time.Time, home netip.Addr, b []byte, bound func() (Node,
 	}
 	r.pending[x] = question{home, now.Add(answerWait)}
 	out, outcome := append([]byte{}, b...), Relayed
+	// A server that knows Rapid Commit would lease at once whatever address it likes (RFC
+	// 4039 section 3.1), and nobody would have asked for that one.
+	clear(out[m.rapid[0]:m.rapid[1]])
+	m.b = out
 	if information := r.say(home, node); len(information) > 0 {
 		if marked := m.marked(information); len(marked) <= mostOctets && len(information) <= 255 {
 			out = marked

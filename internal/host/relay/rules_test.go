@@ -180,6 +180,64 @@ func TestWhatNodesMayNotSay(t *testing.T) {
 	}
 }
 
+// Of two options, or of one in another field, a server may read another than the relay does:
+// dnsmasq takes the first, and leased the address in it. None of them goes on.
+//
+//rfc:3046#4.0
+//rfc:2131#4.1
+func TestAMessageThatCanBeReadInTwoWays(t *testing.T) {
+	raw := func(kind dhcpv4.MessageType, ciaddr netip.Addr, options ...byte) []byte {
+		b := asks(kind, client(ciaddr))
+		return append(append(b[:atOptions:atOptions], options...), optionEnd)
+	}
+	nowhere := netip.IPv4Unspecified()
+	in := func(field int, b []byte, options ...byte) []byte { copy(b[field:], options); return b }
+	another := []byte{optionRequested, 4, 10, 10, 0, 6, optionEnd}
+	for what, b := range map[string][]byte{
+		"two addresses, another's first": raw(dhcpv4.MessageTypeRequest, nowhere, 53, 1, 3, 50, 4, 10, 10, 0, 6, 50, 4, 10, 10, 0, 5),
+		"declines two addresses":         raw(dhcpv4.MessageTypeDecline, nowhere, 53, 1, 4, 50, 4, 10, 10, 0, 6, 50, 4, 10, 10, 0, 5),
+		"two types":                      raw(dhcpv4.MessageTypeInform, home, 53, 1, 8, 53, 1, 7),
+		"a long type":                    raw(dhcpv4.MessageTypeInform, home, 53, 1, 8, 53, 2, 7, 7),
+		"a long address":                 raw(dhcpv4.MessageTypeRequest, home, 53, 1, 3, 50, 8, 10, 10, 0, 6, 10, 10, 0, 5),
+		"an address in file":             in(atFile, raw(dhcpv4.MessageTypeRequest, home, 53, 1, 3, 52, 1, 1), another...),
+		"an address in sname":            in(atSName, raw(dhcpv4.MessageTypeRequest, home, 53, 1, 3, 52, 1, 3), another...),
+		"a type in file":                 in(atFile, raw(dhcpv4.MessageTypeDiscover, nowhere, 53, 1, 1, 52, 1, 1), 53, 1, 3, optionEnd),
+		"a cut off file":                 in(atCookie-2, raw(dhcpv4.MessageTypeRequest, home, 53, 1, 3, 52, 1, 1), 12, 200),
+	} {
+		if out, o := newRules().up(now, home, b, yes); out != nil || o != Malformed {
+			t.Errorf("%s: %v, %d octets", what, o, len(out))
+		}
+	}
+	ordinary := in(atFile, raw(dhcpv4.MessageTypeRequest, home, 53, 1, 3, 52, 1, 1), 12, 3, 'v', 'a', 'n', optionEnd)
+	if out, o := newRules().up(now, home, ordinary, yes); out == nil || o != Relayed {
+		t.Errorf("a host name in file: %v", o)
+	}
+}
+
+// A server that knows Rapid Commit would lease an address that is not the node's at once;
+// so it is not asked for that, and offers.
+//
+//rfc:3046#4.0
+func TestNothingIsLeasedUnasked(t *testing.T) {
+	rapid := dhcpv4.WithGeneric(dhcpv4.GenericOptionCode(optionRapid), nil)
+	for _, information := range []Information{{}, {Circuit: true, Remote: true}} {
+		r := newRules()
+		r.information = information
+		b := asks(dhcpv4.MessageTypeDiscover, rapid, requested(home))
+		out, o := r.up(now, home, b, yes)
+		if o != Relayed {
+			t.Fatal(o)
+		}
+		m, err := dhcpv4.FromBytes(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Options.Has(dhcpv4.GenericOptionCode(optionRapid)) || !m.RequestedIPAddress().Equal(home.AsSlice()) || m.MessageType() != dhcpv4.MessageTypeDiscover {
+			t.Errorf("the server is asked %v", m.Summary())
+		}
+	}
+}
+
 // What a relay behind a mobile router has relayed goes on "WITHOUT adding any relay agent
 // options", with that relay's address; the answer goes there without this relay.
 //
