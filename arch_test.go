@@ -169,6 +169,7 @@ var declaredNeeds = map[string]map[string]bool{
 	"internal/proto/mip4/feature/hostconfig":   {"internal/proto/mip4/feature/vendor": true},
 	"internal/proto/mip4/feature/liveness":     {"internal/proto/mip4/feature/path": true, "internal/proto/mip4/feature/vendor": true},
 	"internal/proto/mip4/feature/path":         {"internal/proto/mip4/feature/vendor": true},
+	"internal/proto/mip4/feature/natt":         {"internal/proto/mip4/feature/path": true, "internal/proto/mip4/feature/vendor": true},
 	"internal/proto/mip4/feature/pathmtu":      {"internal/proto/mip4/feature/vendor": true},
 	"internal/proto/mip4/feature/notification": {"internal/proto/mip4/feature/message": true},
 	"internal/proto/mip4/feature/redundant":    {"internal/proto/mip4/feature/vendor": true},

@@ -125,6 +125,7 @@ var eventTable = []explained{
 	{"departed", "Foreign agent: a visit ended; why says how.", asItShould},
 	{"keepalive", "A keepalive through a NAT was answered.", asItShould},
 	{"keepalive-bound", "Home agent: the first keepalive told the port of a node behind a NAT.", asItShould},
+	{"keepalive-lengthened", "Mobile node: the NAT keeps a mapping longer than was thought, and keepalives are sent less often.", asItShould},
 	{"nat-mapping-lost", "Mobile node: a NAT forgot the tunnel, and it is registered anew.", "When it is frequent, lower home-agent.keepalive."},
 	{"aaa-verified", "AAA has verified that a node is the one it says (extension 36, RFC 4721).", asItShould},
 	{"aaa-refused", "AAA has said no to a node; why says to what.", "A wrong secret at the node or at the server, or a node that is not a subscriber: careof aaa test NAI."},

@@ -103,7 +103,7 @@ func (d *daemon) sendMobile(m engine.Send) error {
 // sendUplink sends from an uplink's socket, whose port the programs know.
 func (d *daemon) sendUplink(m engine.Send) error {
 	err := d.sockets.Send(m)
-	if m.Fresh {
+	if m.Fresh && !m.Aside {
 		err = errors.Join(err, d.plane.PortMoved(m.Link))
 	}
 	return err

@@ -23,6 +23,12 @@ type Send struct {
 	// role's own port on that link, and so does what comes after it. What still
 	// arrives at the former port is taken.
 	Fresh bool
+
+	// Aside has it leave from a port that the role has on that link beside its
+	// own, for what must not touch a NAT's mapping of that one. With Fresh it is
+	// another port than what left aside before it came from, and that one is no
+	// more. Nothing else is sent from it.
+	Aside bool
 }
 
 // Commit makes something true: Records become durable together, then Changes

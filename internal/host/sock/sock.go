@@ -62,6 +62,8 @@ type place struct {
 	addr netip.Addr
 	port uint16 // 0 for an uplink's socket, whose port is the kernel's choice
 	more int    // of an agent's sockets that share a port: 0 the one that sends too
+
+	aside bool // an uplink's second socket, for what must not touch the mapping of the first
 }
 
 // ErrNoSocket says that nothing is bound where a message should leave.
@@ -151,7 +153,8 @@ func (s *Set) Join(group netip.AddrPort, link string) error {
 // through the socket of that address on that link, which is opened when it is
 // not there yet.
 //
-// With Fresh it leaves, like all that comes after it, from another port.
+// With Fresh it leaves, like all that comes after it, from another port. With
+// Aside it leaves from a second socket there.
 //
 // HW is not needed here: every peer of a registration without foreign agents
 // answers ARP.
@@ -166,13 +169,21 @@ func (s *Set) Send(m engine.Send) error {
 func (s *Set) SendAll(messages []engine.Send, refused func(*engine.Send, error)) {
 	for len(messages) > 0 {
 		first, n := &messages[0], 1
-		for n < len(messages) && messages[n].Src == first.Src && messages[n].Link == first.Link && !messages[n].Fresh {
+		for n < len(messages) && messages[n].Src == first.Src && messages[n].Link == first.Link && messages[n].Aside == first.Aside && !messages[n].Fresh {
 			n++
 		}
-		if first.Fresh {
+		var sk *socket
+		var err error
+		switch {
+		case first.Aside:
+			sk, err = s.beside(place{link: first.Link, addr: first.Src.Addr(), aside: true}, first.Fresh)
+		case first.Fresh:
 			s.retire(place{link: first.Link, addr: first.Src.Addr()})
+			fallthrough
+		default:
+			sk, err = s.find(first.Link, first.Src, true)
 		}
-		if sk, err := s.find(first.Link, first.Src, true); err == nil {
+		if err == nil {
 			sk.send(messages[:n], refused)
 		} else {
 			for i := range messages[:n] {
@@ -191,6 +202,23 @@ func (s *Set) SendData(local, peer netip.AddrPort, link string, tos uint8, messa
 		return err
 	}
 	return sk.sendData(peer, tos, messages)
+}
+
+// beside gives an uplink's second socket. With fresh the one that is there is
+// closed first.
+func (s *Set) beside(p place, fresh bool) (*socket, error) {
+	if p.link == "" || !p.addr.IsValid() {
+		return nil, fmt.Errorf("%w: aside of %v on %q", ErrNoSocket, p.addr, p.link)
+	}
+	if fresh {
+		s.mu.Lock()
+		if sk := s.sockets[p]; sk != nil {
+			sk.close()
+			delete(s.sockets, p)
+		}
+		s.mu.Unlock()
+	}
+	return s.open(p)
 }
 
 func (s *Set) find(link string, local netip.AddrPort, open bool) (*socket, error) {
@@ -222,7 +250,7 @@ func (s *Set) lookup(link string, local netip.AddrPort) *socket {
 	// need the link to be told apart.
 	var found *socket
 	for p, sk := range s.sockets {
-		if p.addr == local.Addr() && p.port == 0 && (local.Port() == 0 || local.Port() == sk.local.Port()) {
+		if p.addr == local.Addr() && p.port == 0 && !p.aside && (local.Port() == 0 || local.Port() == sk.local.Port()) {
 			if found != nil {
 				return nil
 			}
@@ -242,7 +270,7 @@ func (s *Set) open(p place) (*socket, error) {
 		return sk, nil
 	}
 	port := p.port
-	if port == 0 {
+	if port == 0 && !p.aside {
 		// "SHOULD keep the same port" when nothing but the lifetime is
 		// renewed (RFC 3519 section 4.1): one port for each link.
 		port = s.ports[p.link]
@@ -254,14 +282,18 @@ func (s *Set) open(p place) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.port == 0 {
+	if p.port == 0 && !p.aside {
 		s.ports[p.link] = sk.local.Port()
 	}
 	s.sockets[p] = sk
+	receive := s.receive
+	if p.aside {
+		receive.Data = func([]Data) {} // no tunnel is there
+	}
 	s.readers.Add(1)
 	go func() {
 		defer s.readers.Done()
-		sk.read(s.receive)
+		sk.read(receive)
 	}()
 	return sk, nil
 }
@@ -310,9 +342,18 @@ func has(l engine.Link, addr netip.Addr) bool {
 
 // Port is the port of the uplink's socket with this address, 0 when there is none.
 func (s *Set) Port(link string, addr netip.Addr) uint16 {
+	return s.port(place{link: link, addr: addr})
+}
+
+// PortAside is the same of the uplink's second socket.
+func (s *Set) PortAside(link string, addr netip.Addr) uint16 {
+	return s.port(place{link: link, addr: addr, aside: true})
+}
+
+func (s *Set) port(p place) uint16 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sk := s.sockets[place{link: link, addr: addr}]; sk != nil {
+	if sk := s.sockets[p]; sk != nil {
 		return sk.local.Port()
 	}
 	return 0

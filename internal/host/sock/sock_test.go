@@ -314,6 +314,39 @@ func TestAFreshPortIsKeptAndTheFormerOneStillReceives(t *testing.T) {
 	}
 }
 
+// What leaves aside has a port of its own, which answers come to, and leaves that
+// of the uplink alone. A fresh one closes the one before it.
+func TestWhatLeavesAsideHasAnotherPort(t *testing.T) {
+	inNamespace(t)
+	ha, mn := newInbox(), newInbox()
+	home, mobile := New(ha.receiver(), 0), New(mn.receiver(), 0)
+	defer home.Close()
+	defer mobile.Close()
+	must(t, home.Listen(agent))
+	from := func(aside, fresh bool) netip.AddrPort {
+		must(t, mobile.Send(engine.Send{Link: "lo", Src: netip.AddrPortFrom(lo, 0), Dst: agent, Data: []byte{1}, Aside: aside, Fresh: fresh}))
+		return await(t, "request", ha.signals).Src
+	}
+	own, first, second, third := from(false, false), from(true, true), from(true, false), from(true, true)
+	if own == first || first != second || third == first || third == own {
+		t.Errorf("from %v; aside from %v, %v, and fresh from %v", own, first, second, third)
+	}
+	if again := from(false, false); again != own || mobile.Port("lo", lo) != own.Port() {
+		t.Errorf("the uplink's port was %v and is %v", own, again)
+	}
+	must(t, home.Send(engine.Send{Src: agent, Dst: third, Data: []byte{3}}))
+	if p := await(t, "answer", mn.signals); p.Dst != third {
+		t.Errorf("the answer arrived at %v", p.Dst)
+	}
+	if n := len(mobile.sockets); n != 2 {
+		t.Errorf("%d sockets", n)
+	}
+	mobile.Addresses(engine.Link{Name: "lo"})
+	if n := len(mobile.sockets); n != 0 {
+		t.Errorf("%d sockets are left on a link without addresses", n)
+	}
+}
+
 // Sockets that share a port are read side by side, each sender's messages in order,
 // and nobody else takes a part of them.
 func TestSocketsThatShareAPort(t *testing.T) {

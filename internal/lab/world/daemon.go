@@ -51,7 +51,8 @@ type Daemon struct {
 	boots      int
 	generation int
 	ports      map[string]portPair // of the links whose port has changed since the start
-	moved      int                 // how often one has, over all lives
+	asides     map[string]uint16   // of the links' second sockets
+	moved      int                 // how often a port has changed, over all lives
 	shards     []*shard
 	stores     []map[string][]byte // one keyspace per shard; what is in them is durable
 	commits    []commit
@@ -145,6 +146,7 @@ func (d *Daemon) Start() error {
 	d.running, d.busy, d.commits, d.broken = true, false, nil, nil
 	d.owners = make(map[forward.Key]int)
 	d.ports = make(map[string]portPair)
+	d.asides = make(map[string]uint16)
 	d.shards = nil
 	w.Tracef(d.Node.Name, "daemon starts")
 	for i := range d.Shards {
@@ -339,13 +341,24 @@ func (d *Daemon) renew(link string) {
 	d.moved++
 }
 
+// beside is the port of a link's second socket, another one with fresh.
+func (d *Daemon) beside(link string, fresh bool) uint16 {
+	if p, ok := d.asides[link]; ok && !fresh {
+		return p
+	}
+	p := uint16(60000 + d.moved%5000)
+	d.asides[link] = p
+	d.moved++
+	return p
+}
+
 // knownPort tells whether a port is the daemon's, running or not.
 func (d *Daemon) knownPort(i *Interface, dst netip.AddrPort) bool {
 	return d.hasPort(i.Name, dst.Port())
 }
 
 func (d *Daemon) hasPort(link string, port uint16) bool {
-	return port == d.portOn(link) || port != 0 && port == d.ports[link].before
+	return port == d.portOn(link) || port != 0 && (port == d.ports[link].before || port == d.asides[link])
 }
 
 // listens tells whether a socket of the running daemon takes the datagram.
@@ -469,10 +482,15 @@ func (d *Daemon) send(shard int, s engine.Send) {
 		if name == "" {
 			name = n.linkOf(forward.Tunnel{Local: netip.AddrPortFrom(src, 0)})
 		}
-		if s.Fresh {
+		switch {
+		case s.Aside:
+			port = d.beside(name, s.Fresh)
+		case s.Fresh:
 			d.renew(name)
+			fallthrough
+		default:
+			port = d.portOn(name)
 		}
-		port = d.portOn(name)
 	}
 	from := netip.AddrPortFrom(src, port)
 	n.world.tell(Sent{Daemon: d, Shard: shard, Send: s, From: from})

@@ -18,6 +18,9 @@ type validation struct {
 	sent        Sent
 	link        string
 	association *assoc.Association
+	within      time.Duration // how long it may be answered
+	aside       bool          // from a port beside the registration's
+	fresh       bool          // ... and a new one
 	done        func(Validation)
 }
 
@@ -68,7 +71,7 @@ func (n *Node) Validate(c Candidate, done func(Validation), extensions ...mip4.P
 			named = nowhere
 		}
 	}
-	return n.ask(c.Link.Name, c.CareOf, named, agent, done, extensions)
+	return n.ask(validation{link: c.Link.Name, within: validFor, done: done}, c.CareOf, named, agent, extensions)
 }
 
 // Confirm sends the same over the path of a live registration, with an
@@ -78,7 +81,8 @@ func (n *Node) Confirm(r *Registration, done func(Validation), extensions ...mip
 	if !r.live || r.Key.Agent.IsValid() || r.association == unkeyed || r.association.Replay() == assoc.Nonces || !n.address.IsValid() || n.home != nil || n.stopped {
 		return false
 	}
-	return n.ask(r.Key.Link, r.Key.CareOf, r.Key.CareOf, candidateAgent{address: r.Key.HomeAgent, association: r.association}, done, extensions)
+	return n.ask(validation{link: r.Key.Link, within: validFor, done: done}, r.Key.CareOf, r.Key.CareOf,
+		candidateAgent{address: r.Key.HomeAgent, association: r.association}, extensions)
 }
 
 // Inquire asks a home agent over the path of a live registration with another one
@@ -94,7 +98,20 @@ func (n *Node) Inquire(r *Registration, at netip.Addr, done func(Validation), ex
 		!n.address.IsValid() || n.home != nil || n.stopped {
 		return false
 	}
-	return n.ask(r.Key.Link, r.Key.CareOf, nowhere, agent, done, extensions)
+	return n.ask(validation{link: r.Key.Link, within: validFor, done: done}, r.Key.CareOf, nowhere, agent, extensions)
+}
+
+// Linger asks the home agent of a live registration over its path, but from a
+// port beside its own, which the answer comes to: a NAT has another mapping for
+// that. With fresh it is a new port. The answer may come so late as within. It
+// ends nothing, and nothing is learnt from it of where the node is seen. Not
+// through a foreign agent, and not with nonces.
+func (n *Node) Linger(r *Registration, fresh bool, within time.Duration, done func(Validation), extensions ...mip4.Payload) bool {
+	if !r.live || r.Key.Agent.IsValid() || r.association == unkeyed || r.association.Replay() == assoc.Nonces || !n.address.IsValid() || n.home != nil || n.stopped {
+		return false
+	}
+	return n.ask(validation{link: r.Key.Link, within: within, aside: true, fresh: fresh, done: done}, r.Key.CareOf, nowhere,
+		candidateAgent{address: r.Key.HomeAgent, association: r.association}, extensions)
 }
 
 // Renew registers again what is registered, now.
@@ -116,8 +133,8 @@ type aside struct {
 }
 
 // ask sends a question over a path, from careOf, about the care-of address named.
-func (n *Node) ask(link string, careOf, named netip.Addr, agent candidateAgent, done func(Validation), extensions []mip4.Payload) bool {
-	n.validations = slices.DeleteFunc(n.validations, func(v validation) bool { return n.now.Mono.Sub(v.sent.At) > validFor })
+func (n *Node) ask(v validation, careOf, named netip.Addr, agent candidateAgent, extensions []mip4.Payload) bool {
+	n.validations = slices.DeleteFunc(n.validations, func(v validation) bool { return n.now.Mono.Sub(v.sent.At) > v.within })
 	if len(n.validations) >= maxValidations {
 		n.validations = n.validations[1:]
 	}
@@ -134,8 +151,10 @@ func (n *Node) ask(link string, careOf, named netip.Addr, agent candidateAgent, 
 	if n.cfg.NAI != "" {
 		d.Add(mip4.ZoneHome, &mip4.NAI{Value: string(n.cfg.NAI)})
 	}
-	for _, a := range n.aside {
-		extensions = append(extensions, a.ask(link, careOf)...)
+	if !v.aside {
+		for _, a := range n.aside {
+			extensions = append(extensions, a.ask(v.link, careOf)...)
+		}
 	}
 	for _, e := range extensions {
 		d.Add(mip4.ZoneHome, e)
@@ -145,15 +164,16 @@ func (n *Node) ask(link string, careOf, named netip.Addr, agent candidateAgent, 
 	}
 	octets, err := d.Seal()
 	if err != nil {
-		n.Tell(note.Note{Kind: note.Failed, Level: note.Error, Link: link, Why: err.Error()})
+		n.Tell(note.Note{Kind: note.Failed, Level: note.Error, Link: v.link, Why: err.Error()})
 		return false
 	}
 	sent := Sent{
 		Identification: q.Identification, At: n.now.Mono, Purpose: DeregisterOne, Request: q,
 		Src: netip.AddrPortFrom(careOf, 0), Dst: n.AtHomeAgent(agent.address),
 	}
-	n.validations = append(n.validations, validation{sent, link, agent.association, done})
-	n.sends = append(n.sends, engine.Send{Link: link, Src: sent.Src, Dst: sent.Dst, Data: octets})
+	v.sent, v.association = sent, agent.association
+	n.validations = append(n.validations, v)
+	n.sends = append(n.sends, engine.Send{Link: v.link, Src: sent.Src, Dst: sent.Dst, Data: octets, Aside: v.aside, Fresh: v.fresh})
 	return true
 }
 
@@ -171,7 +191,7 @@ func (n *Node) validated(p engine.Packet, m *mip4.Message, reply mip4.Registrati
 		return false
 	}
 	v := n.validations[i]
-	if p.Link != v.link && p.Link != "" || n.now.Mono.Sub(v.sent.At) > validFor {
+	if p.Link != v.link && p.Link != "" || n.now.Mono.Sub(v.sent.At) > v.within {
 		return false
 	}
 	if v.association.Authenticated() {
@@ -185,8 +205,10 @@ func (n *Node) validated(p engine.Packet, m *mip4.Message, reply mip4.Registrati
 		}
 	}
 	n.validations = slices.Delete(n.validations, i, i+1)
-	for _, a := range n.aside {
-		a.heard(v.link, v.sent.Src.Addr(), m)
+	if !v.aside {
+		for _, a := range n.aside {
+			a.heard(v.link, v.sent.Src.Addr(), m)
+		}
 	}
 	v.done(Validation{Took: n.now.Mono.Sub(v.sent.At), Message: m, Reply: reply})
 	return true

@@ -15,7 +15,7 @@
 //	section 3.4, 4.5   the foreign agent's duties     foreign.go
 //	section 4.6        the home agent's duties        home.go
 //	section 4.9        keepalive                      keepalive.go
-//	section 4.10       loss of the mapping            keepalive.go
+//	section 4.10       loss of the mapping            keepalive.go, search.go, learn.go
 //	section 5.1        equal private networks         mobile.go heard
 //	section 5.2        short lifetime                 home.go
 //

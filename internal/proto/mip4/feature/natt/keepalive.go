@@ -24,7 +24,7 @@ const (
 func (m *mobile) deadline() time.Time {
 	var at time.Time
 	for _, k := range m.keeps {
-		at = engine.Earliest(at, k.next)
+		at = engine.Earliest(at, k.next, k.search.next)
 	}
 	return at
 }
@@ -55,6 +55,9 @@ func (m *mobile) due() {
 			m.echo(k)
 		default:
 			m.ask(k)
+		}
+		if next := k.search.next; m.keeps[key] == k && !next.IsZero() && !next.After(now) {
+			m.grow(k)
 		}
 	}
 }

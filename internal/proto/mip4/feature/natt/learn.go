@@ -8,12 +8,16 @@ import (
 )
 
 // A lesson is that the NAT of a network forgets a mapping before a keepalive
-// interval is over, and what was used after that.
+// interval is over, and what is used since.
 type lesson struct {
 	link     string
 	gateway  engine.HardwareAddr // what tells networks apart
 	interval time.Duration
 	at       time.Time
+
+	bad   time.Duration // a mapping has not lasted so long
+	badAt time.Time
+	grown bool
 }
 
 const (
@@ -23,9 +27,9 @@ const (
 	lessonAge = 7 * 24 * time.Hour
 )
 
-// learn remembers that a mapping was lost in the network of a link, where its
+// learn remembers what is known of the NAT in the network of a link, where its
 // gateway is known.
-func (m *mobile) learn(link string, interval time.Duration) {
+func (m *mobile) learn(link string, l lesson) {
 	gateway := m.gateway[link]
 	if gateway == (engine.HardwareAddr{}) {
 		return
@@ -34,21 +38,23 @@ func (m *mobile) learn(link string, interval time.Duration) {
 	if len(m.lessons) >= maxLessons {
 		m.lessons = m.lessons[1:]
 	}
-	m.lessons = append(m.lessons, lesson{link, gateway, interval, m.node.Now().Mono})
+	l.link, l.gateway, l.at = link, gateway, m.node.Now().Mono
+	m.lessons = append(m.lessons, l)
 }
 
-// learnt is the interval to use in the network of a link: the one that is
-// assigned, or less where that was too long the last time. RFC 3519 section 4.10
+// apply gives a keepalive the interval to use in the network of a link: the one
+// that is assigned, or less where that was too long the last time. RFC 3519 section 4.10
 // has the node return to the original interval when it moves; a network to
 // which it comes back has no other NAT than before.
 //
 //rfc:3519#4.10
-func (m *mobile) learnt(link string, assigned time.Duration) time.Duration {
+func (m *mobile) apply(k *keepalive, link string, assigned time.Duration) {
+	k.interval = assigned
 	gateway := m.gateway[link]
 	for _, l := range m.lessons {
 		if l.link == link && l.gateway == gateway && m.node.Now().Mono.Sub(l.at) < lessonAge {
-			return min(assigned, l.interval)
+			k.interval = min(assigned, l.interval)
+			k.search.bad, k.search.badAt, k.search.grown = l.bad, l.badAt, l.grown
 		}
 	}
-	return assigned
 }

@@ -35,7 +35,7 @@ type mobile struct {
 type keepalive struct {
 	registration *mn.Registration
 	assigned     time.Duration // by the home agent, or the own default
-	interval     time.Duration // in use: assigned, or shortened
+	interval     time.Duration // in use: assigned, or what was learnt of the network
 	next         time.Time     // when to look again; zero: not before the next registration
 	first        bool          // the home agent has not heard of the mapping yet
 	lost         bool          // the mapping was lost; shorten the interval when registered again
@@ -47,6 +47,8 @@ type keepalive struct {
 	id, seq  uint16
 	sent     time.Time // the last echo request, or the Registration Request
 	heard    time.Time // when the path was last known to be good
+
+	search search // for a longer interval
 }
 
 const (
@@ -105,7 +107,7 @@ func (m *mobile) heard(x *mn.Hearing) engine.Verdict {
 			m.gateway[link] = hw
 			for key, k := range m.keeps {
 				if key.Link == link && !k.moved {
-					k.interval = m.learnt(link, k.interval)
+					m.apply(k, link, k.interval)
 				}
 			}
 		}
@@ -272,15 +274,18 @@ func (m *mobile) keep(x *mn.Response, reply mip4.UDPTunnelReply) {
 	k := m.keeps[key]
 	switch {
 	case k == nil || k.moved:
-		k = &keepalive{interval: m.learnt(key.Link, assigned), id: uint16(m.node.Rand().Uint32())}
+		k = &keepalive{registration: x.Registration, id: uint16(m.node.Rand().Uint32())}
+		m.apply(k, key.Link, assigned)
 		m.keeps[key] = k
 	case k.lost:
+		k.search.lost(min(k.interval, assigned), m.node.Now().Mono)
 		k.interval = max(min(k.interval, assigned)/2, MinKeepalive)
-		m.learn(key.Link, k.interval)
+		m.remember(k)
 	default:
 		k.interval = min(k.interval, assigned)
 	}
-	k.registration, k.assigned = x.Registration, assigned
+	k.registration = x.Registration
+	k.assigned = assigned
 	k.lost, k.awaiting, k.tries = false, false, 0
 	k.sent, k.heard = x.Sent.At, m.node.Now().Mono
 	k.next = k.sent.Add(min(k.interval, glance))
@@ -289,6 +294,10 @@ func (m *mobile) keep(x *mn.Response, reply mip4.UDPTunnelReply) {
 		// "the mobile node MUST send a keepalive as soon as the registration
 		// has been accepted".
 		k.first, k.next = true, m.node.Now().Mono
+		return
+	}
+	if k.search.next.IsZero() {
+		k.rests(m.node.Now().Mono, rest)
 	}
 }
 

@@ -21,7 +21,9 @@
 //     counting it for replay protection and without a commit, and says so by an
 //     extension in its reply. Another one that has RFC 3115 denies it with code
 //     140, which is an authentic answer too; one that has not discards it, and
-//     is not asked again for long. None acts on it.
+//     is not asked again for long. None acts on it. With a time as its value
+//     it is answered so much later, for who wants to know how long a NAT keeps
+//     a mapping (package natt).
 //
 // A home agent that answers no echo is never taken for a dead path: a path
 // must have answered, or another one to the same home agent.

@@ -10,8 +10,9 @@ import (
 // Name is the feature's name in stages and tables.
 const Name = "path-probes"
 
-// The vendor extensions of this feature, both without a value: Question in the
-// request, a critical one (38), and Answer in the reply, a normal one (134).
+// The vendor extensions of this feature: Question in the request, a critical one
+// (38), without a value or with [Later]'s, and Answer in the reply, a normal one
+// (134), without a value.
 const (
 	Question = vendor.FirstType + 0x10
 	Answer   = vendor.FirstType + 0x11

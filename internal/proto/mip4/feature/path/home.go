@@ -1,8 +1,12 @@
 package path
 
 import (
+	"encoding/binary"
+	"time"
+
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 	"careof/internal/proto/mip4/feature/vendor"
 	"careof/internal/proto/mip4/ha"
 	"careof/wire/mip4"
@@ -10,8 +14,50 @@ import (
 
 // addHome adds the feature to a home agent.
 func addHome(a *ha.Agent) error {
-	a.Authenticate.Add(Name, "question", question)
+	h := &home{agent: a, held: make(map[forward.Key]answer)}
+	a.Authenticate.Add(Name, "question", h.question)
+	a.AddTimer(h.due.Next, h.release)
 	return nil
+}
+
+// home is the feature's part of one home agent.
+type home struct {
+	agent *ha.Agent
+
+	// held are the answers that nodes want later, one for each node: a
+	// restart forgets them, and nobody must rely on one.
+	held map[forward.Key]answer
+	due  engine.Agenda[forward.Key]
+}
+
+// An answer waits until its time has come.
+type answer struct {
+	asked uint64 // the Identification of the question
+	send  engine.Send
+}
+
+// MaxWait is the longest that an answer is held back.
+const MaxWait = 10 * time.Minute
+
+// Later is the value of a Question whose answer is to come after that time, to
+// where the question came from. In between nothing is sent there, so that the
+// answer tells whether a NAT keeps a mapping for so long.
+//
+//	0 1  seconds
+func Later(wait time.Duration) []byte {
+	return binary.BigEndian.AppendUint16(nil, uint16(min(max(wait, 0), MaxWait)/time.Second))
+}
+
+// release sends the answers whose time has come.
+func (h *home) release() {
+	for {
+		key, due := h.due.Due(h.agent.Now().Mono)
+		if !due {
+			return
+		}
+		h.agent.Do(h.held[key].send)
+		delete(h.held, key)
+	}
 }
 
 // question answers a mobile node that asks whether a path is good. It is a
@@ -27,11 +73,12 @@ func addHome(a *ha.Agent) error {
 // one octet for one octet, and not oftener than requests are answered with 133.
 //
 //rfc:3115#2.1
-func question(x *ha.Exchange) engine.Verdict {
+func (h *home) question(x *ha.Exchange) engine.Verdict {
 	if !x.Authentic || x.Association == nil || !x.Deregisters() || x.DeregistersAll() {
 		return engine.Next()
 	}
-	if _, asked := vendor.Find(x.Message.Exts, true, vendor.Careof, Question); !asked || !signed(x.Message) {
+	value, asked := vendor.Find(x.Message.Exts, true, vendor.Careof, Question)
+	if !asked || !signed(x.Message) {
 		return engine.Next()
 	}
 	now, window := x.Now().Wall, x.Agent.Config().Window
@@ -41,6 +88,13 @@ func question(x *ha.Exchange) engine.Verdict {
 	if !x.Agent.MayAnswer(x) {
 		return engine.Done()
 	}
+	// A question with a value is about a NAT's mapping, from a port that is
+	// not the binding's: what is said of where the node is seen would be wrong.
+	aside := len(value) == 2
+	var wait time.Duration
+	if aside {
+		wait = min(time.Duration(binary.BigEndian.Uint16(value))*time.Second, MaxWait)
+	}
 	d := mip4.NewReply(mip4.RegistrationReply{
 		Code: mip4.CodeHAVendorFromMobileNode, Lifetime: x.Request.Lifetime, HomeAddress: x.Request.HomeAddress, HomeAgent: x.HomeAgent,
 		Identification: x.Request.Identification,
@@ -49,7 +103,9 @@ func question(x *ha.Exchange) engine.Verdict {
 		d.Add(mip4.ZoneHome, &mip4.NAI{Value: string(x.NAI)})
 	}
 	d.Add(mip4.ZoneHome, &mip4.NVSE{Vendor: vendor.Careof, VendorType: Answer})
-	x.Agent.Aside(x, d)
+	if !aside {
+		x.Agent.Aside(x, d)
+	}
 	if x.Association.Authenticated() {
 		d.Authenticate(mip4.ExtMobileHome, x.Association.Outbound())
 	}
@@ -58,7 +114,17 @@ func question(x *ha.Exchange) engine.Verdict {
 		return engine.Drop(err.Error())
 	}
 	to := x.ReplyTo
-	x.Agent.Do(engine.Send{Link: to.Link, Src: to.Src, Dst: to.Dst, HW: to.HW, Data: data})
+	reply := engine.Send{Link: to.Link, Src: to.Src, Dst: to.Dst, HW: to.HW, Data: data}
+	if wait == 0 || x.Node == nil {
+		x.Agent.Do(reply)
+		return engine.Done()
+	}
+	// The newest question counts, and a repeated one does not: a stranger
+	// cannot have the answer go elsewhere later.
+	if key := x.Node.Key(); x.Request.Identification > h.held[key].asked {
+		h.held[key] = answer{x.Request.Identification, reply}
+		h.due.Set(key, x.Now().Mono.Add(wait))
+	}
 	return engine.Done()
 }
 
