@@ -142,7 +142,11 @@ func (d *daemon) showSent(m *engine.Send) {
 	}
 	src := m.Src
 	if src.Port() == 0 {
-		src = netip.AddrPortFrom(src.Addr(), d.sockets.Port(m.Link, src.Addr()))
+		port := d.sockets.Port
+		if m.Aside {
+			port = d.sockets.PortAside
+		}
+		src = netip.AddrPortFrom(src.Addr(), port(m.Link, src.Addr()))
 	}
 	d.taps.message(true, m.Link, src, m.Dst, m.TTL, m.Data)
 }

@@ -338,6 +338,14 @@ func TestWhatLeavesAsideHasAnotherPort(t *testing.T) {
 	if p := await(t, "answer", mn.signals); p.Dst != third {
 		t.Errorf("the answer arrived at %v", p.Dst)
 	}
+	if p := mobile.PortAside("lo", lo); p != third.Port() {
+		t.Errorf("the second port is said to be %d, and is %d", p, third.Port())
+	}
+	must(t, home.SendData(agent, third, "", 0, [][]byte{{4, 4, 0, 0, 1}}))
+	must(t, home.SendData(agent, own, "", 0, [][]byte{{4, 4, 0, 0, 2}}))
+	if d := await(t, "data", mn.data); d.Local != own {
+		t.Errorf("data were taken at %v, where no tunnel is", d.Local)
+	}
 	if n := len(mobile.sockets); n != 2 {
 		t.Errorf("%d sockets", n)
 	}
