@@ -254,8 +254,9 @@ func (n *Node) answered(a engine.Answer) {
 }
 
 // patience is how long a choice waits for the links that are yet to be told of.
-// It is for a driver that does not keep its word.
-const patience = 100 * time.Millisecond
+// It is for a driver that does not keep its word: one on a busy machine, which takes
+// its time from one link to the next, does.
+const patience = time.Second
 
 // planeEvent hands an event of the data plane to the features, and takes
 // routers' complaints as a hint.
