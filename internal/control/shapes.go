@@ -118,7 +118,7 @@ type Registration struct {
 	RoundTrip     Seconds        `json:"round_trip"`
 	Time          time.Time      `json:"time,omitzero"` // when it was answered
 	SPI           uint32         `json:"spi"`
-	Code          uint8          `json:"code"`
+	Code          uint8          `json:"code"` // mobile node: with what it was refused last, while it is
 	Why           string         `json:"why,omitempty"`
 	Message       string         `json:"message,omitempty"` // mobile node: what an agent says to the user (RFC 4917)
 }

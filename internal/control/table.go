@@ -212,6 +212,9 @@ func registrations(w io.Writer, text json.RawMessage) error {
 				r.Time.Local().Format(time.TimeOnly), address(r.HomeAddress), dash(r.NAI), address(r.CareOfAddress), r.Source, r.Code, r.State, dash(r.Why),
 			}
 		} else {
+			if r.Code != 0 {
+				line[4] = fmt.Sprintf("%s: %d %s", r.State, r.Code, r.Why)
+			}
 			if r.Active {
 				line[4] = r.State + ", active"
 			}

@@ -194,7 +194,7 @@ func (d *daemon) registrations(ctx context.Context) (any, error) {
 		for _, r := range n.Registered {
 			out = append(out, control.Registration{
 				Role: roleMobileNode, HomeAddress: n.HomeAddress, NAI: n.NAI, HomeAgent: r.HomeAgent, Uplink: r.Link, CareOfAddress: r.CareOfAddress, ForeignAgent: r.ForeignAgent,
-				State: r.State, Active: r.Active, Encapsulation: r.Encapsulation, Encrypted: r.Encrypted,
+				State: r.State, Code: r.Code, Why: r.Meaning, Active: r.Active, Encapsulation: r.Encapsulation, Encrypted: r.Encrypted,
 				Granted: control.Seconds(r.Granted), Remaining: control.Seconds(r.Left), RoundTrip: control.Seconds(r.Took),
 				Time: r.Since, SPI: r.SPI, Message: r.Message, Outer: r.Outer,
 			})

@@ -61,8 +61,10 @@ type RegistrationInfo struct {
 	CareOfAddress  netip.Addr     `json:"care_of_address"`
 	HomeAgent      netip.Addr     `json:"home_agent"`
 	ForeignAgent   netip.Addr     `json:"foreign_agent,omitzero"`
-	Outer          netip.AddrPort `json:"outer,omitzero"` // as the home agent sees it
-	State          string         `json:"state"`          // registered, renewing, requesting, refused, deregistering, idle
+	Outer          netip.AddrPort `json:"outer,omitzero"`    // as the home agent sees it
+	State          string         `json:"state"`             // registered, renewing, requesting, refused, deregistering, idle
+	Code           uint8          `json:"code,omitempty"`    // refused: with what
+	Meaning        string         `json:"meaning,omitempty"` // refused: of Code
 	Active         bool           `json:"active"`
 	Encapsulation  string         `json:"encapsulation,omitempty"`
 	Encrypted      bool           `json:"encrypted,omitempty"`
@@ -342,6 +344,9 @@ func (n *Node) infos() []RegistrationInfo {
 			}
 			i.Identification = fmt.Sprintf("%016s", strconv.FormatUint(r.accepted, 16))
 		}
+		if i.State == refused {
+			i.Code, i.Meaning = uint8(r.denied), r.denied.String()
+		}
 		if u := n.uplinks[r.Key.Link]; u != nil && u.rtt > 0 {
 			i.RoundTrip, i.Took = lifetimeText(u.rtt), u.rtt
 		}
@@ -361,6 +366,9 @@ func lifetimeText(d time.Duration) string {
 	return d.Round(time.Millisecond).String()
 }
 
+// refused is the state of a registration whose last attempt an agent denied.
+const refused = "refused"
+
 func (r *Registration) state() string {
 	switch {
 	case r.try != nil && r.try.purpose != Register:
@@ -370,7 +378,7 @@ func (r *Registration) state() string {
 	case r.live:
 		return "registered"
 	case r.refusals > 0:
-		return "refused"
+		return refused
 	case r.try != nil:
 		return "requesting"
 	}

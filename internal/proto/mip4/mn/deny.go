@@ -70,7 +70,7 @@ func (n *Node) refused(x *Response) {
 		r.giveUp()
 		return
 	}
-	r.try.octets = nil
+	r.try.octets, r.denied = nil, x.Reply.Code
 	n.pause(r)
 	switch c := x.Reply.Code; {
 	case !agentCode(c) && r.Key.Agent.IsValid() && r.CoLocated:

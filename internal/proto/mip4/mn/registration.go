@@ -73,6 +73,7 @@ type Registration struct {
 	lastSent time.Time
 	portAt   time.Time // when a request last left from another port than before
 	refusals int       // in a row
+	denied   mip4.Code // with what it was refused last
 
 	// repairs of what the home agent refused
 	limit  time.Duration // of the requested lifetime; 0 for none

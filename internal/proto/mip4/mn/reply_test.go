@@ -312,3 +312,19 @@ func TestEndlessDenialsAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// A registration that is refused says with what, and no more once it is granted.
+func TestARefusedRegistrationKeepsItsCode(t *testing.T) {
+	r := newRig(t, config(t))
+	r.other = always(answer{code: 129})
+	r.up("wlan0", wifiAddress)
+	r.run(time.Second)
+	if l := r.status().Registered; len(l) != 1 || l[0].State != "refused" || l[0].Code != 129 || l[0].Meaning != mip4.Code(129).String() {
+		t.Errorf("refused with 129: %+v", l)
+	}
+	r.other = granting(-1)
+	r.run(time.Minute)
+	if l := r.status().Registered; len(l) != 1 || l[0].State != "registered" || l[0].Code != 0 || l[0].Meaning != "" {
+		t.Errorf("granted: %+v", l)
+	}
+}

@@ -101,6 +101,9 @@ func TestABlackHoleMovesTheNodeToItsOtherUplinkAndBack(t *testing.T) {
 		p.down["wlan0"] = true
 		p.over("lte0", 700*time.Millisecond, time.Second)
 		p.saysOf("wlan0", "dead", "dead for")
+		if q := p.uplink("wlan0").Quality; q.Probes == 0 || q.Loss != 1 {
+			t.Errorf("nothing comes back over a dead path, and %.0f %% of its last %d probes were lost", 100*q.Loss, q.Probes)
+		}
 		p.run(20 * time.Second)
 		if p.status().Link != "lte0" {
 			t.Fatal("back over a path that is dead")
@@ -122,9 +125,16 @@ func TestWhenNothingAnswersTheRegistrationStays(t *testing.T) {
 	p := paths(t, nil)
 	p.down["wlan0"], p.down["lte0"] = true, true
 	p.run(30 * time.Second)
+	p.saysOf("wlan0", "in-use", "no probe over it has been answered for 30s, and the home agent answers over no other")
+	if q := p.uplink("wlan0").Quality; q.Loss != 1 {
+		t.Errorf("nothing comes back, and %.0f %% of its last %d probes were lost", 100*q.Loss, q.Probes)
+	}
 	p.down["wlan0"] = false
 	p.run(5 * time.Second)
 	p.agree()
+	if q := p.uplink("wlan0").Quality; q.Loss == 1 || strings.Contains(p.uplink("wlan0").Why, "no probe") {
+		t.Errorf("it answers again: %+v, %s", q, p.uplink("wlan0").Why)
+	}
 	p.run(20 * time.Second)
 	p.saysOf("wlan0", "in-use")
 }

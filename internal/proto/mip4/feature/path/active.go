@@ -265,6 +265,7 @@ func (m *mobile) die(now time.Time) {
 	t := m.track(r.Key.Link)
 	t.leave(m.alive)
 	t.fail(now, m.cfg.FailBack)
+	t.row = lost
 	t.next = now.Add(m.pace(r.Key.Link).standby)
 	m.node.Tell(note.Note{
 		Kind: PathDead, Level: note.Warn, Link: r.Key.Link, CareOfAddress: r.Key.CareOf, HomeAgent: r.Key.HomeAgent,

@@ -37,6 +37,17 @@ func (m *mobile) choose(x *mn.Choice) engine.Verdict {
 		t := m.track(c.Link.Name)
 		used := active != nil && active.Live() && active.Of(*c)
 		c.Quality = m.quality(t, used)
+		if lost := m.unanswered(t, used, now); lost > 0 {
+			// Whatever was measured before.
+			c.Quality.Probes, c.Quality.Loss = lost, 1
+			if !t.dead {
+				since := m.alive.answered
+				if since.IsZero() {
+					since = m.alive.lateSince()
+				}
+				c.Why = fmt.Sprintf("no probe over it has been answered for %v, and the home agent answers over no other", now.Sub(since).Round(time.Second))
+			}
+		}
 		switch {
 		case t.dead:
 			c.Demoted, c.Why = mn.Dead, m.deadWords(t, now)
@@ -65,6 +76,18 @@ func (m *mobile) deadWords(t *track, now time.Time) string {
 		return s + fmt.Sprintf("; tried again in %v", m.backAt(t).Sub(now).Round(time.Second))
 	}
 	return s
+}
+
+// unanswered is how many probes in a row got no answer over a path that is dead, or
+// that is used for want of a better one; 0 over one that answers.
+func (m *mobile) unanswered(t *track, used bool, now time.Time) int {
+	switch {
+	case t.dead && t.good.IsZero():
+		return t.row + t.misses
+	case used && !t.dead && m.watches() && m.alive.dead(now, m.answers == m.watched.Key.HomeAgent):
+		return m.alive.overdue(now)
+	}
+	return 0
 }
 
 // quality is what was measured.

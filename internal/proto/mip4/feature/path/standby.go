@@ -21,6 +21,7 @@ type track struct {
 
 	dead     bool
 	since    time.Time     // of death
+	row      int           // probes in a row that it left unanswered when it died in use
 	hold     time.Duration // how long it must answer before it is preferred again
 	good     time.Time     // it has answered without a gap since then; zero: it does not
 	failed   time.Time     // the last failure, dead or not by now
@@ -82,7 +83,7 @@ func (t *track) fail(now time.Time, hold time.Duration) {
 		t.failures = 0
 	}
 	t.failures++
-	t.dead, t.since, t.failed, t.good = true, now, now, time.Time{}
+	t.dead, t.row, t.since, t.failed, t.good = true, 0, now, now, time.Time{}
 	t.hold = hold << min(t.failures-1, maxHold)
 }
 
@@ -283,7 +284,7 @@ func (m *mobile) reply(t *track, v mn.Validation) {
 	if _, ok := vendor.Find(v.Message.Exts, false, vendor.Careof, Answer); ok {
 		m.understood = r.Key.HomeAgent
 	}
-	t.asked, t.misses, t.heard = time.Time{}, 0, now
+	t.asked, t.misses, t.row, t.heard = time.Time{}, 0, 0, now
 	t.outcomes.add(true)
 	if t.rtt == 0 {
 		t.rtt = v.Took
