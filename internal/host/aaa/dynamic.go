@@ -127,11 +127,17 @@ func (o *Orders) heard(ctx context.Context, b []byte, from netip.AddrPort) []byt
 	if !known {
 		return nil
 	}
-	return o.obey(ctx, b, secret, from.String())
+	return o.obey(ctx, b, secret, from.Addr().String(), from.Port())
 }
 
-// obey gives the answer to a packet of who knows the secret.
-func (o *Orders) obey(ctx context.Context, b, secret []byte, from string) []byte {
+// obey gives the answer to a packet of who knows the secret. An order with an
+// Event-Timestamp is the same one from any port, which who repeats it chooses, as
+// "the RADIUS Identifier cannot be repeated within the selected time window" (RFC
+// 5176 section 6.3). One without may be as old as it likes, and two that were
+// meant may have the same octets but for the port.
+//
+//rfc:5176#6.3
+func (o *Orders) obey(ctx context.Context, b, secret []byte, from string, port uint16) []byte {
 	if len(b) < 20 {
 		return nil
 	}
@@ -145,13 +151,16 @@ func (o *Orders) obey(ctx context.Context, b, secret []byte, from string) []byte
 	if !radius.IsAuthenticRequest(b, secret) || !orderSigned(b, secret) {
 		return nil
 	}
-	key := from + string(b[:20])
-	if octets, ok := o.repeat(key); ok {
-		return octets
-	}
 	p, err := radius.Parse(b, secret)
 	if err != nil {
 		return nil
+	}
+	key := from + string(b[:20])
+	if _, stamped := getU32(p, attrEventTimestamp); !stamped {
+		key += strconv.Itoa(int(port))
+	}
+	if octets, ok := o.repeat(key); ok {
+		return octets
 	}
 	if !o.current(p) {
 		return nil // "MUST be silently discarded" (RFC 5176 section 6.3)

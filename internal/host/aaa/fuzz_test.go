@@ -59,7 +59,7 @@ func FuzzOrder(f *testing.F) {
 			return 1, nil
 		}}
 		o.Reconfigure(RADIUSConfig{})
-		if answer := o.obey(t.Context(), b, []byte("a secret that nobody guesses"), "192.0.2.1:1"); answer != nil {
+		if answer := o.obey(t.Context(), b, []byte("a secret that nobody guesses"), "192.0.2.1", 1); answer != nil {
 			t.Errorf("answered %x", answer)
 		}
 		for from := bytes.NewReader(b); ; {

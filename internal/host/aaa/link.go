@@ -237,7 +237,7 @@ func (l *link) obey(c *conn, b []byte) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), orderLimit)
 	defer cancel()
-	if answer := o.obey(ctx, b, l.server.Secret, "tls "+l.server.Address.String()); answer != nil {
+	if answer := o.obey(ctx, b, l.server.Secret, "tls "+l.server.Address.String(), 0); answer != nil {
 		if err := c.write(answer, time.Now().Add(orderLimit)); err != nil {
 			l.lost(c, err)
 		}

@@ -579,6 +579,16 @@ func TestDynamicAuthorisation(t *testing.T) {
 			t.Fatalf("%+v", p)
 		}
 	}
+	// Nor is it another one from another port: that is who repeats it to choose.
+	first := conn
+	if conn, err = net.Dial("udp", o.Address().String()); err != nil {
+		t.Fatal(err)
+	}
+	if p := send(one, 5*time.Second); p == nil || p.Code != radius.CodeDisconnectACK {
+		t.Fatalf("from another port: %+v", p)
+	}
+	conn.Close()
+	conn = first
 	if carried.Load() != 1 {
 		t.Errorf("carried out %d times", carried.Load())
 	}
