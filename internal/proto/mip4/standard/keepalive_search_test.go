@@ -165,3 +165,24 @@ func TestARepeatedQuestionDoesNotTakeTheAnswer(t *testing.T) {
 		t.Errorf("%d replies\n%s", p.replies-replies, p.trace())
 	}
 }
+
+// No home agent holds an answer back for more than ten minutes, and what it
+// cannot find is not searched for ever.
+func TestTheSearchEndsAtTheLongestWait(t *testing.T) {
+	for _, c := range []struct{ assigned, want time.Duration }{
+		{20 * time.Minute, 10 * time.Minute},
+		{15 * time.Minute, 595 * time.Second},
+	} {
+		p := quiet(t, natt.Config{Keepalive: c.assigned}, 2*time.Hour)
+		p.silent(time.Minute)
+		p.nat[behindNAT]++
+		p.silent(2 * time.Hour)
+		n := p.asides
+		if p.silent(4 * time.Hour); p.asides != n {
+			t.Errorf("%v: %d questions, and then %d", c.assigned, n, p.asides-n)
+		}
+		if k := p.interval(); k != c.want {
+			t.Errorf("%v: the interval is %v\n%s", c.assigned, k, p.trace())
+		}
+	}
+}

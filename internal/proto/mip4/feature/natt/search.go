@@ -104,7 +104,10 @@ func (k *keepalive) wanted(now time.Time) time.Duration {
 		}
 		hold = min(low+(s.bad-low)/2, top)
 	}
-	return min(hold.Truncate(time.Second), question.MaxWait)
+	if hold = min(hold.Truncate(time.Second), question.MaxWait); hold <= low {
+		return 0 // no home agent waits for longer
+	}
+	return hold
 }
 
 // rests ends a trial, and says when to begin the next one.
@@ -123,9 +126,9 @@ func (k *keepalive) rests(now time.Time, after time.Duration) {
 func (m *mobile) grow(k *keepalive) {
 	now, s := m.node.Now().Mono, &k.search
 	switch {
-	case k.moved || k.registration.Tunnel.Encap != encap.UDP || k.registration.Key.Agent.IsValid():
-		s.stage, s.next = resting, time.Time{}
-	case k.lost || k.awaiting || !k.registration.Live():
+	case k.moved || k.lost || !k.registration.Live() || k.registration.Tunnel.Encap != encap.UDP || k.registration.Key.Agent.IsValid():
+		s.stage, s.next = resting, time.Time{} // until it is registered again
+	case k.awaiting:
 		k.rests(now, rest) // nothing that is missing now says anything of a NAT
 	case s.stage == resting:
 		s.hold, s.stage = k.wanted(now), opened
