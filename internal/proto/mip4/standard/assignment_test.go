@@ -455,6 +455,21 @@ func TestADrainedHomeAgentIsLeft(t *testing.T) {
 	c.serves(1)
 }
 
+// When all others have died a drained home agent serves: better that than none.
+func TestADrainedHomeAgentIsTheLastOne(t *testing.T) {
+	c := newCircle(t, 2, nil, nil)
+	c.attach()
+	c.run(5 * time.Second)
+	if r := c.order(0, assignment.Drain{}); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	c.run(5 * time.Second)
+	c.serves(1)
+	c.dead[c.agents[1]] = true
+	c.run(30 * time.Minute)
+	c.serves(0)
+}
+
 // The session outlives a restart of the node, also with a home agent that its
 // configuration does not have: it is named, and no other one is asked.
 //

@@ -125,7 +125,8 @@ func (h *home) assigned(x *ha.Exchange) engine.Verdict {
 // 4433 section 5.3). A drained one does so with renewals too, of nodes that have
 // shown that they know the extension; the RFC does not speak of that.
 //
-// Who is registered here and has nowhere to go is served on.
+// Who is registered here and has nowhere to go is served on; and who comes because
+// his home agent has died, when a drained one is all that is left of the pool.
 //
 //rfc:4433#4.2
 //rfc:4433#5.3
@@ -144,7 +145,7 @@ func (h *home) admit(x *ha.Exchange) engine.Verdict {
 		to.expected++
 		return engine.Deny(uint8(mip4.CodeRedirectHA), h.why()+to.Address.String()+" has room")
 	}
-	if here {
+	if here || !full && h.elsewhere() == nil {
 		return engine.Next()
 	}
 	return engine.Deny(uint8(mip4.CodeHAResources), h.why()+"no other home agent of the pool can take the node")
