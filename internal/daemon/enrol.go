@@ -157,7 +157,7 @@ func (d *daemon) Enrol(_ context.Context, order control.EnrolOrder) (control.Inv
 	}
 	good := time.Duration(order.For)
 	if good <= 0 || good > maxInvitation {
-		return control.Invitation{}, fmt.Errorf("%w: a token is good for at most %v", control.ErrInvalid, maxInvitation)
+		return control.Invitation{}, fmt.Errorf("%w: a token is good for a time (--for) above 0 and of at most %v", control.ErrInvalid, maxInvitation)
 	}
 	n := enrol.Node{HomeAddress: order.HomeAddress, Prefixes: order.Prefixes, Assigned: order.Assigned}
 	if order.NAI != "" {

@@ -237,6 +237,8 @@ func chooseAddress(x *Choice) engine.Verdict {
 			}
 		}
 		switch {
+		case !c.CareOf.IsValid() && slices.ContainsFunc(c.Link.Addresses, func(p netip.Prefix) bool { return p.Addr() == x.Node.address }):
+			c.Unusable = "no care-of address: its address is the home address"
 		case !c.CareOf.IsValid():
 			c.Unusable = "no care-of address"
 		case len(c.Link.Gateways) == 0 && !c.Link.Direct && !x.Node.onLink(c.Link):

@@ -387,3 +387,12 @@ func TestAQuestionChangesNothingAtTheHomeAgent(t *testing.T) {
 	}
 	p.agree()
 }
+
+// A network may give out the node's own home address; that uplink cannot be used,
+// and says why.
+func TestAnUplinkWithTheHomeAddressSaysSo(t *testing.T) {
+	p := paths(t, nil)
+	p.up("lte0", homeAddress)
+	p.run(time.Second)
+	p.saysOf("lte0", "unusable", "its address is the home address")
+}
