@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -38,9 +40,9 @@ func TestMain(m *testing.M) {
 		}
 	}
 	// Scenes mostly wait, so more of them play at a time than there are
-	// processors.
+	// processors; not so many that they wait for each other.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "24"); err != nil {
+	if err := flag.Set("test.parallel", strconv.Itoa(10*runtime.NumCPU())); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
