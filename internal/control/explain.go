@@ -138,6 +138,7 @@ var eventTable = []explained{
 	{"path-dead", "Mobile node: nothing comes back over an uplink although its link is up; another is used if there is one.", "careof show uplinks says how each stands. When it is frequent on one uplink, give it a lower priority."},
 	{"path-back", "Mobile node: an uplink that was dead may be preferred again.", asItShould},
 	{"aaa-adopted", "Home agent: a node that only AAA knows has registered for the first time.", asItShould},
+	{"aaa-unfit", "Home agent: AAA grants what this home agent cannot give, as a home address that is outside of its networks, in a pool, its own or another node's; the request is discarded. The warning comes at most once a minute.", "Compare what the AAA server has for the node with home-agent.network; the event says what does not fit."},
 	{"service-refused", "Home agent: a node has asked for a service that it may not use, or for none where one must be named (code 151); its bindings have ended.", "The node's mobile-node.service, or home-agent.service.nodes."},
 	{"host-configured", "Mobile node: the home agent has told it about the home network (RFC 4332): name servers, domain, router.", asItShould},
 	{"dns-given", "Mobile node: the host asks the home network's name servers now.", asItShould},

@@ -11,6 +11,7 @@ import (
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/core/note"
+	"careof/internal/proto/mip4/feature/subscriber"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
@@ -295,6 +296,10 @@ func TestAGrantThatCannotBe(t *testing.T) {
 		j.run(20 * time.Second)
 		if s := j.status(); s.State == "registered" || len(j.home.entries) != 0 {
 			t.Errorf("%s: the node is %s", what, s.State)
+		}
+		// A request for another home agent is sent there.
+		if told := count(j.home, subscriber.Unfit) > 0; told != (what != "another home agent") {
+			t.Errorf("%s: the operator is told: %v", what, told)
 		}
 	}
 }

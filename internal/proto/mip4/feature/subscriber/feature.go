@@ -55,6 +55,7 @@ func New(c Config) feature.Feature {
 const (
 	Adopted note.Kind = "aaa-adopted" // a node that only AAA knows has registered
 	Ordered note.Kind = "aaa-ordered" // AAA has ended or changed a session
+	Unfit   note.Kind = "aaa-unfit"   // AAA grants what the home agent cannot give
 )
 
 // Reasons for which AAA's orders end bindings and visits.

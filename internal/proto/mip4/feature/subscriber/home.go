@@ -21,6 +21,8 @@ type home struct {
 	words map[*ha.Node]*word // of adopted nodes
 	facts *ha.Slot[fact]
 	ends  engine.Agenda[ident.NAI] // of the keys that AAA has made
+
+	warnAgain time.Time // monotonic: of grants that cannot be
 }
 
 // A word is what AAA has said of a node.
@@ -126,24 +128,41 @@ func (h *home) identify(x *ha.Exchange) engine.Verdict {
 		return engine.Drop("AAA does not know the node") // a stranger hears nothing
 	}
 	if !h.mine(grant) {
-		return engine.Drop("AAA grants another home agent")
+		return h.unfit(x, errElsewhere)
 	}
 	w = h.learn(grant)
 	if x.Node != nil {
 		if err := h.agent.Reassociate(x.Node, nodeOf(q, grant)); err != nil {
-			return engine.Drop(err.Error())
+			return h.unfit(x, err)
 		}
 		h.words[x.Node] = w
 		return engine.Next()
 	}
 	candidate, err := h.agent.Candidate(nodeOf(q, grant))
 	if err != nil {
-		h.agent.Tell(note.Note{Kind: note.Failed, Level: note.Debug, NAI: string(x.NAI), Why: err.Error()})
-		return engine.Drop(err.Error())
+		return h.unfit(x, err)
 	}
 	x.Node = candidate
 	h.facts.Of(x).candidate = w
 	return engine.Next()
+}
+
+// errElsewhere is why a grant is no use here.
+var errElsewhere = errors.New("AAA grants another home agent")
+
+// unfitInterval is between warnings of grants that cannot be: whoever knows a name
+// that AAA knows can ask for them.
+const unfitInterval = time.Minute
+
+// unfit discards a request for which AAA grants what this home agent cannot give, and
+// tells the operator, who alone can mend it.
+func (h *home) unfit(x *ha.Exchange, err error) engine.Verdict {
+	n := note.Note{Kind: Unfit, Level: note.Debug, NAI: string(x.NAI), Endpoint: x.Packet.Src, Why: err.Error()}
+	if now := h.agent.Now().Mono; !now.Before(h.warnAgain) {
+		n.Level, h.warnAgain = note.Warn, now.Add(unfitInterval)
+	}
+	h.agent.Tell(n)
+	return engine.Drop(err.Error())
 }
 
 func (h *home) learn(g aaa.Grant) *word {

@@ -61,7 +61,7 @@ func (h *home) bootstrap(x *ha.Exchange) engine.Verdict {
 	case grant.Keys.MobileHome == nil:
 		return engine.Drop("AAA has made no key")
 	case !h.mine(grant):
-		return engine.Drop("AAA grants another home agent")
+		return h.unfit(x, errElsewhere)
 	}
 	f := h.facts.Of(x)
 	f.grant = &grant
@@ -75,8 +75,7 @@ func (h *home) bootstrap(x *ha.Exchange) engine.Verdict {
 	m := nodeOf(aaa.Authorise{Subject: aaa.Subject{NAI: x.NAI}}, w.grant)
 	candidate, err := h.agent.Candidate(m)
 	if err != nil {
-		h.agent.Tell(note.Note{Kind: note.Failed, Level: note.Debug, NAI: string(x.NAI), Why: err.Error()})
-		return engine.Drop(err.Error())
+		return h.unfit(x, err)
 	}
 	x.Node, f.candidate = candidate, w
 	return engine.Next()
