@@ -204,6 +204,7 @@ var threats = []threat{
 			"internal/host/plane.TestFailClosed",
 			"internal/host/plane.TestIPv6DoesNotLeak",
 		},
+		open: "a program that binds to an uplink's own address, which needs no privilege, leaves by that uplink",
 	},
 	{
 		name: "T25", what: "a crash leaves routes, rules, ARP entries and tunnels behind",

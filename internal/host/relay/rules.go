@@ -167,8 +167,9 @@ func (r *rules) again(m *message, node Node, via netip.Addr) ([]byte, Outcome) {
 }
 
 // about says whether a message is about the sender's home address, or no address yet: a
-// node may have a lease for its home address, and cannot use up or give back those of
-// others ("DHCP Address Exhaustion", RFC 3046 section 4.0).
+// node may have a lease for its home address, and cannot use up those of others ("DHCP
+// Address Exhaustion", RFC 3046 section 4.0). Whose client identifier it says it has
+// is not ours to know: a server tells clients apart by option 82.
 //
 //rfc:3046#4.0
 func about(m *message, home netip.Addr) bool {
