@@ -2,6 +2,7 @@ package aaa_test
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -18,18 +19,29 @@ import (
 	"careof/internal/host/aaa/aaatest"
 )
 
-// freePorts are n UDP ports of the loopback interface that nobody has.
+// freePorts are n ports that nobody has, for UDP and TCP, and that the kernel gives
+// to nobody who lets it choose.
 func freePorts(t *testing.T, n int) (list []string) {
 	t.Helper()
-	for range n {
-		c, err := net.ListenUDP("udp", &net.UDPAddr{})
-		if err != nil {
-			t.Fatal(err)
+	for range 1000 {
+		if len(list) == n {
+			return list
 		}
-		defer c.Close()
-		list = append(list, strconv.Itoa(c.LocalAddr().(*net.UDPAddr).Port))
+		port := strconv.Itoa(10_000 + rand.IntN(20_000))
+		tcp, err := net.Listen("tcp", ":"+port)
+		if err != nil {
+			continue
+		}
+		defer tcp.Close()
+		udp, err := net.ListenPacket("udp", ":"+port)
+		if err != nil {
+			continue
+		}
+		defer udp.Close()
+		list = append(list, port)
 	}
-	return list
+	t.Fatal("there are no free ports")
+	return nil
 }
 
 // A stock FreeRADIUS, configured as the documentation says: it verifies the

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -272,15 +271,10 @@ func TestOrdersOverTLS(t *testing.T) {
 func TestFreeRADIUSOverTLS(t *testing.T) {
 	ca := diametertest.NewAuthority(t)
 	files, replace := aaatest.RadSec(t, ca, serverName)
-	ports := freePorts(t, 2)
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := tcp.Addr().(*net.TCPAddr).AddrPort()
-	tcp.Close()
+	ports := freePorts(t, 3)
+	at := netip.MustParseAddrPort("127.0.0.1:" + ports[2])
 	dir := aaatest.FreeRADIUSWith(t, func(f func()) { f() }, files, append(replace, "port = 1812", "port = "+ports[0], "port = 1813", "port = "+ports[1],
-		"port = 2083", "port = "+strings.TrimPrefix(at.String(), "127.0.0.1:"))...)
+		"port = 2083", "port = "+ports[2])...)
 	cert := ca.Certificate(t, "fa1.visited.example")
 	c := aaa.NewRADIUS(aaa.RADIUSConfig{Timeout: 10 * time.Second, NASIdentifier: "ha1.test", Servers: []aaa.Server{
 		{Address: at, Secret: []byte(aaa.RadSec), TLS: &aaa.TLS{Name: serverName, Authorities: ca.Pool, Certificate: &cert}},
