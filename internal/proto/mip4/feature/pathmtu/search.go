@@ -51,7 +51,7 @@ const (
 	mostRounds = 16
 	// believed is how improbable it shall be that a length which got through
 	// before is lost by chance alone, and enough the same of any other.
-	believed, enough = 1e-3, 1e-2
+	believed, enough = 1e-6, 1e-2
 	// leastWait and mostWait bound how long answers are waited for.
 	leastWait = 150 * time.Millisecond
 	mostWait  = 3 * time.Second
