@@ -88,7 +88,7 @@ func (s *screen) tmux(args ...string) string {
 func (s *screen) shows(words ...string) string {
 	s.t.Helper()
 	var text string
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-time.After(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-time.After(50 * time.Millisecond) {
 		text = s.tmux("capture-pane", "-p")
 		all := true
 		for _, w := range words {
