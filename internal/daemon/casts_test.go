@@ -164,23 +164,10 @@ func (n *foreignNet) passes(from *net.UDPConn, dst netip.Addr, to *net.UDPConn, 
 func TestBroadcastsAndMulticast(t *testing.T) {
 	for _, style := range []string{"encapsulating", "mixed"} {
 		t.Run(style, func(t *testing.T) {
-			n := &foreignNet{daemons: newDaemons(t)}
-			n.ha, n.r, n.fa, n.cn, n.mn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "fa"), nstest.New(t, "cn"), nstest.New(t, "mn")
+			n := wireVisited(t)
 			nstest.Join(t, n.ha, "lan0", n.cn, "eth0", 1500)
-			nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
-			nstest.Join(t, n.fa, "wan0", n.r, "tofa", 1500)
-			nstest.Join(t, n.fa, "lan0", n.mn, "eth0", 1500)
 			n.ha.Address("lan0", "10.10.0.1/24")
 			n.cn.Address("eth0", "10.10.0.77/24")
-			n.ha.Address("wan0", "198.51.100.1/24")
-			n.r.Address("toha", "198.51.100.254/24")
-			n.fa.Address("wan0", "203.0.113.1/24")
-			n.r.Address("tofa", "203.0.113.254/24")
-			n.fa.Address("lan0", "192.168.1.1/24")
-			n.r.Sysctl("net/ipv4/ip_forward", 1)
-			n.r.Sysctl("net/ipv4/conf/tofa/rp_filter", 1) // as a provider's
-			n.ha.Route("0.0.0.0/0", "198.51.100.254", "", "")
-			n.fa.Route("0.0.0.0/0", "203.0.113.254", "", "")
 			n.daemon(n.ha, "ha", castsHome)
 			n.control = n.daemon(n.fa, "fa", castsForeign)
 			n.daemon(n.mn, "mn", strings.ReplaceAll(castsNode, "%[2]s", style))

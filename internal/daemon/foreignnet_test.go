@@ -109,28 +109,36 @@ func newForeignNet(t *testing.T) *foreignNet {
 // wireForeignNet lays the network without daemons.
 func wireForeignNet(t *testing.T) *foreignNet {
 	t.Helper()
-	n := &foreignNet{daemons: newDaemons(t), heard: make(chan engine.Discovery, 100), careOf: visitorCoA, router: visitorFA}
+	n := wireVisited(t)
+	n.heard, n.careOf, n.router = make(chan engine.Discovery, 100), visitorCoA, visitorFA
+	nstest.Join(t, n.cn, "eth0", n.r, "tocn", 1500)
+	n.cn.Address("eth0", "192.0.2.9/24")
+	n.r.Address("tocn", "192.0.2.254/24")
+	n.cn.Route("0.0.0.0/0", "192.0.2.254", "", "")
+	n.mn.Address("eth0", "10.10.0.5/32")
+	n.keys()
+	n.hear()
+	n.hearReplies()
+	return n
+}
+
+// wireVisited joins the two agents, the router between them and the visited link.
+func wireVisited(t *testing.T) *foreignNet {
+	t.Helper()
+	n := &foreignNet{daemons: newDaemons(t)}
 	n.ha, n.r, n.fa, n.cn, n.mn = nstest.New(t, "ha"), nstest.New(t, "r"), nstest.New(t, "fa"), nstest.New(t, "cn"), nstest.New(t, "mn")
 	nstest.Join(t, n.ha, "wan0", n.r, "toha", 1500)
 	nstest.Join(t, n.fa, "wan0", n.r, "tofa", 1500)
-	nstest.Join(t, n.cn, "eth0", n.r, "tocn", 1500)
 	nstest.Join(t, n.fa, "lan0", n.mn, "eth0", 1500)
 	n.ha.Address("wan0", "198.51.100.1/24")
 	n.r.Address("toha", "198.51.100.254/24")
 	n.fa.Address("wan0", "203.0.113.1/24")
 	n.r.Address("tofa", "203.0.113.254/24")
-	n.cn.Address("eth0", "192.0.2.9/24")
-	n.r.Address("tocn", "192.0.2.254/24")
 	n.fa.Address("lan0", "192.168.1.1/24")
-	n.mn.Address("eth0", "10.10.0.5/32")
 	n.r.Sysctl("net/ipv4/ip_forward", 1)
-	n.r.Sysctl("net/ipv4/conf/tofa/rp_filter", 1)
+	n.r.Sysctl("net/ipv4/conf/tofa/rp_filter", 1) // as a provider's
 	n.ha.Route("0.0.0.0/0", "198.51.100.254", "", "")
 	n.fa.Route("0.0.0.0/0", "203.0.113.254", "", "")
-	n.cn.Route("0.0.0.0/0", "192.0.2.254", "", "")
-	n.keys()
-	n.hear()
-	n.hearReplies()
 	return n
 }
 
