@@ -1,10 +1,16 @@
 # Each target is what CI runs and what a developer types.
 
-LIVE = ./internal/lab/live ./internal/lab/demo ./internal/lab/flood
+# Real clocks: each of these runs by itself.
+LIVE = ./internal/daemon ./internal/lab/live ./internal/lab/demo ./internal/lab/flood ./internal/lab/handover
 
-check: vet ## everything below but fuzz and lab; CI runs this
-	go test -timeout 10m $$(go list ./... | grep -v -E '/internal/lab/(live|demo|flood)$$')
-	go test -timeout 10m -p 1 $(LIVE) # real clocks: by themselves
+check: SHORT = -short
+check: vet tests ## every day, a few minutes: all but what takes a minute and more by itself
+
+full: vet tests ## everything below but fuzz and lab; CI runs this
+
+tests:
+	go test $(SHORT) -timeout 10m $$(go list ./... | grep -v -x -F "$$(go list $(LIVE))")
+	go test $(SHORT) -timeout 10m -p 1 $(LIVE)
 
 vet: ## gofmt, vet and staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted (gofmt -w): $$files"; exit 1; }
@@ -43,4 +49,4 @@ package: ## .deb and .rpm for amd64 and arm64, into dist/
 site: ## the guides as a static site, into dist/site
 	go run -C docs/site . $(CURDIR)/dist/site
 
-.PHONY: check vet test netns fuzz soak lab gen pictures package site
+.PHONY: check full tests vet test netns fuzz soak lab gen pictures package site

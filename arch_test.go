@@ -221,7 +221,7 @@ var pure = []struct {
 	path string
 	lab  bool // of the simulated world: may read and write files
 }{
-	{"wire", false}, {"internal/core", false}, {"internal/proto", false},
+	{"wire", false}, {"internal/core", false}, {"internal/proto", false}, {"internal/host/lease", false},
 	{"internal/lab/world", true}, {"internal/lab/nat", true}, {"internal/lab/scene", true}, {"internal/lab/check", true},
 }
 
@@ -229,7 +229,7 @@ var pure = []struct {
 var forbiddenImports = []string{"net", "sync", "syscall", "unsafe", "crypto/rand", "log", "runtime", "testing"}
 
 // allowedImports are exceptions from them.
-var allowedImports = []string{"net/netip", "log/slog"}
+var allowedImports = []string{"net/netip", "net/url", "log/slog"}
 
 // forbiddenNames are the functions that must not be named, by import path.
 var forbiddenNames = map[string][]string{

@@ -57,6 +57,8 @@ var threats = []threat{
 		name: "T05", what: "tunnels are opened for anybody: open decapsulators and relays",
 		scenes: []string{"strangers"},
 		tests: []string{
+			"internal/host/lan.TestNobodyOnAVisitedLinkReachesTheRouterInItsNetwork",
+			"internal/host/lan.TestAnEncryptedNodeTakesNothingBesideItsTunnel",
 			"internal/host/plane/planetest.TestUserSpace",
 			"internal/host/plane/bpf.TestConformance",
 			"internal/lab/check.TestOpenDecapsulatorIsFound",
@@ -143,6 +145,8 @@ var threats = []threat{
 		scenes: []string{"narrow-path"},
 		tests: []string{
 			"internal/host/plane/tun.TestForgedTooBig",
+			"internal/host/plane/tun.TestWhatProbesContradictIsNotBelieved",
+			"internal/lab/live.TestAForgedTooBigMakesNoTunnelNarrow",
 			"internal/proto/mip4/fa.TestICMPErrorsOnTheWayToTheHomeAgent",
 		},
 	},
@@ -203,8 +207,11 @@ var threats = []threat{
 		tests: []string{
 			"internal/host/plane.TestFailClosed",
 			"internal/host/plane.TestIPv6DoesNotLeak",
+			"internal/host/plane.TestWhatBindsToAnUplinkDoesNotLeak",
+			"internal/daemon.TestNoProgramLeaksBesideADaemon",
+			"internal/daemon.TestTheGuardHoldsUntilTheDaemonRuns",
 		},
-		open: "a program that binds to an uplink's own address, which needs no privilege, leaves by that uplink",
+		open: "between a boot and the daemon's start the host sends as any other does, unless careof-guard is enabled",
 	},
 	{
 		name: "T25", what: "a crash leaves routes, rules, ARP entries and tunnels behind",

@@ -43,7 +43,7 @@ var exposure = regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`)
 
 func TestTheUnitsAreASandbox(t *testing.T) {
 	analyze := tool(t, "systemd-analyze")
-	for _, unit := range []string{"systemd/careof.service", "systemd/careof@.service"} {
+	for _, unit := range []string{"systemd/careof.service", "systemd/careof@.service", "systemd/careof-guard.service", "systemd/careof-guard@.service"} {
 		out, err := exec.Command(analyze, "security", "--offline=true", "--no-pager", unit).CombinedOutput()
 		found := exposure.FindSubmatch(out)
 		if err != nil || found == nil {
@@ -58,7 +58,7 @@ func TestTheUnitsAreASandbox(t *testing.T) {
 func TestTheUnitsAreValid(t *testing.T) {
 	analyze := tool(t, "systemd-analyze")
 	dir := t.TempDir()
-	for _, name := range []string{"careof.service", "careof@.service"} {
+	for _, name := range []string{"careof.service", "careof@.service", "careof-guard.service", "careof-guard@.service"} {
 		// The program need not be installed where the test runs.
 		text := strings.ReplaceAll(read(t, "systemd/"+name), "/usr/bin/careof ", "/bin/true ")
 		path := filepath.Join(dir, strings.Replace(name, "@", "@van", 1))
@@ -84,9 +84,11 @@ func TestTheUnitsDoTheSame(t *testing.T) {
 		}
 		return out
 	}
-	one, instance := settings("systemd/careof.service"), settings("systemd/careof@.service")
-	if !slices.Equal(one, instance) {
-		t.Errorf("careof.service:\n%s\ncareof@.service:\n%s", one, instance)
+	for _, name := range []string{"careof", "careof-guard"} {
+		one, instance := settings("systemd/"+name+".service"), settings("systemd/"+name+"@.service")
+		if !slices.Equal(one, instance) {
+			t.Errorf("%s.service:\n%s\n%[1]s@.service:\n%[3]s", name, one, instance)
+		}
 	}
 }
 

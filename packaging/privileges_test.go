@@ -23,6 +23,7 @@ import (
 	"careof/internal/config"
 	"careof/internal/control"
 	"careof/internal/daemon"
+	"careof/internal/host/beside"
 	"careof/internal/host/firewall"
 	"careof/internal/host/plane/bpf"
 	"careof/internal/host/route"
@@ -62,7 +63,7 @@ var capabilities = map[string]uintptr{
 
 const (
 	nobody = 65534
-	limit  = 20 * time.Second
+	limit  = 60 * time.Second
 )
 
 // TestTheUnitsCapabilitiesAreEnough starts the daemon in each role as another
@@ -319,8 +320,10 @@ func removal(t *testing.T) {
 		if link, err := netlink.LinkByName("careof0"); err == nil {
 			left = append(left, link.Attrs().Name)
 		}
-		if exec.Command("nft", "list", "table", "ip", firewall.TableName("careof0")).Run() == nil {
-			left = append(left, firewall.TableName("careof0"))
+		for _, table := range []string{firewall.TableName("careof0"), beside.TableName("careof0")} {
+			if exec.Command("nft", "list", "table", "ip", table).Run() == nil {
+				left = append(left, table)
+			}
 		}
 		return left
 	}

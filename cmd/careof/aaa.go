@@ -34,7 +34,10 @@ secret it also answers a challenge, as the node would at a foreign agent. Keys a
 never printed: their fingerprints are those of careof show associations. Diameter
 servers only verify the secret, used under --spi in HMAC-MD5, or as with CHAP.
 
-It exits with 1 when AAA refuses.`,
+On a home agent it also says what that would not do with the answer: an address outside
+of its networks, in a pool or another node's, another home agent, no key.
+
+It exits with 1 when AAA refuses, or when the home agent would.`,
 		Example: `  careof aaa test van7@fleet.example
   careof aaa test van7@fleet.example --secret-file van7.secret`,
 		Args: usageArgs(cobra.ExactArgs(1)),
@@ -96,7 +99,7 @@ type aaaTestOutput struct {
 
 // tested prints what AAA has said.
 func (e *env) tested(done control.AAATest) error {
-	refused := !done.Key.Granted || done.Challenge != nil && !done.Challenge.Granted
+	refused := !done.Key.Granted || done.Key.Unfit != "" || done.Challenge != nil && !done.Challenge.Granted
 	if e.output == outputJSON {
 		if err := e.printJSON(aaaTestOutput{1, done}); err != nil {
 			return err
@@ -108,6 +111,9 @@ func (e *env) tested(done control.AAATest) error {
 		e.verdict("key", done.Key)
 	}
 	if refused {
+		if done.Key.Unfit != "" {
+			return fmt.Errorf("%s cannot register here: what AAA grants is of no use to this home agent", done.NAI)
+		}
 		return fmt.Errorf("AAA does not grant %s everything", done.NAI)
 	}
 	return nil
@@ -119,6 +125,9 @@ func (e *env) verdict(what string, v control.AAAVerdict) {
 		return
 	}
 	fmt.Fprintf(e.stdout, "%-10s granted after %v\n", what, v.Took)
+	if v.Unfit != "" {
+		fmt.Fprintf(e.stdout, "           but its requests are discarded here: %s\n", strings.TrimPrefix(v.Unfit, "ha: "))
+	}
 	if v.Fingerprint != "" {
 		fmt.Fprintf(e.stdout, "           SPI %d, %s, %s\n", v.SPI, v.Algorithm, v.Fingerprint)
 	}

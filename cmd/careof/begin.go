@@ -44,7 +44,11 @@ func (b beginning) possible(dir string) error {
 
 // hint says how to start it, when nobody does.
 func (b beginning) hint(e *env, file string) {
-	if !b.start && !b.run {
+	switch at, err := filepath.Abs(filepath.Dir(file)); {
+	case b.start, b.run:
+	case err != nil || at != unitFolder:
+		fmt.Fprintf(e.stdout, "Start it:\n\n    careof run -c %s      # the service reads %s\n", file, unitFolder)
+	default:
 		fmt.Fprintf(e.stdout, "Start it:\n\n    systemctl enable --now careof      # or: careof run -c %s\n", file)
 	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"careof/internal/lab/handover"
@@ -23,7 +25,7 @@ Then a node with two uplinks and no foreign agents, 25 and 100 ms from its home
 agent: it gets a better uplink while the other one lives (make before break); the
 link in use goes, and the other uplink stands by, or is new and behind a NAT, or the
 node only receives; and the network in use swallows everything while its link stays
-up (profiles default and fast). On namespaces wireguard-go and, where it is installed,
+up (profiles default and fast, and with datagrams that go over both uplinks). On namespaces wireguard-go and, where it is installed,
 strongSwan (IKEv2 with MOBIKE, ESP in user space by its plugin kernel-libipsec) make
 the same moves on the same network, at the same instants: they take the uplink that
 the default routes name, as a network manager sets them, and keep nothing alive by
@@ -31,7 +33,7 @@ themselves. In Debian that is strongswan-charon, strongswan-swanctl and
 libcharon-extra-plugins.
 
 Each is measured in virtual time, where the figures are exact, and in network
-namespaces with real daemons.`,
+namespaces with real daemons. Interrupted, it prints what it has measured.`,
 		Example: `  careof bench handover
   careof bench handover --virtual --moves 100 -o json
   careof bench handover --only "break before make"`,
@@ -58,17 +60,17 @@ namespaces with real daemons.`,
 			ctx, stop := careful(cmd.Context())
 			defer stop()
 			report, err := handover.Run(ctx, o)
-			if err != nil {
-				return err
+			if ctx.Err() != nil {
+				err = &exit{exitInterrupted, errors.New("interrupted: this is what was measured until then; nothing was left behind")}
 			}
 			if output == "json" {
-				return e.printJSON(report)
+				return errors.Join(err, e.printJSON(report))
 			}
-			return report.Write(e.stdout)
+			return errors.Join(err, report.Write(e.stdout))
 		},
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&o.Moves, "moves", 10, "how many moves of each kind; a hundred take hours on namespaces")
+	flags.IntVar(&o.Moves, "moves", 10, "how many moves of each kind; a hundred take about half an hour a row on namespaces")
 	flags.BoolVar(&o.Virtual, "virtual", false, "only in virtual time: needs no privilege and takes a second")
 	flags.StringVar(&o.Only, "only", "", "measure only what has this `text` in its name")
 	flags.DurationVar(&o.OneWay, "one-way", 0, "of the node with two uplinks, measure only at this `distance`: 25ms or 100ms (default both)")

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -78,7 +81,8 @@ func (e *env) capture(ctx context.Context, order control.CaptureOrder, file stri
 
 // A lateFile is made by the first write. What it shows is for its owner alone.
 type lateFile struct {
-	name    string
+	name    string // with fresh the next free one like it, once it is made
+	fresh   bool   // a file that is there is kept
 	file    *os.File
 	written atomic.Int64
 }
@@ -87,7 +91,7 @@ var _ io.Writer = (*lateFile)(nil)
 
 func (l *lateFile) Write(b []byte) (int, error) {
 	if l.file == nil {
-		f, err := os.OpenFile(l.name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		f, err := l.open()
 		if err != nil {
 			return 0, fmt.Errorf("%w (name a file in a folder that is there and that you may write to)", err)
 		}
@@ -96,4 +100,18 @@ func (l *lateFile) Write(b []byte) (int, error) {
 	n, err := l.file.Write(b)
 	l.written.Add(int64(n))
 	return n, err
+}
+
+func (l *lateFile) open() (*os.File, error) {
+	if !l.fresh {
+		return os.OpenFile(l.name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	}
+	base, kind, _ := strings.Cut(l.name, ".")
+	for i := 2; ; i++ {
+		f, err := os.OpenFile(l.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if !errors.Is(err, fs.ErrExist) || i > 999 {
+			return f, err
+		}
+		l.name = fmt.Sprintf("%s-%d.%s", base, i, kind)
+	}
 }

@@ -40,6 +40,7 @@ nodes, and no keys. Only root may have it.`,
 			}
 			late := &lateFile{name: file}
 			if late.name == "" {
+				late.fresh = true // there may be another one of this second
 				late.name = "careof-bundle-" + time.Now().UTC().Format("20060102T150405Z") + ".tar.gz"
 			}
 			err := client.Bundle(ctx, late)

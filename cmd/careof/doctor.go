@@ -21,8 +21,8 @@ func newDoctor(e *env) *cobra.Command {
 each: ok, warn, fail, or skip where it may not look. What is wrong comes with what to
 do about it. Nothing is changed.
 
-It asks the daemon, when one runs; else, or with -c, it looks by itself. Run it as root
-to let it see everything.
+It asks the daemon, when one runs, with -c the one that runs with this file; else it
+looks by itself. Run it as root to let it see everything.
 
 It exits with 1 when something does not work.`,
 		Example: `  sudo careof doctor
@@ -37,7 +37,7 @@ It exits with 1 when something does not work.`,
 				list, err = control.NewClient(e.socket).Doctor(ctx)
 			}
 			if errors.Is(err, control.ErrUnreachable) {
-				list, err = daemon.Doctor(ctx, file), nil
+				list, err = daemon.Doctor(ctx, file, e.socket), nil
 			}
 			if err != nil {
 				return err

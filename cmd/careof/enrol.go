@@ -34,6 +34,10 @@ With --prefix the node is a mobile router: the network behind it keeps its addre
 too. Each --prefix is one that this node alone may bring, or the word pool: the home
 agent then assigns one of its prefix pools. It may be repeated.
 
+Left to itself, enrol takes the lowest address of the home networks that nobody has
+and nobody was invited to. One that you name with --home-address must be free too: no
+node's, none of this host's or of its gateway, not in a pool, not blocked.
+
 careof show enrolled lists who has joined; careof enrol remove forgets a node.`,
 		Example: `  careof enrol
   careof enrol --nai van7@fleet.example --for 24h --qr
@@ -142,8 +146,13 @@ func draw(code *qr.Code) string {
 
 func newUnenrol(e *env) *cobra.Command {
 	return &cobra.Command{
-		Use:     "remove ADDRESS|NAI",
-		Short:   "Forget an enrolled node, or an invitation; its bindings end",
+		Use:   "remove ADDRESS|NAI",
+		Short: "Forget an enrolled node, or an invitation; its bindings end",
+		Long: `Remove forgets a node that has joined, with its key, or a token that was not used:
+its bindings end, and it can register no more. Its name and address are free again.
+
+A node that careof revoke --block keeps out stays blocked, so that nobody is invited in
+its place by mistake. careof unblock ends that.`,
 		Example: `  careof enrol remove van7@fleet.example`,
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -157,6 +166,9 @@ func newUnenrol(e *env) *cobra.Command {
 				return e.printJSON(map[string]any{"schema": 1, "enrolled": gone})
 			}
 			fmt.Fprintf(e.stdout, "%s (%s) is forgotten\n", gone.Node, gone.State)
+			if gone.Blocked {
+				fmt.Fprintf(e.stdout, "It is still blocked, so that nobody joins as %s: careof unblock %s ends that.\n", gone.Node, gone.Node)
+			}
 			return nil
 		},
 	}

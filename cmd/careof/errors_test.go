@@ -128,7 +128,7 @@ const (
 	// first starts another daemon, of first.toml, and waits for it.
 	first = `$careof run -c $dir/first.toml 2>$dir/first.log & other=$!
 		trap 'kill $other; wait' EXIT
-		for i in $(seq 300); do $careof --socket $dir/first.sock show status >/dev/null 2>&1 && break; sleep 0.1; done
+		for i in $(seq 600); do $careof --socket $dir/first.sock show status >/dev/null 2>&1 && break; sleep 0.1; done
 		`
 	// weak runs a command as nobody, without any right.
 	weak = `setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all `
@@ -165,7 +165,7 @@ func try(t *testing.T, c trial) string {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", `mount --make-rprivate /
 		ip link set lo up; ip address add 198.51.100.1/32 dev lo; ip address add 198.51.100.2/32 dev lo

@@ -62,6 +62,7 @@ func TestEveryExampleHasALaboratory(t *testing.T) {
 // TestTheExamplesRun does in each example's laboratory what the laboratory says
 // that one might try, word for word, and holds a TCP connection all the time.
 func TestTheExamplesRun(t *testing.T) {
+	t.Parallel()
 	if !namespaces() {
 		t.Skip("namespaces cannot be made here")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,19 +48,31 @@ func usagef(format string, args ...any) error {
 // usageArgs makes a wrong number of arguments a usage error.
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usagef("%v\nusage: %s", err, cmd.UseLine())
+		if check(cmd, args) == nil {
+			return nil
 		}
-		return nil
+		needed := slices.DeleteFunc(strings.Fields(cmd.Use)[1:], func(word string) bool { return word == "--" || strings.HasPrefix(word, "[") })
+		if len(args) < len(needed) {
+			return usagef("%s: %s is missing\nusage: %s", cmd.CommandPath(), needed[len(args)], cmd.UseLine())
+		}
+		return usagef("%s: %q is an argument too many\nusage: %s", cmd.CommandPath(), args[len(args)-1], cmd.UseLine())
 	}
 }
 
-// noArgs refuses every argument.
+// noArgs refuses every argument. Of a command with commands of its own it was
+// meant for one.
 func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
+	switch {
+	case len(args) == 0:
+		return nil
+	case !cmd.HasSubCommands():
 		return usagef("%s takes no arguments, but there is %q\nusage: %s", cmd.CommandPath(), args[0], cmd.UseLine())
 	}
-	return nil
+	hint := fmt.Sprintf("%s --help lists them", cmd.CommandPath())
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf("did you mean %q?", near[0])
+	}
+	return usagef("%s has no command %q (%s)", cmd.CommandPath(), args[0], hint)
 }
 
 // codes ties the errors of packages to exit codes, the first that fits.

@@ -216,8 +216,8 @@ func (f *follower) at(ctx context.Context, host, line string) *exec.Cmd {
 		f.t.Fatalf("there is no host %q: %v", host, err)
 	}
 	cmd := exec.CommandContext(ctx, "nsenter", "-t", f.pid, "-m", "-n", "-p", "--",
-		"nsenter", "-t", strings.TrimSpace(string(pid)), "-m", "-n", "--", "sh", "-c", "cd /root\n"+line)
-	cmd.Env = append(os.Environ(), "CAREOF_SOCKET=", "PATH="+filepath.Join(f.folder, "bin")+":/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "FOLDER="+f.folder)
+		"nsenter", "-t", strings.TrimSpace(string(pid)), "-m", "-n", "--", "sh", "-c", "cd \"$HOME\"\n"+line)
+	cmd.Env = append(os.Environ(), "CAREOF_SOCKET=", "PATH="+filepath.Join(f.folder, "bin")+":/usr/sbin:/usr/bin:/sbin:/bin", "HOME="+filepath.Join(f.folder, host, "home"), "FOLDER="+f.folder)
 	cmd.WaitDelay = time.Second // what a command leaves running may keep its output
 	return cmd
 }
@@ -241,12 +241,16 @@ func (f *follower) learn(output string) {
 	}
 }
 
+// perseverance is how long a reader tries a line, or waits for it to end: a
+// scene of the laboratory takes most of a minute on a busy machine.
+const perseverance = 3 * time.Minute
+
 // run types a line until it succeeds and shows what it should, for as long as a
 // person would try.
 func (f *follower) run(where, host, line, shows string, patient bool) {
 	f.t.Helper()
 	line = f.known(line)
-	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(f.t.Context(), perseverance)
 	defer cancel()
 	for {
 		out, err := f.at(ctx, host, line).CombinedOutput()
@@ -337,7 +341,7 @@ func (f *follower) write(where string, s step) {
 func (f *follower) meanwhile(where, host, line string) {
 	f.t.Helper()
 	cmd := f.at(context.WithoutCancel(f.t.Context()), host, "exec "+strings.TrimPrefix(f.known(line), "sudo "))
-	out, err := os.Create(filepath.Join(f.folder, map[bool]string{false: host + "/root"}[host == here], "meanwhile"))
+	out, err := os.Create(filepath.Join(f.folder, map[bool]string{false: host + "/home"}[host == here], "meanwhile"))
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -211,6 +211,7 @@ func TestPicturesCanBeSeenByEverybody(t *testing.T) {
 // TestTheGuidesAreTrue follows guides word by word, on machines made of
 // namespaces: each command, each file, by the daemon's own user.
 func TestTheGuidesAreTrue(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		guide, telling string
 		environment    string

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"careof/internal/config"
+	"careof/internal/daemon"
 	"careof/internal/enrol"
 )
 
@@ -86,13 +87,22 @@ type joining struct{ uplinks, lan []string }
 // joinLimit bounds joining in time.
 const joinLimit = time.Minute
 
-func (e *env) join(ctx context.Context, token enrol.Token, dir string, ends joining, begin beginning) error {
+func (e *env) join(ctx context.Context, token enrol.Token, dir string, ends joining, begin beginning) (err error) {
 	file := filepath.Join(dir, "careof.toml")
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is there already: move it away, or choose another folder with --dir; the token was not used", file)
 	}
 	// Everything that can fail here is tried before the token is used up.
 	keys := filepath.Join(dir, "keys.d")
+	absent := missing(keys)
+	defer func() {
+		if err != nil {
+			// What has got a file meanwhile stays.
+			for _, folder := range absent {
+				_ = os.Remove(folder)
+			}
+		}
+	}()
 	if err := os.MkdirAll(keys, 0o700); err != nil {
 		return fmt.Errorf("%w; the token was not used", err)
 	}
@@ -110,15 +120,19 @@ func (e *env) join(ctx context.Context, token enrol.Token, dir string, ends join
 		return err
 	}
 	host, _ := os.Hostname()
+	e.warnKeptIn(daemon.KeptIn)
 	grant, err := enrol.Join(ctx, token, client, host)
-	if err != nil {
+	if errors.Is(err, enrol.ErrRefused) || errors.Is(err, enrol.ErrImpostor) {
 		return err
+	}
+	if err != nil {
+		return keptIn(err, daemon.KeptIn)
 	}
 	name := grant.NAI
 	if name == "" {
 		name = grant.HomeAddress.String()
 	}
-	keyFile, err := config.WriteSecret(keys, name, hex.EncodeToString(grant.Key)+"\n")
+	keyFile, err := writeKey(keys, name, grant.Key)
 	if err != nil {
 		return err
 	}
@@ -146,6 +160,34 @@ func (e *env) join(ctx context.Context, token enrol.Token, dir string, ends join
 	}
 	begin.hint(e, file)
 	return nil
+}
+
+// missing are the folders on the way to path, and path, that are not there; the
+// innermost comes first.
+func missing(path string) (list []string) {
+	for {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) || path == filepath.Dir(path) {
+			return list
+		}
+		list = append(list, path)
+		path = filepath.Dir(path)
+	}
+}
+
+// writeKey writes a node's key beside those of before: a node that joins anew, as
+// the same one, must not fail when its token is used.
+func writeKey(folder, name string, key []byte) (file string, err error) {
+	text := hex.EncodeToString(key) + "\n"
+	for i := 1; ; i++ {
+		free := name
+		if i > 1 {
+			free = fmt.Sprintf("%s-%d", name, i)
+		}
+		file, err = config.WriteSecret(folder, free, text)
+		if err == nil || !errors.Is(err, fs.ErrExist) || i > 99 {
+			return file, err
+		}
+	}
 }
 
 // shareWithGroup lets the group of a file's folder read it: packages make

@@ -13,6 +13,7 @@ import (
 // TestLabScripts runs testdata/lab/*.txtar: laboratories by hand. They need
 // root, or user namespaces and the TUN device.
 func TestLabScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/lab",
 		RequireExplicitExec: true,
@@ -53,7 +54,7 @@ func waitFile(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
 			return

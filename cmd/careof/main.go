@@ -111,6 +111,8 @@ Start here:
 		newMonitor(e),
 		newNotify(e),
 		newPortal(e),
+		newRelease(e),
+		newGuard(e),
 		newReload(e),
 		newRevoke(e),
 		newRun(e),

@@ -19,8 +19,8 @@ func newPortal(e *env) *cobra.Command {
 		Long: `Portal, on a mobile node, lets programs of this host reach the captive portal of an
 uplink's network directly, and its name servers, for a while. Nothing else passes the
 tunnel, nothing of hosts behind this node does, and it ends by itself: with the time,
-when the network has opened, and when the node is registered. careof show uplinks
-tells which networks are captive.
+when the network has opened, and as soon as a node that was registered over nothing
+is registered. careof show uplinks tells which networks are captive.
 
 A portal that loads parts of its pages from elsewhere may need --host for these.`,
 		Example: `  careof portal wlan0

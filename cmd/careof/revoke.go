@@ -61,7 +61,7 @@ func newUnblock(e *env) *cobra.Command {
 			if e.output == outputJSON {
 				return e.printJSON(revocationOutput{1, done})
 			}
-			fmt.Fprintf(e.stdout, "%s may register again\n", done.Node)
+			fmt.Fprintf(e.stdout, "%s is kept out no more\n", done.Node)
 			return nil
 		},
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"flag"
 	"os"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -11,6 +13,11 @@ import (
 // TestMain lets the scripts run this very program as "careof", and as the two
 // ends of a conversation.
 func TestMain(m *testing.M) {
+	// Laboratories mostly wait, so more of them run at a time than there are
+	// processors; -parallel says otherwise.
+	if err := flag.Set("test.parallel", strconv.Itoa(4*runtime.NumCPU())); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){
 		"careof": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 		"echoes": func() { os.Exit(echoes(os.Args[1])) },

@@ -214,7 +214,7 @@ func (b *bare) stays(host, line string) {
 // until types a line until it succeeds, for as long as a person would try.
 func (b *bare) until(host, line string) string {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.t.Context(), perseverance)
 	defer cancel()
 	for {
 		var out, complaint bytes.Buffer

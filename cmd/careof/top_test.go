@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -87,18 +89,26 @@ func (s *screen) tmux(args ...string) string {
 // shows waits until the screen has all the words.
 func (s *screen) shows(words ...string) string {
 	s.t.Helper()
+	return s.until(fmt.Sprintf("%q", words), func(text string) bool {
+		return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) })
+	})
+}
+
+// matches waits until the screen has what an expression says.
+func (s *screen) matches(e *regexp.Regexp) string {
+	s.t.Helper()
+	return s.until(e.String(), e.MatchString)
+}
+
+func (s *screen) until(what string, is func(text string) bool) string {
+	s.t.Helper()
 	var text string
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-time.After(50 * time.Millisecond) {
-		text = s.tmux("capture-pane", "-p")
-		all := true
-		for _, w := range words {
-			all = all && strings.Contains(text, w)
-		}
-		if all {
+		if text = s.tmux("capture-pane", "-p"); is(text) {
 			return text
 		}
 	}
-	s.t.Fatalf("%q never showed:\n%s", words, text)
+	s.t.Fatalf("%s never showed:\n%s", what, text)
 	return ""
 }
 

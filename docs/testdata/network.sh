@@ -10,8 +10,8 @@
 #   network.sh CAREOF FOLDER
 #
 # FOLDER/HOST.pid is a process in each host; its mount namespace has an /etc, a
-# /run, a /var/lib and a /root of its own, and programs that stand for those of a whole
-# system: apt, sudo, systemctl.
+# /run and a /var/lib of its own, and programs that stand for those of a whole
+# system: apt, sudo, systemctl. FOLDER/HOST/home is the home of who types there.
 set -eu
 careof=$1 folder=$2
 mount --make-rprivate /
@@ -75,9 +75,9 @@ for n in isp web server node lan; do
 	install -d -o 64990 -g 64990 -m 0750 "$folder/$n/etc/careof"
 	install -d -o 64990 -g 64990 -m 0700 "$folder/$n/etc/careof/keys.d"
 	rm -f "$folder/$n/etc/careof/careof.toml"
-	mkdir -p "$folder/$n/lib" "$folder/$n/root" "$folder/$n/etc/dnsmasq.d"
+	mkdir -p "$folder/$n/lib" "$folder/$n/home" "$folder/$n/etc/dnsmasq.d"
 	ip netns exec $n sh -c "
-		mount --bind '$folder/$n/etc' /etc && mount --bind '$folder/$n/lib' /var/lib && mount --bind '$folder/$n/root' /root &&
+		mount --bind '$folder/$n/etc' /etc && mount --bind '$folder/$n/lib' /var/lib &&
 		mount -t tmpfs tmpfs /run && echo \$\$ >'$folder/$n.new' && mv '$folder/$n.new' '$folder/$n.pid' && exec sleep infinity" &
 done
 # wire NS IF ADDRESS NS IF ADDRESS

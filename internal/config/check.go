@@ -399,9 +399,6 @@ func (d *decoder) unique(seen map[netip.Addr]int, path, list string, a netip.Add
 
 func (d *decoder) checkForeignAgent(f *ForeignAgent) {
 	const at = "foreign-agent"
-	if len(f.CareOfAddresses) == 0 && !d.wrong(at+".care-of-address") {
-		d.problem(at+".care-of-address", `for example care-of-address = "203.0.113.1"`, "must not be empty")
-	}
 	for i, a := range f.CareOfAddresses {
 		if slices.Contains(f.CareOfAddresses[:i], a) {
 			d.problem(at+".care-of-address", "remove one of the two", "%s is there twice", a)
@@ -457,9 +454,6 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 		d.problem(at+".encapsulation", `set nat-traversal = "force"`, "udp needs NAT traversal, which is off")
 	}
 	if m.Encapsulation.Kind == encap.WireGuard {
-		if len(m.Redundant) > 0 {
-			d.problem(at+".redundant", `leave out redundant, or encapsulation = "wireguard"`, "packets do not go over two uplinks in encrypted tunnels yet")
-		}
 		if m.NATTraversal == NATTraversalOff {
 			d.problem(at+".encapsulation", `leave nat-traversal out`, "wireguard travels in UDP and needs NAT traversal, which is off")
 		}
@@ -496,6 +490,8 @@ func (d *decoder) checkMobileNode(m *MobileNode, device string) {
 		path := indexed(at+".uplink", i) + ".interface"
 		switch {
 		case u.Interface == "":
+		case u.Interface == "lo":
+			d.problem(path, "name one that leads to other hosts, such as wlan0", "%s leads nowhere but to this host", u.Interface)
 		case seen[u.Interface]:
 			d.problem(path, "remove one of the two", "%s is there twice", u.Interface)
 		case u.Interface == device:

@@ -8,6 +8,7 @@ import (
 	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/wire/encap"
+	"careof/wire/nat64"
 )
 
 // A Config is a whole configuration, checked and with its defaults filled in.
@@ -32,9 +33,7 @@ type Config struct {
 	// Warnings are what is allowed but worth a look, announced at start.
 	Warnings Problems
 
-	extra    map[string]any
-	lines    lineTable
-	sections []*Section
+	lines lineTable
 }
 
 // Control is the [control] section: where the API is served.
@@ -94,7 +93,7 @@ type HomeAgent struct {
 	Port                 uint16
 	Interfaces           []string // home links; empty for a virtual home network
 	MaxLifetime          time.Duration
-	ReverseTunnel        ReverseTunnel
+	ReverseTunnel        forward.ReverseTunnel
 	NATTraversal         NATTraversal
 	ForcedUDP            Switch
 	NATLifetime          time.Duration // zero: MaxLifetime
@@ -236,7 +235,7 @@ type ForeignAgent struct {
 	RequestsPerStation    int // a second, from a link-layer address that is no visitor's; 0: any number
 	RequestsOfStrangers   int // a second, from all of those together; 0: any number
 	MaxLifetime           time.Duration
-	ReverseTunnel         ReverseTunnel
+	ReverseTunnel         forward.ReverseTunnel
 	ChallengeWindow       int          // 0: no challenges (RFC 4721)
 	AssignHomeAgents      []netip.Addr // for visitors that name none (RFC 4433)
 
@@ -312,6 +311,25 @@ type Encapsulation struct {
 	Kind encap.Kind
 }
 
+// String is its name in the file.
+func (e Encapsulation) String() string {
+	if e.Auto {
+		return "auto"
+	}
+	return e.Kind.String()
+}
+
+func parseEncapsulation(s string) (Encapsulation, error) {
+	switch s {
+	case "auto":
+		return Encapsulation{Auto: true}, nil
+	case encap.WireGuard.String():
+		return Encapsulation{Kind: encap.WireGuard}, nil
+	}
+	k, err := encap.ParseKind(s)
+	return Encapsulation{Kind: k}, err
+}
+
 // An Uplink is a [[mobile-node.uplink]] table.
 type Uplink struct {
 	Interface string
@@ -322,6 +340,15 @@ type Uplink struct {
 
 	MaxLoss      int           // per cent; 0: no limit
 	MaxRoundTrip time.Duration // 0: no limit
+
+	NAT64 TranslatorPrefix // where the uplink has no IPv4 address
+}
+
+// A TranslatorPrefix says how IPv4 is reached over an uplink that has IPv6 alone;
+// the zero value is that the node finds out.
+type TranslatorPrefix struct {
+	Off    bool
+	Prefix nat64.Prefix // invalid: found out
 }
 
 // A MobileNetwork is a [[mobile-node.mobile-network]] table: a network behind a
@@ -334,9 +361,5 @@ type MobileNetwork struct {
 
 // Values lists what is in force, key by key, in the order of the reference.
 func (c *Config) Values() []Value {
-	out := tableValues("", rootTable, c, nil)
-	for _, s := range c.sections {
-		out = s.values(c, out)
-	}
-	return out
+	return tableValues("", rootTable, c, nil)
 }

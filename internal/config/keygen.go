@@ -148,10 +148,19 @@ func WriteSecret(dir, name, text string) (string, error) {
 	return path, writeSecret(path, text)
 }
 
+// A there says that a file is there already, which is not overwritten.
+type there struct{ path string }
+
+func (t *there) Error() string {
+	return fmt.Sprintf("config: %s is there already: move it away, or choose another folder", t.path)
+}
+
+func (t *there) Unwrap() error { return fs.ErrExist }
+
 func writeSecret(path, text string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("config: %s is there already: move it away, or choose another folder", path)
+		return &there{path}
 	} else if err != nil {
 		return fmt.Errorf("config: key file: %w", err)
 	}

@@ -262,8 +262,9 @@ var Prefix = Kind[netip.Prefix]{
 	},
 }
 
-// interfaceName is what Linux allows: fewer than 16 octets, no slash, no space.
-var interfaceName = regexp.MustCompile(`^[^/\s:]{1,15}$`)
+// interfaceName is what Linux allows: fewer than 16 octets, no slash, no space;
+// and, what Linux allows but the octet 0, no control characters, which nobody sees.
+var interfaceName = regexp.MustCompile(`^[^/\s:\pC]{1,15}$`)
 
 // Interface reads the name of a network interface.
 var Interface = Kind[string]{

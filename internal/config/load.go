@@ -15,7 +15,7 @@ import (
 // Load reads and checks a configuration file. The error is of type
 // [Problems]: every mistake in the file, and in the files that it names.
 // What is allowed but doubtful is in [Config.Warnings].
-func Load(path string, sections ...*Section) (*Config, error) {
+func Load(path string) (*Config, error) {
 	text, err := readText(path)
 	if err != nil {
 		var pathError *os.PathError
@@ -24,7 +24,7 @@ func Load(path string, sections ...*Section) (*Config, error) {
 		}
 		return nil, Problems{{File: path, Text: "cannot read: " + err.Error(), Hint: "name the file with -c"}}
 	}
-	return Parse(path, string(text), sections...)
+	return Parse(path, string(text))
 }
 
 // maxFile bounds a configuration file, in octets. Very many nodes belong into
@@ -68,26 +68,15 @@ func openRegular(path string) (*os.File, os.FileInfo, error) {
 
 // Parse is [Load] for a text that is already there. Relative names in it start
 // at the folder of path.
-func Parse(path, text string, sections ...*Section) (*Config, error) {
-	d := &decoder{
-		file:     path,
-		dir:      filepath.Dir(path),
-		sections: map[string]*Section{},
-		extra:    map[string]any{},
-	}
-	for _, s := range sections {
-		if d.sections[s.name] != nil {
-			panic("config: section " + s.name + " is there twice")
-		}
-		d.sections[s.name] = s
-	}
+func Parse(path, text string) (*Config, error) {
+	d := &decoder{file: path, dir: filepath.Dir(path)}
 	var m map[string]any
 	if _, err := toml.Decode(text, &m); err != nil {
 		return nil, Problems{syntaxProblem(path, err)}
 	}
 	d.lines = scanLines(text)
 
-	c := &Config{File: path, sections: sections, extra: d.extra, lines: d.lines}
+	c := &Config{File: path, lines: d.lines}
 	decodeTable(d, "", rootTable, m, c)
 	d.check(c)
 	c.Warnings = d.warnings.sorted(path)

@@ -21,15 +21,12 @@ func (w *referenceWriter) comment(text string) {
 // explanation, what it may be, and its default. Keys that have no default and
 // may be left out stand there as comments. It is itself a valid file, once the
 // key files that it names exist.
-func Reference(sections ...*Section) string {
+func Reference() string {
 	w := &referenceWriter{}
 	w.comment("careof.toml: every key, what it may be, and its default.\n" +
 		"Generated from the table that also reads the file. Unknown keys are errors.\n" +
 		"A role runs when its section is there: leave out the sections that you do not need.")
 	rows(w, "", rootTable)
-	for _, s := range sections {
-		s.reference(w)
-	}
 	return w.String()
 }
 

@@ -166,7 +166,7 @@ func decodeTable[S any](d *decoder, path string, t Table[S], m map[string]any, s
 		switch {
 		case there:
 			if row.Default != "" {
-				row.set(d.quiet(), at, s, parseText(row.Default))
+				row.set(new(decoder), at, s, parseText(row.Default)) // whose problems nobody reads
 			}
 			row.set(d, at, s, v)
 		case row.Required:
@@ -187,28 +187,8 @@ func decodeTable[S any](d *decoder, path string, t Table[S], m map[string]any, s
 	}
 	slices.Sort(unknown)
 	for _, name := range unknown {
-		at := join(path, name)
-		if section, ok := d.sections[at]; ok {
-			section.decode(d, at, m[name])
-			continue
-		}
-		for full := range d.sections {
-			if parent, child, nested := cutLast(full); nested && parent == path {
-				known = append(known, child)
-			}
-		}
-		slices.Sort(known)
-		d.mistake(at, mistakef(didYouMean(name, known), "unknown key"))
+		d.mistake(join(path, name), mistakef(didYouMean(name, known), "unknown key"))
 	}
-}
-
-// cutLast splits a dotted path before its last part.
-func cutLast(path string) (parent, last string, nested bool) {
-	i := strings.LastIndex(path, ".")
-	if i < 0 {
-		return "", path, true
-	}
-	return path[:i], path[i+1:], true
 }
 
 func tableValues[S any](path string, t Table[S], s *S, out []Value) []Value {
@@ -233,8 +213,6 @@ type decoder struct {
 	file      string // as the user named it
 	dir       string // relative names in the file start here
 	lines     lineTable
-	sections  map[string]*Section
-	extra     map[string]any
 	nodesFile string // where the nodes file was found
 	// The nodes of that file are the last ones, from firstFromFile on, and
 	// stand on these lines.
@@ -243,9 +221,6 @@ type decoder struct {
 	problems      Problems
 	warnings      Problems
 }
-
-// quiet returns a decoder whose problems nobody reads.
-func (d *decoder) quiet() *decoder { return &decoder{sections: d.sections} }
 
 // keyOf is a path without the indices of list elements.
 func keyOf(path string) string {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"careof/internal/core/forward"
 	"careof/wire/encap"
 )
 
@@ -46,7 +47,7 @@ var foreignAgentTable = append(Table[ForeignAgent]{
 		Default: `"10m"`,
 		Doc:     "The longest registration lifetime that is relayed.",
 	}),
-	Field("reverse-tunnel", reverseTunnelKind, func(f *ForeignAgent) *ReverseTunnel { return &f.ReverseTunnel }, Help{
+	Field("reverse-tunnel", reverseTunnelKind, func(f *ForeignAgent) *forward.ReverseTunnel { return &f.ReverseTunnel }, Help{
 		Default: `"allowed"`,
 		Doc:     "Whether visitors' packets go back through the tunnel (RFC 3024).",
 	}),

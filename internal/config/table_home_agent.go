@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/wire/encap"
 )
@@ -23,7 +24,7 @@ const minKeepalive = 10 * time.Second
 
 var (
 	lifetimeKind      = Duration(minLifetime, maxLifetime)
-	reverseTunnelKind = Enum[ReverseTunnel](reverseTunnelWords...)
+	reverseTunnelKind = Enum[forward.ReverseTunnel](forward.ReverseTunnelWords[:]...)
 	natTraversalKind  = Enum[NATTraversal](natTraversalWords...)
 	switchKind        = Enum[Switch](switchWords...)
 	encapKind         = Word(encap.ParseKind, "ipip", "gre", "minimal", "udp")
@@ -50,7 +51,7 @@ var homeAgentTable = append(Table[HomeAgent]{
 		Default: `"10m"`,
 		Doc:     "The longest registration lifetime that is granted.",
 	}),
-	Field("reverse-tunnel", reverseTunnelKind, func(h *HomeAgent) *ReverseTunnel { return &h.ReverseTunnel }, Help{
+	Field("reverse-tunnel", reverseTunnelKind, func(h *HomeAgent) *forward.ReverseTunnel { return &h.ReverseTunnel }, Help{
 		Default: `"allowed"`,
 		Doc:     "Whether packets from the nodes come through the tunnel too (RFC 3024).",
 	}),
@@ -138,7 +139,8 @@ var homeAgentTable = append(Table[HomeAgent]{
 	Field("shards", Int[int](0, 64), func(h *HomeAgent) *int { return &h.Shards }, Help{
 		Default: "0",
 		Doc: "Among how many machines, each on its own, the mobile nodes are divided; 0: one for each processor. What is stored\n" +
-			"does not depend on it. Nodes without a home address of their own are all the first one's, which has the pools.",
+			"does not depend on it. Nodes without a home address of their own are all the first one's, which has the pools. With [aaa], or a\n" +
+			"prefix-pool, there is one.",
 	}),
 	Field("canary", Duration(0, time.Hour), func(h *HomeAgent) *time.Duration { return &h.Canary }, Help{
 		Default: `"10s"`,

@@ -3,11 +3,13 @@ package config
 import (
 	"math"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"careof/internal/core/forward"
 	"careof/internal/core/ident"
-	"careof/wire/encap"
+	"careof/wire/nat64"
 )
 
 var mobileNodeTable = append(append(append(Table[MobileNode]{
@@ -47,25 +49,7 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 		Default: `"auto"`,
 		Doc:     "When to tunnel in UDP port 434 (RFC 3519): when a NAT is seen, always, or never.",
 	}),
-	Field("encapsulation", Kind[Encapsulation]{
-		Name: "one of auto, ipip, gre, minimal, udp or wireguard",
-		Parse: func(v any) (Encapsulation, error) {
-			if v == "auto" {
-				return Encapsulation{Auto: true}, nil
-			}
-			if v == encap.WireGuard.String() {
-				return Encapsulation{Kind: encap.WireGuard}, nil
-			}
-			k, err := encapKind.Parse(v)
-			return Encapsulation{Kind: k}, err
-		},
-		Format: func(e Encapsulation) string {
-			if e.Auto {
-				return `"auto"`
-			}
-			return encapKind.Format(e.Kind)
-		},
-	}, func(m *MobileNode) *Encapsulation { return &m.Encapsulation }, Help{
+	Field("encapsulation", Word(parseEncapsulation, "auto", "ipip", "gre", "minimal", "udp", "wireguard"), func(m *MobileNode) *Encapsulation { return &m.Encapsulation }, Help{
 		Default: `"auto"`,
 		Doc: "The encapsulation to ask for. auto asks for IP-in-IP, and for UDP when a NAT is seen. wireguard encrypts, and only that\n" +
 			"encrypts: nothing then leaves but through an encrypted tunnel, no foreign agent is used, and a home agent that does not\n" +
@@ -91,7 +75,9 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 	Field("profile", Enum[Profile](profileWords...), func(m *MobileNode) *Profile { return &m.Profile }, Help{
 		Default: `"default"`,
 		Doc: "How eagerly paths are probed while there is more than one uplink: default notices within a second that nothing comes\n" +
-			"back any more, fast within 250 ms at the price of 25 probes a second, battery within 15 s of use; off probes nothing.",
+			"back any more, fast within 250 ms at the price of 25 probes a second, battery within 15 s of use; off probes nothing.\n" +
+			"With fast and a careof home agent a second uplink is registered, too, unless it is metered: when an answer is overdue,\n" +
+			"all packets go over both, for ten seconds and longer, so that less is lost than it takes to be sure.",
 	}),
 	Field("path-mtu-discovery", switchKind, func(m *MobileNode) *Switch { return &m.PathMTUDiscovery }, Help{
 		Default: `"on"`,
@@ -219,6 +205,11 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 			Default: `"0s"`,
 			Doc:     "Likewise the round trip to the home agent; 0s for never.",
 		}),
+		Field("nat64-prefix", translatorPrefix, func(u *Uplink) *TranslatorPrefix { return &u.NAT64 }, Help{
+			Default: `"auto"`, Example: `"64:ff9b::/96"`,
+			Doc: "The prefix of the network's translator (NAT64), over which the uplink is used while it has IPv6 and no IPv4 address.\n" +
+				"auto: what routers advertise (RFC 8781) or name servers tell (RFC 7050); off: such an uplink is not used.",
+		}),
 	}, func(m *MobileNode) *[]Uplink { return &m.Uplinks }, func(u *Uplink) string { return u.Interface }, Help{
 		Doc: "A link to the Internet. There may be several.",
 	}),
@@ -245,6 +236,41 @@ var mobileNodeTable = append(append(append(Table[MobileNode]{
 	}),
 ), extensionRows(func(m *MobileNode) *[]OpaqueExtension { return &m.VendorExtensions },
 	func(m *MobileNode) *[]OpaqueExtension { return &m.Experiments }, PartyHomeAgent, PartyForeignAgent)...)
+
+// translatorPrefix reads the prefix of a NAT64.
+var translatorPrefix = Kind[TranslatorPrefix]{
+	Name: "an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits, \"auto\", or \"off\"",
+	Parse: func(v any) (TranslatorPrefix, error) {
+		const example = `"64:ff9b::/96", or leave it out`
+		switch s, ok := v.(string); {
+		case !ok:
+			return TranslatorPrefix{}, wrongType(v, "an IPv6 prefix", example)
+		case s == "auto":
+			return TranslatorPrefix{}, nil
+		case s == "off":
+			return TranslatorPrefix{Off: true}, nil
+		default:
+			p, err := netip.ParsePrefix(s)
+			if err != nil {
+				return TranslatorPrefix{}, mistakef("for example "+example, "%q is no IPv6 prefix", s)
+			}
+			out, err := nat64.PrefixOf(p)
+			if err != nil {
+				return TranslatorPrefix{}, mistakef("for example "+example, "%s", strings.TrimPrefix(err.Error(), "nat64: "))
+			}
+			return TranslatorPrefix{Prefix: out}, nil
+		}
+	},
+	Format: func(p TranslatorPrefix) string {
+		switch {
+		case p.Off:
+			return `"off"`
+		case p.Prefix.IsValid():
+			return strconv.Quote(p.Prefix.String())
+		}
+		return `"auto"`
+	},
+}
 
 // The least time that is longer than a home agent's restart.
 const leastSilence = 4 * time.Second

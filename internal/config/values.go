@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // enumString returns the word of v, and Type(v) for a value without one.
@@ -15,21 +16,6 @@ func enumString[V ~uint8](v V, name string, words []string) string {
 	}
 	return name + "(" + strconv.Itoa(int(v)) + ")"
 }
-
-// A ReverseTunnel says whether packets from mobile nodes come through the
-// tunnel too (RFC 3024).
-type ReverseTunnel uint8
-
-// What an agent does about the T bit.
-const (
-	ReverseTunnelAllowed  ReverseTunnel = iota // as the request asks
-	ReverseTunnelRequired                      // a request without it is denied
-	ReverseTunnelRefused                       // a request for it is denied
-)
-
-var reverseTunnelWords = []string{"allowed", "required", "refused"}
-
-func (r ReverseTunnel) String() string { return enumString(r, "ReverseTunnel", reverseTunnelWords) }
 
 // A NATTraversal says when tunnels go through UDP port 434 (RFC 3519).
 type NATTraversal uint8
@@ -327,6 +313,9 @@ var HostKind = Kind[Host]{
 		if a, err := parseAddress(s); err == nil {
 			return Host{Addr: a}, nil
 		} else if !isHostName(s) {
+			if strings.ContainsFunc(s, unicode.IsLetter) && !strings.ContainsAny(s, ":/") {
+				return Host{}, mistakef("labels of letters, digits and hyphens, with a dot between two, as in \"ha.example.net\"", "%q is no host name", s)
+			}
 			return Host{}, err
 		}
 		return Host{Name: strings.TrimSuffix(s, ".")}, nil
@@ -364,6 +353,14 @@ func isHostName(s string) bool {
 type Routes struct {
 	Full     bool // everything
 	Prefixes []netip.Prefix
+}
+
+// Destinations are the prefixes, also of everything, which none stand for.
+func (r Routes) Destinations() []netip.Prefix {
+	if r.Full || len(r.Prefixes) == 0 {
+		return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+	}
+	return r.Prefixes
 }
 
 var routesKind = Kind[Routes]{

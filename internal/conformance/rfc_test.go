@@ -97,11 +97,14 @@ func TestEverySentenceIsListed(t *testing.T) {
 		}
 		listed[r.RFC][r.section] = true
 	}
+	read := 0
 	for rfc, have := range listed {
 		text, err := os.ReadFile(filepath.Join(texts, fmt.Sprintf("rfc%d.txt", rfc)))
 		if errors.Is(err, fs.ErrNotExist) {
-			t.Skip("the texts of the RFCs are not beside the checkout")
+			t.Logf("the text of RFC %d is not beside the checkout", rfc)
+			continue
 		}
+		read++
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,6 +118,9 @@ func TestEverySentenceIsListed(t *testing.T) {
 		for s := range have {
 			t.Errorf("%v is listed, and the text has no such sentence", s)
 		}
+	}
+	if read == 0 {
+		t.Skip("the texts of the RFCs are not beside the checkout")
 	}
 }
 

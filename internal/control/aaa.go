@@ -142,7 +142,8 @@ type AAATest struct {
 // AAAVerdict is AAA's word about a node.
 type AAAVerdict struct {
 	Granted     bool           `json:"granted"`
-	Why         string         `json:"why,omitempty"` // when not
+	Why         string         `json:"why,omitempty"`   // when not
+	Unfit       string         `json:"unfit,omitempty"` // why this home agent discards requests all the same
 	Took        Seconds        `json:"took"`
 	HomeAddress netip.Addr     `json:"home_address,omitzero"`
 	HomeAgent   netip.Addr     `json:"home_agent,omitzero"`

@@ -189,24 +189,37 @@ func (c *Client) Page(ctx context.Context, what, query string, list any) (Page, 
 // Monitor calls yield with each event, as JSON, until ctx ends, yield
 // returns false or the daemon goes away.
 func (c *Client) Monitor(ctx context.Context, yield func(text []byte) bool) error {
-	response, err := c.request(ctx, http.MethodGet, "/v1/events", nil)
+	follow, err := c.Listen(ctx)
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return errorOf(response.StatusCode, response.Status)
+	return follow(yield)
+}
+
+// Listen is [Client.Monitor] in two steps: nothing that happens after it has
+// returned is missed by follow, which has to be called.
+func (c *Client) Listen(ctx context.Context) (follow func(yield func(text []byte) bool) error, err error) {
+	response, err := c.request(ctx, http.MethodGet, "/v1/events", nil)
+	if err != nil {
+		return nil, err
 	}
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		if text, ok := strings.CutPrefix(lines.Text(), "data: "); ok && !yield([]byte(text)) {
+	if response.StatusCode != http.StatusOK {
+		response.Body.Close()
+		return nil, errorOf(response.StatusCode, response.Status)
+	}
+	return func(yield func(text []byte) bool) error {
+		defer response.Body.Close()
+		lines := bufio.NewScanner(response.Body)
+		for lines.Scan() {
+			if text, ok := strings.CutPrefix(lines.Text(), "data: "); ok && !yield([]byte(text)) {
+				return nil
+			}
+		}
+		if ctx.Err() != nil {
 			return nil
 		}
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("%w: it closed the connection", ErrUnreachable)
+		return fmt.Errorf("%w: it closed the connection", ErrUnreachable)
+	}, nil
 }
 
 func (c *Client) request(ctx context.Context, method, path string, body any) (*http.Response, error) {

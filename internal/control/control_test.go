@@ -68,13 +68,8 @@ func sample() Binding {
 	}
 }
 
-func serve(t *testing.T, d *desk) *Client {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "run", "careof.sock")
-	s, err := Listen(path, "no such group", d)
-	if err != nil {
-		t.Fatal(err)
-	}
+// serving has a server serve until the test ends.
+func serving(t *testing.T, s *Server) {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve() }()
 	t.Cleanup(func() {
@@ -82,6 +77,16 @@ func serve(t *testing.T, d *desk) *Client {
 			t.Error(err)
 		}
 	})
+}
+
+func serve(t *testing.T, d *desk) *Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "run", "careof.sock")
+	s, err := Listen(path, "no such group", d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving(t, s)
 	return NewClient(path)
 }
 

@@ -50,6 +50,7 @@ type Enrolled struct {
 	Assigned    bool           `json:"assigned,omitempty"` // another one comes from a pool
 	Host        string         `json:"host,omitempty"`     // what it calls itself
 	State       string         `json:"state"`              // "enrolled", "invited"
+	Blocked     bool           `json:"blocked,omitempty"`  // careof revoke --block keeps it out, also when it joins anew
 	Since       time.Time      `json:"since"`
 	Until       time.Time      `json:"until,omitzero"` // of an invitation
 }

@@ -25,7 +25,7 @@ const asItShould = "Nothing: it counts what should happen."
 // counterTable explains every counter of `careof show counters`, but for those
 // that count events or codes by number.
 var counterTable = []explained{
-	{"home-agent.registrations_bound", "New bindings: a mobile node that had none registered.", asItShould},
+	{"home-agent.registrations_bound", "New bindings: of a mobile node that had none, or a second one that stands by, or takes copies.", asItShould},
 	{"home-agent.registrations_refreshed", "Bindings that were renewed in place.", asItShould},
 	{"home-agent.registrations_moved", "Bindings that moved to another care-of address, port or encapsulation.", "When it grows much faster than nodes really move, a NAT or an uplink flaps: careof monitor shows which node."},
 	{"home-agent.registrations_deregistered", "Deregistrations that were accepted: nodes came home or were stopped.", asItShould},
@@ -79,6 +79,8 @@ var counterTable = []explained{
 	{"diameter.strangers", "Connections to the Diameter ports that were of no peer, and were closed without a word.", "Somebody looks for AAA servers; or a peer's identity, address or certificate is not the one in the configuration."},
 
 	{"plane.strangers", "Tunnel packets that no live binding allows. They are dropped without an answer.", "A few come after every move. A steady rate is a peer that lost its binding, or somebody who tries."},
+	{"plane.copied_packets", "Redundant packets that were sent over another path besides, once for each: of the classes redundant, and of everything while a path is in doubt (profile fast).", "It is what safety costs of the second uplink. careof show uplinks says how often, and for how long, an uplink was in doubt; one that often is loses packets or stops now and then."},
+	{"plane.copied_bytes", "The octets of these packets, without headers of the tunnel.", "As plane.copied_packets."},
 	{"plane.copies", "Copies of redundant packets that were dropped because another one had come before.", "Nothing: one for each packet of the class says that both paths are well. When it stands still while such packets flow, only one path works: careof show uplinks."},
 	{"plane.withheld", "Packets for a care-of address that has not answered a challenge yet, beyond three times what came from there (path validation).", "A few after moves to unknown networks. A steady rate is a node whose outer address never answers: careof show binding names it."},
 	{"plane.malformed", "Tunnel packets that are none.", "Nothing, unless they come from a peer of yours: careof capture --data shows them."},
@@ -98,6 +100,7 @@ var eventTable = []explained{
 	{"address-validated", "Home agent: an outer address has answered the challenge, and gets all packets.", asItShould},
 	{"outer-address-changed", "Mobile node: the home agent sees it at another outer address than before, though its own is the same.", "Usually a NAT that has bound anew. When it happens again and again on one network, somebody on the way rewrites addresses: use another uplink."},
 	{"refreshed", "Home agent: the same binding was renewed.", asItShould},
+	{"back-and-forth", "Home agent: a node's binding goes to a place and back, again and again within two minutes.", "Two hosts with one key, as with a copied disk or memory card: enrol one of them anew (careof enrol, careof join). Or an uplink that comes and goes: careof show uplinks on the node says."},
 	{"moved", "Home agent: a binding goes to another care-of address, port or encapsulation now.", asItShould},
 	{"unbound", "Home agent: a binding was ended by the node, by an operator, or because the configuration does not have the node any more; why says which.", asItShould},
 	{"expired", "Home agent: a binding's lifetime ran out.", "The node stopped renewing: look at its uplinks."},
@@ -131,11 +134,15 @@ var eventTable = []explained{
 	{"aaa-refused", "AAA has said no to a node; why says to what.", "A wrong secret at the node or at the server, or a node that is not a subscriber: careof aaa test NAI."},
 	{"aaa-unanswered", "AAA has said nothing in time, or too many questions were open.", "careof show aaa: do the servers live?"},
 	{"lease", "Mobile node: an uplink has an address by DHCP.", asItShould},
+	{"nat64", "Mobile node: an uplink has IPv6 and no IPv4 address; the home agent is reached over its network's NAT64, as why says.", asItShould},
+	{"nat64-lost", "Mobile node: an uplink is not used over a NAT64 any more; why says why not.", "Nothing after a move, or when the uplink has an IPv4 address. Else routers or name servers have stopped telling of the NAT64, or the uplink has lost its IPv6 address or default route: look at `ip -6 address` and `ip -6 route`."},
 	{"lease-lost", "Mobile node: an uplink's address by DHCP is not valid any more; why says how.", "Nothing after a move. On a link that stays, the DHCP server has gone or has given the address to somebody else."},
-	{"captive-portal", "Mobile node: the network of an uplink wants its guests to sign in first.", "careof portal wlan0 lets a browser on this host reach the address that careof show uplinks tells; what goes over the uplink itself does anyway (curl --interface wlan0)."},
+	{"captive-portal", "Mobile node: the network of an uplink wants its guests to sign in first.", "careof portal wlan0 lets a browser on this host reach the address that careof show uplinks tells."},
 	{"captive-portal-passed", "Mobile node: the network lets its guests out now; the node registers over it.", ""},
 	{"path-mtu", "Mobile node: the path to its home agent carries shorter packets than its link, or longer ones than before (RFC 8899).", "Nothing: both ends cut packets, or tell their senders. Many networks are so, above all those with tunnels of their own."},
 	{"path-dead", "Mobile node: nothing comes back over an uplink although its link is up; another is used if there is one.", "careof show uplinks says how each stands. When it is frequent on one uplink, give it a lower priority."},
+	{"path-doubt", "Mobile node, profile fast: an answer over the uplink in use is overdue, so all packets go over another one as well. It is no move.", "careof show uplinks says how often and for how long. Often on one uplink: it loses packets, or stops now and then."},
+	{"path-doubt-over", "Mobile node, profile fast: packets go over one uplink again.", asItShould},
 	{"path-back", "Mobile node: an uplink that was dead may be preferred again.", asItShould},
 	{"aaa-adopted", "Home agent: a node that only AAA knows has registered for the first time.", asItShould},
 	{"aaa-unfit", "Home agent: AAA grants what this home agent cannot give, as a home address that is outside of its networks, in a pool, its own or another node's; the request is discarded. The warning comes at most once a minute.", "Compare what the AAA server has for the node with home-agent.network; the event says what does not fit."},

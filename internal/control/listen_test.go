@@ -48,13 +48,7 @@ func overTCP(t *testing.T, c config.Control, d *desk) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve() }()
-	t.Cleanup(func() {
-		if err := errors.Join(s.Close(), <-ended); err != nil {
-			t.Error(err)
-		}
-	})
+	serving(t, s)
 	return s.listener.Addr().String()
 }
 

@@ -42,8 +42,6 @@ func wantsPage(r *http.Request) bool {
 type pager interface {
 	// cut returns the rows of a page and completes it.
 	cut(list any, words []string, order string, page *Page) (any, error)
-	// length is how many rows a list has.
-	length(list any) int
 }
 
 // pagers are the lists that come in pages.
@@ -98,8 +96,6 @@ type rowsOf[T any] struct {
 	words  func(*T) []string
 	orders map[string]func(a, b *T) int
 }
-
-func (p rowsOf[T]) length(list any) int { return len(list.([]T)) }
 
 func (p rowsOf[T]) cut(list any, words []string, order string, page *Page) (any, error) {
 	all := list.([]T)

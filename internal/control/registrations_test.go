@@ -20,6 +20,9 @@ func TestARefusedRegistrationSaysWhy(t *testing.T) {
 	if err := registrations(&out, text); err != nil {
 		t.Fatal(err)
 	}
+	if line := strings.Fields(strings.Split(out.String(), "\n")[1]); line[len(line)-2] != "-" {
+		t.Errorf("a round trip that nobody measured is shown as %s", line[len(line)-2])
+	}
 	for _, want := range []string{"refused: 129 administratively prohibited ", "registered, active "} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &out)

@@ -52,6 +52,50 @@ type Server struct {
 // requestLimit bounds how long one question may take.
 const requestLimit = 10 * time.Second
 
+// dying is how long a process that was killed may take to go, with all that it has
+// open: the store and the device besides the socket.
+const dying = 3 * time.Second
+
+// held says whether somebody listens on a socket, and goes on doing so: one that was
+// killed, and is started anew in the same moment, need not have gone yet.
+func held(path string) bool {
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return true
+	}
+	var who *unix.Ucred
+	_ = raw.Control(func(fd uintptr) { who, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if who == nil || int(who.Pid) == os.Getpid() {
+		return true
+	}
+	process, err := unix.PidfdOpen(int(who.Pid), 0)
+	if err != nil {
+		return !errors.Is(err, unix.ESRCH)
+	}
+	defer unix.Close(process)
+	// "a PID file descriptor [...] becomes readable when the process terminates"
+	// (pidfd_open(2)).
+	until := time.Now().Add(dying)
+	for {
+		left := time.Until(until)
+		if left <= 0 {
+			return true
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		if n > 0 {
+			return false
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return true
+		}
+	}
+}
+
 // Listen makes the socket, with its directory when that is missing, owned by
 // group when there is such a group. A socket that nobody listens on any more
 // is replaced; one that somebody does is an error.
@@ -59,8 +103,7 @@ func Listen(path, group string, backend Backend) (*Server, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	if conn, err := net.Dial("unix", path); err == nil {
-		conn.Close()
+	if held(path) {
 		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
 	}
 	// What is left of a daemon that died is taken away, and nothing else: the

@@ -26,7 +26,7 @@ type Status struct {
 // RoleStatus is one role of a daemon in one line.
 type RoleStatus struct {
 	Role    string `json:"role"`
-	State   string `json:"state"` // "serving", "registered", "registering", "at home", "no uplink" …
+	State   string `json:"state"` // "serving"; of a mobile node: registered, registering, home, returning, deregistered, idle
 	Summary string `json:"summary"`
 	Dropped uint64 `json:"dropped_messages"` // because the machine was behind
 }
@@ -49,7 +49,7 @@ type Binding struct {
 	NAT            bool             `json:"nat"`
 	Validated      time.Time        `json:"validated,omitzero"`    // when the endpoint answered a challenge; none where it was not asked
 	Redundant      []string         `json:"redundant,omitempty"`   // the packets that go to this binding and another of the node
-	Standby        bool             `json:"standby,omitempty"`     // it gets these only
+	Standby        bool             `json:"standby,omitempty"`     // it gets these only, or nothing but what comes in
 	Unvalidated    bool             `json:"unvalidated,omitempty"` // it was asked, and has not: little is sent there
 	State          string           `json:"state"`                 // "active", "half-bound"
 	Granted        Seconds          `json:"granted"`
@@ -182,6 +182,7 @@ type Uplink struct {
 	CareOfAddress netip.Addr   `json:"care_of_address,omitzero"`
 	Gateways      []netip.Addr `json:"gateways"`
 	Lease         *Lease       `json:"lease,omitempty"` // of DHCP; absent when others configure the interface
+	NAT64         string       `json:"nat64,omitempty"` // how an interface with IPv6 alone is used; absent for others
 	Cost          int          `json:"cost"`
 	Metered       bool         `json:"metered"`
 	State         string       `json:"state"`             // in-use, standby, held, dead, unusable
@@ -190,6 +191,19 @@ type Uplink struct {
 	Probes        int          `json:"probes"`            // the last ones, that loss is of
 	Loss          float64      `json:"loss"`              // the part of them that was not answered, 0 to 1
 	Answered      time.Time    `json:"answered,omitzero"` // when a probe last was
+	Measured      time.Time    `json:"measured,omitzero"` // when that loss was known last
+	Probed        bool         `json:"probed"`            // it goes on being measured; a single uplink is not
+	Keepalive     *Keepalive   `json:"keepalive,omitempty"`
+	Doubts        int          `json:"doubts"`   // how often it was in use and in doubt, so that packets went over another one as well (profile fast)
+	InDoubt       Seconds      `json:"in_doubt"` // for how long in all
+}
+
+// Keepalive is how often the NAT of an uplink's network is reminded of the tunnel;
+// absent where there is none.
+type Keepalive struct {
+	Interval Seconds `json:"interval"`           // in use, or what was learnt of this network and will be
+	Assigned Seconds `json:"assigned,omitempty"` // what the home agent says; absent while not registered over it
+	Learnt   bool    `json:"learnt"`             // the interval is one that this network's NAT allows
 }
 
 // Lease is how the DHCP client of an uplink stands.
@@ -198,6 +212,7 @@ type Lease struct {
 	Address netip.Prefix `json:"address,omitzero"`
 	Server  netip.Addr   `json:"server,omitzero"`
 	Until   time.Time    `json:"until,omitzero"`
+	Why     string       `json:"why,omitempty"` // what was wrong with the last lease that was offered
 }
 
 // Association is one security association, without its key.

@@ -27,11 +27,28 @@ func Table(w io.Writer, what string, answer []byte) error {
 // tables says how each answer is laid out.
 var tables = map[string]func(io.Writer, json.RawMessage) error{
 	"status": status,
-	"bindings": rows("HOME ADDRESS\tNAI\tCARE-OF ADDRESS\tENDPOINT\tTUNNEL\tSTATE\tREMAINING\tSENT\tRECEIVED", "no bindings", func(b Binding) []any {
-		return []any{b.HomeAddress, dash(b.NAI), b.CareOfAddress, b.Endpoint, tunnelWord(b.Encapsulation, b.NAT, b.ReverseTunnel, b.Encrypted),
-			b.State, b.Remaining, size(b.Counters.SentBytes), size(b.Counters.ReceivedBytes)}
-	}),
-	"binding":       blocks(bindingBlock),
+	"bindings": func(w io.Writer, text json.RawMessage) error {
+		counted := make(map[netip.Addr]bool)
+		return rows("HOME ADDRESS\tNAI\tCARE-OF ADDRESS\tENDPOINT\tTUNNEL\tSTATE\tREMAINING\tSENT\tRECEIVED", "no bindings", func(b Binding) []any {
+			// Packets are counted for the home address: with each of its bindings
+			// they would seem to be several times as many.
+			sent, received := size(b.Counters.SentBytes), size(b.Counters.ReceivedBytes)
+			if counted[b.HomeAddress] {
+				sent, received = "(above)", "(above)"
+			}
+			counted[b.HomeAddress] = true
+			return []any{b.HomeAddress, dash(b.NAI), b.CareOfAddress, b.Endpoint, tunnelWord(b.Encapsulation, b.NAT, b.ReverseTunnel, b.Encrypted),
+				b.State, b.Remaining, sent, received}
+		})(w, text)
+	},
+	"binding": func(w io.Writer, text json.RawMessage) error {
+		counted := make(map[netip.Addr]bool)
+		return blocks(func(b Binding) [][2]any {
+			again := counted[b.HomeAddress]
+			counted[b.HomeAddress] = true
+			return bindingBlock(b, again)
+		})(w, text)
+	},
 	"registrations": registrations,
 	"visitors": rows("HOME ADDRESS\tNAI\tHOME AGENT\tINTERFACE\tLINK-LAYER ADDRESS\tTUNNEL\tSTATE\tREMAINING\tSENT\tRECEIVED", "no visitors", func(v Visitor) []any {
 		return []any{address(v.HomeAddress), dash(v.NAI), v.HomeAgent, v.Interface, v.LinkLayerAddress,
@@ -55,9 +72,28 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		switch {
 		case u.Lease == nil:
 		case u.Lease.Until.IsZero():
-			why += " (DHCP: " + u.Lease.State + ")"
+			why += " (DHCP: " + u.Lease.State
+			if u.Lease.Why != "" {
+				why += "; offered: " + u.Lease.Why
+			}
+			why += ")"
 		default:
 			why += " (DHCP: until " + u.Lease.Until.Local().Format(time.TimeOnly) + ")"
+		}
+		also := func(more string) {
+			if why != "" {
+				why += "; "
+			}
+			why += more
+		}
+		if u.NAT64 != "" {
+			also(u.NAT64)
+		}
+		if k := u.Keepalive; k != nil && k.Learnt {
+			also("keepalives every " + time.Duration(k.Interval).String() + ", learnt of this network's NAT")
+		}
+		if u.Doubts > 0 {
+			also(fmt.Sprintf("doubts: %d, for %v in all", u.Doubts, time.Duration(u.InDoubt).Round(time.Second)))
 		}
 		took, loss := "-", "-"
 		if u.RoundTrip > 0 {
@@ -65,6 +101,9 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		}
 		if u.Probes > 0 {
 			loss = fmt.Sprintf("%.0f %%", 100*u.Loss)
+			if age := time.Since(u.Measured); !u.Measured.IsZero() && (!u.Probed || age >= oldLoss) {
+				loss += ", " + ago(age)
+			}
 		}
 		return []any{u.Interface, u.Priority, u.State, address(u.CareOfAddress), addresses(u.Gateways), took, loss, dash(why)}
 	}),
@@ -80,7 +119,11 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		if !n.Until.IsZero() {
 			until = n.Until.Local().Format(time.DateTime)
 		}
-		return []any{n.Node, address(n.HomeAddress), dash(n.Networks()), dash(n.Host), n.State, n.Since.Local().Format(time.DateTime), until}
+		state := n.State
+		if n.Blocked {
+			state += ", blocked"
+		}
+		return []any{n.Node, address(n.HomeAddress), dash(n.Networks()), dash(n.Host), state, n.Since.Local().Format(time.DateTime), until}
 	}),
 	"pool": rows("HOME AGENT\tSTATE\tNODES\tCAPACITY\tHEARD", "this home agent has no pool", func(m PoolMember) []any {
 		capacity, heard := "-", "-"
@@ -142,6 +185,21 @@ var tables = map[string]func(io.Writer, json.RawMessage) error{
 		return []any{e.Key, e.Inner, dash(strings.Join(tunnels, ", ")), size(e.Counters.SentBytes), size(e.Counters.ReceivedBytes), e.Counters.DroppedPackets}
 	}),
 	"config": rows("KEY\tVALUE", "no values", func(s Setting) []any { return []any{s.Key, s.Value} }),
+}
+
+// oldLoss is the age from which on a loss is shown with it, even if it goes on
+// being measured: the profile "battery" asks rarely.
+const oldLoss = time.Minute
+
+// ago is a time that has passed, in one unit.
+func ago(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds ago", max(0, d/time.Second))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm ago", d/time.Minute)
+	}
+	return fmt.Sprintf("%dh ago", d/time.Hour)
 }
 
 // rows lays out a list, one line for each item.
@@ -207,6 +265,9 @@ func registrations(w io.Writer, text json.RawMessage) error {
 		own, line := "UPLINK\tCARE-OF ADDRESS\tHOME AGENT\tTUNNEL\tSTATE\tREMAINING\tROUND TRIP\tMESSAGE", []any{
 			r.Uplink, address(r.CareOfAddress), address(r.HomeAgent), tunnelWord(r.Encapsulation, false, true, r.Encrypted), r.State, r.Remaining, r.RoundTrip, dash(r.Message),
 		}
+		if r.RoundTrip == 0 {
+			line[6] = "-" // nothing was granted over it yet
+		}
 		if r.Role != "mobile-node" {
 			own, line = "TIME\tHOME ADDRESS\tNAI\tCARE-OF ADDRESS\tFROM\tCODE\tMEANING\tWHY", []any{
 				r.Time.Local().Format(time.TimeOnly), address(r.HomeAddress), dash(r.NAI), address(r.CareOfAddress), r.Source, r.Code, r.State, dash(r.Why),
@@ -248,7 +309,9 @@ func prefixes(list []netip.Prefix) string {
 	return dash(strings.Join(words, ", "))
 }
 
-func bindingBlock(b Binding) [][2]any {
+// bindingBlock is one binding; counted says that what was sent and received was
+// shown with another binding of the home address.
+func bindingBlock(b Binding, counted bool) [][2]any {
 	list := [][2]any{
 		{"home address", b.HomeAddress},
 		{"NAI", dash(b.NAI)},
@@ -260,9 +323,15 @@ func bindingBlock(b Binding) [][2]any {
 		{"lifetime", fmt.Sprintf("%v of %v left", b.Remaining, b.Granted)},
 		{"identification", b.Identification},
 		{"networks", prefixes(b.Networks)},
-		{"sent", fmt.Sprintf("%d packets, %s", b.Counters.SentPackets, size(b.Counters.SentBytes))},
-		{"received", fmt.Sprintf("%d packets, %s", b.Counters.ReceivedPackets, size(b.Counters.ReceivedBytes))},
-		{"dropped", b.Counters.DroppedPackets},
+	}
+	if counted {
+		list = append(list, [2]any{"packets", "counted above, with those of the node's other bindings"})
+	} else {
+		list = append(list, [][2]any{
+			{"sent", fmt.Sprintf("%d packets, %s", b.Counters.SentPackets, size(b.Counters.SentBytes))},
+			{"received", fmt.Sprintf("%d packets, %s", b.Counters.ReceivedPackets, size(b.Counters.ReceivedBytes))},
+			{"dropped", b.Counters.DroppedPackets},
+		}...)
 	}
 	if len(b.Redundant) > 0 {
 		what := "comes here too"
@@ -270,6 +339,8 @@ func bindingBlock(b Binding) [][2]any {
 			what = "comes here, and nothing else"
 		}
 		list = append(list, [2]any{"redundant", strings.Join(b.Redundant, ", ") + " " + what})
+	} else if b.Standby {
+		list = append(list, [2]any{"redundant", "nothing comes here, until the node doubts its other path"})
 	}
 	switch {
 	case b.Unvalidated:

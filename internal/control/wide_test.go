@@ -25,3 +25,26 @@ func TestAWideTableHasEveryMember(t *testing.T) {
 		t.Error("a number was a table")
 	}
 }
+
+// What was sent and received is counted for a node, and stands once in the table
+// however many bindings the node has.
+func TestTheTrafficOfANodeIsShownOnce(t *testing.T) {
+	const answer = `{"schema":1,"NAME":[
+		{"home_address":"10.10.0.5","care_of_address":"203.0.113.9","counters":{"sent_bytes":77,"received_bytes":88}},
+		{"home_address":"10.10.0.5","care_of_address":"172.20.0.9","counters":{"sent_bytes":77,"received_bytes":88}},
+		{"home_address":"10.10.0.6","care_of_address":"172.20.0.8","counters":{"sent_bytes":55,"received_bytes":66}}]}`
+	for what, above := range map[string]string{"bindings": "(above)", "binding": "counted above"} {
+		var out strings.Builder
+		if err := Table(&out, what, []byte(strings.Replace(answer, "NAME", what, 1))); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []string{"77", "88", "55", "66"} {
+			if strings.Count(out.String(), n) != 1 {
+				t.Errorf("%s: %s stands there %d times:\n%s", what, n, strings.Count(out.String(), n), out.String())
+			}
+		}
+		if !strings.Contains(out.String(), above) {
+			t.Errorf("%s:\n%s", what, out.String())
+		}
+	}
+}

@@ -20,6 +20,7 @@ import (
 	host "careof/internal/host/aaa"
 	"careof/internal/host/clock"
 	"careof/internal/host/drive"
+	"careof/internal/proto/mip4/feature/subscriber"
 	"careof/internal/roles"
 )
 
@@ -316,21 +317,35 @@ func (d *daemon) TestAAA(ctx context.Context, order control.AAATestOrder) (contr
 		}})
 		out.Challenge = &v
 	}
-	out.Key = d.verdict(ctx, aaa.Authorise{Subject: who, SPI: cmp.Or(order.SPI, testSPI)})
+	v, grant := d.asked(ctx, aaa.Authorise{Subject: who, SPI: cmp.Or(order.SPI, testSPI)})
+	if out.Key = v; v.Granted {
+		found, err := ask[subscriber.Finding](ctx, d.home, subscriber.Examine{NAI: name, Grant: grant})
+		if err != nil {
+			return out, err
+		}
+		for _, f := range found {
+			out.Key.Unfit = cmp.Or(out.Key.Unfit, f.Why)
+		}
+	}
 	return out, nil
 }
 
 func (d *daemon) verdict(ctx context.Context, question any) control.AAAVerdict {
+	v, _ := d.asked(ctx, question)
+	return v
+}
+
+func (d *daemon) asked(ctx context.Context, question any) (control.AAAVerdict, aaa.Grant) {
 	began := time.Now()
 	g, err := d.aaa.desk.Answerer().Answer(ctx, question)
 	v := control.AAAVerdict{Granted: err == nil, Took: control.Seconds(time.Since(began))}
 	if err != nil {
 		v.Why = err.Error()
-		return v
+		return v, g
 	}
 	v.HomeAddress, v.HomeAgent, v.Prefixes, v.Lifetime = g.HomeAddress, g.HomeAgent, g.Prefixes, control.Seconds(g.Lifetime)
 	for _, a := range g.Associations {
 		v.SPI, v.Algorithm, v.Fingerprint = a.SPI(), a.Algorithm().String(), a.Key().String()
 	}
-	return v
+	return v, g
 }

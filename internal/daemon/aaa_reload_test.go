@@ -13,11 +13,7 @@ import (
 	"careof/internal/host/diameter/diametertest"
 )
 
-const reloadedHomeText = `version = 1
-state-directory = "%[1]s/ha-state"
-[control]
-socket = "%[1]s/ha.sock"
-[home-agent]
+const reloadedHomeText = `[home-agent]
 address = "198.51.100.1"
 [[home-agent.network]]
 prefix = "10.10.0.0/24"
@@ -29,11 +25,7 @@ address = "192.0.2.9"
 secret = "a-long-secret-for-agents"
 `
 
-const subscribedMobileText = `version = 1
-state-directory = "%[1]s/mn-state"
-[control]
-socket = "%[1]s/mn.sock"
-[mobile-node]
+const subscribedMobileText = `[mobile-node]
 nai = "van7@fleet.example"
 home-agent = "198.51.100.1"
 spi = 256

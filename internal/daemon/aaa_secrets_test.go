@@ -44,21 +44,19 @@ func TestKeysOfFreeRADIUSAndSecretsThatNobodyReads(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	chatty := func(text string) string {
-		return strings.Replace(text, "[control]\n", "[log]\nlevel = \"debug\"\n[control]\n", 1)
-	}
+	const chatty = "[log]\nlevel = \"debug\"\n"
 	clients := map[string]*control.Client{
-		"ha": n.daemon(n.ha, "ha", chatty(strings.Replace(guide(t, "home agent", "ha"), "prefix = \"10.10.0.0/24\"\n", "prefix = \"10.10.0.0/24\"\npool = \"10.10.0.200-10.10.0.209\"\n", 1))),
-		"fa": n.daemon(n.fa, "fa", chatty(guide(t, "foreign agent", "fa"))),
+		"ha": n.daemon(n.ha, "ha", chatty+with(guide(t, "home agent"), "[home-agent.network]", "pool = \"10.10.0.200-10.10.0.209\"")),
+		"fa": n.daemon(n.fa, "fa", chatty+guide(t, "foreign agent")),
 	}
 	captured := new(growing)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- clients["ha"].Capture(ctx, control.CaptureOrder{}, captured) }()
 	n.until("the capture begins", func() bool { return len(captured.bytes()) > 0 })
-	mobile := regexp.MustCompile(`(?m)^(spi|key-file|algorithm) = .*\n`).ReplaceAllString(guide(t, "mobile node", "mn"), "")
+	mobile := regexp.MustCompile(`(?m)^(spi|key-file|algorithm) = .*\n`).ReplaceAllString(guide(t, "mobile node"), "")
 	mobile = strings.Replace(mobile, "secret-file = \"keys.d/aaa\"\n", "secret-file = \"keys.d/aaa\"\nkeys = true\n", 1)
-	clients["mn"] = n.daemon(n.mn, "mn", chatty(mobile))
+	clients["mn"] = n.daemon(n.mn, "mn", chatty+mobile)
 
 	keys := func(name string) (list []string) {
 		var shown struct{ Associations []control.Association }

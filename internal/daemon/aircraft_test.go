@@ -11,53 +11,31 @@ import (
 	"careof/wire/mip4"
 )
 
-const aircraftHomeText = `version = 1
-state-directory = "%[1]s/airline-state"
-[control]
-socket = "%[1]s/airline.sock"
-[home-agent]
+// What the aircraft's router shares with its own home agent.
+const aircraftKey = `home-address = "10.20.0.5"
+spi = 260
+key = "hex:b0112233445566778899aabbccddeeff"
+algorithm = "hmac-sha256"
+`
+
+const (
+	aircraftHomeText = `[home-agent]
 address = "198.51.101.1"
 [[home-agent.network]]
 prefix = "10.20.0.0/24"
 [[home-agent.mobile-node]]
-home-address = "10.20.0.5"
-spi = 260
-key = "hex:b0112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-`
+` + aircraftKey
 
-const groundText = `version = 1
-state-directory = "%[1]s/ground-state"
-[control]
-socket = "%[1]s/ground.sock"
-[foreign-agent]
-interfaces = ["lan0"]
-care-of-address = "203.0.113.1"
-advertise-interval = "3s"
-`
-
-const aircraftText = `version = 1
-state-directory = "%[1]s/aircraft-state"
-[control]
-socket = "%[1]s/aircraft.sock"
-[mobile-node]
-home-address = "10.20.0.5"
+	aircraftText = `[mobile-node]
 home-agent = "198.51.101.1"
-spi = 260
-key = "hex:b0112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-[[mobile-node.uplink]]
+` + aircraftKey + `[[mobile-node.uplink]]
 interface = "radio0"
 [foreign-agent]
 interfaces = ["cabin0"]
 care-of-address = "10.20.0.5"
 advertise-interval = "3s"
-[[foreign-agent.mobile-node]]
-home-address = "10.10.0.5"
-spi = 301
-key = "hex:a0112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-`
+` + knownVisitor
+)
 
 // The aircraft of RFC 5944 section 4.5: its router is a mobile node, registered
 // through a foreign agent on the ground, and the foreign agent of the laptop in
@@ -103,7 +81,7 @@ func TestALaptopInAnAircraft(t *testing.T) {
 	n.careOf, n.router = netip.MustParseAddr("10.20.0.5"), netip.MustParseAddr("192.168.7.1")
 	n.haControl = n.daemon(n.ha, "ha", homeAgentText)
 	n.daemon(airline, "airline", aircraftHomeText)
-	n.daemon(ground, "ground", groundText)
+	n.daemon(ground, "ground", openForeignText)
 	aircraft := n.daemon(n.fa, "aircraft", aircraftText)
 	n.control = aircraft
 	n.until("the aircraft is registered, and forwards", func() bool {

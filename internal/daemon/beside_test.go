@@ -54,8 +54,7 @@ func newTwoNodes(t *testing.T, kind string) *twoNodes {
 	plane := func(device string) string {
 		return fmt.Sprintf("[plane]\ndevice = %q\nkind = %q\nbpffs = %q\n", device, kind, nstest.BPFFS(t))
 	}
-	another := strings.NewReplacer("198.51.100.1", besideAgent, "10.10.0.", "10.20.0.",
-		"ha-state", "other-state", "ha.sock", "other.sock", "mn-state", "beside-state", "mn.sock", "beside.sock")
+	another := strings.NewReplacer("198.51.100.1", besideAgent, "10.10.0.", "10.20.0.")
 	n.home = n.daemon(n.ha, "ha", pairHomeText+plane("careof0"))
 	n.otherHome = n.daemon(other, "other", another.Replace(pairHomeText)+plane("careof0"))
 	n.mobile = n.daemon(n.mn, "mn", pairMobileText+plane("careof0"))

@@ -49,7 +49,7 @@ func TestABundleHasEverythingButSecrets(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	n.write("ha", strings.Replace(pairHomeText, "[home-agent]\n", "[home-agent]\nnodes-file = \"nodes\"\n", 1)+
+	n.write("ha", with(pairHomeText, "home-agent", "nodes-file = \"nodes\"")+
 		"[[home-agent.mobile-node]]\nhome-address = \"10.10.0.30\"\nspi = 300\nkey-file = \"key\"\nalgorithm = \"hmac-sha256\"\n"+
 		"[[home-agent.foreign-agent]]\naddress = \"203.0.113.1\"\nspi = 302\nkey = \"hex:"+secrets[3]+"\"\nalgorithm = \"hmac-sha256\"\n# the old key was "+secrets[3]+"\n")
 	if done := n.reload(n.home, control.ReloadOrder{}); !done.Applied || done.Added != 2 {

@@ -142,11 +142,7 @@ func (d *daemon) showSent(m *engine.Send) {
 	}
 	src := m.Src
 	if src.Port() == 0 {
-		port := d.sockets.Port
-		if m.Aside {
-			port = d.sockets.PortAside
-		}
-		src = netip.AddrPortFrom(src.Addr(), port(m.Link, src.Addr()))
+		src = netip.AddrPortFrom(src.Addr(), d.sockets.From(m.Link, src.Addr(), m.Aside))
 	}
 	d.taps.message(true, m.Link, src, m.Dst, m.TTL, m.Data)
 }

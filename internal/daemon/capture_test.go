@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -72,7 +71,7 @@ func (n *pairNet) capture(c *control.Client, order control.CaptureOrder) (file *
 // reregister has the mobile node register again.
 func (n *pairNet) reregister(minutes int) {
 	n.t.Helper()
-	n.write("mn", strings.Replace(pairMobileText, "[mobile-node]\n", fmt.Sprintf("[mobile-node]\nlifetime = \"%dm\"\n", minutes), 1))
+	n.write("mn", with(pairMobileText, "mobile-node", "lifetime = \"%dm\"", minutes))
 	if done := n.reload(n.mobile, control.ReloadOrder{}); !done.Applied {
 		n.t.Fatalf("it came to %+v", done)
 	}
@@ -128,7 +127,7 @@ func TestACaptureOfDataShowsTheTunnels(t *testing.T) {
 	defer stop()
 	other, stopOther := n.capture(n.home, control.CaptureOrder{Data: true, Peer: "10.10.0.99"})
 	defer stopOther()
-	stopFlow := n.flow()
+	f := n.flow()
 	n.until("both directions are there", func() bool {
 		in, out := false, false
 		for _, p := range file.packets(t) {
@@ -142,7 +141,7 @@ func TestACaptureOfDataShowsTheTunnels(t *testing.T) {
 		}
 		return in && out
 	})
-	stopFlow()
+	f.whole("captured")
 	stopOther()
 	if list := other.packets(t); len(list) > 0 {
 		t.Errorf("%d packets of somebody else", len(list))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,48 +18,12 @@ import (
 // a mobile node behind a foreign agent, with three daemons between them.
 //
 //	neighbour 10.10.0.77 ---- 10.10.0.1 ha 198.51.100.1 ---- r ---- 203.0.113.1 fa 192.168.1.1 ---- mn
-const (
-	castsHome = `version = 1
-state-directory = "%[1]s/ha-state"
-[control]
-socket = "%[1]s/ha.sock"
-[home-agent]
-address = "198.51.100.1"
-interfaces = ["lan0"]
-[[home-agent.network]]
-prefix = "10.10.0.0/24"
-[[home-agent.mobile-node]]
-home-address = "10.10.0.5"
-spi = 256
-key = "hex:00112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-`
-	castsForeign = `version = 1
-state-directory = "%[1]s/fa-state"
-[control]
-socket = "%[1]s/fa.sock"
-[foreign-agent]
-interfaces = ["lan0"]
-care-of-address = "203.0.113.1"
-advertise-interval = "3s"
-`
-	castsNode = `version = 1
-state-directory = "%[1]s/mn-state"
-[control]
-socket = "%[1]s/mn.sock"
-[mobile-node]
-home-address = "10.10.0.5"
-home-agent = "198.51.100.1"
-home-network = "10.10.0.0/24"
-spi = 256
-key = "hex:00112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-broadcasts = "on"
-delivery = "%[2]s"
-[[mobile-node.uplink]]
-interface = "eth0"
-`
-)
+var castsHome = with(pairHomeText, "home-agent", `interfaces = ["lan0"]`)
+
+// castsNode wants broadcasts, in a style of delivery.
+func castsNode(style string) string {
+	return with(pairMobileText, "mobile-node", "home-network = \"10.10.0.0/24\"\nbroadcasts = \"on\"\ndelivery = %q", style)
+}
 
 var (
 	castsGroup     = netip.MustParseAddr("239.1.2.3")
@@ -169,8 +132,8 @@ func TestBroadcastsAndMulticast(t *testing.T) {
 			n.ha.Address("lan0", "10.10.0.1/24")
 			n.cn.Address("eth0", "10.10.0.77/24")
 			n.daemon(n.ha, "ha", castsHome)
-			n.control = n.daemon(n.fa, "fa", castsForeign)
-			n.daemon(n.mn, "mn", strings.ReplaceAll(castsNode, "%[2]s", style))
+			n.control = n.daemon(n.fa, "fa", openForeignText)
+			n.daemon(n.mn, "mn", castsNode(style))
 			n.until("registered", func() bool {
 				list := n.listed()
 				return len(list) == 1 && list[0].State == "accepted" && list[0].Delivery == style

@@ -21,6 +21,7 @@ import (
 	"careof/internal/core/forward"
 	"careof/internal/core/realm"
 	"careof/internal/enrol"
+	"careof/internal/host/beside"
 	"careof/internal/host/dhcp"
 	"careof/internal/host/discovery"
 	"careof/internal/host/drive"
@@ -52,16 +53,22 @@ type daemon struct {
 	hub     *hub
 	started time.Time
 
-	store   *store.Store
-	sockets *sock.Set
-	plane   *plane.Host
-	names   *names.Resolver             // of home agents
-	leases  atomic.Pointer[dhcp.Client] // nil without a mobile node
-	relay   *relay.Relay                // nil unless it is configured
-	portals portals
-	dns     *dns // what the host asks for names; nil without a mobile node that says
+	store    *store.Store
+	sockets  *sock.Set
+	plane    *plane.Host
+	names    *names.Resolver             // of home agents
+	resolved sync.Map                    // addresses ([]netip.Addr) by the name of a home agent
+	leases   atomic.Pointer[dhcp.Client] // nil without a mobile node
+	relay    *relay.Relay                // nil unless it is configured
+	portals  portals
+	renamed  chan struct{} // the configuration names other links now: all are looked at anew
+	dns      *dns          // what the host asks for names; nil without a mobile node that says
+
+	translators translators
+	linking     sync.Mutex // links are told by who watches them, and by who finds translators
 
 	home    *drive.Driver // nil without the role
+	barring sync.Mutex    // held while a node is blocked or let in again
 	mobile  *drive.Driver
 	foreign *drive.Driver
 	// advertiser advertises for a home agent; a foreign agent in the same
@@ -91,7 +98,7 @@ type daemon struct {
 // It works in the network namespace of the process; the calling goroutine
 // must not be in another one.
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	d := &daemon{cfg: cfg, log: log, hub: newHub(log, cfg.Log), started: time.Now()}
+	d := &daemon{cfg: cfg, log: log, hub: newHub(log, cfg.Log), started: time.Now(), renamed: make(chan struct{}, 1)}
 	d.live.inForce(cfg)
 	if err := coreless(); err != nil {
 		return err
@@ -190,7 +197,7 @@ func (d *daemon) localAddresses() []netip.Addr {
 
 // open makes sockets, data plane and machines. Nothing is read or answered yet.
 func (d *daemon) open() error {
-	d.sockets = sock.New(sock.Receiver{Signal: d.signal, Data: d.data}, 0)
+	d.sockets = sock.New(sock.Receiver{Signal: d.signal, Data: d.data, Error: d.icmp}, beside.Mark)
 	var err error
 	if d.secret, err = openSecret(d.cfg); err != nil {
 		d.sockets.Close()
@@ -226,6 +233,7 @@ func (d *daemon) open() error {
 		return nil
 	})
 	if err == nil {
+		d.names.OverSix(d.overSix)
 		err = d.machines(made)
 	}
 	if err != nil {
@@ -259,7 +267,7 @@ func agentCapacity(c *config.HomeAgent) int {
 func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 	out := plane.Config{
 		Device: cfg.Plane.Device, Kind: planeKinds[cfg.Plane.Kind], Pins: cfg.Plane.BPFFS,
-		Datagrams: d.sockets, Port: d.sockets.Port, Unclamped: !cfg.Plane.ClampMSS, Secret: d.secret.private,
+		Datagrams: d.sockets, Port: d.sockets.Port, Mark: beside.Mark, Unclamped: !cfg.Plane.ClampMSS, Secret: d.secret.private,
 	}
 	if cfg.HomeAgent == nil {
 		out.Capacity = nodeCapacity
@@ -295,12 +303,7 @@ func (d *daemon) planeConfig(cfg *config.Config) plane.Config {
 			out.Encapsulations = []encap.Kind{encap.WireGuard}
 		}
 		out.Forward = out.Forward || len(c.Networks) > 0 // a mobile router
-		if c.HomeAddress.IsValid() {
-			out.HomeAddresses = []netip.Addr{c.HomeAddress}
-		}
-		for _, u := range c.Uplinks {
-			out.Uplinks = append(out.Uplinks, u.Interface)
-		}
+		guarded(&out, c)
 	}
 	return out
 }
@@ -313,7 +316,7 @@ func (d *daemon) world() drive.World {
 		Plane:    d.metered(),
 		Send:     d.sending(d.sockets.Send),
 		Announce: d.plane.Announce,
-		Resolve:  d.names.Lookup,
+		Resolve:  d.resolve,
 		Note:     d.hub.note,
 
 		Originate: d.plane.Originate,
@@ -398,12 +401,21 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 			return d.failed("mobile-node.uplink.address", err)
 		}
 		defer d.leases.Load().Close()
+		if err := d.openTranslators(); err != nil {
+			stop(nil)
+			silence()
+			running.Wait()
+			return d.failed("mobile-node.uplink.nat64-prefix", err)
+		}
 	}
 	if err := d.openRelay(); err != nil {
 		stop(nil)
 		silence()
 		running.Wait()
 		return err
+	}
+	if d.translators.finder != nil {
+		spawn("translators", func() error { return d.runTranslators(ctx) })
 	}
 	if d.relay != nil {
 		spawn("relay", func() error { return d.relay.Run(ctx) })
@@ -466,6 +478,9 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 		err = errors.Join(err, server.Close())
 	}
 	running.Wait()
+	if d.plane != nil {
+		d.plane.Finish()
+	}
 	d.log.Info("stopped; bindings and forwarding state are kept")
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return errors.Join(cause, err)

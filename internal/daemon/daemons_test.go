@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,11 +27,13 @@ func newDaemons(t *testing.T) daemons {
 	return daemons{t: t, dir: t.TempDir(), process: make(map[string]*exec.Cmd)}
 }
 
-// write puts a configuration where the daemon of that name finds it.
+// write puts a configuration where the daemon of that name finds it. In it
+// %[1]s is the folder; state and socket are of that name.
 func (d *daemons) write(name, text string) string {
 	d.t.Helper()
 	file := filepath.Join(d.dir, name+".toml")
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "%[1]s", d.dir)), 0o600); err != nil {
+	own := fmt.Sprintf("version = 1\nstate-directory = \"%[1]s/%[2]s-state\"\n[control]\nsocket = \"%[1]s/%[2]s.sock\"\n", d.dir, name)
+	if err := os.WriteFile(file, []byte(own+strings.ReplaceAll(text, "%[1]s", d.dir)), 0o600); err != nil {
 		d.t.Fatal(err)
 	}
 	return file

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"careof/internal/core/assoc"
 	"careof/internal/core/ident"
 	"careof/internal/enrol"
+	"careof/internal/proto/mip4/feature/revoke"
 	"careof/wire/encap"
 )
 
@@ -151,8 +151,11 @@ func (d *daemon) change(how func(now *config.Config) (*config.Config, error)) er
 }
 
 // Enrol implements [control.Enroller].
-func (d *daemon) Enrol(_ context.Context, order control.EnrolOrder) (control.Invitation, error) {
-	if d.ledger == nil || d.cfg.Enrolment == nil {
+func (d *daemon) Enrol(ctx context.Context, order control.EnrolOrder) (control.Invitation, error) {
+	if d.ledger == nil {
+		return control.Invitation{}, fmt.Errorf("%w: this daemon is no home agent: nodes are invited there", control.ErrInvalid)
+	}
+	if d.cfg.Enrolment == nil {
 		return control.Invitation{}, fmt.Errorf(`%w: nobody can join here: the configuration has no [enrolment] section (hint: add it with listen = "0.0.0.0:4434", and restart)`, control.ErrInvalid)
 	}
 	good := time.Duration(order.For)
@@ -167,21 +170,14 @@ func (d *daemon) Enrol(_ context.Context, order control.EnrolOrder) (control.Inv
 		}
 		n.NAI = string(nai)
 	}
-	home := d.live.config().HomeAgent
-	if slices.ContainsFunc(home.MobileNodes, func(o config.MobileNodePeer) bool {
-		return samePeer(o, config.MobileNodePeer{HomeAddress: n.HomeAddress, NAI: ident.NAI(n.NAI)})
-	}) {
-		return control.Invitation{}, fmt.Errorf("%w: there is a node with this name or address already", control.ErrInvalid)
+	free, err := d.vacancies(ctx)
+	if err != nil {
+		return control.Invitation{}, err
 	}
-	if a := n.HomeAddress; a.IsValid() {
-		at := slices.IndexFunc(home.Networks, func(net config.Network) bool { return net.Prefix.Contains(a) })
-		if at < 0 {
-			return control.Invitation{}, fmt.Errorf("%w: %v is in no home network", control.ErrInvalid, a)
-		}
-		if reserved(home, home.Networks[at], a) {
-			return control.Invitation{}, fmt.Errorf("%w: %v is no address for a node: it is the network's, the agent's, or the pool's", control.ErrInvalid, a)
-		}
+	if err := d.refuse(ctx, free, ident.Node{HomeAddress: n.HomeAddress, NAI: ident.NAI(n.NAI)}); err != nil {
+		return control.Invitation{}, err
 	}
+	home := free.home
 	for i, p := range n.Prefixes {
 		if n.Prefixes[i] = p.Masked(); p != p.Masked() {
 			return control.Invitation{}, fmt.Errorf("%w: %v is an address in a network: write %v", control.ErrInvalid, p, p.Masked())
@@ -196,9 +192,9 @@ func (d *daemon) Enrol(_ context.Context, order control.EnrolOrder) (control.Inv
 	if n.Assigned && (len(home.PrefixPools) == 0 || home.MobileNetworks == config.Off) {
 		return control.Invitation{}, fmt.Errorf("%w: there is no pool to assign a prefix from (hint: add [[home-agent.prefix-pool]], or name a prefix)", control.ErrInvalid)
 	}
-	secret, i, err := d.ledger.Invite(n, good, func(invited func(netip.Addr) bool) (netip.Addr, error) { return free(home, invited) })
+	secret, i, err := d.ledger.Invite(n, good, free.free)
 	if errors.Is(err, enrol.ErrTaken) {
-		return control.Invitation{}, fmt.Errorf("%w: %w", control.ErrInvalid, err)
+		return control.Invitation{}, fmt.Errorf("%w: %w (hint: careof show enrolled says who; careof enrol remove takes a token back)", control.ErrInvalid, err)
 	}
 	if err != nil {
 		return control.Invitation{}, err
@@ -223,32 +219,13 @@ func (d *daemon) joinAddress() string {
 	return net.JoinHostPort(d.cfg.HomeAgent.Addresses[0].String(), strconv.Itoa(int(e.Listen.Port())))
 }
 
-// free is the first home address that nobody has.
-func free(home *config.HomeAgent, invited func(netip.Addr) bool) (netip.Addr, error) {
-	used := make(map[netip.Addr]bool, len(home.MobileNodes))
-	for i := range home.MobileNodes {
-		used[home.MobileNodes[i].HomeAddress] = true
-	}
-	for _, n := range home.Networks {
-		// The first address is a router's by custom.
-		for a := n.Prefix.Masked().Addr().Next().Next(); n.Prefix.Contains(a); a = a.Next() {
-			if !used[a] && !reserved(home, n, a) && !invited(a) {
-				return a, nil
-			}
-		}
-	}
-	return netip.Addr{}, fmt.Errorf("%w: no home address is free: widen a home network, or name an address", control.ErrInvalid)
-}
-
-// reserved tells whether an address of a home network is not for a node.
-func reserved(home *config.HomeAgent, n config.Network, a netip.Addr) bool {
-	return a == n.Prefix.Masked().Addr() || !n.Prefix.Contains(a.Next()) || slices.Contains(home.Addresses, a) || a == home.LocalAddress ||
-		slices.ContainsFunc(n.Pool, func(r config.Range) bool { return r.First.Compare(a) <= 0 && a.Compare(r.Last) <= 0 })
-}
-
 // Unenrol implements [control.Enroller].
-func (d *daemon) Unenrol(_ context.Context, order control.UnenrolOrder) (control.Enrolled, error) {
-	for _, one := range d.enrolled() {
+func (d *daemon) Unenrol(ctx context.Context, order control.UnenrolOrder) (control.Enrolled, error) {
+	list, err := d.enrolled(ctx)
+	if err != nil {
+		return control.Enrolled{}, err
+	}
+	for _, one := range list {
 		if order.Node != one.Node && order.Node != one.HomeAddress.String() {
 			continue
 		}
@@ -274,19 +251,27 @@ func (d *daemon) Unenrol(_ context.Context, order control.UnenrolOrder) (control
 }
 
 // enrolled lists who has joined and who is invited.
-func (d *daemon) enrolled() []control.Enrolled {
+func (d *daemon) enrolled(ctx context.Context) ([]control.Enrolled, error) {
 	out := []control.Enrolled{}
 	if d.ledger == nil {
-		return out
+		return out, nil
+	}
+	kept, err := ask[revoke.BlockedNode](ctx, d.home, revoke.ListBlocked{})
+	if err != nil {
+		return nil, err
+	}
+	blocked := make(map[string]bool, len(kept))
+	for _, b := range kept {
+		blocked[b.Node] = true
 	}
 	for _, n := range d.ledger.Nodes() {
-		out = append(out, control.Enrolled{Node: n.Name(), NAI: n.NAI, HomeAddress: n.HomeAddress, Prefixes: n.Prefixes, Assigned: n.Assigned, Host: n.Host, State: "enrolled", Since: n.Enrolled})
+		out = append(out, control.Enrolled{Node: n.Name(), NAI: n.NAI, HomeAddress: n.HomeAddress, Prefixes: n.Prefixes, Assigned: n.Assigned, Host: n.Host, State: "enrolled", Blocked: blocked[n.Name()], Since: n.Enrolled})
 	}
 	for _, i := range d.ledger.Invitations() {
 		n := i.Node
-		out = append(out, control.Enrolled{Node: n.Name(), NAI: n.NAI, HomeAddress: n.HomeAddress, Prefixes: n.Prefixes, Assigned: n.Assigned, State: "invited", Since: i.Created, Until: i.Until})
+		out = append(out, control.Enrolled{Node: n.Name(), NAI: n.NAI, HomeAddress: n.HomeAddress, Prefixes: n.Prefixes, Assigned: n.Assigned, State: "invited", Blocked: blocked[n.Name()], Since: i.Created, Until: i.Until})
 	}
-	return out
+	return out, nil
 }
 
 // ExportEnrolled implements [control.Enroller].

@@ -3,6 +3,7 @@ package daemon
 import (
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -101,7 +102,7 @@ func TestEncapsulatingDelivery(t *testing.T) {
 	if r := n.register(mip4.FlagT, 300, &mip4.EncapsulatingDelivery{}); r.Code != 0 {
 		t.Fatalf("reply %+v", r)
 	}
-	frames := n.cn.Packets("eth0")
+	frames := n.cn.Tap(t, "eth0", patience)
 	send := func(tunnel bool, payload string, hops uint8) {
 		t.Helper()
 		p, err := encap.AppendUDP(nil, encap.IPv4{TTL: hops}, netip.AddrPortFrom(visitorHome, 5000), netip.AddrPortFrom(peerAddr, 9), []byte(payload))
@@ -153,16 +154,7 @@ func TestHomeAndForeignAgentInOneProcess(t *testing.T) {
 	n.homeAgent = netip.MustParseAddr("203.0.113.2")
 	n.fa.Address("wan0", "203.0.113.2/24")
 	n.r.Route("10.10.0.0/24", "203.0.113.2", "", "")
-	n.control = n.daemon(n.fa, "fa", foreignAgentText+`[home-agent]
-address = "203.0.113.2"
-[[home-agent.network]]
-prefix = "10.10.0.0/24"
-[[home-agent.mobile-node]]
-home-address = "10.10.0.5"
-spi = 256
-key = "hex:00112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-`)
+	n.control = n.daemon(n.fa, "fa", foreignAgentText+strings.Replace(pairHomeText, "198.51.100.1", "203.0.113.2", 1))
 	n.echo()
 	n.agent()
 	n.gateway()
@@ -194,21 +186,7 @@ func TestAHomeAgentAdvertisesOnItsHomeLink(t *testing.T) {
 	nstest.Join(t, n.ha, "lan0", n.mn, "eth0", 1500)
 	n.ha.Address("lan0", "10.10.0.1/24")
 	n.hear()
-	n.daemon(n.ha, "ha", `version = 1
-state-directory = "%[1]s/ha-state"
-[control]
-socket = "%[1]s/ha.sock"
-[home-agent]
-address = "10.10.0.1"
-interfaces = ["lan0"]
-[[home-agent.network]]
-prefix = "10.10.0.0/24"
-[[home-agent.mobile-node]]
-home-address = "10.10.0.5"
-spi = 256
-key = "hex:00112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-`)
+	n.daemon(n.ha, "ha", strings.Replace(castsHome, "198.51.100.1", "10.10.0.1", 1))
 	select {
 	case ev := <-n.heard:
 		m, err := adv4.Parse(ev.Data)

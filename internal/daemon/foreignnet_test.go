@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -55,46 +56,6 @@ var (
 	visitorFA   = netip.MustParseAddr("192.168.1.1")
 	peerAddr    = netip.MustParseAddr("192.0.2.9")
 )
-
-const homeAgentText = `version = 1
-state-directory = "%[1]s/ha-state"
-[control]
-socket = "%[1]s/ha.sock"
-[home-agent]
-address = "198.51.100.1"
-[[home-agent.network]]
-prefix = "10.10.0.0/24"
-[[home-agent.mobile-node]]
-home-address = "10.10.0.5"
-spi = 256
-key = "hex:00112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-[[home-agent.foreign-agent]]
-address = "203.0.113.1"
-spi = 300
-key = "hex:f0112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-`
-
-const foreignAgentText = `version = 1
-state-directory = "%[1]s/fa-state"
-[control]
-socket = "%[1]s/fa.sock"
-[foreign-agent]
-interfaces = ["lan0"]
-care-of-address = "203.0.113.1"
-advertise-interval = "3s"
-[[foreign-agent.home-agent]]
-address = "198.51.100.1"
-spi = 300
-key = "hex:f0112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-[[foreign-agent.mobile-node]]
-home-address = "10.10.0.5"
-spi = 301
-key = "hex:a0112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-`
 
 func newForeignNet(t *testing.T) *foreignNet {
 	t.Helper()
@@ -201,7 +162,7 @@ func (n *foreignNet) hear() {
 // agent solicits and returns the foreign agent's advertisement.
 func (n *foreignNet) agent() adv4.MobilityAgent {
 	n.t.Helper()
-	for range 5 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		err := n.onLink.SendDiscovery(engine.SendDiscovery{Link: "eth0", Src: visitorHome, Dst: netip.MustParseAddr("224.0.0.11"), Data: adv4.AppendSolicitation(nil)})
 		if err != nil {
 			n.t.Fatal(err)
@@ -225,8 +186,31 @@ func (n *foreignNet) agent() adv4.MobilityAgent {
 	return adv4.MobilityAgent{}
 }
 
-// register sends a request through the foreign agent and returns the reply.
+// register sends a request through the foreign agent and returns the reply. As
+// mobile nodes do, it sends another one when none comes (RFC 5944 section
+// 3.6.3): a foreign agent that is registered itself may have no way for some
+// milliseconds more.
 func (n *foreignNet) register(flags mip4.RequestFlags, lifetime uint16, more ...mip4.Payload) mip4.RegistrationReply {
+	n.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		n.request(flags, lifetime, more)
+		for again := time.Now().Add(3 * time.Second); ; {
+			m, from, err := n.hearReply(again)
+			if err != nil {
+				break
+			}
+			if r, err := m.Reply(); err == nil && uint32(r.Identification) == uint32(n.identification) {
+				n.genuine(m, from)
+				return r
+			}
+		}
+	}
+	n.t.Fatal("no reply")
+	return mip4.RegistrationReply{}
+}
+
+// request sends a registration request.
+func (n *foreignNet) request(flags mip4.RequestFlags, lifetime uint16, more []mip4.Payload) {
 	n.t.Helper()
 	n.identification = max(n.identification+1, assoc.Timestamp(time.Now()))
 	d := mip4.NewRequest(mip4.RegistrationRequest{
@@ -247,7 +231,11 @@ func (n *foreignNet) register(flags mip4.RequestFlags, lifetime uint16, more ...
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	m, from := n.heardReply()
+}
+
+// genuine looks at whom a reply comes from and who has signed it.
+func (n *foreignNet) genuine(m *mip4.Message, from netip.AddrPort) {
+	n.t.Helper()
 	if from != netip.AddrPortFrom(n.router, 434) {
 		n.t.Errorf("the reply came from %v", from)
 	}
@@ -260,27 +248,27 @@ func (n *foreignNet) register(flags mip4.RequestFlags, lifetime uint16, more ...
 	if _, count := m.Find(mip4.ExtForeignHome); count != 0 {
 		n.t.Error("the Foreign-Home authentication reached the mobile node")
 	}
-	r, err := m.Reply()
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return r
 }
 
 // heardReply is the next message that comes to the mobile node, and from whom.
 func (n *foreignNet) heardReply() (*mip4.Message, netip.AddrPort) {
 	n.t.Helper()
-	buf := make([]byte, 1500)
-	n.replies.SetReadDeadline(time.Now().Add(patience))
-	c, from, err := n.replies.ReadFromUDPAddrPort(buf)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	m, err := mip4.Parse(buf[:c])
+	m, from, err := n.hearReply(time.Now().Add(patience))
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	return m, from
+}
+
+func (n *foreignNet) hearReply(until time.Time) (*mip4.Message, netip.AddrPort, error) {
+	buf := make([]byte, 1500)
+	n.replies.SetReadDeadline(until)
+	c, from, err := n.replies.ReadFromUDPAddrPort(buf)
+	if err != nil {
+		return nil, from, err
+	}
+	m, err := mip4.Parse(buf[:c])
+	return m, from, err
 }
 
 // visitors lists them when nothing is pending any more: the reply leaves a
@@ -374,10 +362,20 @@ func (n *foreignNet) ask(wait time.Duration) (ok bool) {
 		}
 		defer c.Close()
 		buf := make([]byte, 100)
-		c.Write([]byte("are you there"))
-		c.SetReadDeadline(time.Now().Add(wait))
-		got, err := c.Read(buf)
-		ok = err == nil && string(buf[:got]) == "are you there"
+		// A datagram may be lost, as where somebody is asked for by ARP first.
+		for end := time.Now().Add(wait); !ok && time.Now().Before(end); {
+			again := time.Now().Add(time.Second)
+			if again.After(end) {
+				again = end
+			}
+			c.Write([]byte("are you there"))
+			c.SetReadDeadline(again)
+			got, err := c.Read(buf)
+			ok = err == nil && string(buf[:got]) == "are you there"
+			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				<-time.After(time.Until(again)) // an ICMP error: there is no way yet
+			}
+		}
 	})
 	return ok
 }
@@ -419,22 +417,3 @@ func (n *foreignNet) shownBy(c *control.Client, what string, into any) {
 		n.t.Fatal(err)
 	}
 }
-
-const visitorText = `version = 1
-state-directory = "%[1]s/mn-state"
-[control]
-socket = "%[1]s/mn.sock"
-[mobile-node]
-home-address = "10.10.0.5"
-home-agent = "198.51.100.1"
-spi = 256
-key = "hex:00112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-[[mobile-node.uplink]]
-interface = "eth0"
-[[mobile-node.foreign-agent]]
-address = "203.0.113.1"
-spi = 301
-key = "hex:a0112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-`

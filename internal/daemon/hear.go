@@ -89,6 +89,9 @@ func (d *daemon) comesHome(p engine.Packet) bool {
 // data gives tunnel data to the plane.
 func (d *daemon) data(batch []sock.Data) { d.plane.Tunnels().Deliver(batch) }
 
+// icmp takes an ICMP error about what left over IPv6.
+func (d *daemon) icmp(packet []byte) { d.plane.Tunnels().OuterError(packet) }
+
 // watch follows the links. The netlink socket can overflow; watching then
 // starts again, and tells every state anew.
 func (d *daemon) watch(ctx context.Context) error {
@@ -96,7 +99,7 @@ func (d *daemon) watch(ctx context.Context) error {
 		return name == d.cfg.Plane.Device || pointToPoint && !d.named(name)
 	}
 	for {
-		err := link.Watch(ctx, ignore, d.linkChanged)
+		err := link.Watch(ctx, ignore, d.renamed, d.linkChanged)
 		if err == nil {
 			return nil
 		}
@@ -119,18 +122,25 @@ func (d *daemon) named(link string) bool {
 }
 
 func (d *daemon) linkChanged(l engine.Link, more bool) {
+	d.linking.Lock()
+	defer d.linking.Unlock()
 	d.live.link(l)
-	d.sockets.Addresses(l)
+	seen := d.translated(l)
+	d.sockets.Addresses(seen)
 	d.agentLink(l)
 	d.visitingLink(l)
 	if d.leases.Load() != nil {
 		d.leases.Load().LinkChanged(l)
 	}
-	if err := d.plane.LinkChanged(l); err != nil {
+	if err := d.plane.LinkChanged(seen); err != nil {
 		d.hub.note(note.Note{Kind: note.Failed, Level: note.Warn, Link: l.Name, Why: err.Error()})
 	}
 	for _, driver := range d.drivers() {
-		if driver != nil {
+		switch {
+		case driver == nil:
+		case driver == d.mobile:
+			driver.Link(seen, more)
+		default:
 			driver.Link(l, more)
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"careof/internal/core/note"
-	"careof/internal/host/homedhcp"
 	"careof/internal/host/inform"
+	"careof/internal/host/lease"
 	"careof/internal/proto/mip4/feature/hostconfig"
 	"careof/internal/proto/mip4/mn"
 )
@@ -34,7 +34,7 @@ type informed struct {
 
 	// With a lease of the home address: how its client stands, and the lease itself.
 	tenancy string
-	lease   homedhcp.Lease
+	lease   lease.Lease
 }
 
 // complete puts what the DHCP server says in the place of what the home agent said.

@@ -12,7 +12,9 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"careof/internal/core/note"
+	"careof/internal/host/clock"
 	"careof/internal/host/homedhcp"
+	"careof/internal/host/lease"
 	"careof/internal/proto/mip4/feature/hostconfig"
 	"careof/internal/proto/mip4/mn"
 )
@@ -27,7 +29,8 @@ const (
 type tenancy struct {
 	d       *daemon
 	path    string
-	machine *homedhcp.Machine // nil before the first registration
+	watch   clock.Watch
+	machine *lease.Machine // nil before the first registration
 	home    netip.Addr
 	here    whereabouts
 	conn    *homedhcp.Conn // nil while the node is not registered
@@ -50,7 +53,7 @@ type whereabouts struct {
 
 // atHome is where a node is on its home link: the servers there hear it themselves.
 func (t *tenancy) atHome(ctx context.Context, state mn.Status) (w whereabouts) {
-	if l := homedhcp.ReadLease(t.path); l.Address != state.HomeAddress {
+	if l := homedhcp.ReadLease(t.path); l.Address.Addr() != state.HomeAddress {
 		return w // none has begun away from home, and none begins here
 	}
 	uplinks, err := ask[mn.UplinkInfo](ctx, t.d.mobile, mn.ListUplinks{})
@@ -84,11 +87,11 @@ func (d *daemon) watchHomeLease(ctx context.Context) {
 			t.look(ctx)
 		case m := <-t.heard:
 			if t.machine != nil && t.conn != nil {
-				t.do(ctx, t.machine.Message(time.Now(), m.from == t.here.server || t.here.server == homedhcp.Everybody, m.message))
+				t.do(ctx, t.machine.Message(t.now(ctx), m.from == t.here.server || t.here.server == homedhcp.Everybody, m.message))
 			}
 		case <-due.C:
 			if t.machine != nil {
-				t.do(ctx, t.machine.Wake(time.Now()))
+				t.do(ctx, t.machine.Wake(t.now(ctx)))
 			}
 		}
 		due.Stop()
@@ -98,6 +101,15 @@ func (d *daemon) watchHomeLease(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// now is the time of day. When the clock was set, the lease lasts as long as before.
+func (t *tenancy) now(ctx context.Context) time.Time {
+	at := clock.Now()
+	if by := t.watch.Jumped(at); by != 0 && t.machine != nil {
+		t.do(ctx, t.machine.ClockSet(at.Wall, by))
+	}
+	return at.Wall
 }
 
 // look sees whether the node has registered, from where, or is not any more.
@@ -119,14 +131,14 @@ func (t *tenancy) look(ctx context.Context) {
 	t.hangUp()
 	t.here = now
 	if t.machine != nil {
-		t.machine.Left()
+		t.machine.Down()
 	}
 	if now == (whereabouts{}) {
 		return
 	}
 	if t.machine == nil || t.home != state.HomeAddress {
-		t.machine, t.home = homedhcp.NewMachine(state.HomeAddress, nodeName(state), luck(), homedhcp.ReadLease(t.path)), state.HomeAddress
-		t.use(ctx, homedhcp.Silence) // what a process before had: nobody has answered yet
+		t.machine, t.home = lease.ForHome(state.HomeAddress, nodeName(state), luck(), homedhcp.ReadLease(t.path)), state.HomeAddress
+		t.use(ctx, lease.Without{}) // what a process before had: nobody has answered yet
 	}
 	if t.conn, err = homedhcp.Listen(ctx, t.d.dns.space, t.home, now.link); err != nil {
 		t.here = whereabouts{} // again with the next look, to which a note leads
@@ -138,7 +150,7 @@ func (t *tenancy) look(ctx context.Context) {
 	}
 	t.trouble = ""
 	go t.hear(t.conn)
-	t.do(ctx, t.machine.Arrived(time.Now()))
+	t.do(ctx, t.machine.Up(t.now(ctx)))
 }
 
 // nodeName is who a node is to DHCP servers.
@@ -180,62 +192,65 @@ func (t *tenancy) hangUp() {
 	}
 }
 
-// do does what the machine wants.
-func (t *tenancy) do(ctx context.Context, s homedhcp.Step) {
-	if s.Send != nil && t.conn != nil {
-		// What could not be sent is sent again.
-		_ = t.conn.Send(s.Send.ToBytes(), t.here.server)
-	}
-	l, has := t.machine.Lease()
+// do does what the machine wants, and tells what it has to say.
+func (t *tenancy) do(ctx context.Context, actions []lease.Action) {
 	tell := func(k note.Kind, level note.Level, why string) {
 		t.d.hub.note(note.Note{Kind: k, Level: level, Role: roleMobileNode, Why: why})
 	}
-	switch s.Change {
-	case homedhcp.Got:
-		tell(homeLease, note.Info, fmt.Sprintf("%s of %s until %s", l.Address, l.Server, l.Until.Format(time.DateTime)))
-	case homedhcp.Lost:
-		tell(homeLeaseLost, note.Warn, t.home.String()+": "+s.Why)
-	case homedhcp.NoLease, homedhcp.Silence:
-		tell(homeDHCPFailed, note.Warn, fmt.Sprintf("a lease for %s: %s", t.home, s.Why))
-	case homedhcp.Informed:
-		l := t.machine.Told()
-		tell(homeDHCP, note.Info, l.Server.String()+" says: "+configuration(l).String())
-	}
-	if s.Change == homedhcp.Got || s.Change == homedhcp.Extended || s.Change == homedhcp.Lost {
-		if !has {
-			l = homedhcp.Lease{}
-		}
-		if err := l.Write(t.path); err != nil {
+	write := func(l lease.Lease) {
+		if err := homedhcp.WriteLease(t.path, l); err != nil {
 			tell(homeDHCPFailed, note.Warn, err.Error())
 		}
 	}
-	t.use(ctx, s.Change)
+	for _, a := range actions {
+		switch a := a.(type) {
+		case lease.Send:
+			if t.conn != nil {
+				// What could not be sent is sent again.
+				_ = t.conn.Send(a.Message.ToBytes(), t.here.server)
+			}
+		case lease.Configure:
+			tell(homeLease, note.Info, fmt.Sprintf("%s of %s until %s", t.home, a.Lease.Server, a.Lease.Until.Format(time.DateTime)))
+			write(a.Lease)
+		case lease.Extend:
+			write(a.Lease)
+		case lease.Withdraw:
+			tell(homeLeaseLost, note.Warn, t.home.String()+": "+a.Why)
+			write(lease.Lease{})
+		case lease.Without:
+			tell(homeDHCPFailed, note.Warn, fmt.Sprintf("a lease for %s: %s", t.home, a.Why))
+		case lease.Inform:
+			tell(homeDHCP, note.Info, a.Lease.Server.String()+" says: "+configuration(a.Lease).String())
+		}
+		t.use(ctx, a)
+	}
 }
 
-func configuration(l homedhcp.Lease) hostconfig.Configuration {
-	return hostconfig.Configuration{Servers: l.DNS, Router: l.Router, Domain: l.Domain}.Sane()
+func configuration(l lease.Lease) hostconfig.Configuration {
+	return hostconfig.Configuration{Servers: l.DNS, Router: l.Gateway, Domain: l.Domain}.Sane()
 }
 
 // use gives the host what the lease says: name servers and domain by way of [daemon.told],
 // routes as destinations of the tunnel.
-func (t *tenancy) use(ctx context.Context, c homedhcp.Change) {
+func (t *tenancy) use(ctx context.Context, a lease.Action) {
 	l, has := t.machine.Lease()
+	_, nothing := a.(lease.Send)
 	t.d.dns.mu.Lock()
 	n := &t.d.dns.informed
 	n.tenancy = t.machine.State().String()
-	switch {
-	case has && c != homedhcp.Nothing:
+	switch a := a.(type) {
+	case lease.Configure, lease.Extend:
+		n.at = time.Now()
+	case lease.Withdraw:
+		n.server, n.lease = netip.Addr{}, lease.Lease{}
+	case lease.Inform:
+		n.server, n.said, n.at = t.here.server, configuration(a.Lease), time.Now()
+	}
+	if has && !nothing {
 		n.server, n.said, n.lease = t.here.server, configuration(l), l
-		if c == homedhcp.Got || c == homedhcp.Extended {
-			n.at = time.Now()
-		}
-	case c == homedhcp.Informed:
-		n.server, n.said, n.at = t.here.server, configuration(t.machine.Told()), time.Now()
-	case c == homedhcp.Lost:
-		n.server, n.lease = netip.Addr{}, homedhcp.Lease{}
 	}
 	t.d.dns.mu.Unlock()
-	if c == homedhcp.Nothing || len(l.Routes) == 0 && !t.led {
+	if nothing || len(l.Routes) == 0 && !t.led {
 		return
 	}
 	t.led = len(l.Routes) > 0

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"cmp"
+	"context"
+	"net/netip"
 	"path/filepath"
 	"slices"
 
@@ -24,6 +26,7 @@ func (d *daemon) openLeases() error {
 		Memory: filepath.Join(d.cfg.StateDirectory, "leases.json"),
 		Links:  leased(d.cfg.MobileNode),
 		Tell:   d.tellLease,
+		Guard:  d.guardLeases,
 	})
 	if err == nil {
 		d.leases.Store(c)
@@ -51,6 +54,49 @@ func leased(c *config.MobileNode) (links []dhcp.Link) {
 	return links
 }
 
+// guardLeases lists what no network may give an uplink, and what none may draw
+// out of the tunnel: the home network, and what the configuration sends there.
+func (d *daemon) guardLeases() (g dhcp.Guard) {
+	c := d.live.config().MobileNode
+	if c == nil {
+		return g
+	}
+	for _, h := range c.HomeAgents {
+		if h.Addr.IsValid() {
+			g.Never = append(g.Never, h.Addr)
+		}
+	}
+	d.resolved.Range(func(_, list any) bool {
+		g.Never = append(g.Never, list.([]netip.Addr)...)
+		return true
+	})
+	if c.HomeAddress.IsValid() {
+		g.Tunnelled = append(g.Tunnelled, netip.PrefixFrom(c.HomeAddress, c.HomeAddress.BitLen()))
+	}
+	if c.HomeNetwork.IsValid() {
+		g.Tunnelled = append(g.Tunnelled, c.HomeNetwork)
+	}
+	for _, n := range c.Networks {
+		if n.Prefix.IsValid() {
+			g.Tunnelled = append(g.Tunnelled, n.Prefix)
+		}
+	}
+	if !c.Routes.Full {
+		g.Tunnelled = append(g.Tunnelled, c.Routes.Prefixes...)
+	}
+	return g
+}
+
+// resolve finds the addresses of a home agent's name, and remembers them for
+// [daemon.guardLeases].
+func (d *daemon) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+	list, err := d.names.Lookup(ctx, name)
+	if err == nil {
+		d.resolved.Store(name, list)
+	}
+	return list, err
+}
+
 func (d *daemon) tellLease(ev dhcp.Event) {
 	switch {
 	case ev.Lost:
@@ -68,7 +114,7 @@ func (d *daemon) leaseOf(link string) *control.Lease {
 	if !ours {
 		return nil
 	}
-	out := &control.Lease{State: s.State.String()}
+	out := &control.Lease{State: s.State.String(), Why: s.Why}
 	if s.Has {
 		out.Address, out.Server, out.Until = s.Lease.Address, s.Lease.Server, s.Lease.Until
 	}

@@ -1,13 +1,12 @@
 package daemon
 
 import (
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"careof/internal/control"
+	"careof/internal/host/dhcp/stock"
 )
 
 // A host on which nobody configures the uplink: the mobile node gets its
@@ -15,21 +14,10 @@ import (
 // start has the same one; and when the configuration says that others are to
 // configure the link, it is left without.
 func TestAMobileNodeGetsItsAddressByDHCP(t *testing.T) {
-	if _, err := exec.LookPath("dnsmasq"); err != nil {
-		t.Skip("needs dnsmasq")
-	}
+	stock.Need(t, "dnsmasq")
 	n := wirePair(t)
-	server := exec.Command("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=tomn", "--bind-interfaces", "--user=root",
-		"--dhcp-range=203.0.113.100,203.0.113.150,2m", "--no-ping", "--dhcp-leasefile="+filepath.Join(n.dir, "dnsmasq"), "--pid-file=", "--log-facility=/dev/null")
-	n.r.Do(func() {
-		if err := server.Start(); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		_ = server.Process.Kill()
-		_ = server.Wait()
-	})
+	stock.Run(t, n.r.Do, stock.Dnsmasq(n.dir, "tomn", "--dhcp-range=203.0.113.100,203.0.113.150,2m"))
+	stock.Show(t, n.dir)
 	text := strings.Replace(pairMobileText, `interface = "eth0"`, "interface = \"eth0\"\naddress = \"dhcp\"", 1)
 	n.home = n.daemon(n.ha, "ha", pairHomeText)
 	n.mobile = n.daemon(n.mn, "mn", text)

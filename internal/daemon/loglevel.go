@@ -19,7 +19,7 @@ var _ control.Leveller = (*daemon)(nil)
 var subsystems = map[note.Kind]string{
 	note.LinkUp: "link", note.LinkDown: "link", leaseGot: "link", leaseLost: "link",
 	note.Resync: "replay", note.Repeated: "replay",
-	"captive-portal": "movement", "captive-portal-passed": "movement", "host-configured": "movement", "dns-given": "movement", "dns-taken-back": "movement", "dns-failed": "movement", "home-dhcp": "movement", "home-dhcp-failed": "movement", "home-lease": "movement", "home-lease-lost": "movement", "path-mtu": "movement", "path-dead": "movement", "path-back": "movement",
+	"captive-portal": "movement", "captive-portal-passed": "movement", "host-configured": "movement", "dns-given": "movement", "dns-taken-back": "movement", "dns-failed": "movement", "home-dhcp": "movement", "home-dhcp-failed": "movement", "home-lease": "movement", "home-lease-lost": "movement", "path-mtu": "movement", "path-dead": "movement", "path-doubt": "movement", "path-doubt-over": "movement", "path-back": "movement",
 	note.Lost: "movement", note.Home: "movement", "agent-heard": "advertisement", "agent-lost": "advertisement",
 	"keepalive": "nat", "keepalive-bound": "nat", "nat-mapping-lost": "nat", "keepalive-lengthened": "nat",
 }

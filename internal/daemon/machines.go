@@ -10,6 +10,7 @@ import (
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/host/drive"
+	"careof/internal/host/plane"
 	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
@@ -20,9 +21,13 @@ import (
 // shards is among how many machines the home agent's nodes are divided.
 func shards(cfg *config.Config) int {
 	switch c := cfg.HomeAgent; {
-	case cfg.AAA != nil && cfg.AAA.Diameter != nil:
+	case cfg.AAA != nil:
 		// A node that AAA brings has no address in the configuration, and requests
 		// with one and without one must find the same machine.
+		return 1
+	case len(c.PrefixPools) > 0:
+		// A free prefix is anybody's: pools that were divided would have none for some
+		// while others have many.
 		return 1
 	case c.Shards > 0:
 		return c.Shards
@@ -123,6 +128,9 @@ func (d *daemon) machines(agents func() (agency, error)) error {
 // homeConfig is what the home agent is configured with.
 func homeConfig(c *config.Config) (ha.Config, standard.Config) {
 	whole, features := roles.HomeAgent(c.HomeAgent)
+	if planeKinds[c.Plane.Kind] != plane.Kernel { // which has a device for each tunnel
+		whole.Device = c.Plane.Device
+	}
 	if f := c.ForeignAgent; f != nil {
 		whole.ForeignCareOf = f.CareOfAddresses
 	}

@@ -96,6 +96,7 @@ func (d *daemon) measureMobile(ctx context.Context) (*metrics.MobileNode, error)
 	}
 	for _, u := range uplinks {
 		m.Uplinks++
+		m.Doubts, m.InDoubt = m.Doubts+u.Doubts.Times, m.InDoubt+u.Doubts.Lasted
 		if u.Usable {
 			m.Usable++
 		}

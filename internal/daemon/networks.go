@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"net/netip"
 
 	"careof/internal/control"
 	"careof/internal/core/forward"
@@ -28,10 +29,7 @@ func (d *daemon) networks(ctx context.Context) (any, error) {
 	}
 	for _, r := range routers {
 		for _, n := range r.Networks {
-			one := control.MobileNetwork{
-				Role: roleMobileNode, Prefix: n.Prefix, Interface: n.Link, HomeAddress: r.HomeAddress, NAI: r.NAI,
-				CareOfAddress: r.CareOfAddress, State: n.State,
-			}
+			one := routersNetwork(r, n)
 			if n.Prefix.IsValid() {
 				one.Counters = d.plane.Counters(mn.NetworkKey(n.Prefix))
 			}
@@ -39,4 +37,22 @@ func (d *daemon) networks(ctx context.Context) (any, error) {
 		}
 	}
 	return out, nil
+}
+
+// routersNetwork is a network as its router shows it. Nothing reaches it while the
+// router is registered nowhere, whatever the home agent has agreed to.
+func routersNetwork(r mn.Status, n mn.MobileNetwork) control.MobileNetwork {
+	one := control.MobileNetwork{
+		Role: roleMobileNode, Prefix: n.Prefix, Interface: n.Link, HomeAddress: r.HomeAddress, NAI: r.NAI,
+		CareOfAddress: r.CareOfAddress, State: n.State,
+	}
+	switch r.State {
+	case "registered", "home":
+		return one
+	}
+	one.CareOfAddress = netip.Addr{}
+	if n.Served {
+		one.State = "not reached: the router is " + r.State
+	}
+	return one
 }

@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -22,14 +24,27 @@ import (
 func (n *foreignNet) shows(c *control.Client) func(text string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.t.Cleanup(cancel)
-	events := make(chan []byte, 1000)
-	go c.Monitor(ctx, func(text []byte) bool {
-		select {
-		case events <- bytes.Clone(text):
-		default:
+	// From the oldest one that the daemon remembers: what happens now may have
+	// happened before it has heard that somebody listens.
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://daemon/v1/events?after=0", nil)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	response, err := c.RoundTrip(request)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	events := make(chan []byte)
+	go func() {
+		defer response.Body.Close()
+		for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+			select {
+			case events <- bytes.Clone(lines.Bytes()):
+			case <-ctx.Done():
+				return
+			}
 		}
-		return true
-	})
+	}()
 	return func(text string) {
 		n.t.Helper()
 		for end := time.After(patience); ; {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -29,6 +30,13 @@ func TestTheDoctorIsAskedThroughTheDaemon(t *testing.T) {
 			if f := found[check]; f.Result != "ok" {
 				t.Errorf("%s: %+v", name, f)
 			}
+		}
+	}
+	// By its file too: who looks at the host without it would take what it has for
+	// somebody else's, and say how to remove it.
+	for _, f := range Doctor(t.Context(), filepath.Join(n.dir, "mn.toml")) {
+		if (f.Check == "daemon" || f.Check == "stale-state" || f.Check == "tun") && f.Result != "ok" {
+			t.Errorf("by its file: %+v", f)
 		}
 	}
 	n.until("what somebody breaks while it runs is found", func() bool {
@@ -77,7 +85,7 @@ func TestEverySubsystemOfANoteIsOneOfTheConfiguration(t *testing.T) {
 
 func TestSIGHUPReloads(t *testing.T) {
 	n := newPairNet(t)
-	n.write("ha", strings.Replace(pairHomeText, "[home-agent]\n", "[home-agent]\nmax-lifetime = \"1m\"\n", 1))
+	n.write("ha", with(pairHomeText, "home-agent", "max-lifetime = \"1m\""))
 	if err := n.process["ha"].Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}

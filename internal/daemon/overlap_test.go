@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -66,7 +67,7 @@ func newOverlap(t *testing.T, foreign string) (visitors [2]*foreignNet) {
 		visitors[i] = n
 	}
 	for i, n := range visitors {
-		n.haControl = n.daemon(n.ha, fmt.Sprintf("ha%d", i+1), homeAgentTextOf(i+1, n.homeAgent))
+		n.haControl = n.daemon(n.ha, fmt.Sprintf("ha%d", i+1), strings.Replace(pairHomeText, "198.51.100.1", n.homeAgent.String(), 1))
 	}
 	control := visitors[0].daemon(fa, "fa", foreign)
 	for _, n := range visitors {
@@ -76,38 +77,6 @@ func newOverlap(t *testing.T, foreign string) (visitors [2]*foreignNet) {
 	}
 	return visitors
 }
-
-func homeAgentTextOf(number int, address netip.Addr) string {
-	return fmt.Sprintf(`version = 1
-state-directory = "%%[1]s/ha%[1]d-state"
-[control]
-socket = "%%[1]s/ha%[1]d.sock"
-[home-agent]
-address = "%[2]v"
-[[home-agent.network]]
-prefix = "10.10.0.0/24"
-[[home-agent.mobile-node]]
-home-address = "10.10.0.5"
-spi = 256
-key = "hex:00112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-`, number, address)
-}
-
-const overlapText = `version = 1
-state-directory = "%[1]s/fa-state"
-[control]
-socket = "%[1]s/fa.sock"
-[foreign-agent]
-interfaces = ["lan0"]
-care-of-address = "203.0.113.1"
-advertise-interval = "3s"
-[[foreign-agent.mobile-node]]
-home-address = "10.10.0.5"
-spi = 301
-key = "hex:a0112233445566778899aabbccddeeff"
-algorithm = "hmac-sha256"
-`
 
 // both runs something for the two visitors at a time.
 func both(visitors [2]*foreignNet, do func(*foreignNet)) {
@@ -131,7 +100,7 @@ func both(visitors [2]*foreignNet, do func(*foreignNet)) {
 func TestVisitorsWithOneHomeAddress(t *testing.T) {
 	for name, flags := range map[string]mip4.RequestFlags{"without keys": mip4.FlagT, "with GRE keys": mip4.FlagT | mip4.FlagG} {
 		t.Run(name, func(t *testing.T) {
-			v := newOverlap(t, overlapText)
+			v := newOverlap(t, openForeignText+knownVisitor)
 			alone := func(n *foreignNet, when string) {
 				t.Helper()
 				if !n.ask(patience) {
@@ -180,7 +149,7 @@ func TestVisitorsWithOneHomeAddress(t *testing.T) {
 //rfc:3024#A.4
 //rfc:2003#5
 func TestErrorsReachTheVisitorThatSent(t *testing.T) {
-	v := newOverlap(t, overlapText)
+	v := newOverlap(t, openForeignText+knownVisitor)
 	for _, n := range v {
 		if r := n.register(mip4.FlagT, 300); r.Code != 0 {
 			t.Fatalf("reply %+v", r)
@@ -226,7 +195,7 @@ func TestErrorsReachTheVisitorThatSent(t *testing.T) {
 //rfc:3024#5.2
 //rfc:3024#A.4
 func TestEncapsulatingVisitorsWithOneHomeAddress(t *testing.T) {
-	v := newOverlap(t, overlapText)
+	v := newOverlap(t, openForeignText+knownVisitor)
 	for _, n := range v {
 		if r := n.register(mip4.FlagT, 300, &mip4.EncapsulatingDelivery{}); r.Code != 0 {
 			t.Fatalf("reply %+v", r)

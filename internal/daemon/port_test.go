@@ -15,8 +15,8 @@ func TestANetworkThatBlocksPort434(t *testing.T) {
 	n := wirePair(t)
 	n.settle()
 	next := n.r.Packets("tomn")
-	n.home = n.daemon(n.ha, "ha", strings.Replace(pairHomeText, "[home-agent]\n", "[home-agent]\nport = 8434\n", 1))
-	n.mobile = n.daemon(n.mn, "mn", strings.Replace(pairMobileText, "[mobile-node]\n", "[mobile-node]\nhome-agent-port = 8434\nencapsulation = \"udp\"\n", 1))
+	n.home = n.daemon(n.ha, "ha", with(pairHomeText, "home-agent", "port = 8434"))
+	n.mobile = n.daemon(n.mn, "mn", with(pairMobileText, "mobile-node", "home-agent-port = 8434\nencapsulation = \"udp\""))
 	var stop atomic.Bool
 	heard := make(chan [2]int)
 	go func() {

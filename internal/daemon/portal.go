@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -17,9 +18,7 @@ import (
 	"careof/internal/core/note"
 	"careof/internal/host/dhcp"
 	"careof/internal/host/names"
-	"careof/internal/host/portal"
 	"careof/internal/host/route"
-	"careof/internal/proto/mip4/mn"
 )
 
 // Notes about networks that show a page before they let anybody out.
@@ -27,10 +26,6 @@ const (
 	portalFound note.Kind = "captive-portal"
 	portalOpen  note.Kind = "captive-portal-passed"
 )
-
-// portalEvery is between looks at whether the node is registered, and checks of
-// the networks while it is not.
-const portalEvery = 3 * time.Second
 
 // longestPass bounds how long programs may reach a portal past the tunnel.
 const longestPass = time.Hour
@@ -43,20 +38,107 @@ type captivity struct {
 }
 
 func (c *captivity) words(link string, now time.Time) string {
-	at := c.page
-	if at == "" {
-		at = "a page that it does not name"
+	at, lets := " at "+c.page, fmt.Sprintf("careof portal %s lets a browser here do that", link)
+	if c.page == "" {
+		at, lets = ", and names no page that could be opened", fmt.Sprintf("careof portal %s --host HOST lets a browser here reach one that you know", link)
 	}
 	if now.Before(c.pass) {
-		return fmt.Sprintf("the network wants its guests to sign in at %s: programs here may, until %s", at, c.pass.Local().Format(time.TimeOnly))
+		lets = "programs here may, until " + c.pass.Local().Format(time.TimeOnly)
 	}
-	return fmt.Sprintf("the network wants its guests to sign in at %s: careof portal %s lets a browser here do that", at, link)
+	return "the network wants its guests to sign in" + at + ": " + lets
 }
 
 // portals are the captive networks, by uplink.
 type portals struct {
 	mu      sync.Mutex
 	captive map[string]captivity
+	trouble map[string][portalAsks]trouble // with who is asked how they stand
+}
+
+// A trouble is something that has failed since then.
+type trouble struct {
+	why   string // empty: there is none
+	since time.Time
+}
+
+// fails keeps what is wrong with who was asked about a network.
+func (p *portals) fails(link string, why [portalAsks]string, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.trouble == nil {
+		p.trouble = make(map[string][portalAsks]trouble)
+	}
+	if why == ([portalAsks]string{}) {
+		delete(p.trouble, link)
+		return
+	}
+	list := p.trouble[link]
+	for i := range list {
+		switch t := &list[i]; {
+		case why[i] == "":
+			*t = trouble{}
+		case t.why == "":
+			*t = trouble{why[i], now}
+		default:
+			t.why = why[i]
+		}
+	}
+	p.trouble[link] = list
+}
+
+// words are what there is to say of the portal of an uplink's network instead of
+// why, or beside it.
+func (p *portals) words(link, why string, now time.Time) string {
+	if c, captive := p.of(link); captive {
+		why = c.words(link, now)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range p.trouble[link] {
+		if t.why != "" {
+			why += fmt.Sprintf("; since %s %s", t.since.Local().Format(time.TimeOnly), t.why)
+		}
+	}
+	return why
+}
+
+// unasked says that the API of a network's portal gives no answer.
+func unasked(api string, err error) string {
+	return fmt.Sprintf("the network names %s to say whether it wants a sign-in, and that is of no use: %s", api, printable(err))
+}
+
+// unreached says that the page of portal-check did not come.
+func unreached(page string, err error) string {
+	return fmt.Sprintf("the page of portal-check (%s) does not come, so it is not known whether the network wants a sign-in: %s", page, printable(err))
+}
+
+// printable is an error that may have the network's words in it: a terminal
+// shows none but letters.
+func printable(err error) string {
+	const most = 240
+	text := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.TrimPrefix(err.Error(), "portal: "))
+	if len(text) > most {
+		text = text[:most] + "..."
+	}
+	return text
+}
+
+// passing are the uplinks by which programs may reach a portal.
+func (p *portals) passing() (links []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for link, c := range p.captive {
+		if !c.pass.IsZero() {
+			links = append(links, link)
+		}
+	}
+	slices.Sort(links)
+	return links
 }
 
 func (p *portals) of(link string) (captivity, bool) {
@@ -85,89 +167,10 @@ func (p *portals) set(link string, now *captivity) (before bool) {
 	return before
 }
 
-// watchPortals checks, while the node is registered over nothing, whether the
-// networks of its uplinks are captive. When one has opened, the node registers
-// over it at once. A pass ends with its time, with the portal, and with the
-// first registration, whatever that is over.
-func (d *daemon) watchPortals(ctx context.Context) {
-	tick := time.NewTicker(portalEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		list, err := ask[mn.UplinkInfo](ctx, d.mobile, mn.ListUplinks{})
-		if err != nil {
-			continue
-		}
-		registered := slices.ContainsFunc(list, func(u mn.UplinkInfo) bool { return u.Active })
-		for _, u := range list {
-			known, captive := d.portals.of(u.Link)
-			if captive && !known.pass.IsZero() && (registered || !u.Usable || !time.Now().Before(known.pass)) {
-				d.endPass(u.Link)
-			}
-			switch {
-			case u.Active, !u.Usable:
-				d.portals.set(u.Link, nil)
-			case !registered || captive:
-				d.checkPortal(ctx, u.Link)
-			}
-		}
-	}
-}
-
-// apiOf is the API of the network's portal, as its DHCP server has named it.
-// open says that it has said that there is none.
-func (d *daemon) apiOf(link string) (api string, open bool) {
-	l, _ := d.leases.Load().Status(link)
-	if !l.Has {
-		return "", false
-	}
-	if l.Lease.Portal == dhcp.Unrestricted {
-		return "", true
-	}
-	return l.Lease.Portal, false
-}
-
-// checkPortal asks how a network stands: its own API, and when that says nothing
-// the page that the configuration names.
-//
-//rfc:8910#2
-//rfc:8910#3
-func (d *daemon) checkPortal(ctx context.Context, link string) {
-	dial := d.names.Over(link)
-	now := captivity{}
-	state := portal.Unknown
-	api, open := d.apiOf(link)
-	if api != "" {
-		if a, err := portal.Ask(ctx, dial, nil, api); err == nil {
-			if now.api, state = api, portal.Open; a.Captive {
-				state, now.page = portal.Captive, a.Page
-			}
-		}
-	}
-	if page := d.cfg.MobileNode.PortalCheck; page != "" && !open && (state == portal.Unknown || state == portal.Captive && now.page == "") {
-		if s, where, err := portal.Check(ctx, dial, page); err == nil && s != portal.Unknown {
-			state, now.page = s, where
-		}
-	}
-	switch state {
-	case portal.Captive:
-		if before := d.portals.set(link, &now); !before {
-			d.hub.note(note.Note{Kind: portalFound, Level: note.Warn, Link: link, Why: now.words(link, time.Now())})
-		}
-	case portal.Open:
-		if before := d.portals.set(link, nil); !before {
-			return
-		}
+// endPasses is endPass for all uplinks: the node is registered.
+func (d *daemon) endPasses() {
+	for _, link := range d.portals.passing() {
 		d.endPass(link)
-		d.hub.note(note.Note{Kind: portalOpen, Level: note.Info, Link: link})
-		if links := d.live.linksOf([]string{link}); len(links) == 1 {
-			links[0].Attachment++ // it is another network now
-			d.mobile.Link(links[0], false)
-		}
 	}
 }
 
@@ -211,6 +214,9 @@ func (d *daemon) Portal(ctx context.Context, order control.PortalOrder) (control
 	var failures []error
 	for _, host := range hosts {
 		list, err := d.names.LookupOver(ctx, order.Uplink, host)
+		if err == nil && !slices.Contains(order.Hosts, host) {
+			list, err = passable(d.guardLeases(), list)
+		}
 		if err != nil {
 			failures = append(failures, err)
 		}
@@ -222,6 +228,9 @@ func (d *daemon) Portal(ctx context.Context, order control.PortalOrder) (control
 		}
 	}
 	if len(passages) == 0 {
+		if len(failures) == 0 {
+			failures = append(failures, errors.New("the network names no page that could be opened"))
+		}
 		return none, fmt.Errorf("%w: it is not known where the portal is: %w (name it with --host)", control.ErrInvalid, errors.Join(failures...))
 	}
 	// A browser asks for the portal's name as any program does.
@@ -229,7 +238,15 @@ func (d *daemon) Portal(ctx context.Context, order control.PortalOrder) (control
 	if l, _ := d.leases.Load().Status(order.Uplink); l.Has {
 		servers = append(servers, l.Lease.DNS...)
 	}
+	if six, ok := d.overSix(order.Uplink); ok {
+		// In a network with IPv6 alone programs have IPv6 alone.
+		servers = append(servers, names.HostServers6(resolvConf)...)
+		servers = append(servers, six.Servers...)
+	}
 	for _, a := range servers {
+		if a.IsLinkLocalUnicast() {
+			continue // nothing leads away from the link
+		}
 		passages = append(passages, route.Passage{To: a, Protocol: unix.IPPROTO_UDP, Port: 53}, route.Passage{To: a, Protocol: unix.IPPROTO_TCP, Port: 53})
 	}
 	c.pass = out.Until
@@ -240,6 +257,26 @@ func (d *daemon) Portal(ctx context.Context, order control.PortalOrder) (control
 	}
 	slices.SortFunc(out.Addresses, netip.Addr.Compare)
 	return out, nil
+}
+
+// passable leaves of the addresses of a portal those that a network may name: it
+// would draw what programs send to the home network, or to this host, past the
+// tunnel with any other. Who knows better names the host himself.
+func passable(g dhcp.Guard, list []netip.Addr) (out []netip.Addr, err error) {
+	for _, a := range list {
+		switch {
+		case !a.IsGlobalUnicast(), a.Is6() && a.Zone() != "":
+			err = fmt.Errorf("the network says that it is at %v, where no portal can be", a)
+		case g.Has(a):
+			err = fmt.Errorf("the network says that it is at %v, which is reached through the tunnel", a)
+		default:
+			out = append(out, a)
+		}
+	}
+	if len(out) > 0 {
+		err = nil
+	}
+	return out, err
 }
 
 // resolvConf names the servers that programs ask.

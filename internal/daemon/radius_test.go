@@ -22,9 +22,8 @@ import (
 	"careof/internal/host/plane/nstest"
 )
 
-// guide is the configuration of one machine as docs/aaa.md has it, with folder
-// and socket of the test's own.
-func guide(t *testing.T, machine, name string) string {
+// guide is the configuration of one machine as docs/aaa.md has it.
+func guide(t *testing.T, machine string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/aaa.md")
 	if err != nil {
@@ -34,8 +33,7 @@ func guide(t *testing.T, machine, name string) string {
 	if m == nil {
 		t.Fatalf("docs/aaa.md has no configuration of a %s", machine)
 	}
-	own := fmt.Sprintf("version = 1\nstate-directory = \"%%[1]s/%[1]s-state\"\n[control]\nsocket = \"%%[1]s/%[1]s.sock\"\n", name)
-	return strings.Replace(string(m[1]), "version = 1\n", own, 1)
+	return strings.TrimPrefix(string(m[1]), "version = 1\n")
 }
 
 // A node that is known to a stock FreeRADIUS and to nobody else, as docs/aaa.md
@@ -64,9 +62,9 @@ func TestANodeThatOnlyFreeRADIUSKnows(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	home := n.daemon(n.ha, "ha", guide(t, "home agent", "ha"))
-	n.control = n.daemon(n.fa, "fa", guide(t, "foreign agent", "fa"))
-	n.daemon(n.mn, "mn", guide(t, "mobile node", "mn"))
+	home := n.daemon(n.ha, "ha", guide(t, "home agent"))
+	n.control = n.daemon(n.fa, "fa", guide(t, "foreign agent"))
+	n.daemon(n.mn, "mn", guide(t, "mobile node"))
 	address := netip.MustParseAddr("10.10.0.77")
 	bindings := func() []control.Binding {
 		var shown struct{ Bindings []control.Binding }
@@ -175,7 +173,7 @@ func TestANodeThatOnlyFreeRADIUSKnows(t *testing.T) {
 }
 
 // echoes sends datagrams from the correspondent to a node's address, where they
-// are sent back, and says how many came back.
+// are sent back, and says how many came back. Nothing is on its way after it.
 func (n *foreignNet) echoes(to netip.Addr, count int) (back int) {
 	n.t.Helper()
 	at := netip.AddrPortFrom(to, 5007)
@@ -199,17 +197,36 @@ func (n *foreignNet) echoes(to netip.Addr, count int) (back int) {
 	var conn *net.UDPConn
 	n.dial(n.cn, at, &conn)
 	defer conn.Close()
-	b := make([]byte, 1500)
+	sent, came := 0, 0
+	hear := func(wait time.Duration) (what string, err error) {
+		b := make([]byte, 1500)
+		_ = conn.SetReadDeadline(time.Now().Add(wait))
+		c, err := conn.Read(b)
+		if err == nil {
+			came++
+		}
+		return string(b[:min(c, 4)]), err
+	}
 	for i := range count {
-		// The first ones may be lost while neighbours are found.
-		for try := 0; try < 20; try++ {
-			fmt.Fprintf(conn, "%04d %s", i, strings.Repeat("x", 300))
-			_ = conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
-			if c, err := conn.Read(b); err == nil && string(b[:min(c, 4)]) == fmt.Sprintf("%04d", i) {
-				back++
-				break
+		// The first ones may be lost while neighbours are found, and late ones
+		// come twice.
+		word, heard := fmt.Sprintf("%04d", i), false
+		for end := time.Now().Add(patience); !heard && time.Now().Before(end); {
+			if _, err := fmt.Fprintf(conn, "%s %s", word, strings.Repeat("x", 300)); err == nil {
+				sent++
+			}
+			for what, err := hear(500 * time.Millisecond); err == nil && !heard; {
+				if heard = what == word; !heard {
+					what, err = hear(500 * time.Millisecond)
+				}
 			}
 		}
+		if heard {
+			back++
+		}
+	}
+	for err := error(nil); came < sent && err == nil; {
+		_, err = hear(3 * time.Second)
 	}
 	return back
 }

@@ -45,11 +45,11 @@ func roams(t *testing.T, policy, agent string) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("a secret that nobody guesses\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	aaah := n.daemon(n.cn, "aaah", strings.Replace(guide(t, "home realm's server", "aaah"), "visited-preferred", policy, 1))
-	n.daemon(n.r, "aaaf", guide(t, "visited realm's server", "aaaf"))
-	home := n.daemon(n.ha, "ha", guide(t, "visited realm's home agent", "ha"))
-	n.control = n.daemon(n.fa, "fa", guide(t, "visited realm's foreign agent", "fa"))
-	n.daemon(n.mn, "mn", strings.Replace(guide(t, "roaming node", "mn"), `assignment = "any"`, agent, 1))
+	aaah := n.daemon(n.cn, "aaah", strings.Replace(guide(t, "home realm's server"), "visited-preferred", policy, 1))
+	n.daemon(n.r, "aaaf", guide(t, "visited realm's server"))
+	home := n.daemon(n.ha, "ha", guide(t, "visited realm's home agent"))
+	n.control = n.daemon(n.fa, "fa", guide(t, "visited realm's foreign agent"))
+	n.daemon(n.mn, "mn", strings.Replace(guide(t, "roaming node"), `assignment = "any"`, agent, 1))
 	address := netip.MustParseAddr("10.10.0.77")
 	bindings := func() []control.Binding {
 		var shown struct{ Bindings []control.Binding }
@@ -128,15 +128,27 @@ address = "192.0.2.1:3868"
 		os.Chown(dir, nobody, nobody), os.Chown(file, nobody, nobody)); err != nil {
 		t.Fatal(err)
 	}
+	told := filepath.Join(dir, "notify")
+	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: told, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ready.Close()
+	if err := os.Chmod(told, 0o666); err != nil {
+		t.Fatal(err)
+	}
 	var said bytes.Buffer
 	cmd := exec.Command(self)
-	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = append(os.Environ(), daemonVariable+"="+file), "/", &said, &said
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = append(os.Environ(), daemonVariable+"="+file, "NOTIFY_SOCKET="+told), "/", &said, &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	go func() {
+		ended <- cmd.Wait()
+		ready.Close()
+	}()
 	defer func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		select {
@@ -151,16 +163,23 @@ address = "192.0.2.1:3868"
 	}()
 	client := control.NewClient(socket)
 	var status control.Status
-	for end := time.Now().Add(30 * time.Second); client.Show(t.Context(), "status", "", &status) != nil; time.Sleep(20 * time.Millisecond) {
-		select {
-		case err := <-ended:
+	ready.SetReadDeadline(time.Now().Add(30 * time.Second))
+	for b := make([]byte, 1000); ; {
+		n, err := ready.Read(b)
+		if errors.Is(err, net.ErrClosed) {
+			err = <-ended
 			ended <- err
 			t.Fatalf("it has ended: %v\n%s", err, said.String())
-		default:
 		}
-		if time.Now().After(end) {
-			t.Fatal("it does not answer")
+		if err != nil {
+			t.Fatal("it is not ready: ", err)
 		}
+		if bytes.Contains(b[:n], []byte("READY=1")) {
+			break
+		}
+	}
+	if err := client.Show(t.Context(), "status", "", &status); err != nil {
+		t.Fatal(err)
 	}
 	if len(status.Roles) != 1 || status.Roles[0].Role != "aaa" || status.Device != "" {
 		t.Errorf("status %+v", status)

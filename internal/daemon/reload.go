@@ -360,6 +360,10 @@ func (d *daemon) apply(ctx context.Context, now, next *config.Config, out *contr
 		d.hub.levels.Store(&next.Log) // else levels that were set by hand stay
 	}
 	d.live.inForce(next)
+	select {
+	case d.renamed <- struct{}{}: // a modem that had no name before was never looked at
+	default:
+	}
 	if d.home != nil && d.home.Shards() > 1 {
 		d.live.remember(now.HomeAgent, next.HomeAgent)
 	}
@@ -403,14 +407,19 @@ func (d *daemon) applyParts(ctx context.Context, next *config.Config, out *contr
 		}
 		d.leases.Load().Reconfigure(leased(next.MobileNode))
 		// Uplinks that are new were never heard of.
+		d.linking.Lock()
+		defer d.linking.Unlock()
+		d.translators.reconfigure(next.MobileNode)
 		links := d.live.linksOf(uplinkNames(next.MobileNode))
 		for i, l := range links {
-			if err := d.plane.LinkChanged(l); err != nil {
+			seen := d.translated(l)
+			d.sockets.Addresses(seen)
+			if err := d.plane.LinkChanged(seen); err != nil {
 				return err
 			}
 			d.visitingLink(l)
 			d.leases.Load().LinkChanged(l)
-			d.mobile.Link(l, i+1 < len(links))
+			d.mobile.Link(seen, i+1 < len(links))
 		}
 	}
 	return nil

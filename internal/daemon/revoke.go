@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"careof/internal/control"
 	"careof/internal/core/ident"
@@ -23,7 +25,7 @@ func (d *daemon) Revoke(ctx context.Context, order control.RevokeOrder) (control
 		return control.Revocation{}, err
 	}
 	if d.home != nil {
-		out, err := d.homeOrder(ctx, revoke.Revoke{Node: who, Block: order.Block})
+		out, err := d.revoke(ctx, revoke.Revoke{Node: who, Block: order.Block})
 		if d.foreign == nil || !errors.Is(err, control.ErrNotFound) {
 			return out, err
 		}
@@ -56,7 +58,35 @@ func (d *daemon) Unblock(ctx context.Context, order control.UnblockOrder) (contr
 	if d.home == nil {
 		return control.Revocation{}, fmt.Errorf("%w: this daemon is no home agent", control.ErrNotFound)
 	}
-	return d.homeOrder(ctx, revoke.Unblock{Node: who})
+	return d.barOrder(ctx, who, revoke.Unblock{Node: who})
+}
+
+func (d *daemon) revoke(ctx context.Context, order revoke.Revoke) (control.Revocation, error) {
+	if order.Block {
+		return d.barOrder(ctx, order.Node, order)
+	}
+	return d.homeOrder(ctx, order)
+}
+
+// orderLimit bounds an order in time.
+const orderLimit = 10 * time.Second
+
+// barOrder gives the home agent an order that keeps a node out, or lets it in
+// again, and then tells all its shards. It is brought to its end though whoever
+// has asked may go.
+func (d *daemon) barOrder(ctx context.Context, who ident.Node, order any) (control.Revocation, error) {
+	d.barring.Lock()
+	defer d.barring.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), orderLimit)
+	defer cancel()
+	out, err := d.homeOrder(ctx, order)
+	// Also when it failed: the block may stand, and a binding still be ending.
+	stands, spreading := ask[revoke.BlockedNode](ctx, d.home, revoke.Standing{Node: who})
+	for _, s := range stands {
+		_, failure := d.home.Command(ctx, revoke.Spread(s))
+		spreading = errors.Join(spreading, failure)
+	}
+	return out, cmp.Or(err, spreading)
 }
 
 // homeOrder gives the home agent an order about one node.

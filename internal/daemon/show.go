@@ -15,15 +15,12 @@ import (
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/core/ident"
-	"careof/internal/core/note"
 	"careof/internal/host/drive"
 	"careof/internal/host/plane"
-	"careof/internal/host/plane/tun"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/wire/encap"
-	"careof/wire/mip4"
 )
 
 var _ control.Backend = (*daemon)(nil)
@@ -89,7 +86,7 @@ func (d *daemon) Show(ctx context.Context, what, argument string) (any, error) {
 		"networks":       func(ctx context.Context, _ string) (any, error) { return d.networks(ctx) },
 		"host":           func(ctx context.Context, _ string) (any, error) { return d.hostConfiguration(ctx) },
 		"associations":   func(ctx context.Context, _ string) (any, error) { return d.associations(ctx) },
-		"enrolled":       func(context.Context, string) (any, error) { return d.enrolled(), nil },
+		"enrolled":       func(ctx context.Context, _ string) (any, error) { return d.enrolled(ctx) },
 		"blocked":        func(ctx context.Context, _ string) (any, error) { return d.blocked(ctx) },
 		"pool":           func(ctx context.Context, _ string) (any, error) { return d.pool(ctx) },
 		"aaa":            func(ctx context.Context, _ string) (any, error) { return d.shownAAA(ctx), nil },
@@ -227,23 +224,38 @@ func (d *daemon) registrations(ctx context.Context) (any, error) {
 }
 
 func (d *daemon) uplinks(ctx context.Context) (any, error) {
-	list, err := ask[mn.UplinkInfo](ctx, d.mobile, mn.ListUplinks{})
+	list, err := d.mobileUplinks(ctx)
 	if err != nil {
 		return nil, err
 	}
 	out := []control.Uplink{}
 	for _, u := range list {
-		if c, captive := d.portals.of(u.Link); captive {
-			u.Why = c.words(u.Link, time.Now())
-		}
 		out = append(out, control.Uplink{
 			Interface: u.Link, Priority: u.Priority, Usable: u.Usable, Active: u.Active, Home: u.Home,
-			CareOfAddress: u.CareOfAddress, Gateways: u.Gateways, Lease: d.leaseOf(u.Link), Why: u.Why,
+			CareOfAddress: u.CareOfAddress, Gateways: u.Gateways, Lease: d.leaseOf(u.Link), NAT64: d.translatorOf(u.Link), Why: u.Why,
 			Cost: u.Cost, Metered: u.Metered, State: u.State, RoundTrip: control.Seconds(u.Quality.RoundTrip),
 			Probes: u.Quality.Probes, Loss: u.Quality.Loss, Answered: u.Answered,
+			Measured: u.Measured, Probed: u.Quality.Probed, Keepalive: keepaliveOf(u.Keepalive),
+			Doubts: u.Doubts.Times, InDoubt: control.Seconds(u.Doubts.Lasted),
 		})
 	}
 	return out, nil
+}
+
+// mobileUplinks are a mobile node's, with what is known of portals.
+func (d *daemon) mobileUplinks(ctx context.Context) ([]mn.UplinkInfo, error) {
+	list, err := ask[mn.UplinkInfo](ctx, d.mobile, mn.ListUplinks{})
+	for i := range list {
+		list[i].Why = d.portals.words(list[i].Link, list[i].Why, time.Now())
+	}
+	return list, err
+}
+
+func keepaliveOf(k mn.Keepalive) *control.Keepalive {
+	if k.Interval == 0 {
+		return nil
+	}
+	return &control.Keepalive{Interval: control.Seconds(k.Interval), Assigned: control.Seconds(k.Assigned), Learnt: k.Interval != k.Assigned}
 }
 
 func (d *daemon) associations(ctx context.Context) (any, error) {
@@ -312,86 +324,6 @@ func (d *daemon) stages(ctx context.Context) (any, error) {
 	return append(list, mobile...), nil
 }
 
-func (d *daemon) counters(ctx context.Context) (any, error) {
-	home, err := ask[ha.Counter](ctx, d.home, ha.ListCounters{})
-	if err != nil {
-		return nil, err
-	}
-	var out []control.Counter
-	at := make(map[string]int)
-	add := func(name, meaning string, value uint64) {
-		if i, there := at[name]; there {
-			out[i].Value += value
-			return
-		}
-		at[name] = len(out)
-		out = append(out, control.Counter{Name: name, Value: value, Meaning: meaning})
-	}
-	for _, c := range home {
-		add(roleHomeAgent+"."+c.Name, c.Help, c.Value)
-	}
-	if d.foreign != nil {
-		a := d.foreign.Admission()
-		add(roleForeignAgent+".messages_dropped", "messages of visitors and of their home agents dropped because there was too much of them", a.Dropped)
-		add(roleForeignAgent+".messages_shed", "messages of strangers, dropped because there was too much", a.Shed)
-		add(roleForeignAgent+".messages_limited", "messages above requests-per-station or requests-of-strangers", a.Limited)
-	}
-	if d.home != nil {
-		a := d.home.Admission()
-		add(roleHomeAgent+".messages_dropped", "messages of known peers dropped because there was too much of them", a.Dropped)
-		add(roleHomeAgent+".messages_shed", "messages of addresses at which nobody is bound, dropped because there was too much", a.Shed)
-		add(roleHomeAgent+".messages_limited", "messages above the limit of one source address (requests-per-source)", a.Limited)
-	}
-	foreign, err := ask[fa.Counter](ctx, d.foreign, fa.ListCounters{})
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range foreign {
-		add(roleForeignAgent+"."+c.Name, c.Help, c.Value)
-	}
-	mobile, err := ask[mn.Counter](ctx, d.mobile, mn.ListCounters{})
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range mobile {
-		add(roleMobileNode+"."+c.Name, mobileMeaning(c.Name), c.Value)
-	}
-	d.addRelayCounters(add)
-	if d.plane != nil {
-		for _, c := range planeCounters(d.plane.Status().Totals) {
-			add(c.Name, c.Meaning, c.Value)
-		}
-	}
-	out = append(append(out, d.aaaCounters()...), d.diameterCounters()...)
-	return append(out, d.hub.counters()...), nil
-}
-
-// planeCounters are what the data plane counts beside its entries.
-func planeCounters(t tun.Totals) []control.Counter {
-	return []control.Counter{
-		{Name: "plane.copies", Meaning: "copies of redundant packets, dropped because another one had come before", Value: t.Copies},
-		{Name: "plane.withheld", Meaning: "packets for an address that has not answered a challenge yet, beyond what it may be sent until then", Value: t.Withheld},
-		{Name: "plane.strangers", Meaning: "tunnel packets that no live binding allows", Value: t.Strangers},
-		{Name: "plane.malformed", Meaning: "tunnel packets that are none", Value: t.Malformed},
-		{Name: "plane.unbound", Meaning: "packets for or from an address without a binding", Value: t.Unbound},
-		{Name: "plane.loops", Meaning: "packets that would have gone in a circle", Value: t.Loops},
-		{Name: "plane.congested", Meaning: "packets dropped because congestion could not be signalled (RFC 6040)", Value: t.Congested},
-		{Name: "plane.errors_relayed", Meaning: "ICMP errors relayed to original senders", Value: t.ErrorsRelayed},
-		{Name: "plane.events_lost", Meaning: "events that nobody read in time", Value: t.EventsLost},
-		{Name: "plane.send_errors", Meaning: "packets refused by a socket or the device", Value: t.SendErrors},
-	}
-}
-
-// mobileMeaning says what a counter of the mobile node counts: notes by kind,
-// denials by code.
-func mobileMeaning(name string) string {
-	var code uint8
-	if _, err := fmt.Sscanf(name, "refused-%d", &code); err == nil {
-		return mip4.Code(code).String()
-	}
-	return note.Kind(name).Meaning()
-}
-
 func (d *daemon) entries(ctx context.Context) []control.Entry {
 	out := []control.Entry{}
 	if d.plane == nil {
@@ -411,7 +343,7 @@ func (d *daemon) entries(ctx context.Context) []control.Entry {
 			}
 			one.Tunnels = append(one.Tunnels, control.Tunnel{
 				Local: control.Endpoint(t.Local), Peer: control.Endpoint(t.Peer), Encapsulation: kind,
-				Mode: modeNames[t.Mode], HalfBound: t.AnyPort, MTU: t.MTU,
+				Mode: modeName(&e, t), HalfBound: t.AnyPort, MTU: t.MTU,
 			})
 		}
 		out = append(out, one)
@@ -420,6 +352,17 @@ func (d *daemon) entries(ctx context.Context) []control.Entry {
 }
 
 var modeNames = map[forward.Mode]string{forward.Both: "both", forward.Receive: "draining", forward.Send: "send"}
+
+// modeName says what a tunnel of an entry is for.
+func modeName(e *forward.Entry, t forward.Tunnel) string {
+	switch {
+	case t.Mode == forward.Receive && t.Copies:
+		return "copies" // of redundant packets, and nothing else, goes there
+	case t.Mode == forward.Receive && e.Numbered:
+		return "receive" // nothing goes there but in doubt; or it is draining
+	}
+	return modeNames[t.Mode]
+}
 
 func settings(values []config.Value) []control.Setting {
 	out := []control.Setting{}
@@ -453,6 +396,9 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 	}
 	if d.plane != nil {
 		for e := range d.plane.List(ctx) {
+			if e.Key == canaryKey {
+				continue // the daemon's own, from its first round on
+			}
 			c := d.plane.Counters(e.Key)
 			f := &out.Forwarded
 			f.Entries++
@@ -493,8 +439,12 @@ func (d *daemon) status(ctx context.Context) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		uplinks, err := d.mobileUplinks(ctx)
+		if err != nil {
+			return nil, err
+		}
 		for _, s := range states {
-			out.Roles = append(out.Roles, control.RoleStatus{Role: roleMobileNode, State: s.State, Dropped: d.mobile.Dropped(), Summary: mobileSummary(s)})
+			out.Roles = append(out.Roles, control.RoleStatus{Role: roleMobileNode, State: s.State, Dropped: d.mobile.Dropped(), Summary: mobileSummary(s, uplinks)})
 		}
 		out.IPv6 = ipv6Words[p.Routes.IPv6]
 	}
@@ -511,20 +461,30 @@ var ipv6Words = map[string]string{
 	"absent":  "this host has none",
 }
 
-func mobileSummary(s mn.Status) string {
+// summaryUplinks is of how many uplinks a summary says why they are of no use.
+const summaryUplinks = 4
+
+// mobileSummary is a mobile node in one line. What it had before its uplink went is
+// told as that.
+func mobileSummary(s mn.Status, uplinks []mn.UplinkInfo) string {
 	var words []string
 	if s.HomeAddress.IsValid() {
 		words = append(words, fmt.Sprintf("home address %v", s.HomeAddress))
 	} else {
 		words = append(words, "no home address yet")
 	}
-	if s.CareOfAddress.IsValid() {
+	registered := s.State == "registered"
+	switch {
+	case !s.CareOfAddress.IsValid():
+	case registered:
 		words = append(words, fmt.Sprintf("at %v on %s", s.CareOfAddress, s.Link))
+	default:
+		words = append(words, fmt.Sprintf("last at %v on %s", s.CareOfAddress, s.Link))
 	}
 	if s.HomeAgent.IsValid() {
 		words = append(words, fmt.Sprintf("home agent %v", s.HomeAgent))
 	}
-	if s.Encapsulation != "" {
+	if s.Encapsulation != "" && registered {
 		secrecy := "not encrypted"
 		if s.Encrypted {
 			secrecy = "encrypted"
@@ -536,8 +496,26 @@ func mobileSummary(s mn.Status) string {
 			words = append(words, fmt.Sprintf("message %q", r.Message))
 		}
 	}
-	if s.Problem != nil {
-		words = append(words, fmt.Sprintf("problem: %d %s", s.Problem.Code, s.Problem.Meaning))
+	if p := s.Problem; p != nil {
+		words = append(words, fmt.Sprintf("problem at %s: %d %s", p.At.Local().Format(time.TimeOnly), p.Code, p.Meaning))
+	}
+	switch s.State {
+	case "home", "returning", "deregistered":
+		return strings.Join(words, ", ")
+	}
+	if !registered && len(uplinks) == 0 {
+		words = append(words, "none of its uplinks is there")
+	}
+	told := 0
+	for _, u := range uplinks {
+		if registered && (!u.Active || answers(u)) {
+			continue
+		}
+		if told++; told > summaryUplinks {
+			words = append(words, fmt.Sprintf("and %d uplinks more (careof show uplinks)", len(uplinks)-summaryUplinks))
+			break
+		}
+		words = append(words, u.Link+": "+u.Why)
 	}
 	return strings.Join(words, ", ")
 }

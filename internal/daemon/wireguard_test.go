@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -23,7 +22,7 @@ func newSecuredNet(t *testing.T, home string) *pairNet {
 	n := wirePair(t)
 	n.settle()
 	n.home = n.daemon(n.ha, "ha", pairHomeText+home)
-	n.mobile = n.daemon(n.mn, "mn", strings.Replace(pairMobileText, "[mobile-node]\n", "[mobile-node]\nencapsulation = \"wireguard\"\n", 1))
+	n.mobile = n.daemon(n.mn, "mn", with(pairMobileText, "mobile-node", "encapsulation = \"wireguard\""))
 	n.registered()
 	return n
 }

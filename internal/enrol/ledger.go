@@ -140,26 +140,46 @@ func (l *Ledger) Invitations() []Invitation {
 
 // taken tells whether a node or an invitation has the name, the address or a
 // part of a prefix.
-func (l *Ledger) taken(n Node) bool {
-	same := func(o Node) bool {
-		return n.NAI != "" && n.NAI == o.NAI || n.HomeAddress.IsValid() && n.HomeAddress == o.HomeAddress ||
-			slices.ContainsFunc(n.Prefixes, func(p netip.Prefix) bool { return slices.ContainsFunc(o.Prefixes, p.Overlaps) })
+func (l *Ledger) taken(n Node) bool { return l.inTheWay(n) != "" }
+
+// inTheWay says in words which node has, or was promised, something that n would
+// have; nothing when no node has.
+func (l *Ledger) inTheWay(n Node) string {
+	common := func(o Node) string {
+		if n.NAI != "" && n.NAI == o.NAI {
+			return "the name " + n.NAI
+		}
+		if n.HomeAddress.IsValid() && n.HomeAddress == o.HomeAddress {
+			return "the address " + n.HomeAddress.String()
+		}
+		for _, p := range n.Prefixes {
+			if i := slices.IndexFunc(o.Prefixes, p.Overlaps); i >= 0 {
+				return fmt.Sprintf("the network %v, which %v overlaps", o.Prefixes[i], p)
+			}
+		}
+		return ""
 	}
+	var found []string // the first of them is always the same one
 	for _, o := range l.nodes {
-		if same(o) {
-			return true
+		if what := common(o); what != "" {
+			found = append(found, fmt.Sprintf("%s has joined with %s", o.Name(), what))
 		}
 	}
 	for _, i := range l.invitations {
-		if i.Client == nil && l.now().Before(i.Until) && same(i.Node) {
-			return true
+		if i.Client == nil && l.now().Before(i.Until) {
+			if what := common(i.Node); what != "" {
+				found = append(found, fmt.Sprintf("a token for %s promises %s", i.Node.Name(), what))
+			}
 		}
 	}
-	return false
+	if len(found) == 0 {
+		return ""
+	}
+	return slices.Min(found)
 }
 
 // ErrTaken says that there is such a node, or an invitation for it.
-var ErrTaken = errors.New("enrol: there is such a node, or an invitation for it or its prefixes, already")
+var ErrTaken = errors.New("enrol: that is another node's")
 
 // Invite makes an invitation for a node, good for so long, and returns its
 // secret. With an invalid home address, choose is asked for free ones until
@@ -178,8 +198,8 @@ func (l *Ledger) Invite(n Node, good time.Duration, choose func(taken func(netip
 		}
 		n.HomeAddress = a
 	}
-	if l.taken(n) {
-		return Secret{}, Invitation{}, fmt.Errorf("%w: %s", ErrTaken, n.Name())
+	if who := l.inTheWay(n); who != "" {
+		return Secret{}, Invitation{}, fmt.Errorf("%w: %s", ErrTaken, who)
 	}
 	var s Secret
 	if _, err := io.ReadFull(l.random, s[:]); err != nil {

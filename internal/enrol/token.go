@@ -52,8 +52,10 @@ func ParseToken(text string) (Token, error) {
 	if len(text) > maxTokenText || len(text) < len(tokenPrefix) || !strings.EqualFold(text[:len(tokenPrefix)], tokenPrefix) {
 		return Token{}, ErrToken
 	}
-	b, err := encoding.DecodeString(strings.ToUpper(text[len(tokenPrefix):]))
-	if err != nil || len(b) < len(Pin{})+len(Secret{})+checkLen {
+	letters := strings.ToUpper(text[len(tokenPrefix):])
+	b, err := encoding.DecodeString(letters)
+	// The last letter has bits that say nothing; a wrong one may differ in these alone.
+	if err != nil || encoding.EncodeToString(b) != letters || len(b) < len(Pin{})+len(Secret{})+checkLen {
 		return Token{}, ErrToken
 	}
 	b, check := b[:len(b)-checkLen], b[len(b)-checkLen:]

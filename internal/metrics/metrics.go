@@ -54,6 +54,8 @@ type MobileNode struct {
 	Registered      bool // or at home: packets for the home address arrive
 	RoundTrip       time.Duration
 	Remaining       time.Duration // of the active registration; 0 for none
+	Doubts          int           // how often an uplink in use was in doubt
+	InDoubt         time.Duration
 }
 
 // Pool is a home agent's pool: the other home agents, those of them that are
@@ -129,6 +131,8 @@ func (s *Snapshot) collectRoles(put *writer) {
 		put.gauge("mobile_node_uplinks", "Interfaces that may be used.", float64(m.Uplinks))
 		put.gauge("mobile_node_uplinks_usable", "Interfaces that can be used now.", float64(m.Usable))
 		put.gauge("mobile_node_round_trip_seconds", "From the last accepted request to its reply.", m.RoundTrip.Seconds())
+		put.counter("mobile_node_doubts_total", "How often the uplink in use was in doubt, so that packets went over another one as well.", float64(m.Doubts))
+		put.counter("mobile_node_doubt_seconds_total", "For how long the uplink in use was in doubt.", m.InDoubt.Seconds())
 		put.gauge("mobile_node_lifetime_remaining_seconds", "What is left of the active registration.", m.Remaining.Seconds())
 	}
 	if p := s.Pool; p != nil {

@@ -40,7 +40,7 @@ func HomeAgent(c *config.HomeAgent) (ha.Config, standard.Config) {
 		Port:                     c.Port,
 		Links:                    c.Interfaces,
 		MaxLifetime:              c.MaxLifetime,
-		ReverseTunnel:            policies[c.ReverseTunnel],
+		ReverseTunnel:            c.ReverseTunnel,
 		Encapsulations:           c.Encapsulations,
 		SimultaneousBindings:     c.SimultaneousBindings,
 		RequestsPerNode:          c.RequestsPerNode,
@@ -100,7 +100,7 @@ func ForeignAgent(c *config.ForeignAgent, home *config.HomeAgent) (fa.Config, st
 		Interval:           c.AdvertiseInterval,
 		StrictReservedBits: c.StrictReservedBits,
 		MaxLifetime:        c.MaxLifetime,
-		ReverseTunnel:      foreignPolicies[c.ReverseTunnel],
+		ReverseTunnel:      c.ReverseTunnel,
 	}
 	out.Port = c.Port
 	for _, h := range c.HomeAgents {
@@ -192,18 +192,6 @@ var greKeys = map[config.GREKeys]grekey.Mode{
 	config.GREKeysAsked:  grekey.Asked,
 	config.GREKeysAlways: grekey.Always,
 	config.GREKeysOff:    grekey.Off,
-}
-
-var foreignPolicies = map[config.ReverseTunnel]fa.Policy{
-	config.ReverseTunnelAllowed:  fa.Allowed,
-	config.ReverseTunnelRequired: fa.Required,
-	config.ReverseTunnelRefused:  fa.Refused,
-}
-
-var policies = map[config.ReverseTunnel]ha.Policy{
-	config.ReverseTunnelAllowed:  ha.Allowed,
-	config.ReverseTunnelRequired: ha.Required,
-	config.ReverseTunnelRefused:  ha.Refused,
 }
 
 var modes = map[config.NATTraversal]natt.Mode{
@@ -298,7 +286,7 @@ func MobileNode(c *config.MobileNode) (mn.Config, standard.Config) {
 		Service:      service.Config{Ask: c.Service},
 		Host:         hostconfig.Config{Ask: c.DNS != config.DNSOff},
 		Notification: notifications(c.Notifying),
-		Validation:   validation, Redundant: redundant.Config{Classes: c.Redundant},
+		Validation:   validation, Redundant: redundant.Config{Classes: c.Redundant, InDoubt: c.Profile == config.ProfileFast},
 		Assignment: assignment.Config{Ask: asked[c.Assignment]},
 		Paths:      path.Config{Profile: profiles[c.Profile], FailBack: c.FailBack},
 		PathMTU:    discovery(c),

@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"careof/internal/config"
+	"careof/internal/core/forward"
 	"careof/internal/proto/mip4/advertise"
 	"careof/internal/proto/mip4/feature/grekey"
 	"careof/internal/proto/mip4/feature/natt"
-	"careof/internal/proto/mip4/ha"
 	"careof/wire/adv4"
 	"careof/wire/encap"
 )
@@ -73,7 +73,7 @@ pool = ["10.10.0.100-10.10.0.199"]
 [[home-agent.mobile-node]]
 nai = "van7@fleet.example"
 `+key).HomeAgent)
-	if got.MaxLifetime != 5*time.Minute || got.ReverseTunnel != ha.Required || got.SimultaneousBindings != 2 || !got.StrictReservedBits ||
+	if got.MaxLifetime != 5*time.Minute || got.ReverseTunnel != forward.ReverseTunnelRequired || got.SimultaneousBindings != 2 || !got.StrictReservedBits ||
 		got.Networks[0].Pool[0].To != netip.MustParseAddr("10.10.0.199") || got.Nodes[0].NAI != "van7@fleet.example" || got.Networks[0].Virtual {
 		t.Errorf("the machine is told %+v", got)
 	}

@@ -95,9 +95,15 @@ func (p program) read(q question) tea.Cmd {
 }
 
 // keys are the keys of a message: what is typed fast, or pasted, comes at once.
+// Escape and a key that come together look like that key with Alt, which means
+// nothing here.
 func keys(msg tea.KeyMsg) (list []string) {
-	if msg.Type != tea.KeyRunes || msg.Alt {
-		return []string{msg.String()}
+	if msg.Alt {
+		msg.Alt = false
+		list = append(list, "esc")
+	}
+	if msg.Type != tea.KeyRunes {
+		return append(list, msg.String())
 	}
 	for _, r := range msg.Runes {
 		list = append(list, string(r))

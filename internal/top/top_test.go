@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/lipgloss"
 
 	"careof/internal/control"
@@ -51,6 +53,23 @@ func fits(t *testing.T, m *model) string {
 func press(m *model, keys ...string) {
 	for _, k := range keys {
 		m.key(k)
+	}
+}
+
+// What a slow line brings together are still the keys that were pressed.
+func TestKeysThatComeTogetherAreAllPressed(t *testing.T) {
+	for _, c := range []struct {
+		msg  tea.KeyMsg
+		want []string
+	}{
+		{tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("/van")}, []string{"/", "v", "a", "n"}},
+		{tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("4"), Alt: true}, []string{"esc", "4"}},
+		{tea.KeyMsg{Type: tea.KeyEnter, Alt: true}, []string{"esc", "enter"}},
+		{tea.KeyMsg{Type: tea.KeyEsc}, []string{"esc"}},
+	} {
+		if got := keys(c.msg); !slices.Equal(got, c.want) {
+			t.Errorf("%v: %q, want %q", c.msg, got, c.want)
+		}
 	}
 }
 

@@ -207,22 +207,20 @@ func (m *model) list() (heading string, rows []string) {
 			rows = append(rows, fmt.Sprintf("%-24s %-16s %-10s %-9s %-8s", cutTo(who, 24), v.HomeAgent, v.Interface, v.State, v.Remaining))
 		}
 	case viewUplinks:
-		heading = fmt.Sprintf("%-12s %4s %-7s %-16s %s", "INTERFACE", "PRIO", "STATE", "CARE-OF ADDRESS", "WHY")
+		heading = fmt.Sprintf("%-12s %4s %-8s %-16s %s", "INTERFACE", "PRIO", "STATE", "CARE-OF ADDRESS", "WHY")
 		for _, u := range m.last.uplinks {
-			state := "unused"
+			state := u.State
 			switch {
 			case u.Home:
 				state = "home"
-			case u.Active:
-				state = "ACTIVE"
-			case u.Usable:
-				state = "standby"
+			case state == "in-use":
+				state = "IN USE"
 			}
 			care := "-"
 			if u.CareOfAddress.IsValid() {
 				care = u.CareOfAddress.String()
 			}
-			rows = append(rows, fmt.Sprintf("%-12s %4d %-7s %-16s %s", u.Interface, u.Priority, state, care, u.Why))
+			rows = append(rows, fmt.Sprintf("%-12s %4d %-8s %-16s %s", u.Interface, u.Priority, state, care, u.Why))
 		}
 	default:
 		heading = fmt.Sprintf("%-12s %-14s %s", "TIME", "ROLE", "EVENT")
@@ -269,7 +267,7 @@ func (m *model) details() []string {
 		u := m.last.uplinks[at]
 		return []string{
 			fmt.Sprintf("%s  priority %d", u.Interface, u.Priority),
-			fmt.Sprintf("usable %v, active %v, at home %v", u.Usable, u.Active, u.Home),
+			fmt.Sprintf("%s, usable %v, at home %v", u.State, u.Usable, u.Home),
 			fmt.Sprintf("gateways %v", u.Gateways), u.Why,
 		}
 	}

@@ -2,48 +2,22 @@ package ui
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
-	"os/exec"
-	"os/signal"
 	"strings"
-	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
-	"careof/internal/config"
 	"careof/internal/control"
-	"careof/internal/daemon"
+	"careof/internal/lab/labtest"
 	"careof/internal/lab/live"
-	"careof/internal/lab/netns"
 	"careof/internal/lab/topology"
 	"careof/internal/openapi"
 )
 
-// The test program is also the daemon that the laboratory starts.
-const daemonVariable = "CAREOF_UI_TEST_DAEMON"
-
 func TestMain(m *testing.M) {
-	file := os.Getenv(daemonVariable)
-	if file == "" {
-		os.Exit(m.Run())
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	c, err := config.Load(file)
-	if err == nil {
-		err = daemon.Run(ctx, c, daemon.NewLogger(os.Stderr))
-	}
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
+	labtest.Daemon()
+	os.Exit(m.Run())
 }
 
 // dashboardOf serves the dashboard of a daemon of the laboratory.
@@ -79,14 +53,8 @@ func TestARealNodeThatMovesIsSeenMoving(t *testing.T) {
 	network := topology.Default()
 	section, trusted := listenSection(t)
 	network.Node("ha").Config += section
-	l, err := live.Build(ctx, network, live.Options{Command: func(config string) *exec.Cmd {
-		cmd := netns.Self()
-		cmd.Env = append(os.Environ(), daemonVariable+"="+config)
-		return cmd
-	}})
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EPERM) {
-		t.Skip("no privilege for namespaces: ", err)
-	}
+	l, err := live.Build(ctx, network, live.Options{Command: labtest.Command})
+	labtest.Allowed(t, err)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,12 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -28,6 +29,27 @@ type browser struct {
 	session string // URL
 }
 
+// started is what chromedriver says when it listens.
+var started = regexp.MustCompile(`started successfully on port (\d+)`)
+
+// A transcript is what a program has said so far.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (x *transcript) Write(b []byte) (int, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.text.Write(b)
+}
+
+func (x *transcript) String() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.text.String()
+}
+
 // elementKey names an element's id in the protocol.
 const elementKey = "element-6066-11e4-a52e-4f735466cecf"
 
@@ -39,16 +61,11 @@ func openBrowser(t *testing.T, wide, tall int) *browser {
 			t.Skipf("%s is not installed (Debian: chromium, chromium-driver)", program)
 		}
 	}
-	probe, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := probe.Addr().(*net.TCPAddr).Port
-	probe.Close()
 	profile := t.TempDir()
-	driver := exec.Command("chromedriver", fmt.Sprintf("--port=%d", port))
-	var said bytes.Buffer
-	driver.Stdout, driver.Stderr = &said, &said
+	// It takes a port that is free and says which.
+	driver := exec.Command("chromedriver", "--port=0")
+	said := new(transcript)
+	driver.Stdout, driver.Stderr = said, said
 	driver.Env = append(os.Environ(), "HOME="+profile, "TMPDIR="+profile)
 	if err := driver.Start(); err != nil {
 		t.Fatal(err)
@@ -65,11 +82,16 @@ func openBrowser(t *testing.T, wide, tall int) *browser {
 		_ = driver.Process.Kill()
 		_ = driver.Wait()
 		if t.Failed() {
-			t.Logf("chromedriver said:\n%s", &said)
+			t.Logf("chromedriver said:\n%s", said)
 		}
 	})
-	root := fmt.Sprintf("http://127.0.0.1:%d", port)
+	root := ""
 	b.until("chromedriver listens", func() bool {
+		port := started.FindStringSubmatch(said.String())
+		if port == nil {
+			return false
+		}
+		root = "http://127.0.0.1:" + port[1]
 		response, err := http.Get(root + "/status")
 		if err != nil {
 			return false

@@ -87,12 +87,14 @@ func (e *TunnelError) readQuote(q []byte) error {
 			return ErrShort
 		}
 		e.SrcPort, e.DstPort = binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:])
-		if e.SrcPort != Port && e.DstPort != Port {
-			return ErrProtocol
-		}
 		p = p[udpHeaderLen:]
 		head += udpHeaderLen + tunnelDataLen
 		if len(p) < tunnelDataLen {
+			// A home agent may have another port, but then the quote has to say
+			// what it is about.
+			if e.SrcPort != Port && e.DstPort != Port {
+				return ErrProtocol
+			}
 			return nil
 		}
 		if p[0] != TunnelDataType {

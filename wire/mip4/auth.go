@@ -80,6 +80,17 @@ func (m *Message) LastAuthorizing() (Ext, bool) {
 	return Ext{}, false
 }
 
+// Authorized returns the extensions that stand before the last authorization-enabling one, whose authenticator covers them; what
+// stands behind it is anybody's. Without an authorization-enabling extension it is all of them.
+func (m *Message) Authorized() []Ext {
+	for i := len(m.Exts) - 1; i >= 0; i-- {
+		if m.AuthorizationEnabling(m.Exts[i]) {
+			return m.Exts[:i:i]
+		}
+	}
+	return m.Exts
+}
+
 // Head returns the message up to and including its last authorization-enabling extension. "The foreign agent MUST NOT modify any of the fields beginning with the fixed portion of the Registration Request
 // up through and including the Mobile-Home Authentication Extension or other authentication extension supplied by the mobile node
 // as an authorization-enabling extension" (RFC 5944 section

@@ -7,7 +7,12 @@ import (
 	"time"
 
 	"careof/internal/core/forward"
+	"careof/wire/encap"
 )
+
+// translated is the range of addresses of hosts whose packets become IPv6 ones on
+// their way (RFC 7335), 192.0.0.0/29.
+var translated = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 0, 0}), 29)
 
 // A List is the mobility binding list of one home address: the live bindings
 // in order of their IDs, and the tunnels that still drain after a move. The
@@ -335,6 +340,8 @@ func (l *List) EntryIn(space []forward.Tunnel, key forward.Key, inner netip.Pref
 		}
 		t := b.Tunnel
 		t.Until = b.Expires
+		// Who has a care-of address of the range for this purpose sits behind one.
+		t.Checksum = t.Encap == encap.UDP && translated.Contains(b.CareOfAddress)
 		e.Tunnels = append(e.Tunnels, t)
 		e.Broadcast = e.Broadcast || b.Broadcast
 	}

@@ -166,3 +166,21 @@ func TestIDs(t *testing.T) {
 		t.Errorf("%v %v", want[0], want[2])
 	}
 }
+
+// To a node behind a translator to IPv6, which its care-of address tells, UDP goes
+// with checksums: "IPv6 receivers MUST discard UDP packets containing a zero
+// checksum" (RFC 8200 section 8.1), and a translator may not have one to put in.
+func TestChecksumsThroughATranslator(t *testing.T) {
+	for careOf, want := range map[string]bool{"192.0.0.1": true, "192.0.0.7": true, "192.0.0.8": false, "192.0.2.1": false} {
+		for kind, udp := range map[encap.Kind]bool{encap.UDP: true, encap.IPIP: false} {
+			var l binding.List
+			b := at(1, time.Minute, start)
+			b.CareOfAddress, b.Tunnel.Encap = netip.MustParseAddr(careOf), kind
+			l.Put(b, false, start)
+			e, ok := l.Entry("k", netip.MustParsePrefix("10.10.0.5/32"), "", start)
+			if !ok || len(e.Tunnels) != 1 || e.Tunnels[0].Checksum != (want && udp) {
+				t.Errorf("%s, %v: %+v", careOf, kind, e.Tunnels)
+			}
+		}
+	}
+}

@@ -48,7 +48,8 @@ type Commit struct {
 }
 
 // Ask puts a question to the world outside: to AAA, to the data plane, to a
-// resolver. The question's type says who answers it and with what.
+// resolver. The question's type says who answers it and with what. A
+// [forward.Carried] tells the data plane something, and is answered with nothing.
 type Ask struct {
 	Ticket   Ticket
 	Question any

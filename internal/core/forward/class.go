@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -134,8 +135,20 @@ func (c Class) Holds(packet []byte) bool {
 	return false
 }
 
-// IsRedundant says whether a packet goes into every tunnel with Copies.
-func (e *Entry) IsRedundant(packet []byte) bool {
+// IsRedundant says whether a packet goes into every tunnel with Copies. What a
+// mobile node and its home agent say to each other, whose addresses by which they
+// do are given, does not: it is to find out about one path.
+func (e *Entry) IsRedundant(packet []byte, agent ...netip.Addr) bool {
+	if len(e.Redundant) == 0 || len(packet) < 20 {
+		return false
+	}
+	other := packet[12:]
+	if e.Role == MobileNode {
+		other = packet[16:]
+	}
+	if slices.Contains(agent, netip.AddrFrom4([4]byte(other))) {
+		return false
+	}
 	for _, c := range e.Redundant {
 		if c.Holds(packet) {
 			return true
@@ -143,6 +156,12 @@ func (e *Entry) IsRedundant(packet []byte) bool {
 	}
 	return false
 }
+
+// Counts says whether numbered packets come in through the entry's tunnels.
+func (e *Entry) Counts() bool { return e.Numbered || len(e.Redundant) > 0 }
+
+// Everything is the class of all packets.
+var Everything = Class{kind: byPrefix, prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
 
 // Copyable is what an entry must have for copies: two tunnels or more with
 // Copies that need not wait for their port.

@@ -16,7 +16,7 @@ func (e Entry) Equal(other Entry) bool {
 	return e.Key == other.Key && e.Role == other.Role && e.Inner == other.Inner &&
 		e.Intercept == other.Intercept && e.HomeLink == other.HomeLink &&
 		e.Deliver == other.Deliver && e.Router == other.Router && e.Network == other.Network && e.Gateway == other.Gateway && e.Broadcast == other.Broadcast &&
-		e.HomeNetwork == other.HomeNetwork && e.LocalGroups == other.LocalGroups && e.Plain == other.Plain &&
+		e.HomeNetwork == other.HomeNetwork && e.LocalGroups == other.LocalGroups && e.Plain == other.Plain && e.Numbered == other.Numbered &&
 		slices.Equal(e.Direct, other.Direct) && slices.Equal(e.Redundant, other.Redundant) &&
 		slices.Equal(e.Routes, other.Routes) &&
 		slices.EqualFunc(e.Tunnels, other.Tunnels, Tunnel.Equal)

@@ -119,10 +119,14 @@ type Entry struct {
 	Plain bool
 
 	// Redundant are the packets that go into every tunnel with Copies, numbered
-	// (a GRE header with a sequence number, RFC 2890), so that the other end can
-	// tell the copies; it gives on the first of each. Numbered packets come in
-	// through any tunnel of the entry.
+	// (a GRE header with a sequence number, RFC 2890; WireGuard's counter), so that
+	// the other end can tell the copies; it gives on the first of each. Numbered
+	// packets come in through any tunnel of the entry.
 	Redundant []Class
+
+	// Numbered takes numbered packets in also while Redundant says none: the other
+	// end may begin with copies, or end, before this one.
+	Numbered bool
 
 	// Tunnels are the ends to send to (all of them: simultaneous bindings)
 	// and to receive from.
@@ -176,8 +180,11 @@ type Tunnel struct {
 	// Copies makes a tunnel take the packets that Entry.Redundant says, also when
 	// it only receives others.
 	Copies bool
-	MTU    int       // of the inner packet, 0 lets the plane work it out
-	Until  time.Time // monotonic; the plane itself stops using the tunnel then. Zero: no end
+	// Checksum says that a translator to IPv6 is between the ends, where no UDP
+	// datagram goes without a checksum: some drop what comes without.
+	Checksum bool
+	MTU      int       // of the inner packet, 0 lets the plane work it out
+	Until    time.Time // monotonic; the plane itself stops using the tunnel then. Zero: no end
 }
 
 // Takes says whether the GRE key of a packet from the network, or its absence,
@@ -254,7 +261,10 @@ type Adopter interface {
 
 // An Event is something that the plane saw and a machine may want to know:
 // one of the types below.
-type Event interface{ planeEvent() }
+type Event interface {
+	// Entry is the key of the entry that it concerns.
+	Entry() Key
+}
 
 // EndpointSeen: a tunnel packet whose inner address is that of a live entry
 // came from an outer endpoint that the entry does not name: a NAT has bound
@@ -287,6 +297,39 @@ type Unreachable struct {
 	Type, Code uint8
 }
 
-func (EndpointSeen) planeEvent() {}
-func (EchoReply) planeEvent()    {}
-func (Unreachable) planeEvent()  {}
+// TooBig: routers say that a mobile node's path to the tunnel's other end carries
+// only shorter packets than it is known to ([Carried]). It was not believed.
+type TooBig struct {
+	Key  Key
+	Peer netip.Addr
+	Link string
+	MTU  int // of the tunnel, as they would have it
+}
+
+// Carried is what a mobile node has found out about the path of its tunnels to
+// Peer over Link: outer packets of so many octets get through, whatever routers,
+// or who says that he is one, tell of it. 0: that is not known any more.
+type Carried struct {
+	Peer   netip.Addr
+	Link   string
+	Octets int
+}
+
+// A Learner is a [Plane] that believes routers about how long packets may be, and
+// that can be told better.
+type Learner interface {
+	Plane
+	Learn(Carried)
+}
+
+// Entry implements [Event].
+func (e EndpointSeen) Entry() Key { return e.Key }
+
+// Entry implements [Event].
+func (e TooBig) Entry() Key { return e.Key }
+
+// Entry implements [Event].
+func (e EchoReply) Entry() Key { return e.Key }
+
+// Entry implements [Event].
+func (e Unreachable) Entry() Key { return e.Key }

@@ -124,6 +124,11 @@ func (s *Server) pass(c engine.Command, v Arrived, who ident.NAI) {
 		s.answer(c, m.Answer(diameter.UnableToDeliver))
 		return
 	}
+	s.hand(c, m, who)
+}
+
+// hand sends a request on, to where its routing AVPs lead, and its answer back.
+func (s *Server) hand(c engine.Command, m *diameter.Message, who ident.NAI) {
 	leave, ok := s.enter(who)
 	if !ok {
 		s.answer(c, m.Answer(diameter.TooBusy))
@@ -180,19 +185,7 @@ func (s *Server) aborted(c engine.Command, v Arrived, a mipapp.Abort) {
 		s.answer(c, m.Answer(diameter.UnknownSessionID))
 		return
 	}
-	leave, ok := s.enter(a.User)
-	if !ok {
-		s.answer(c, m.Answer(diameter.TooBusy))
-		return
-	}
-	s.forward(Forward{Message: passed(m), Proxied: true}, func(answer *diameter.Message, err error) {
-		leave()
-		if err != nil {
-			s.answer(c, m.Answer(diameter.UnableToDeliver))
-			return
-		}
-		s.answer(c, returned(m, answer))
-	})
+	s.hand(c, m, a.User)
 }
 
 // An End is a command: end the sessions of a node, at home and of visitors here.

@@ -12,6 +12,7 @@ import (
 
 	"careof/internal/config"
 	"careof/internal/control"
+	"careof/internal/core/forward"
 	"careof/internal/host/route"
 )
 
@@ -239,10 +240,35 @@ func checkInterfaces(p *patient) []control.Finding {
 			usable++
 		}
 	}
+	if m := p.c.MobileNode; m != nil {
+		for _, n := range m.Networks {
+			if _, there := p.Link(n.Interface); !there {
+				text := "mobile-node.mobile-network: there is no interface " + n.Interface
+				out = append(out, control.Finding{Result: Warn, Text: text, Fix: "ip link; correct the name in " + p.file})
+			}
+		}
+	}
+	out = append(out, unguarded(p)...)
 	if uplinks > 0 && usable == 0 {
 		out = append(out, control.Finding{Result: Fail, Text: "no uplink can be used", Fix: "connect one; careof show uplinks says why each is not used"})
 	}
 	return all(out, "the configured interfaces are there")
+}
+
+// unguarded finds links by which programs may leave beside a tunnel that is for
+// everything: a cable that no section names, and an uplink that somebody has renamed.
+func unguarded(p *patient) (out []control.Finding) {
+	m := p.c.MobileNode
+	if m == nil || !forward.AllOf(m.Routes.Destinations()) {
+		return nil
+	}
+	for _, name := range p.Gateways() {
+		if !slices.ContainsFunc(named(p.c), func(n [2]string) bool { return n[1] == name }) {
+			out = append(out, control.Finding{Result: Warn, Text: name + " leads to the Internet and is no uplink: what programs bind to it, or to its address, leaves beside the tunnel",
+				Fix: "name it in [[mobile-node.uplink]]; of an interface that was renamed, correct the name there"})
+		}
+	}
+	return out
 }
 
 func checkPort(p *patient) []control.Finding {
@@ -510,9 +536,13 @@ func checkHomeAgent(p *patient) []control.Finding {
 			}
 		}
 		for _, r := range p.daemon.Status.Roles {
-			if r.Role == "mobile-node" && r.State != "at home" {
-				return one(Fail, "it does not answer: "+cmp.Or(r.Summary, r.State), "careof show registrations; UDP port 434 must pass on the way, and keys, SPI and clocks must agree")
+			if r.Role != "mobile-node" || r.State == "home" {
+				continue
 			}
+			if r.State == "idle" {
+				return one(Fail, "it cannot be asked: "+r.Summary, "careof show uplinks; the node asks as soon as one can be used")
+			}
+			return one(Fail, "it does not answer: "+cmp.Or(r.Summary, r.State), "careof show registrations; UDP port 434 must pass on the way, and keys, SPI and clocks must agree")
 		}
 		return one(OK, "the node is at home", "")
 	}

@@ -51,6 +51,9 @@ type Probes interface {
 	// Configures tells who configures a link: a network manager that says so, a
 	// DHCP client that was started for it.
 	Configures(link string) []string
+	// Gateways names the links that lead to everything by a default route, but for
+	// point-to-point ones, which may be somebody's tunnels.
+	Gateways() []string
 }
 
 // Link is an interface.
@@ -126,14 +129,6 @@ var packets = map[string]bool{
 // movesNothing says whether the configuration is an AAA server's and nothing else's.
 func (p *patient) movesNothing() bool {
 	return p.c != nil && p.c.HomeAgent == nil && p.c.ForeignAgent == nil && p.c.MobileNode == nil
-}
-
-// Names lists the checks.
-func Names() (names []string) {
-	for _, c := range checks {
-		names = append(names, c.name)
-	}
-	return names
 }
 
 // A Question is whom to examine.

@@ -40,6 +40,7 @@ type host struct {
 	resolve    error
 	mentions   bool
 	configures []string
+	gateways   []string
 }
 
 func healthy() *host {
@@ -53,7 +54,7 @@ func healthy() *host {
 		addresses: []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("203.0.113.1")},
 		caps:      1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_NET_RAW | 1<<unix.CAP_NET_BIND_SERVICE,
 		now:       time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
-		free:      10 << 30, mentions: true,
+		free:      10 << 30, mentions: true, gateways: []string{"eth0"},
 	}
 }
 
@@ -71,6 +72,7 @@ func (h *host) Input() ([]Chain, error)              { return h.chains, nil }
 func (h *host) Bind(netip.AddrPort) error            { return h.bind }
 func (h *host) Mentions(string, ...string) bool      { return h.mentions }
 func (h *host) Configures(string) []string           { return h.configures }
+func (h *host) Gateways() []string                   { return h.gateways }
 func (h *host) Disk(string) (uint64, uint64, bool, error) {
 	return h.free, 100 << 30, true, nil
 }
@@ -121,6 +123,25 @@ func TestAHealthyHostHasNothingWrong(t *testing.T) {
 	}
 }
 
+// Only a tunnel for everything lets nothing leave beside it.
+func TestWhatLeavesBesideAnEncryptedTunnelIsSaid(t *testing.T) {
+	for routes, want := range map[string]string{
+		``:                           "nothing leaves beside it",
+		"routes = \"full\"\n":        "nothing leaves beside it",
+		"routes = [\"0.0.0.0/0\"]\n": "nothing leaves beside it",
+		"routes = [\"0.0.0.0/1\", \"128.0.0.0/1\"]\n": "nothing leaves beside it",
+		"routes = [\"10.0.0.0/8\"]\n":                 "leave beside it, as they are",
+		"routes = [\"10.0.0.0/8\", \"::\"]\n":         "the configuration has mistakes",
+	} {
+		text := strings.Replace(node, "home-agent =", routes+"encapsulation = \"wireguard\"\nhome-agent =", 1)
+		for _, f := range Examine(t.Context(), question(t, text), healthy()) {
+			if f.Check == "encryption" && !strings.Contains(f.Text, want) {
+				t.Errorf("%s is told %q, which does not say %q", routes, f.Text, want)
+			}
+		}
+	}
+}
+
 // Every check finds what it is for, and says what to do.
 func TestEveryCheckFindsWhatIsWrong(t *testing.T) {
 	bad := func(text string) func(*testing.T) Question {
@@ -149,6 +170,7 @@ func TestEveryCheckFindsWhatIsWrong(t *testing.T) {
 		{"addresses", Fail, bad(agents), func(h *host) { h.addresses = h.addresses[1:] }},
 		{"interfaces", Fail, bad(agents), func(h *host) { delete(h.links, "eth1") }},
 		{"interfaces", Fail, bad(node), func(h *host) { h.links["eth0"] = Link{MTU: 1500} }},
+		{"interfaces", Warn, bad(node + "[[mobile-node.mobile-network]]\ninterface = \"lan0\"\n"), func(*host) {}},
 		{"port", Fail, bad(agents), func(h *host) { h.bind = unix.EADDRINUSE }},
 		{"forwarding", Warn, bad(agents), func(h *host) { h.sysctls["net/ipv4/ip_forward"] = "0" }},
 		{"forwarding", Fail, func(t *testing.T) Question { return running(question(t, agents)) }, func(h *host) { h.sysctls["net/ipv4/ip_forward"] = "0" }},
@@ -167,6 +189,7 @@ func TestEveryCheckFindsWhatIsWrong(t *testing.T) {
 		{"mtu", Fail, bad(node), func(h *host) { h.links["careof0"] = Link{Up: true, MTU: 9000} }},
 		{"encryption", Warn, bad(strings.Replace(agents, "[[home-agent.network]]", "forced-udp = \"off\"\n[[home-agent.network]]", 1)), nil},
 		{"managers", Warn, bad(agents), func(h *host) { h.mentions = false }},
+		{"interfaces", Warn, bad(node), func(h *host) { h.gateways = []string{"eth0", "lan0"} }},
 		{"managers", Warn, bad(node + "address = \"dhcp\"\n"), func(h *host) { h.configures = []string{"dhclient (process 7)"} }},
 		{"stale-state", Warn, bad(agents), func(h *host) { h.links["careof0"] = Link{Up: true, MTU: 1420} }},
 		{"disk", Fail, bad(agents), func(h *host) { h.free = 1 << 20 }},
@@ -192,9 +215,27 @@ func TestEveryCheckFindsWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: no finding says %s", c.check, c.result)
 		}
 	}
-	for _, name := range Names() {
-		if !seen[name] {
-			t.Errorf("nothing here is wrong for %s", name)
+	for _, c := range checks {
+		if !seen[c.name] {
+			t.Errorf("nothing here is wrong for %s", c.name)
+		}
+	}
+}
+
+// Why a home agent is not asked is another thing than that it does not answer, and
+// at home it is not asked at all.
+func TestOfTheHomeAgentIsSaidWhatIsTrue(t *testing.T) {
+	for state, c := range map[string]struct{ result, words string }{
+		"idle":        {Fail, "it cannot be asked: wlan0: link is down"},
+		"registering": {Fail, "it does not answer: wlan0: link is down"},
+		"home":        {OK, "the node is at home"},
+	} {
+		q := running(question(t, node))
+		q.Daemon.Status.Roles[0].State, q.Daemon.Status.Roles[0].Summary = state, "wlan0: link is down"
+		for _, f := range Examine(t.Context(), q, healthy()) {
+			if f.Check == "home-agent" && (f.Result != c.result || f.Text != c.words) {
+				t.Errorf("%s: %+v", state, f)
+			}
 		}
 	}
 }
@@ -212,15 +253,24 @@ func TestOthersMayConfigureTheirOwnLinks(t *testing.T) {
 	}
 }
 
-// A DHCP client is found by the link that it was started for.
+// A DHCP client is found by the link that it was started for, and in another
+// network namespace than the process began in.
 func TestADHCPClientIsFound(t *testing.T) {
+	findsADHCPClient(t)
+	nstest.New(t, "elsewhere").Do(func() { findsADHCPClient(t) })
+}
+
+func findsADHCPClient(t *testing.T) {
+	t.Helper()
 	cmd := &exec.Cmd{Path: "/bin/sh", Args: []string{"/sbin/dhclient", "-c", "read line", "-d", "careoftest7"}}
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
 	}
 	if err := cmd.Start(); err != nil {
-		t.Skip("there is no shell: ", err)
+		t.Error("there is no shell: ", err)
+		return
 	}
 	defer cmd.Wait()
 	defer in.Close()

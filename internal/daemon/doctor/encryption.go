@@ -5,6 +5,7 @@ import (
 
 	"careof/internal/config"
 	"careof/internal/control"
+	"careof/internal/core/forward"
 	"careof/wire/encap"
 )
 
@@ -15,9 +16,13 @@ func checkEncryption(p *patient) []control.Finding {
 	}
 	var out []control.Finding
 	if m := p.c.MobileNode; m != nil {
-		if m.Encapsulation.Kind == encap.WireGuard {
+		switch {
+		case m.Encapsulation.Kind == encap.WireGuard && !forward.AllOf(m.Routes.Destinations()):
+			out = append(out, control.Finding{Result: OK, Text: "what goes through the tunnel is encrypted; programs' packets to other destinations than routes names leave beside it, as they are",
+				Fix: `leave routes out of [mobile-node], if all is to go through the tunnel`})
+		case m.Encapsulation.Kind == encap.WireGuard:
 			out = append(out, control.Finding{Result: OK, Text: "what goes through the tunnel is encrypted, and nothing leaves beside it"})
-		} else {
+		default:
 			out = append(out, control.Finding{Result: OK, Text: "what goes through the tunnel can be read on the way",
 				Fix: `set encapsulation = "wireguard" in [mobile-node], if the home agent is one of this suite's`})
 		}

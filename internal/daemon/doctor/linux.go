@@ -271,6 +271,24 @@ func (Linux) Mentions(word string, globs ...string) bool {
 // dhcpClients are programs that configure the links that they are told of.
 var dhcpClients = []string{"dhclient", "udhcpc", "dhcpcd"}
 
+// Gateways implements [Probes].
+func (Linux) Gateways() (links []string) {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return nil
+	}
+	for _, r := range routes {
+		if r.Dst != nil && !r.Dst.IP.IsUnspecified() {
+			continue
+		}
+		if l, err := netlink.LinkByIndex(r.LinkIndex); err == nil && l.Attrs().RawFlags&unix.IFF_POINTOPOINT == 0 {
+			links = append(links, l.Attrs().Name)
+		}
+	}
+	slices.Sort(links)
+	return slices.Compact(links)
+}
+
 // Configures implements [Probes].
 func (Linux) Configures(link string) (who []string) {
 	if i, err := net.InterfaceByName(link); err == nil {
@@ -278,7 +296,8 @@ func (Linux) Configures(link string) (who []string) {
 			who = append(who, m)
 		}
 	}
-	here, err := os.Readlink("/proc/self/ns/net")
+	// Of the thread that asks: the first one's, /proc/self, may be in another.
+	here, err := os.Readlink("/proc/thread-self/ns/net")
 	if err != nil {
 		return who
 	}

@@ -32,6 +32,7 @@ type peers struct {
 
 	mu   sync.Mutex
 	sent []*diameter.Message
+	more chan struct{} // closed when something is sent; nil while nobody waits
 }
 
 func (p *peers) Submit(_ context.Context, m *diameter.Message) (*diameter.Message, error) {
@@ -49,6 +50,10 @@ func (p *peers) Submit(_ context.Context, m *diameter.Message) (*diameter.Messag
 	}
 	p.mu.Lock()
 	p.sent = append(p.sent, m)
+	if p.more != nil {
+		close(p.more)
+		p.more = nil
+	}
 	p.mu.Unlock()
 	if p.answer == nil {
 		return nil, errors.New("nobody is there")
@@ -56,6 +61,28 @@ func (p *peers) Submit(_ context.Context, m *diameter.Message) (*diameter.Messag
 	a := p.answer(m)
 	a.List = append(a.List, diameter.OriginHost.Text(serverAt.Host), diameter.OriginRealm.Text(serverAt.Realm))
 	return a, nil
+}
+
+// await waits until n messages have been sent.
+func (p *peers) await(n int) {
+	p.t.Helper()
+	for end := time.After(20 * time.Second); ; {
+		p.mu.Lock()
+		if len(p.sent) >= n {
+			p.mu.Unlock()
+			return
+		}
+		if p.more == nil {
+			p.more = make(chan struct{})
+		}
+		more := p.more
+		p.mu.Unlock()
+		select {
+		case <-more:
+		case <-end:
+			p.t.Fatalf("%d messages are wanted, sent %q", n, p.names())
+		}
+	}
 }
 
 // names are what was sent so far.
@@ -284,12 +311,7 @@ func TestSessionsAreToldOfAndTerminated(t *testing.T) {
 			t.Errorf("%v: %+v", moment, r)
 		}
 	}
-	for end := time.Now().Add(10 * time.Second); len(p.names()) < 5; {
-		if time.Now().After(end) {
-			t.Fatalf("no STR: %q", p.names())
-		}
-		time.Sleep(time.Millisecond)
-	}
+	p.await(5)
 	if got, want := p.names(), []string{"AMR", "ACR", "ACR", "ACR", "STR"}; !slices.Equal(got, want) {
 		t.Errorf("sent %q, want %q", got, want)
 	}

@@ -1,7 +1,6 @@
 package broadcast
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -103,24 +102,9 @@ func (s *socket) read(take func(packet []byte)) {
 			continue // ENETDOWN and the like pass
 		}
 		packet := buf[:n]
-		if checksumMissing(oob[:oobn]) {
+		if sock.ChecksumMissing(oob[:oobn]) {
 			finish(packet)
 		}
 		take(packet)
 	}
-}
-
-// checksumMissing reads the auxiliary data of a packet.
-func checksumMissing(oob []byte) bool {
-	for len(oob) >= unix.SizeofCmsghdr {
-		header, body, rest, err := unix.ParseOneSocketControlMessage(oob)
-		if err != nil {
-			return false
-		}
-		oob = rest
-		if header.Level == unix.SOL_PACKET && header.Type == unix.PACKET_AUXDATA && len(body) >= 4 {
-			return binary.NativeEndian.Uint32(body)&unix.TP_STATUS_CSUMNOTREADY != 0
-		}
-	}
-	return false
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
+	"careof/internal/host/lease"
 	"careof/internal/host/netspace"
 )
 
@@ -31,16 +33,32 @@ type Link struct {
 // An Event is what happened to a link's lease.
 type Event struct {
 	Link  string
-	Lease Lease
+	Lease lease.Lease
 	Lost  bool   // it is not in use any more
 	Why   string // it was lost, or could not be put to use
 }
 
 // A Status is how the client of a link stands.
 type Status struct {
-	State State
-	Lease Lease
-	Has   bool // the link has what the lease says
+	State lease.State
+	Lease lease.Lease
+	Has   bool   // the link has what the lease says
+	Why   string // what was wrong with the last lease that was offered
+}
+
+// A Guard is what no network may give or draw to itself.
+type Guard struct {
+	// Never are addresses that no link may have: with the home agent's own, its
+	// packets would go to this host, over whatever uplink.
+	Never []netip.Addr
+	// Tunnelled are the networks that are reached through the tunnel: no lease
+	// makes a part of them a network of the link.
+	Tunnelled []netip.Prefix
+}
+
+// Has tells whether no network may give or draw an address to itself.
+func (g Guard) Has(a netip.Addr) bool {
+	return slices.Contains(g.Never, a) || slices.ContainsFunc(g.Tunnelled, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // Config is what a [Client] is made with.
@@ -48,6 +66,7 @@ type Config struct {
 	Memory string // file of the leases of past networks
 	Links  []Link
 	Tell   func(Event)
+	Guard  func() Guard // at present; nil: there is nothing to guard
 }
 
 // A Client runs the machines of links on the kernel. It belongs to one network
@@ -56,6 +75,7 @@ type Client struct {
 	space  *netspace.Space
 	handle *netlink.Handle
 	tell   func(Event)
+	guard  func() Guard
 
 	patience time.Duration
 
@@ -79,7 +99,10 @@ func Open(c Config) (*Client, error) {
 		space.Close()
 		return nil, fmt.Errorf("dhcp: netlink: %w", err)
 	}
-	cl := &Client{space: space, handle: handle, tell: c.Tell, patience: patience, book: openBook(c.Memory), workers: make(map[string]*worker)}
+	cl := &Client{space: space, handle: handle, tell: c.Tell, guard: c.Guard, patience: patience, book: openBook(c.Memory), workers: make(map[string]*worker)}
+	if cl.guard == nil {
+		cl.guard = func() Guard { return Guard{} }
+	}
 	cl.Reconfigure(c.Links)
 	return cl, nil
 }
@@ -171,15 +194,18 @@ func (c *Client) Close() error {
 	return c.space.Close()
 }
 
+// never tells whether no link may have an address.
+func (c *Client) never(a netip.Addr) bool { return slices.Contains(c.guard().Never, a) }
+
 // past is what is remembered of a link.
-func (c *Client) past(link string) []Lease {
+func (c *Client) past(link string) []lease.Lease {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.book.links[link])
 }
 
 // remember writes down what is to be remembered of a link.
-func (c *Client) remember(link string, m []Lease) error {
+func (c *Client) remember(link string, m []lease.Lease) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := slices.Collect(maps.Keys(c.workers))

@@ -3,11 +3,9 @@ package dhcp
 import (
 	"context"
 	"net/netip"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
+	"careof/internal/host/dhcp/stock"
+	"careof/internal/host/lease"
 	"careof/internal/host/link"
 	"careof/internal/host/netspace"
 	"careof/internal/host/plane/nstest"
@@ -28,7 +28,9 @@ type site struct {
 	mn, server *nstest.Node
 	dir        string
 	client     *Client
+	watched    atomic.Pointer[Client] // what the link watcher tells: the client, once it is open
 	events     chan Event
+	told       []Event      // that await has taken from events
 	reports    atomic.Int64 // of the link watcher
 	latest     atomic.Pointer[engine.Link]
 	stop       func() // dnsmasq
@@ -36,10 +38,9 @@ type site struct {
 
 func newSite(t *testing.T, auto bool) *site {
 	t.Helper()
-	if _, err := exec.LookPath("dnsmasq"); err != nil {
-		t.Skip("needs dnsmasq")
-	}
+	stock.Need(t, "dnsmasq")
 	s := &site{t: t, dir: t.TempDir(), mn: nstest.New(t, "mn"), server: nstest.New(t, "server"), events: make(chan Event, 64)}
+	stock.Show(t, s.dir)
 	nstest.Join(t, s.mn, up0, s.server, "eth0", 1500)
 	s.open(auto)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -54,12 +55,12 @@ func newSite(t *testing.T, auto bool) *site {
 	go func() {
 		defer close(ended)
 		err := space.Do(func() error {
-			return link.Watch(ctx, func(string, bool) bool { return false }, func(l engine.Link, _ bool) {
+			return link.Watch(ctx, func(string, bool) bool { return false }, nil, func(l engine.Link, _ bool) {
 				if l.Name == up0 {
 					s.reports.Add(1)
 					s.latest.Store(&l)
 				}
-				s.client.LinkChanged(l)
+				s.watched.Load().LinkChanged(l)
 			})
 		})
 		if err != nil {
@@ -91,6 +92,7 @@ func (s *site) open(auto bool) {
 			return
 		}
 		s.client.patience = 300 * time.Millisecond
+		s.watched.Store(s.client)
 	})
 }
 
@@ -98,20 +100,7 @@ func (s *site) open(auto bool) {
 func (s *site) serve(address string, first, last string) {
 	s.t.Helper()
 	s.server.Address("eth0", address)
-	cmd := exec.Command("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth0", "--bind-interfaces", "--user=root",
-		"--dhcp-range="+first+","+last+",2m", "--dhcp-option=58,3", "--dhcp-authoritative", "--no-ping", "--dhcp-leasefile="+filepath.Join(s.dir, "dnsmasq"), "--pid-file=",
-		"--log-facility=-")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: 0}
-	s.server.Do(func() {
-		if err := cmd.Start(); err != nil {
-			s.t.Error(err)
-		}
-	})
-	s.stop = func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
-	s.t.Cleanup(s.stop)
+	s.stop = stock.Run(s.t, s.server.Do, stock.Dnsmasq(s.dir, "eth0", "--dhcp-range="+first+","+last+",2m", "--dhcp-option=58,3", "--dhcp-authoritative"))
 }
 
 func (s *site) await(what string, ok func() bool) {
@@ -122,10 +111,20 @@ func (s *site) await(what string, ok func() bool) {
 			s.t.Fatalf("not %s; the client is %v, addresses %v", what, st, s.addresses())
 		}
 		select {
-		case <-s.events:
+		case ev := <-s.events:
+			s.told = append(s.told, ev)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// heard is what the client has told since it was asked last.
+func (s *site) heard() (list []Event) {
+	list, s.told = s.told, nil
+	for len(s.events) > 0 {
+		list = append(list, <-s.events)
+	}
+	return list
 }
 
 func (s *site) addresses() (list []netip.Prefix) {
@@ -144,7 +143,7 @@ func (s *site) addresses() (list []netip.Prefix) {
 func (s *site) bound(network string) func() bool {
 	return func() bool {
 		st, _ := s.client.Status(up0)
-		return st.State == Bound && st.Has && netip.MustParsePrefix(network).Contains(st.Lease.Address.Addr()) &&
+		return st.State == lease.Bound && st.Has && netip.MustParsePrefix(network).Contains(st.Lease.Address.Addr()) &&
 			slices.Equal(s.addresses(), []netip.Prefix{st.Lease.Address})
 	}
 }
@@ -187,12 +186,10 @@ func TestALeaseOfDnsmasq(t *testing.T) {
 	if !slices.Equal(s.addresses(), []netip.Prefix{first.Address}) {
 		t.Errorf("without the daemon the link has %v", s.addresses())
 	}
-	for len(s.events) > 0 {
-		<-s.events
-	}
+	s.heard()
 	s.open(false)
 	s.client.LinkChanged(*s.latest.Load())
-	for s.status().State != Bound {
+	for s.status().State != lease.Bound {
 		select {
 		case ev := <-s.events:
 			t.Fatalf("a restart was noticed: %+v", ev)
@@ -231,20 +228,123 @@ func TestALeaseOfDnsmasq(t *testing.T) {
 	s.await("let go", func() bool { return len(s.addresses()) == 0 })
 }
 
+// What somebody takes from the link, address or default route, comes back: the
+// server knows nothing of it, and a renewal changes nothing.
+func TestWhatIsTakenFromALeasedLinkComesBack(t *testing.T) {
+	s := newSite(t, false)
+	s.serve("192.168.8.1/24", "192.168.8.100", "192.168.8.150")
+	s.await("bound", s.bound("192.168.8.0/24"))
+	gateways := func() (n int) {
+		routes, err := s.mn.H.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: protocol}, netlink.RT_FILTER_PROTOCOL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(routes)
+	}
+	s.await("routed", func() bool { return gateways() == 1 && s.status().Lease.GatewayHW != engine.HardwareAddr{} })
+	had, first := s.status().Lease.Address, s.status().Lease.Until
+	s.await("renewed", func() bool { return s.status().Lease.Until.After(first.Add(5 * time.Second)) })
+	s.heard()
+	if err := s.mn.H.AddrDel(s.mn.Link(up0), &netlink.Addr{IPNet: ipNet(had)}); err != nil {
+		t.Fatal(err)
+	}
+	s.await("there again", func() bool { return slices.Equal(s.addresses(), []netip.Prefix{had}) && gateways() == 1 })
+	ends := s.status().Lease.Until
+	addrs, err := s.mn.H.AddrList(s.mn.Link(up0), netlink.FAMILY_V4)
+	if left := time.Until(ends); err != nil || len(addrs) != 1 || time.Duration(addrs[0].ValidLft)*time.Second < left-4*time.Second {
+		t.Errorf("what comes back ends before the lease, with %v left: %+v, %v", left, addrs, err)
+	}
+	routes, err := s.mn.H.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: protocol}, netlink.RT_FILTER_PROTOCOL)
+	if err != nil || len(routes) != 1 {
+		t.Fatalf("default routes %v, %v", routes, err)
+	}
+	if err := s.mn.H.RouteDel(&routes[0]); err != nil {
+		t.Fatal(err)
+	}
+	s.await("routed again", func() bool { return gateways() == 1 })
+	for _, ev := range s.heard() {
+		if ev.Lost || ev.Why != "" {
+			t.Errorf("%+v", ev)
+		}
+	}
+	// Switched off, a link keeps its address and loses its routes.
+	if err := s.mn.H.LinkSetDown(s.mn.Link(up0)); err != nil {
+		t.Fatal(err)
+	}
+	s.await("off", func() bool { return s.status().State == lease.Down && gateways() == 0 })
+	s.mn.Up(up0)
+	s.await("routed after it was off", func() bool { return gateways() == 1 })
+}
+
+// A link whose carrier comes and goes, at each point of the way to a lease and with
+// one, has one address and one default route in the end.
+func TestACarrierThatComesAndGoes(t *testing.T) {
+	s := newSite(t, false)
+	s.serve("192.168.8.1/24", "192.168.8.100", "192.168.8.150")
+	eth0 := s.server.Link("eth0")
+	for i := range 8 {
+		s.await("up", func() bool { return s.status().State != lease.Down })
+		if i%4 == 3 {
+			s.await("bound", s.bound("192.168.8.0/24"))
+		}
+		if err := s.server.H.LinkSetDown(eth0); err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			s.await("down", func() bool { return s.status().State == lease.Down })
+		}
+		s.server.Up("eth0")
+	}
+	s.await("bound", s.bound("192.168.8.0/24"))
+	routes := func() (list []netlink.Route) {
+		list, err := s.mn.H.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: protocol}, netlink.RT_FILTER_PROTOCOL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	s.await("routed", func() bool { return len(routes()) == 1 && s.bound("192.168.8.0/24")() })
+	for _, ev := range s.heard() {
+		if ev.Why != "" && !ev.Lost {
+			t.Errorf("%+v", ev)
+		}
+	}
+}
+
+// An automatic link whose address somebody takes away may be his: it is left to
+// him for a while, and used again when nobody has configured it by then.
+func TestAnAutomaticLinkIsNotFoughtFor(t *testing.T) {
+	s := newSite(t, true)
+	s.serve("192.168.8.1/24", "192.168.8.100", "192.168.8.150")
+	s.await("acquainted with the gateway", func() bool { return s.status().Has && s.status().Lease.GatewayHW != engine.HardwareAddr{} })
+	if err := s.mn.H.AddrDel(s.mn.Link(up0), &netlink.Addr{IPNet: ipNet(s.status().Lease.Address)}); err != nil {
+		t.Fatal(err)
+	}
+	lost := false
+	s.await("let go", func() bool {
+		lost = lost || slices.ContainsFunc(s.heard(), func(ev Event) bool { return ev.Lost })
+		return lost
+	})
+	s.await("bound again", s.bound("192.168.8.0/24"))
+}
+
 // An automatic link is left to whoever configures it, before the client begins
 // and after.
 func TestAnAutomaticLinkIsLeftToOthers(t *testing.T) {
 	s := newSite(t, true)
 	static := netip.MustParsePrefix("192.168.8.7/24")
 	s.mn.Address(up0, static.String())
-	s.await("up", func() bool { return s.reports.Load() > 0 })
+	s.await("up, with the address", func() bool {
+		l := s.latest.Load()
+		return l != nil && slices.Equal(l.Addresses, []netip.Prefix{static})
+	})
 	s.serve("192.168.8.1/24", "192.168.8.100", "192.168.8.150")
 	select {
 	case ev := <-s.events:
 		t.Fatalf("%+v", ev)
 	case <-time.After(4 * s.client.patience):
 	}
-	if st := s.status(); st.State != Down || !slices.Equal(s.addresses(), []netip.Prefix{static}) {
+	if st := s.status(); st.State != lease.Down || !slices.Equal(s.addresses(), []netip.Prefix{static}) {
 		t.Fatalf("%v, %v", st, s.addresses())
 	}
 	if err := s.mn.H.AddrDel(s.mn.Link(up0), &netlink.Addr{IPNet: ipNet(static)}); err != nil {

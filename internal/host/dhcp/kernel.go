@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"careof/internal/host/arp"
+	"careof/internal/host/beside"
+	"careof/internal/host/lease"
 )
 
 // protocol tags the default routes as of DHCP: RTPROT_DHCP, which `ip route`
@@ -33,7 +36,7 @@ func (c *Client) index(link string) int {
 
 // configure gives the link what a lease says, then takes away what another one
 // gave it.
-func (w *worker) configure(l Lease) error {
+func (w *worker) configure(l lease.Lease) error {
 	w.own(l.Address)
 	w.client.promote(w.Name)
 	if err := w.extend(l); err != nil {
@@ -64,7 +67,7 @@ func (c *Client) promote(link string) {
 }
 
 // extend sets until when the kernel keeps the address.
-func (w *worker) extend(l Lease) error {
+func (w *worker) extend(l lease.Lease) error {
 	link, err := w.client.handle.LinkByName(w.Name)
 	if err != nil {
 		return fmt.Errorf("dhcp: %s: %w", w.Name, err)
@@ -72,9 +75,9 @@ func (w *worker) extend(l Lease) error {
 	left := int(min(time.Until(l.Until)/time.Second, 1<<32-1))
 	a := &netlink.Addr{IPNet: ipNet(l.Address), ValidLft: max(left, 1), PreferedLft: max(left, 1)}
 	if l.Address.Bits() < 31 {
-		a.Broadcast = lastOf(l.Address)
+		a.Broadcast = lease.Last(l.Address).AsSlice()
 	}
-	if !l.connected() {
+	if !l.Connected(w.client.guard().Tunnelled) {
 		a.Flags |= unix.IFA_F_NOPREFIXROUTE
 	}
 	if err := w.client.handle.AddrReplace(link, a); err != nil {
@@ -85,7 +88,7 @@ func (w *worker) extend(l Lease) error {
 
 // withdraw takes from the link what a lease gave it. It is no error when that
 // is gone.
-func (w *worker) withdraw(l Lease) error {
+func (w *worker) withdraw(l lease.Lease) error {
 	if w.unicast != nil && w.unicast.addr == l.Address.Addr() {
 		w.unicast.close()
 		w.unicast = nil
@@ -102,7 +105,7 @@ func (w *worker) withdraw(l Lease) error {
 	return err
 }
 
-func defaultRoute(index, metric int, l Lease) *netlink.Route {
+func defaultRoute(index, metric int, l lease.Lease) *netlink.Route {
 	return &netlink.Route{
 		LinkIndex: index, Table: unix.RT_TABLE_MAIN, Protocol: protocol, Priority: metric, Type: unix.RTN_UNICAST,
 		Dst: ipNet(netip.PrefixFrom(netip.IPv4Unspecified(), 0)), Gw: l.Gateway.AsSlice(), Src: l.Address.Addr().AsSlice(),
@@ -111,7 +114,7 @@ func defaultRoute(index, metric int, l Lease) *netlink.Route {
 	}
 }
 
-func (c *Client) route(link string, metric int, l Lease) error {
+func (c *Client) route(link string, metric int, l lease.Lease) error {
 	if !l.Gateway.IsValid() {
 		return nil
 	}
@@ -121,7 +124,7 @@ func (c *Client) route(link string, metric int, l Lease) error {
 	return nil
 }
 
-func (c *Client) unroute(link string, metric int, l Lease) error {
+func (c *Client) unroute(link string, metric int, l lease.Lease) error {
 	if !l.Gateway.IsValid() {
 		return nil
 	}
@@ -131,22 +134,39 @@ func (c *Client) unroute(link string, metric int, l Lease) error {
 	return nil
 }
 
+// present tells whether the link has the address and the default route that a
+// lease gave it.
+func (c *Client) present(name string, metric int, l lease.Lease) (address, route bool, err error) {
+	link, err := c.handle.LinkByName(name)
+	if err != nil {
+		return false, false, fmt.Errorf("dhcp: %s: %w", name, err)
+	}
+	addrs, err := c.handle.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return false, false, fmt.Errorf("dhcp: the addresses of %s: %w", name, err)
+	}
+	want := ipNet(l.Address).String()
+	address = slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IPNet.String() == want })
+	if !l.Gateway.IsValid() {
+		return address, true, nil
+	}
+	routes, err := c.handle.RouteListFiltered(netlink.FAMILY_V4, defaultRoute(link.Attrs().Index, metric, l), netlink.RT_FILTER_TABLE|netlink.RT_FILTER_OIF)
+	if err != nil {
+		return false, false, fmt.Errorf("dhcp: the routes of %s: %w", name, err)
+	}
+	route = slices.ContainsFunc(routes, func(r netlink.Route) bool {
+		return r.Priority == metric && r.Protocol == protocol && r.Gw.Equal(l.Gateway.AsSlice())
+	})
+	return address, route, nil
+}
+
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
 }
 
-// lastOf is a network's broadcast address.
-func lastOf(p netip.Prefix) net.IP {
-	b := p.Masked().Addr().As4()
-	for i, m := range net.CIDRMask(p.Bits(), 32) {
-		b[i] |= ^m
-	}
-	return b[:]
-}
-
 // send sends to a server from the lease's address, or to everybody from below
 // IP.
-func (w *worker) send(s Send) error {
+func (w *worker) send(s lease.Send) error {
 	b := s.Message.ToBytes()
 	if !s.To.IsValid() {
 		if err := w.listen(); err != nil {
@@ -162,7 +182,7 @@ func (w *worker) send(s Send) error {
 		w.unicast = &leaseSocket{conn: conn, addr: s.From}
 		go w.unicast.read(w.messages)
 	}
-	if _, err := w.unicast.conn.WriteTo(b, net.UDPAddrFromAddrPort(netip.AddrPortFrom(s.To, serverPort))); err != nil {
+	if _, err := w.unicast.conn.WriteTo(b, net.UDPAddrFromAddrPort(netip.AddrPortFrom(s.To, lease.ServerPort))); err != nil {
 		return fmt.Errorf("dhcp: %w", err)
 	}
 	return nil
@@ -199,14 +219,14 @@ func (c *Client) bind(link string, from netip.Addr) (conn net.PacketConn, err er
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var err error
 		if e := raw.Control(func(fd uintptr) {
-			err = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1), unix.BindToDevice(int(fd), link))
+			err = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1), unix.BindToDevice(int(fd), link), beside.Own(int(fd)))
 		}); e != nil {
 			return e
 		}
 		return err
 	}}
 	err = c.space.Do(func() (err error) {
-		conn, err = config.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(from, clientPort).String())
+		conn, err = config.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(from, lease.ClientPort).String())
 		return err
 	})
 	if err != nil {
@@ -239,7 +259,7 @@ func filter() ([]bpf.RawInstruction, error) {
 		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 4},
 		bpf.LoadMemShift{Off: etherLen},
 		bpf.LoadIndirect{Off: etherLen + 2, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: clientPort, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: lease.ClientPort, SkipTrue: 1},
 		bpf.RetConstant{Val: 1 << 16},
 		bpf.RetConstant{Val: 0},
 	})

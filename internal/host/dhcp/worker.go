@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -12,6 +13,8 @@ import (
 
 	"careof/internal/core/engine"
 	"careof/internal/host/arp"
+	"careof/internal/host/clock"
+	"careof/internal/host/lease"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
@@ -34,12 +37,15 @@ type worker struct {
 	status Status
 
 	// Of the worker's goroutine.
-	machine *Machine
-	applied *Lease         // what the link has of ours
+	watch   clock.Watch
+	machine *lease.Machine
+	applied *lease.Lease   // what the link has of ours
 	ours    []netip.Prefix // addresses that the link had of us, the last ones
 	link    engine.Link
 	patient time.Time // until then an Auto link is left to others
 	started bool      // the machine was told that the link is up
+	mended  time.Time // when what somebody had taken from the link was last put back
+	mend    time.Time // when to look again; zero: not
 	raw     *rawSocket
 	unicast *leaseSocket
 }
@@ -57,13 +63,13 @@ func (w *worker) run() {
 	defer timer.Stop()
 	defer w.hangUp()
 	for {
-		var out []Action
+		var out []lease.Action
 		select {
 		case <-w.keep:
 			return
 		case <-w.drop:
 			if w.machine != nil {
-				w.do(w.machine.Release(time.Now()))
+				w.do(w.machine.Release(w.now(clock.Now())))
 			}
 			return
 		case <-w.changed:
@@ -71,16 +77,16 @@ func (w *worker) run() {
 			l, told := w.latest, w.told
 			w.mu.Unlock()
 			if told {
-				out = w.linkChanged(time.Now(), l)
+				out = w.linkChanged(w.now(clock.Now()), l)
 			}
 		case b := <-w.frames:
-			out = w.frame(time.Now(), b)
+			out = w.frame(w.now(clock.Now()), b)
 		case b := <-w.messages:
 			if p, err := dhcpv4.FromBytes(b); err == nil && w.started {
-				out = w.machine.Message(time.Now(), p)
+				out = w.machine.Message(w.now(clock.Now()), true, p)
 			}
 		case <-timer.C:
-			out = w.wake(time.Now())
+			out = w.wake(w.now(clock.Now()))
 		}
 		w.attend() // before what is answered is sent
 		w.do(out)
@@ -92,18 +98,38 @@ func (w *worker) run() {
 	}
 }
 
+// now is the time of day. When the clock was set, everything that is not over
+// moves with it.
+func (w *worker) now(at engine.Now) time.Time {
+	by := w.watch.Jumped(at)
+	if by == 0 {
+		return at.Wall
+	}
+	for _, t := range []*time.Time{&w.patient, &w.mended, &w.mend} {
+		if !t.IsZero() {
+			*t = t.Add(by)
+		}
+	}
+	if w.machine != nil {
+		w.do(w.machine.ClockSet(at.Wall, by))
+	}
+	return at.Wall
+}
+
 func (w *worker) deadline() time.Time {
 	var at time.Time
 	if w.machine != nil {
 		at = w.machine.Deadline()
 	}
-	if !w.patient.IsZero() && (at.IsZero() || w.patient.Before(at)) {
-		at = w.patient
+	for _, t := range []time.Time{w.patient, w.mend} {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
 	}
 	return at
 }
 
-func (w *worker) linkChanged(now time.Time, l engine.Link) (out []Action) {
+func (w *worker) linkChanged(now time.Time, l engine.Link) (out []lease.Action) {
 	before := w.link
 	w.link = l
 	if l.Gone || l.HW == (engine.HardwareAddr{}) {
@@ -119,7 +145,7 @@ func (w *worker) linkChanged(now time.Time, l engine.Link) (out []Action) {
 		}
 		past := w.client.past(w.Name)
 		has := len(past) > 0 && now.Before(past[0].Until) && slices.Contains(l.Addresses, past[0].Address)
-		w.machine, w.started = NewMachine(l.HW, w.luck, past, has), false
+		w.machine, w.started = lease.ForLink(l.HW, w.luck, past, has, w.client.never), false
 		if has {
 			w.applied = &past[0]
 			w.own(past[0].Address)
@@ -135,6 +161,7 @@ func (w *worker) linkChanged(now time.Time, l engine.Link) (out []Action) {
 		}
 		w.started, w.patient = false, time.Time{}
 	case w.started && l.Attachment == before.Attachment:
+		return w.repair(now)
 	case w.Auto && !w.started:
 		if _, has := w.machine.Lease(); has {
 			w.started = true
@@ -153,7 +180,7 @@ func (w *worker) linkChanged(now time.Time, l engine.Link) (out []Action) {
 // own remembers an address as ours: the watcher may still tell of one that was
 // just taken away.
 func (w *worker) own(a netip.Prefix) {
-	w.ours = append(w.ours[max(0, len(w.ours)-mostPast):], a)
+	w.ours = append(w.ours[max(0, len(w.ours)-lease.MostPast):], a)
 }
 
 // configured tells whether somebody else has given the link an address.
@@ -163,7 +190,7 @@ func (w *worker) configured(l engine.Link) bool {
 	})
 }
 
-func (w *worker) wake(now time.Time) (out []Action) {
+func (w *worker) wake(now time.Time) (out []lease.Action) {
 	if !w.patient.IsZero() && !now.Before(w.patient) {
 		w.patient = time.Time{}
 		switch {
@@ -177,10 +204,46 @@ func (w *worker) wake(now time.Time) (out []Action) {
 	if w.machine != nil {
 		out = append(out, w.machine.Wake(now)...)
 	}
+	if !w.mend.IsZero() && !now.Before(w.mend) {
+		out = append(out, w.repair(now)...)
+	}
 	return out
 }
 
-func (w *worker) frame(now time.Time, b []byte) []Action {
+// mendPause is the least time between two repairs of a link: who takes the
+// address away again and again is not fought faster than that.
+const mendPause = time.Second
+
+// repair puts back what somebody has taken from the link that the lease gave it:
+// the server knows nothing of that, and a renewal changes nothing. A link that
+// is ours only while nobody else wants it is left alone for a while.
+func (w *worker) repair(now time.Time) []lease.Action {
+	w.mend = time.Time{}
+	if !w.started || w.applied == nil || !now.Before(w.applied.Until) {
+		return nil
+	}
+	l := *w.applied
+	address, route, err := w.client.present(w.Name, w.Metric, l)
+	if err != nil || address && route {
+		return nil // a link that is going away is told of
+	}
+	if w.Auto && !address {
+		w.started, w.patient = false, now.Add(w.client.patience)
+		return w.machine.Lost()
+	}
+	if next := w.mended.Add(mendPause); now.Before(next) {
+		w.mend = next
+		return nil
+	}
+	w.mended = now
+	if err := errors.Join(w.extend(l), w.client.route(w.Name, w.Metric, l)); err != nil {
+		w.client.tell(Event{Link: w.Name, Lease: l, Why: err.Error()})
+		w.mend = now.Add(mendPause)
+	}
+	return nil
+}
+
+func (w *worker) frame(now time.Time, b []byte) []lease.Action {
 	if !w.started {
 		return nil
 	}
@@ -188,36 +251,41 @@ func (w *worker) frame(now time.Time, b []byte) []Action {
 		return w.machine.Heard(now, p)
 	}
 	if p := messageOf(b); p != nil {
-		return w.machine.Message(now, p)
+		return w.machine.Message(now, true, p)
 	}
 	return nil
 }
 
 // do does what the machine wants.
-func (w *worker) do(actions []Action) {
+func (w *worker) do(actions []lease.Action) {
 	for _, a := range actions {
 		var err error
-		var lease Lease
+		var about lease.Lease
 		switch a := a.(type) {
-		case Send:
+		case lease.Send:
 			err = w.send(a)
-		case Ask:
+		case lease.Ask:
 			if err = w.listen(); err == nil {
 				err = w.raw.send(arp.AppendFrame(nil, a.To, w.link.HW, a.Packet))
 			}
-		case Configure:
-			lease, err = a.Lease, w.configure(a.Lease)
+		case lease.Configure:
+			about, err = a.Lease, w.configure(a.Lease)
 			if err == nil {
 				w.client.tell(Event{Link: w.Name, Lease: a.Lease})
 			}
-		case Extend:
-			lease, err = a.Lease, w.extend(a.Lease)
-		case Withdraw:
-			lease, err = a.Lease, w.withdraw(a.Lease)
+		case lease.Extend:
+			about, err = a.Lease, w.extend(a.Lease)
+			w.applied = &a.Lease
+			// A link that was switched off has lost its routes.
+			if _, route, e := w.client.present(w.Name, w.Metric, a.Lease); err == nil && e == nil && !route {
+				err = w.client.route(w.Name, w.Metric, a.Lease)
+			}
+		case lease.Withdraw:
+			about, err = a.Lease, w.withdraw(a.Lease)
 			w.client.tell(Event{Link: w.Name, Lease: a.Lease, Lost: true, Why: a.Why})
 		}
-		if err != nil && lease.Address.IsValid() {
-			w.client.tell(Event{Link: w.Name, Lease: lease, Why: err.Error()})
+		if err != nil && about.Address.IsValid() {
+			w.client.tell(Event{Link: w.Name, Lease: about, Why: err.Error()})
 		}
 		// What could not be sent is sent again: a link that is going down
 		// takes nothing.
@@ -229,9 +297,9 @@ func (w *worker) do(actions []Action) {
 	}
 }
 
-func isAboutLease(a Action) bool {
+func isAboutLease(a lease.Action) bool {
 	switch a.(type) {
-	case Configure, Extend, Withdraw:
+	case lease.Configure, lease.Extend, lease.Withdraw:
 		return true
 	}
 	return false
@@ -254,7 +322,7 @@ func (w *worker) settle() {
 	w.attend()
 	var s Status
 	if w.machine != nil {
-		s.State = w.machine.State()
+		s.State, s.Why = w.machine.State(), w.machine.Why()
 		s.Lease, s.Has = w.machine.Lease()
 	}
 	w.mu.Lock()

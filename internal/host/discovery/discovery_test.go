@@ -20,7 +20,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 5 * time.Second
+const patience = 20 * time.Second
 
 // ear collects what a set hears.
 type ear struct {

@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -157,21 +156,6 @@ func (s *socket) send(hw engine.HardwareAddr, packet []byte) error {
 	return nil
 }
 
-// checksumMissing reads the auxiliary data of a packet.
-func checksumMissing(oob []byte) bool {
-	for len(oob) >= unix.SizeofCmsghdr {
-		header, body, rest, err := unix.ParseOneSocketControlMessage(oob)
-		if err != nil {
-			return false
-		}
-		oob = rest
-		if header.Level == unix.SOL_PACKET && header.Type == unix.PACKET_AUXDATA && len(body) >= 4 {
-			return binary.NativeEndian.Uint32(body)&unix.TP_STATUS_CSUMNOTREADY != 0
-		}
-	}
-	return false
-}
-
 // read sorts what comes in until the socket is closed. The link going away is
 // no end of it: the owner closes the socket.
 func (s *socket) read(to Receiver) {
@@ -186,7 +170,7 @@ func (s *socket) read(to Receiver) {
 			if !ok || kind != unix.PACKET_HOST && kind != unix.PACKET_BROADCAST && kind != unix.PACKET_MULTICAST {
 				continue // to another host, or from this one
 			}
-			s.sort(to, s.in.Payload(i), hw, checksumMissing(s.in.Control(i)))
+			s.sort(to, s.in.Payload(i), hw, sock.ChecksumMissing(s.in.Control(i)))
 		}
 	}
 }

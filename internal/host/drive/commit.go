@@ -2,6 +2,7 @@ package drive
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"careof/internal/core/engine"
@@ -63,7 +64,13 @@ func (c *committer) run() {
 		if len(group) == 0 {
 			return
 		}
-		c.make(group)
+		// A handover must not wait for the disk because of what came after it.
+		rest := group
+		if n := slices.IndexFunc(group, func(one commit) bool { return len(one.Records) > 0 }); n > 0 {
+			c.make(group[:n])
+			rest = group[n:]
+		}
+		c.make(rest)
 		clear(group)
 		next = group[:0]
 	}

@@ -507,6 +507,11 @@ func (d *Driver) ask(ctx context.Context, s *shard, a engine.Ask) {
 		s.box.put(engine.Answer{Ticket: a.Ticket, Value: d.world.Plane.Use(q.Key)}, false)
 	case engine.Traffic:
 		s.box.put(engine.Answer{Ticket: a.Ticket, Value: d.world.Plane.Counters(q.Key)}, false)
+	case forward.Carried:
+		if p, learns := d.world.Plane.(forward.Learner); learns {
+			p.Learn(q)
+		}
+		s.box.put(engine.Answer{Ticket: a.Ticket}, false)
 	case aaa.Authenticate, aaa.Authorise, aaa.Account, realm.Forward:
 		answer := func(value any, err error) {
 			s.box.put(engine.Answer{Ticket: a.Ticket, Value: value, Err: err}, false)

@@ -152,6 +152,36 @@ func TestReplyWaitsForItsRecordsAndItsForwarding(t *testing.T) {
 	})
 }
 
+// What a machine hands over to be forwarded waits for no record that it hands over
+// after it: a node that moves would be the later for it where the disk is slow.
+func TestForwardingWaitsForNoLaterRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &stage{storeDelay: time.Second}
+		record := engine.Commit{Records: []engine.Record{{Key: []byte("k"), Value: []byte("v")}}}
+		m := &toy{step: func(_ engine.Now, ev engine.Event) []engine.Action {
+			p, ok := ev.(engine.Packet)
+			switch {
+			case !ok:
+				return nil
+			case string(p.Data) == "first":
+				return []engine.Action{record}
+			}
+			return []engine.Action{engine.Commit{Changes: []forward.Change{{Op: forward.Put, Entry: forward.Entry{Key: "e"}}}}, record}
+		}}
+		d := newDriver(w, m)
+		run(t, d, func() {
+			d.Packet(engine.Packet{Data: []byte("first")})
+			synctest.Wait() // it is being written; the others gather
+			d.Packet(engine.Packet{Data: []byte("second")})
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+		})
+		if want := []string{"store 1", "plane 1 e", "store 1"}; !slices.Equal(w.lines(), want) {
+			t.Errorf("order is\n%q, want\n%q", w.lines(), want)
+		}
+	})
+}
+
 func TestCommitsThatGatheredShareOneWriteAndFailOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &stage{storeDelay: time.Second, failStore: map[string]bool{"bad": true}}

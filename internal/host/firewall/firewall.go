@@ -51,27 +51,12 @@ func Open(device string) (*Firewall, error) {
 // Close leaves the table in place.
 func (f *Firewall) Close() error { return f.space.Close() }
 
-// conn opens a netlink socket in the namespace, for the caller to close. The
-// library could go there by itself, but it always calls setns(2), which needs
-// CAP_SYS_ADMIN even to stay where one is; the daemon runs without it.
-func (f *Firewall) conn() (*nftables.Conn, error) {
-	var c *nftables.Conn
-	err := f.space.Do(func() (err error) {
-		c, err = nftables.New(nftables.AsLasting())
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("firewall: %w", err)
-	}
-	return c, nil
-}
-
 // Install puts the table in place, in one transaction: an older one of ours is
 // replaced without a moment in between.
 func (f *Firewall) Install() error {
-	c, err := f.conn()
+	c, err := f.space.Nftables()
 	if err != nil {
-		return err
+		return fmt.Errorf("firewall: %w", err)
 	}
 	defer c.CloseLasting()
 	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: TableName(f.device)}
@@ -110,9 +95,9 @@ func (f *Firewall) Reconcile() (changed bool, err error) {
 
 // Installed reports whether the table is there with all its rules.
 func (f *Firewall) Installed() (bool, error) {
-	c, err := f.conn()
+	c, err := f.space.Nftables()
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("firewall: %w", err)
 	}
 	defer c.CloseLasting()
 	table, err := c.ListTableOfFamily(TableName(f.device), nftables.TableFamilyIPv4)
@@ -150,9 +135,9 @@ func (f *Firewall) name() []byte { return name(f.device) }
 
 // Remove takes the table away, for uninstalling.
 func (f *Firewall) Remove() error {
-	c, err := f.conn()
+	c, err := f.space.Nftables()
 	if err != nil {
-		return err
+		return fmt.Errorf("firewall: %w", err)
 	}
 	defer c.CloseLasting()
 	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: TableName(f.device)}

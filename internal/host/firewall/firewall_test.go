@@ -1,6 +1,7 @@
 package firewall_test
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"testing"
@@ -66,8 +67,6 @@ func TestSilenceWithoutADaemon(t *testing.T) {
 	nstest.Join(t, a, "eth0", b, "eth0", 1500)
 	a.Address("eth0", "192.0.2.1/24")
 	b.Address("eth0", "192.0.2.2/24")
-	// The kernel's own limits on ICMP errors would be mistaken for ours.
-	a.Sysctl("net/ipv4/icmp_ratelimit", 0)
 	var fw *firewall.Firewall
 	a.Do(func() {
 		var err error
@@ -113,9 +112,19 @@ func TestSilenceWithoutADaemon(t *testing.T) {
 	}
 }
 
-// ask sends a packet and reports whether an ICMP error came back.
+// identification is that of the packet that was sent last.
+var identification uint16
+
+// ask sends a packet, and behind it one that is always answered, and reports
+// whether an ICMP error about the first came back before the second's.
 func ask(t *testing.T, from *nstest.Node, p []byte) (answered bool) {
 	t.Helper()
+	behind := datagram(t, 5000, 435)
+	for _, p := range [][]byte{p, behind} {
+		identification++
+		binary.BigEndian.PutUint16(p[4:], identification)
+	}
+	about := func(error []byte) uint16 { return binary.BigEndian.Uint16(error[8+4:]) }
 	from.Do(func() {
 		in, err := net.ListenPacket("ip4:icmp", "0.0.0.0")
 		if err != nil {
@@ -129,14 +138,29 @@ func ask(t *testing.T, from *nstest.Node, p []byte) (answered bool) {
 			return
 		}
 		defer unix.Close(out)
-		if err := unix.Sendto(out, p, 0, &unix.SockaddrInet4{Addr: victim.As4()}); err != nil {
-			t.Error(err)
-			return
+		for _, p := range [][]byte{p, behind} {
+			if err := unix.Sendto(out, p, 0, &unix.SockaddrInet4{Addr: victim.As4()}); err != nil {
+				t.Error(err)
+				return
+			}
 		}
-		in.SetReadDeadline(time.Now().Add(150 * time.Millisecond))
-		buf := make([]byte, 1500)
-		n, _, err := in.ReadFrom(buf)
-		answered = err == nil && n > 0 && buf[0] == byte(encap.DestinationUnreachable)
+		in.SetReadDeadline(time.Now().Add(20 * time.Second))
+		for buf := make([]byte, 1500); ; {
+			n, _, err := in.ReadFrom(buf)
+			if err != nil || n < 8+20 {
+				t.Errorf("the host answers nothing at all: %v", err)
+				return
+			}
+			if buf[0] != byte(encap.DestinationUnreachable) {
+				continue
+			}
+			switch about(buf) {
+			case identification - 1:
+				answered = true
+			case identification:
+				return
+			}
+		}
 	})
 	return answered
 }

@@ -12,13 +12,8 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 
+	"careof/internal/host/lease"
 	"careof/internal/host/netspace"
-)
-
-// ServerPort and ClientPort are DHCP's (RFC 2131 section 4.1).
-const (
-	ServerPort = 67
-	ClientPort = 68
 )
 
 // A Conn is the client's port at the home address. What it sends goes where packets of the
@@ -44,7 +39,7 @@ func Listen(ctx context.Context, space *netspace.Space, home netip.Addr, link st
 		if err != nil {
 			return err
 		}
-		conn, err := lc.ListenPacket(ctx, "udp4", netip.AddrPortFrom(home, ClientPort).String())
+		conn, err := lc.ListenPacket(ctx, "udp4", netip.AddrPortFrom(home, lease.ClientPort).String())
 		if err != nil {
 			return err
 		}
@@ -70,7 +65,7 @@ func (c *Conn) Send(b []byte, to netip.Addr) error {
 	if to == Everybody {
 		how = &ipv4.ControlMessage{IfIndex: c.n}
 	}
-	if _, err := c.p.WriteTo(b, how, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, ServerPort))); err != nil {
+	if _, err := c.p.WriteTo(b, how, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, lease.ServerPort))); err != nil {
 		return fmt.Errorf("homedhcp: %w", err)
 	}
 	return nil

@@ -11,12 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"os"
 	"time"
 
 	"careof/internal/host/homedhcp"
+	"careof/internal/host/lease"
 	"careof/internal/host/netspace"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
@@ -74,15 +74,13 @@ func Ask(ctx context.Context, space *netspace.Space, q Question) (Answer, error)
 }
 
 // message is the question: the home address is in 'ciaddr', and "MUST NOT request lease
-// time parameters" is kept (RFC 2131 section 4.4.3). A tunnel has no link-layer address,
-// so one of local administration is made of the home address; the name tells the node
-// apart.
+// time parameters" is kept (RFC 2131 section 4.4.3).
 //
 //rfc:2131#4.4.3
 func message(q Question) (*dhcpv4.DHCPv4, error) {
-	a := q.Home.As4()
-	return dhcpv4.NewInform(net.HardwareAddr{0x02, 0, a[0], a[1], a[2], a[3]}, net.IP(a[:]),
-		dhcpv4.WithOption(dhcpv4.OptClientIdentifier(homedhcp.ClientIdentifier(q.Client))),
+	hw := lease.Hardware(q.Home)
+	return dhcpv4.NewInform(hw[:], q.Home.AsSlice(),
+		dhcpv4.WithOption(dhcpv4.OptClientIdentifier(lease.Identifier(q.Client))),
 		dhcpv4.WithRequestedOptions(dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionDomainName))
 }
 

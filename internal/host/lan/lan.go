@@ -3,6 +3,11 @@
 // network and its tunnel, and this host's address where a home agent has
 // assigned the prefix. Both stay when the daemon ends.
 //
+// The table also keeps visited networks from the addresses that are reached through
+// the tunnel alone: whoever shares a link with the node could send there past the
+// tunnel otherwise, in anybody's name, since a host takes packets for any of its
+// addresses from any link.
+//
 // What must not go in here: policy routing (package route) and tunnels.
 package lan
 
@@ -29,10 +34,11 @@ import (
 // TableName is the table (family ip) of a daemon with this device.
 func TableName(device string) string { return "careof_lan_" + device }
 
-// A network is a mobile network as far as this package goes.
+// A network is a mobile network, or the home address of a node, as far as this
+// package goes.
 type network struct {
 	prefix   netip.Prefix
-	link     string
+	link     string     // empty for a home address
 	gateway  netip.Addr // this host's address in it, when it is ours to set
 	homeLink string     // while the router is at home
 }
@@ -42,30 +48,43 @@ type network struct {
 type Keeper struct {
 	device   string
 	space    *netspace.Space
+	uplinks  []string // in order
 	networks map[forward.Key]network
 	mark     string // of the table as it was last installed; empty: there is none of ours
 	known    bool   // mark is what the kernel has
 }
 
-// Open binds to the calling thread's network namespace and changes nothing.
-func Open(device string) (*Keeper, error) {
+// Open binds to the calling thread's network namespace and changes nothing. uplinks
+// lead to visited networks.
+func Open(device string, uplinks []string) (*Keeper, error) {
 	space, err := netspace.Here()
 	if err != nil {
 		return nil, fmt.Errorf("lan: %w", err)
 	}
-	return &Keeper{device: device, space: space, networks: make(map[forward.Key]network)}, nil
+	return &Keeper{device: device, space: space, uplinks: slices.Sorted(slices.Values(uplinks)), networks: make(map[forward.Key]network)}, nil
+}
+
+// Reconfigure replaces the uplinks.
+func (k *Keeper) Reconfigure(uplinks []string) error {
+	k.uplinks = slices.Sorted(slices.Values(uplinks))
+	return k.filter()
 }
 
 // Close leaves everything in place.
 func (k *Keeper) Close() error { return k.space.Close() }
 
-// Put takes a mobile network's entry; other entries do not matter.
+// Put takes a mobile network's entry, and that of a home address to which nothing
+// comes but through an encrypted tunnel: a foreign agent delivers in the clear what
+// came through one of another kind. Other entries do not matter.
 func (k *Keeper) Put(e *forward.Entry) error {
-	if e.Network == "" {
-		return nil
+	old, had := k.networks[e.Key]
+	if e.Network == "" && !(had && len(e.Tunnels) == 0) && !slices.ContainsFunc(e.Tunnels, func(t forward.Tunnel) bool { return t.Secured() }) {
+		if !had {
+			return nil
+		}
+		return k.Delete(e.Key)
 	}
 	now := network{e.Inner, e.Network, e.Gateway, e.HomeLink}
-	old, had := k.networks[e.Key]
 	if had && old == now {
 		return nil
 	}
@@ -128,9 +147,9 @@ func (k *Keeper) filter() error {
 	if k.known && mark == k.mark {
 		return nil
 	}
-	c, err := k.conn()
+	c, err := k.space.Nftables()
 	if err != nil {
-		return err
+		return fmt.Errorf("lan: filter: %w", err)
 	}
 	defer c.CloseLasting()
 	if !k.known && k.installed(c) == mark {
@@ -143,12 +162,14 @@ func (k *Keeper) filter() error {
 	if mark != "" {
 		c.AddTable(table)
 		policy := nftables.ChainPolicyAccept
-		chain := c.AddChain(&nftables.Chain{
-			Name: chainName, Table: table, Type: nftables.ChainTypeFilter,
-			Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &policy,
-		})
-		for _, exprs := range k.rules() {
-			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs, UserData: []byte(mark)})
+		for _, chain := range k.chains() {
+			at := c.AddChain(&nftables.Chain{
+				Name: chain.name, Table: table, Type: nftables.ChainTypeFilter,
+				Hooknum: chain.hook, Priority: chain.priority, Policy: &policy,
+			})
+			for _, exprs := range chain.rules {
+				c.AddRule(&nftables.Rule{Table: table, Chain: at, Exprs: exprs, UserData: []byte(mark)})
+			}
 		}
 	}
 	if err := c.Flush(); err != nil {
@@ -158,7 +179,20 @@ func (k *Keeper) filter() error {
 	return nil
 }
 
-const chainName = "networks"
+// A chain is one of the table's.
+type chain struct {
+	name     string
+	hook     *nftables.ChainHook
+	priority *nftables.ChainPriority
+	rules    [][]expr.Any
+}
+
+func (k *Keeper) chains() []chain {
+	return []chain{
+		{"networks", nftables.ChainHookForward, nftables.ChainPriorityFilter, k.rules()},
+		{"uplinks", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw, k.strangers()},
+	}
+}
 
 // fingerprint names the rules; empty when there are none.
 func (k *Keeper) fingerprint() string {
@@ -166,10 +200,11 @@ func (k *Keeper) fingerprint() string {
 		return ""
 	}
 	h := fnv.New64a()
+	fmt.Fprintln(h, k.uplinks)
 	for _, n := range k.sorted() {
 		fmt.Fprintln(h, n.prefix, n.link, n.homeLink)
 	}
-	return fmt.Sprintf("careof networks 1 %016x", h.Sum64())
+	return fmt.Sprintf("careof networks 2 %016x", h.Sum64())
 }
 
 // installed is the fingerprint of the table in the kernel, empty when there is
@@ -179,15 +214,49 @@ func (k *Keeper) installed(c *nftables.Conn) string {
 	if err != nil || table == nil {
 		return ""
 	}
-	rules, err := c.GetRules(table, &nftables.Chain{Name: chainName, Table: table})
-	if err != nil || len(rules) == 0 || len(rules) != len(k.rules()) {
-		return "another"
-	}
-	mark := string(rules[0].UserData)
-	if slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return string(r.UserData) != mark }) {
-		return "another"
+	mark := ""
+	for _, chain := range k.chains() {
+		rules, err := c.GetRules(table, &nftables.Chain{Name: chain.name, Table: table})
+		if err != nil || len(rules) != len(chain.rules) {
+			return "another"
+		}
+		for _, r := range rules {
+			if mark == "" {
+				mark = string(r.UserData)
+			}
+			if string(r.UserData) != mark {
+				return "another"
+			}
+		}
 	}
 	return mark
+}
+
+// strangers are what comes in by an uplink for an address of this host that is
+// reached through the tunnel:
+//
+//	iifname wlan0 ip daddr 10.20.7.0/24 fib daddr type local fib daddr . iif type != local drop
+//
+// A visited network may have the same prefix: an address of this host on that link
+// is its care-of address. Over the home link, while the node is at home, there is no
+// other way.
+func (k *Keeper) strangers() (out [][]expr.Any) {
+	local := binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)
+	for _, link := range k.uplinks {
+		for _, n := range k.sorted() {
+			if n.homeLink == link || n.link == link {
+				continue
+			}
+			out = append(out, slices.Concat(interfaceIs(expr.MetaKeyIIFNAME, link), within(atDestination, n.prefix), []expr.Any{
+				&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: local},
+				&expr.Fib{Register: 1, FlagDADDR: true, FlagIIF: true, ResultADDRTYPE: true},
+				&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: local},
+				&expr.Verdict{Kind: expr.VerdictDrop},
+			}))
+		}
+	}
+	return out
 }
 
 // rules are what is forwarded from and to the interfaces of the networks:
@@ -215,14 +284,16 @@ func (k *Keeper) rules() (out [][]expr.Any) {
 	others := []string{k.device}
 	for _, n := range list {
 		for _, link := range []string{n.link, n.homeLink} {
-			if link != "" && !slices.Contains(others, link) {
+			if n.link != "" && link != "" && !slices.Contains(others, link) {
 				others = append(others, link)
 			}
 		}
 	}
 	byLink := make(map[string][]network)
 	for _, n := range list {
-		byLink[n.link] = append(byLink[n.link], n)
+		if n.link != "" {
+			byLink[n.link] = append(byLink[n.link], n)
+		}
 	}
 	for _, link := range slices.Sorted(maps.Keys(byLink)) {
 		from, to := interfaceIs(expr.MetaKeyIIFNAME, link), interfaceIs(expr.MetaKeyOIFNAME, link)
@@ -233,7 +304,7 @@ func (k *Keeper) rules() (out [][]expr.Any) {
 		}))
 		for _, other := range others {
 			for _, n := range byLink[link] {
-				out = append(out, slices.Concat(from, sourceIn(n.prefix), interfaceIs(expr.MetaKeyOIFNAME, other), []expr.Any{accept}))
+				out = append(out, slices.Concat(from, within(atSource, n.prefix), interfaceIs(expr.MetaKeyOIFNAME, other), []expr.Any{accept}))
 			}
 		}
 		out = append(out, slices.Concat(from, []expr.Any{drop}))
@@ -251,26 +322,21 @@ func interfaceIs(key expr.MetaKey, link string) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name}}
 }
 
-func sourceIn(p netip.Prefix) []expr.Any {
+// Offsets in an IPv4 header.
+const (
+	atSource      = 12
+	atDestination = 16
+)
+
+// within matches an address of the IPv4 header.
+func within(offset uint32, p netip.Prefix) []expr.Any {
 	mask := net.CIDRMask(p.Bits(), 32)
 	a := p.Addr().As4()
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a[:]},
 	}
-}
-
-// conn opens a netlink socket in the namespace, for the caller to close.
-func (k *Keeper) conn() (c *nftables.Conn, err error) {
-	err = k.space.Do(func() (err error) {
-		c, err = nftables.New(nftables.AsLasting())
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("lan: filter: %w", err)
-	}
-	return c, nil
 }
 
 // label marks the addresses that are ours. It begins with the interface's

@@ -1,6 +1,7 @@
 package lan_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -25,6 +26,7 @@ type router struct {
 	host, r, there *nstest.Node
 	keeper         *lan.Keeper
 	entry          forward.Entry
+	said           int
 }
 
 func newRouter(t *testing.T, device string) *router {
@@ -41,7 +43,7 @@ func newRouter(t *testing.T, device string) *router {
 	n.r.Sysctl("net/ipv4/ip_forward", 1)
 	n.r.Do(func() {
 		var err error
-		if n.keeper, err = lan.Open("careof0"); err != nil {
+		if n.keeper, err = lan.Open("careof0", []string{"radio0"}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -55,9 +57,12 @@ func newRouter(t *testing.T, device string) *router {
 	return n
 }
 
-// crosses says whether a datagram from one node's address reaches the other.
+// crosses says whether a datagram from one node's address reaches the other, soon:
+// for what must not.
 func (n *router) crosses(from *nstest.Node, src string, to *nstest.Node, dst string) bool {
 	n.t.Helper()
+	n.said++
+	word := fmt.Sprint(src, " ", n.said) // none of an earlier question's
 	var in *net.UDPConn
 	to.Do(func() {
 		var err error
@@ -82,13 +87,27 @@ func (n *router) crosses(from *nstest.Node, src string, to *nstest.Node, dst str
 		}
 		b := netip.MustParseAddr(dst).As4()
 		for range 3 {
-			unix.Sendto(fd, []byte(src), 0, &unix.SockaddrInet4{Port: 9, Addr: b})
+			unix.Sendto(fd, []byte(word), 0, &unix.SockaddrInet4{Port: 9, Addr: b})
 		}
 	})
 	in.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
-	buf := make([]byte, 100)
-	c, _, err := in.ReadFromUDP(buf)
-	return err == nil && string(buf[:c]) == src
+	for buf := make([]byte, 100); ; {
+		c, _, err := in.ReadFromUDP(buf)
+		if err != nil || string(buf[:c]) == word {
+			return err == nil
+		}
+	}
+}
+
+// comes is [router.crosses] for what must come, however busy the machine is.
+func (n *router) comes(from *nstest.Node, src string, to *nstest.Node, dst string) bool {
+	n.t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		if n.crosses(from, src, to, dst) {
+			return true
+		}
+	}
+	return false
 }
 
 // "The Mobile Router MUST drop any packets that do not have a source address
@@ -99,10 +118,10 @@ func (n *router) crosses(from *nstest.Node, src string, to *nstest.Node, dst str
 //rfc:5177#10-8
 func TestOnlyTheNetworksOwnSourcesGoOut(t *testing.T) {
 	n := newRouter(t, "careof0")
-	if !n.crosses(n.host, "10.20.7.10", n.there, "192.0.2.9") {
+	if !n.comes(n.host, "10.20.7.10", n.there, "192.0.2.9") {
 		t.Error("the network's own packets do not go out")
 	}
-	if !n.crosses(n.there, "192.0.2.9", n.host, "10.20.7.10") {
+	if !n.comes(n.there, "192.0.2.9", n.host, "10.20.7.10") {
 		t.Error("packets from the tunnel do not come in")
 	}
 	for _, liar := range []string{"10.99.0.1", "192.0.2.1", "10.20.7.1"} {
@@ -113,7 +132,7 @@ func TestOnlyTheNetworksOwnSourcesGoOut(t *testing.T) {
 	if err := n.keeper.Delete("lan"); err != nil {
 		t.Fatal(err)
 	}
-	if !n.crosses(n.host, "10.99.0.1", n.there, "192.0.2.9") {
+	if !n.comes(n.host, "10.99.0.1", n.there, "192.0.2.9") {
 		t.Error("the test's own lies are not told: it cannot fail")
 	}
 }
@@ -135,8 +154,85 @@ func TestNothingPassesBesideTheTunnel(t *testing.T) {
 	if err := n.keeper.Put(&n.entry); err != nil {
 		t.Fatal(err)
 	}
-	if !n.crosses(n.host, "10.20.7.10", n.there, "192.0.2.9") {
+	if !n.comes(n.host, "10.20.7.10", n.there, "192.0.2.9") {
 		t.Error("at home nothing goes out")
+	}
+}
+
+// Whoever shares a visited link with a router reaches none of its addresses in a
+// mobile network, whatever he makes the next hop; the network's hosts do, and the
+// home network, over the home link, while the router is at home. The router's
+// address on that link is not concerned.
+func TestNobodyOnAVisitedLinkReachesTheRouterInItsNetwork(t *testing.T) {
+	n := newRouter(t, "radio0")
+	if n.crosses(n.there, "192.0.2.9", n.r, "10.20.7.1") {
+		t.Error("reached from the visited network")
+	}
+	if !n.comes(n.there, "192.0.2.9", n.r, "192.0.2.1") {
+		t.Error("the care-of address is not reached")
+	}
+	if !n.comes(n.host, "10.20.7.10", n.r, "10.20.7.1") {
+		t.Error("not reached from its own network")
+	}
+	// A visited network may have the same prefix.
+	n.r.Address("radio0", "10.20.7.50/24")
+	if !n.comes(n.there, "192.0.2.9", n.r, "10.20.7.50") {
+		t.Error("a care-of address in the network's own prefix is not reached")
+	}
+	if n.crosses(n.there, "192.0.2.9", n.r, "10.20.7.1") {
+		t.Error("reached from a visited network with the same prefix")
+	}
+	n.entry.HomeLink = "radio0"
+	if err := n.keeper.Put(&n.entry); err != nil {
+		t.Fatal(err)
+	}
+	if !n.comes(n.there, "192.0.2.9", n.r, "10.20.7.1") {
+		t.Error("at home it is not reached over the home link")
+	}
+	n.entry.HomeLink = ""
+	if err := n.keeper.Put(&n.entry); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.keeper.Reconfigure([]string{"other0"}); err != nil {
+		t.Fatal(err)
+	}
+	if !n.comes(n.there, "192.0.2.9", n.r, "10.20.7.1") {
+		t.Error("what is no uplink any more is filtered")
+	}
+}
+
+// A home address to which everything comes through an encrypted tunnel takes nothing
+// from a visited link, where anybody could write any source; also while there is no
+// tunnel. With other tunnels it does: a foreign agent delivers there.
+func TestAnEncryptedNodeTakesNothingBesideItsTunnel(t *testing.T) {
+	n := newRouter(t, "radio0")
+	n.r.Address(lan0, "10.10.0.5/32")
+	secured := []forward.Tunnel{{PeerKey: forward.KeyOf([32]byte{9})}}
+	for _, c := range []struct {
+		what    string
+		entry   forward.Entry
+		reaches bool
+	}{
+		{"no tunnel yet", forward.Entry{}, true},
+		{"a tunnel in the clear", forward.Entry{Tunnels: []forward.Tunnel{{}}}, true},
+		{"an encrypted tunnel", forward.Entry{Tunnels: secured}, false},
+		{"a moment without any", forward.Entry{}, false},
+		{"at home", forward.Entry{HomeLink: "radio0"}, true},
+		{"away again", forward.Entry{Tunnels: secured}, false},
+		{"a foreign agent", forward.Entry{Tunnels: []forward.Tunnel{{}}}, true},
+	} {
+		e := c.entry
+		e.Key, e.Role, e.Inner = "home", forward.MobileNode, netip.MustParsePrefix("10.10.0.5/32")
+		if err := n.keeper.Put(&e); err != nil {
+			t.Fatal(err)
+		}
+		way := n.crosses
+		if c.reaches {
+			way = n.comes
+		}
+		if got := way(n.there, "192.0.2.9", n.r, "10.10.0.5"); got != c.reaches {
+			t.Errorf("%s: reached %v", c.what, got)
+		}
 	}
 }
 
@@ -166,7 +262,7 @@ func TestWhatIsOursIsRepairedAndRemoved(t *testing.T) {
 	var next *lan.Keeper
 	n.r.Do(func() {
 		var err error
-		if next, err = lan.Open("careof0"); err != nil {
+		if next, err = lan.Open("careof0", []string{"radio0"}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -199,7 +295,11 @@ func TestWhatIsOursIsRepairedAndRemoved(t *testing.T) {
 // tables checks that the filter drops, or that there is none.
 func (n *router) tables(t *testing.T, want bool) {
 	t.Helper()
-	if drops := !n.crosses(n.host, "10.99.0.1", n.there, "192.0.2.9"); drops != want {
+	way := n.comes
+	if want {
+		way = n.crosses
+	}
+	if drops := !way(n.host, "10.99.0.1", n.there, "192.0.2.9"); drops != want {
 		t.Errorf("filtered %v, want %v", drops, want)
 	}
 }

@@ -27,11 +27,12 @@ type Watcher struct {
 // Watch sends the present state of every interface to changed, then each new
 // state, until ctx ends; more says that another one follows at once.
 // Interfaces that ignore says yes to are left out; it is told which have two ends
-// only, as modems and tunnels. Watch returns the error that ended it, nil when ctx did.
+// only, as modems and tunnels. Who has made it answer otherwise says so by again,
+// which may be nil. Watch returns the error that ended it, nil when ctx did.
 //
 // Reading the whole state again after every netlink message is what makes a
 // lost or reordered message harmless; a handful of interfaces costs little.
-func Watch(ctx context.Context, ignore func(name string, pointToPoint bool) bool, changed func(l engine.Link, more bool)) error {
+func Watch(ctx context.Context, ignore func(name string, pointToPoint bool) bool, again <-chan struct{}, changed func(l engine.Link, more bool)) error {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("link: %w", err)
@@ -72,6 +73,8 @@ func Watch(ctx context.Context, ignore func(name string, pointToPoint bool) bool
 				return nil
 			case err := <-trouble:
 				return fmt.Errorf("link: watching: %w", err)
+			case <-again:
+				relevant = true
 			case _, ok = <-links:
 				relevant = true
 			case _, ok = <-addrs:

@@ -56,12 +56,12 @@ func TestLinksAddressesAndGatewaysAreReportedAsTheyChange(t *testing.T) {
 			ended <- err
 			return
 		}
-		ended <- Watch(ctx, func(name string, _ bool) bool { return name == "ignored0" }, func(l engine.Link, _ bool) { reports <- l })
+		ended <- Watch(ctx, func(name string, _ bool) bool { return name == "ignored0" }, nil, func(l engine.Link, _ bool) { reports <- l })
 	}()
 
 	await := func(what string, ok func(engine.Link) bool) engine.Link {
 		t.Helper()
-		deadline := time.After(5 * time.Second)
+		deadline := time.After(20 * time.Second)
 		for {
 			select {
 			case l := <-reports:
@@ -120,7 +120,7 @@ func TestLinksAddressesAndGatewaysAreReportedAsTheyChange(t *testing.T) {
 	select {
 	case err := <-ended:
 		must(t, err)
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatal("Watch did not end with its context")
 	}
 }

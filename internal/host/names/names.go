@@ -15,9 +15,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"careof/internal/host/beside"
 	"careof/internal/host/netspace"
 )
 
@@ -28,8 +30,21 @@ type Resolver struct {
 	uplinks func() []string
 	servers func(link string) []netip.Addr
 
+	six func(link string) (Six, bool)
+
 	server string // for tests: ask this one and not those of resolv.conf
 }
+
+// A Six is how IPv4 is reached over an uplink that has IPv6 alone.
+type Six struct {
+	Source  netip.Addr
+	Servers []netip.Addr                // the network's name servers
+	To      func(netip.Addr) netip.Addr // the address that stands for an IPv4 one
+}
+
+// OverSix has the uplinks that have IPv6 alone used too: six tells how. It is called
+// before anything is asked.
+func (r *Resolver) OverSix(six func(link string) (Six, bool)) { r.six = six }
 
 // Open binds to the calling thread's network namespace. uplinks tells the
 // interfaces to ask over, and servers which name servers the network of one has
@@ -45,36 +60,65 @@ func Open(uplinks func() []string, servers func(link string) []netip.Addr) (*Res
 // Close ends it.
 func (r *Resolver) Close() error { return r.space.Close() }
 
+// newWays is how often an uplink that has just got its address is looked for while
+// the others' answers are waited for.
+const newWays = 250 * time.Millisecond
+
 // Lookup is the IPv4 addresses of a name, in the order of the first answer that
-// had any. The error says for each way why there is none.
+// had any. Uplinks that get their address meanwhile are asked over too. The error
+// says for each way why there is none.
 func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ways := append(r.ways(), way{})
 	type answer struct {
 		list []netip.Addr
 		err  error
 		i    int
 	}
-	answers := make(chan answer, len(ways))
-	for i, w := range ways {
-		go func() {
-			list, err := r.asker(w).LookupNetIP(ctx, "ip4", name)
-			answers <- answer{list, err, i}
-		}()
-	}
-	failures := make([]string, len(ways))
-	for range ways {
-		a := <-answers
-		if a.err == nil && len(a.list) > 0 {
-			for i := range a.list {
-				a.list[i] = a.list[i].Unmap()
+	answers, over := make(chan answer), make(chan struct{})
+	defer close(over)
+	var asked []way
+	ask := func(ways ...way) {
+		for _, w := range ways {
+			if slices.ContainsFunc(asked, func(a way) bool { return a.link == w.link && a.addr == w.addr }) {
+				continue
 			}
-			return a.list, nil
+			i := len(asked)
+			asked = append(asked, w)
+			go func() {
+				list, err := r.asker(w).LookupNetIP(ctx, "ip4", name)
+				select {
+				case answers <- answer{list, err, i}:
+				case <-over:
+				}
+			}()
 		}
-		failures[a.i] = ways[a.i].String() + ": " + explain(a.err)
 	}
-	return nil, fmt.Errorf("names: %s: %s", name, strings.Join(failures, "; "))
+	ask(append(r.ways(), way{})...)
+	again := time.NewTicker(newWays)
+	defer again.Stop()
+	failures := make(map[int]string)
+	for len(failures) < len(asked) {
+		select {
+		case <-again.C:
+			if ctx.Err() == nil {
+				ask(r.ways()...)
+			}
+		case a := <-answers:
+			if a.err == nil && len(a.list) > 0 {
+				for i := range a.list {
+					a.list[i] = a.list[i].Unmap()
+				}
+				return a.list, nil
+			}
+			failures[a.i] = asked[a.i].String() + ": " + explain(a.err)
+		}
+	}
+	said := make([]string, len(asked))
+	for i := range said {
+		said[i] = failures[i]
+	}
+	return nil, fmt.Errorf("names: %s: %s", name, strings.Join(said, "; "))
 }
 
 // explain says in words why a name has no address.
@@ -100,6 +144,7 @@ type way struct {
 	link    string
 	addr    netip.Addr
 	servers []netip.Addr // that its network has named
+	six     *Six         // it has IPv6 alone
 }
 
 func (w way) String() string {
@@ -109,7 +154,8 @@ func (w way) String() string {
 	return "over " + w.link
 }
 
-// ways are the uplinks that are up and have an IPv4 address.
+// ways are the uplinks that are up and have an IPv4 address, or a translator to
+// IPv4.
 func (r *Resolver) ways() (list []way) {
 	// An error leaves the list short, and what is asked says what is wrong.
 	_ = r.space.Do(func() error {
@@ -121,6 +167,12 @@ func (r *Resolver) ways() (list []way) {
 			addrs, err := link.Addrs()
 			if err != nil {
 				continue
+			}
+			if r.six != nil {
+				if six, ok := r.six(name); ok {
+					list = append(list, way{link: name, addr: six.Source, servers: six.Servers, six: &six})
+					continue
+				}
 			}
 			for _, a := range addrs {
 				if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
@@ -159,11 +211,21 @@ func (r *Resolver) Over(link string) func(ctx context.Context, network, address 
 	}
 }
 
-// LookupOver is the IPv4 addresses of a name, or of an address, as they are told
-// over one uplink.
+// LookupOver is the addresses of a name, or of an address, as they are told over one
+// uplink: the IPv4 ones, and over one that has IPv6 alone the others too, with those
+// that stand for IPv4 ones there.
 func (r *Resolver) LookupOver(ctx context.Context, link, host string) ([]netip.Addr, error) {
-	_, list, err := r.over(ctx, link, host)
-	return list, err
+	w, list, err := r.over(ctx, link, host)
+	if w.six == nil {
+		return list, err
+	}
+	for _, a := range list {
+		if a.Is4() {
+			list = append(list, w.six.To(a))
+		}
+	}
+	slices.SortFunc(list, netip.Addr.Compare)
+	return slices.Compact(list), err
 }
 
 func (r *Resolver) over(ctx context.Context, link, host string) (w way, list []netip.Addr, err error) {
@@ -173,14 +235,20 @@ func (r *Resolver) over(ctx context.Context, link, host string) (w way, list []n
 		return w, nil, fmt.Errorf("names: %s is not up, or has no address: %w", link, unix.ENETDOWN)
 	}
 	w = ways[i]
+	family := "ip4"
+	if w.six != nil {
+		family = "ip"
+	}
 	if a, err := netip.ParseAddr(host); err == nil {
 		list = append(list, a)
-	} else if list, err = r.asker(w).LookupNetIP(ctx, "ip4", host); err != nil {
+	} else if list, err = r.asker(w).LookupNetIP(ctx, family, host); err != nil {
 		return w, nil, fmt.Errorf("names: %s %v: %s", host, w, explain(err))
 	}
 	for i := range list {
 		list[i] = list[i].Unmap()
 	}
+	// What the network has itself, a translator has not to be asked for.
+	slices.SortStableFunc(list, func(a, b netip.Addr) int { return b.BitLen() - a.BitLen() })
 	return w, list, nil
 }
 
@@ -205,22 +273,30 @@ func (r *Resolver) asker(w way) *net.Resolver {
 
 // dial opens a socket that uses an uplink, by its address (the
 // policy rules lead that over it) and by its name (two modems may give the same
-// address). Who is on this host is asked as it is.
+// address), and has the daemon's mark, since programs may not do that. Who is on
+// this host is asked as it is.
 func (r *Resolver) dial(ctx context.Context, w way, network, server string) (c net.Conn, err error) {
 	var d net.Dialer
 	at, err := netip.ParseAddrPort(server)
 	if err == nil && w.link != "" && !at.Addr().IsLoopback() {
-		if !at.Addr().Unmap().Is4() {
+		switch four := at.Addr().Unmap().Is4(); {
+		case four && w.six != nil:
+			server = netip.AddrPortFrom(w.six.To(at.Addr().Unmap()), at.Port()).String()
+		case !four && w.six == nil:
 			return nil, fmt.Errorf("names: %v is no IPv4 address: %w", at.Addr(), unix.EAFNOSUPPORT)
 		}
-		local := net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addr, 0))
-		d.LocalAddr = local
-		if strings.HasPrefix(network, "udp") {
-			d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(w.addr, 0))
+		switch local := netip.AddrPortFrom(w.addr, 0); {
+		case at.Addr().IsLinkLocalUnicast() && w.six != nil:
+			// Its own address is then of the link too.
+			server = netip.AddrPortFrom(at.Addr().WithZone(w.link), at.Port()).String()
+		case strings.HasPrefix(network, "udp"):
+			d.LocalAddr = net.UDPAddrFromAddrPort(local)
+		default:
+			d.LocalAddr = net.TCPAddrFromAddrPort(local)
 		}
 		d.Control = func(_, _ string, raw syscall.RawConn) error {
 			var err error
-			if e := raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), w.link) }); e != nil {
+			if e := raw.Control(func(fd uintptr) { err = errors.Join(unix.BindToDevice(int(fd), w.link), beside.Own(int(fd))) }); e != nil {
 				return e
 			}
 			return err

@@ -131,4 +131,15 @@ func TestNamesAreResolvedOverTheUplinksThemselves(t *testing.T) {
 	if _, err = ask("ha.example.", time.Nanosecond); err == nil {
 		t.Error("no error")
 	}
+	// An uplink that gets its address while the others are waited for.
+	looked := 0
+	r.uplinks = func() []string {
+		if looked++; looked == 1 {
+			return nil
+		}
+		return []string{"wlan0"}
+	}
+	if list, err := ask("ha.example.", 20*time.Second); err != nil || len(list) != len(agents) || looked != 2 {
+		t.Errorf("over an uplink that came later: %v, %v, looked %d times", list, err, looked)
+	}
 }

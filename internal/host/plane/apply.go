@@ -121,7 +121,7 @@ func (h *Host) put(ctx context.Context, c *forward.Change) error {
 		if err := h.letGo(e.Key, e.Tunnels); err != nil {
 			return err
 		}
-		if err := h.narrowed(e.Key, e.Tunnels); err != nil {
+		if err := h.narrowed(e.Key, e); err != nil {
 			return err
 		}
 	}

@@ -88,7 +88,7 @@ type Config struct {
 	Encapsulations []encap.Kind // enabled ones; none means all
 	Datagrams      tun.Datagrams
 	Secret         *tun.Secret // for encrypted tunnels; nil for none
-	Mark           uint32      // SO_MARK of outer packets, 0 for none; give the UDP sockets the same
+	Mark           uint32      // SO_MARK of outer packets, 0 for none; see beside.Mark, and give the UDP sockets the same
 	Base           int         // see route.Config
 
 	HomeNetworks []Network    // HomeAgent
@@ -96,8 +96,9 @@ type Config struct {
 	Forward      bool         // agents and mobile routers
 	Casts        *tun.Casts   // HomeAgent: what is forwarded besides unicast; its Links are made here
 
-	HomeAddresses []netip.Addr // MobileNode
-	Uplinks       []string     // MobileNode
+	HomeAddresses []netip.Addr   // MobileNode
+	Uplinks       []string       // MobileNode
+	Through       []netip.Prefix // MobileNode: see route.Config
 
 	VisitorLinks []string     // ForeignAgent
 	Visitors     tun.Visitors // ForeignAgent: delivers to them
@@ -125,6 +126,7 @@ type Host struct {
 	intercepted map[forward.Key]interception
 	uplinks     map[forward.Key][]forward.Tunnel // of mobile nodes
 	underlays   map[string]int                   // MTU by link
+	told        map[string]engine.Link           // uplinks, as LinkChanged was last told
 	narrow      map[forward.Key]int              // MTU of mobile nodes' tunnels whose path was found to be narrower
 	mtu         int
 	closed      bool
@@ -142,7 +144,7 @@ func Open(c Config) (h *Host, err error) {
 	if len(c.Encapsulations) == 0 {
 		c.Encapsulations = encap.Kinds()
 	}
-	h = &Host{c: c, intercepted: make(map[forward.Key]interception), uplinks: make(map[forward.Key][]forward.Tunnel), narrow: make(map[forward.Key]int), underlays: make(map[string]int)}
+	h = &Host{c: c, intercepted: make(map[forward.Key]interception), uplinks: make(map[forward.Key][]forward.Tunnel), narrow: make(map[forward.Key]int), underlays: make(map[string]int), told: make(map[string]engine.Link)}
 	defer func() {
 		if err != nil {
 			h.Close()
@@ -201,14 +203,14 @@ func Open(c Config) (h *Host, err error) {
 		}
 	}
 	h.routes, err = route.New(route.Config{
-		Device: c.Device, Base: c.Base, Mark: c.Mark,
+		Device: c.Device, Base: c.Base,
 		HomeNetworks: virtual, HomeLinks: links, Identities: c.Identities, Forward: c.Forward,
-		HomeAddresses: c.HomeAddresses, Uplinks: c.Uplinks,
+		HomeAddresses: c.HomeAddresses, Uplinks: c.Uplinks, Through: c.Through,
 	})
 	if err != nil {
 		return h, err
 	}
-	if h.networks, err = lan.Open(c.Device); err != nil || len(c.VisitorLinks) == 0 {
+	if h.networks, err = lan.Open(c.Device, c.Uplinks); err != nil || len(c.VisitorLinks) == 0 {
 		return h, err
 	}
 	h.visits, err = visit.Open(visit.Config{Device: c.Device, Links: c.VisitorLinks, Base: c.Base, Heard: h.slow.FromVisitor})
@@ -249,7 +251,10 @@ func (h *Host) Reconfigure(c Config) error {
 		c.Encapsulations = encap.Kinds()
 	}
 	virtual, all, links := c.networks()
-	if err := h.routes.Reconfigure(virtual, links, c.Identities, c.Uplinks); err != nil {
+	if err := h.routes.Reconfigure(virtual, links, c.Identities, c.Uplinks, c.Through); err != nil {
+		return err
+	}
+	if err := h.networks.Reconfigure(c.Uplinks); err != nil {
 		return err
 	}
 	for _, name := range h.c.Uplinks {
@@ -298,7 +303,7 @@ func (h *Host) openFast() error {
 	}
 	err := bpf.SupportedAgain(pins, h.c.Device)
 	if err == nil {
-		c := bpf.Config{Slow: h.slow, Device: h.c.Device, Pins: pins, Capacity: h.c.Capacity, Mark: h.c.Mark, Port: h.c.Port, AvoidVirtual: h.c.Kind == Auto}
+		c := bpf.Config{Slow: h.slow, Device: h.c.Device, Pins: pins, Capacity: h.c.Capacity, Port: h.c.Port, AvoidVirtual: h.c.Kind == Auto}
 		h.fast, err = bpf.Open(c)
 		if errors.Is(err, bpf.ErrNoBPFFS) && h.c.Kind == Auto {
 			c.Pins = ""
@@ -343,57 +348,22 @@ func (h *Host) Events() <-chan forward.Event { return h.packets.Events() }
 // Counters implements [forward.Plane].
 func (h *Host) Counters(k forward.Key) forward.Counters { return h.packets.Counters(k) }
 
-// Use implements [forward.Plane].
-func (h *Host) Use(k forward.Key) forward.Use { return h.packets.Use(k) }
-
-// LinkChanged tells the present state of a link: it moves the device's MTU and
-// an uplink's own routes. Links that do not concern the plane may be told too.
-func (h *Host) LinkChanged(l engine.Link) error {
-	if l.Name == h.c.Device || l.Name == "lo" {
-		return nil
+// Learn implements [forward.Learner]: of mobile nodes' tunnels user space keeps what
+// routers say. What the kernel has heard of it, and would hold TCP to for ten
+// minutes, is forgotten with that.
+func (h *Host) Learn(c forward.Carried) {
+	if !h.slow.Learn(c) {
+		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
-		return net.ErrClosed
+	if !h.closed {
+		_ = h.routes.ForgetPaths() // it ends by itself
 	}
-	uplink := slices.Contains(h.c.Uplinks, l.Name)
-	if len(h.c.Uplinks) == 0 || uplink {
-		if h.fast != nil {
-			if err := h.fast.Link(l); err != nil {
-				return err
-			}
-		}
-		if l.Gone || !l.Up {
-			delete(h.underlays, l.Name)
-		} else {
-			h.underlays[l.Name] = l.MTU
-		}
-	}
-	if h.c.MTU == 0 && len(h.underlays) > 0 {
-		mtu := route.DeviceMTU(slices.Collect(maps.Values(h.underlays)), h.c.Encapsulations)
-		if mtu != h.mtu {
-			if err := h.routes.SetMTU(mtu); err != nil {
-				return err
-			}
-			h.mtu = mtu
-			if err := h.clamp(); err != nil {
-				return err
-			}
-		}
-	}
-	if h.casts != nil {
-		if err := h.casts.LinkChanged(l); err != nil {
-			return err
-		}
-	}
-	if h.visits != nil {
-		if err := h.visits.LinkChanged(l); err != nil {
-			return err
-		}
-	}
-	return h.routes.Uplink(l)
 }
+
+// Use implements [forward.Plane].
+func (h *Host) Use(k forward.Key) forward.Use { return h.packets.Use(k) }
 
 // Attend tells whether the daemon serves: its sockets are open, and somebody
 // reads what the programs leave to user space. It is taken back before the
@@ -404,6 +374,10 @@ func (h *Host) Attend(serves bool) error {
 	}
 	return h.fast.Attend(serves)
 }
+
+// Finish sends what the programs have left to user space by now. After it the
+// sockets may be closed.
+func (h *Host) Finish() { h.slow.Finish() }
 
 // Announce executes an [engine.Announce].
 func (h *Host) Announce(a engine.Announce) error {

@@ -1,9 +1,7 @@
 package plane_test
 
 import (
-	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,226 +14,12 @@ import (
 
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
+	"careof/internal/host/beside"
 	"careof/internal/host/plane"
 	"careof/internal/host/plane/nstest"
 	"careof/internal/host/route"
-	"careof/internal/host/sock"
 	"careof/wire/encap"
 )
-
-// The scene: a home agent between the Internet and a home link with a
-// neighbour on it, and a mobile node with two uplinks.
-//
-//	cn 10.9.0.2 --- r --- 192.0.2.1 ha 10.20.0.1 --- lan --- 10.20.0.9 neighbour
-//	                |
-//	                +---- 198.51.100.10 mn (eth0, preferred)
-//	                +---- 203.0.113.10 mn (eth1)
-//
-// Node 10.20.0.5 is at home on lan, 10.10.0.0/24 is a virtual home network.
-type scene struct {
-	cn, r, ha, neighbour, mn *nstest.Node
-	agent, mobile            *plane.Host
-	agentSet, mobileSet      *sock.Set
-}
-
-var (
-	all       = netip.MustParsePrefix("0.0.0.0/0")
-	haAddr    = netip.MustParseAddr("192.0.2.1")
-	cnAddr    = netip.MustParseAddr("10.9.0.2")
-	careOf    = []netip.Addr{netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("203.0.113.10")}
-	gateway   = []netip.Addr{netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("203.0.113.2")}
-	uplinks   = []string{"eth0", "eth1"}
-	homeAddr  = netip.MustParseAddr("10.20.0.5")
-	neighbour = netip.MustParseAddr("10.20.0.9")
-)
-
-func newScene(t *testing.T) *scene {
-	t.Helper()
-	s := &scene{cn: nstest.New(t, "cn"), r: nstest.New(t, "r"), ha: nstest.New(t, "ha"), neighbour: nstest.New(t, "neighbour"), mn: nstest.New(t, "mn")}
-	nstest.Join(t, s.cn, "eth0", s.r, "cn", 1500)
-	nstest.Join(t, s.ha, "wan0", s.r, "ha", 1500)
-	nstest.Join(t, s.ha, "lan0", s.neighbour, "eth0", 1500)
-	nstest.Join(t, s.mn, "eth0", s.r, "mn0", 1500)
-	nstest.Join(t, s.mn, "eth1", s.r, "mn1", 1500)
-	s.cn.Address("eth0", "10.9.0.2/24")
-	s.cn.Route("0.0.0.0/0", "10.9.0.1", "", "")
-	s.r.Address("cn", "10.9.0.1/24")
-	s.r.Address("ha", "192.0.2.2/24")
-	s.r.Address("mn0", "198.51.100.2/24")
-	s.r.Address("mn1", "203.0.113.2/24")
-	s.r.Route("10.20.0.0/24", "192.0.2.1", "", "")
-	s.r.Sysctl("net/ipv4/ip_forward", 1)
-	s.ha.Address("wan0", "192.0.2.1/24")
-	s.ha.Address("lan0", "10.20.0.1/24")
-	s.ha.Route("0.0.0.0/0", "192.0.2.2", "", "")
-	s.neighbour.Address("eth0", "10.20.0.9/24")
-	s.neighbour.Route("0.0.0.0/0", "10.20.0.1", "", "")
-	s.mn.Address("eth0", "198.51.100.10/24")
-	s.mn.Address("eth1", "203.0.113.10/24")
-	// As DHCP clients do it: a default route for each, by preference.
-	for i, link := range uplinks {
-		r := s.mn.HostRoute("0.0.0.0/0")
-		r.Gw, r.LinkIndex, r.Priority = gateway[i].AsSlice(), s.mn.Link(link).Attrs().Index, 100*(i+1)
-		if err := s.mn.H.RouteAdd(r); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.agent, s.agentSet = openHost(t, s.ha, agentConfig())
-	s.mobile, s.mobileSet = openHost(t, s.mn, mobileConfig())
-	s.ha.Do(func() { check(t, s.agentSet.Listen(netip.AddrPortFrom(haAddr, encap.Port))) })
-	for i := range uplinks {
-		s.mn.Do(func() { check(t, s.mobileSet.Listen(netip.AddrPortFrom(careOf[i], 40000))) })
-	}
-	s.linksUp(t)
-	return s
-}
-
-func agentConfig() plane.Config {
-	return plane.Config{
-		HomeNetworks: []plane.Network{{Prefix: netip.MustParsePrefix("10.20.0.0/24"), Link: "lan0"}, {Prefix: netip.MustParsePrefix("10.10.0.0/24")}},
-		Forward:      true,
-	}
-}
-
-func mobileConfig() plane.Config {
-	return plane.Config{HomeAddresses: []netip.Addr{homeAddr}, Uplinks: uplinks, Mark: 0x434}
-}
-
-func openHost(t *testing.T, n *nstest.Node, c plane.Config) (h *plane.Host, set *sock.Set) {
-	t.Helper()
-	n.Do(func() {
-		set = sock.New(sock.Receiver{
-			Signal: func(engine.Packet) {},
-			Data:   func(d []sock.Data) { h.Tunnels().Deliver(d) },
-		}, c.Mark)
-		c.Datagrams, c.Port = set, set.Port
-		c.Kind, c.Pins, c.Capacity = kind, pins, 64
-		var err error
-		if h, err = plane.Open(c); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		set.Close()
-		if err := h.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	})
-	return h, set
-}
-
-func (s *scene) linksUp(t *testing.T) {
-	t.Helper()
-	for _, link := range []string{"wan0", "lan0"} {
-		check(t, s.agent.LinkChanged(engine.Link{Name: link, Up: true, MTU: 1500}))
-	}
-	for i, link := range uplinks {
-		check(t, s.mobile.LinkChanged(engine.Link{
-			Name: link, Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.PrefixFrom(careOf[i], 24)}, Gateways: gateway[i : i+1],
-		}))
-	}
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Error(err)
-	}
-}
-
-// register binds the home address through an uplink, at both ends.
-func (s *scene) register(t *testing.T, uplink int, kind encap.Kind) {
-	t.Helper()
-	mn, ha := netip.AddrPortFrom(careOf[uplink], 40000), netip.AddrPortFrom(haAddr, encap.Port)
-	apply(t, s.mobile, forward.Change{Op: forward.Put, Entry: forward.Entry{
-		Key: "home", Role: forward.MobileNode, Inner: netip.PrefixFrom(homeAddr, 32), Routes: []netip.Prefix{all},
-		Tunnels: []forward.Tunnel{{Local: mn, Peer: ha, Link: uplinks[uplink], Encap: kind}},
-	}})
-	apply(t, s.agent, forward.Change{Op: forward.Put, Entry: forward.Entry{
-		Key: "mn", Role: forward.HomeAgent, Inner: netip.PrefixFrom(homeAddr, 32), Intercept: "lan0",
-		Tunnels: []forward.Tunnel{{Local: ha, Peer: mn, Encap: kind}},
-	}})
-}
-
-func apply(t *testing.T, p forward.Plane, changes ...forward.Change) {
-	t.Helper()
-	if err := p.Apply(context.Background(), changes); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// talk exchanges a megabyte over TCP and returns the address that the
-// listener saw.
-func talk(t *testing.T, from *nstest.Node, source netip.Addr, to *nstest.Node, dst netip.Addr) (seen netip.Addr) {
-	t.Helper()
-	const octets = 1 << 20
-	var l net.Listener
-	to.Do(func() {
-		var err error
-		if l, err = net.Listen("tcp4", netip.AddrPortFrom(dst, 0).String()); err != nil {
-			t.Error(err)
-		}
-	})
-	defer l.Close()
-	got := make(chan int64, 1)
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			got <- -1
-			return
-		}
-		defer c.Close()
-		seen = c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-		c.SetDeadline(time.Now().Add(5 * time.Second))
-		n, _ := io.Copy(io.Discard, c)
-		got <- n
-	}()
-	from.Do(func() {
-		d := net.Dialer{Timeout: 3 * time.Second}
-		if source.IsValid() {
-			d.LocalAddr = &net.TCPAddr{IP: source.AsSlice()}
-		}
-		c, err := d.Dial("tcp4", l.Addr().String())
-		if err != nil {
-			t.Error(err)
-			l.Close()
-			return
-		}
-		defer c.Close()
-		c.SetDeadline(time.Now().Add(5 * time.Second))
-		_, err = c.Write(make([]byte, octets))
-		check(t, err)
-	})
-	if n := <-got; n != octets {
-		t.Fatalf("%d octets arrived", n)
-	}
-	return seen
-}
-
-// speaks sends a few datagrams from an address of a node.
-func speaks(t *testing.T, n *nstest.Node, source, dst netip.Addr) {
-	t.Helper()
-	n.Do(func() {
-		c, err := net.ListenPacket("udp4", netip.AddrPortFrom(source, 0).String())
-		if err != nil {
-			return // the address is gone: even better
-		}
-		defer c.Close()
-		for range 5 {
-			c.WriteTo([]byte("x"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(dst, 9)))
-		}
-	})
-}
-
-// from counts what a link has seen of an address.
-func from(next func() []byte, a netip.Addr) (n int) {
-	for p := next(); p != nil; p = next() {
-		if len(p) >= 20 && p[0]>>4 == 4 && netip.AddrFrom4([4]byte(p[12:16])) == a {
-			n++
-		}
-	}
-	return n
-}
 
 // New flows of the mobile node take the home address and the tunnel, over the
 // uplink that was registered even when the host prefers another; the local
@@ -284,9 +68,9 @@ func awayFromHome(t *testing.T, filter int) {
 				}
 			}
 			via := s.mn.Packets(uplinks[uplink])
-			speaks(t, s.mn, careOf[uplink], cnAddr)
-			if from(via, careOf[uplink]) < 5 {
-				t.Errorf("packets from care-of address %d do not leave by its link", uplink)
+			check(t, nstest.Program{Network: "udp4", Source: careOf[uplink], Mark: beside.Mark}.Sends(s.mn, netip.AddrPortFrom(cnAddr, 9)))
+			if nstest.To(via, cnAddr) != 1 {
+				t.Errorf("the node's own packets from care-of address %d do not leave by its link", uplink)
 			}
 		}
 	}
@@ -338,7 +122,7 @@ func TestADeletedDeviceShows(t *testing.T) {
 	if err := n.H.LinkDel(n.Link("careof0")); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(15 * time.Second); h.Status().Up; <-time.After(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); h.Status().Up; <-time.After(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("still up")
 		}
@@ -347,10 +131,6 @@ func TestADeletedDeviceShows(t *testing.T) {
 	if r, err := n.H.RouteGet(net.IPv4(10, 10, 0, 5)); !errors.Is(err, unix.EHOSTUNREACH) {
 		t.Errorf("a packet for a home address goes by %v (%v)", r, err)
 	}
-}
-
-func agentConfigWithoutLink() plane.Config {
-	return plane.Config{HomeNetworks: []plane.Network{{Prefix: netip.MustParsePrefix("10.10.0.0/24")}}, Forward: true}
 }
 
 // A home agent behind a 1:1 NAT has its identity on the device: keepalives to
@@ -375,7 +155,7 @@ func TestIdentityBehindNAT(t *testing.T) {
 	if err := s.mobileSet.SendData(netip.AddrPortFrom(careOf[0], 40000), netip.AddrPortFrom(haAddr, encap.Port), "eth0", 0, [][]byte{m}); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(3 * time.Second); s.mobile.Counters("home").ReceivedPackets == 0; <-time.After(2 * time.Millisecond) {
+	for end := time.Now().Add(patience); s.mobile.Counters("home").ReceivedPackets == 0; <-time.After(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("no answer; the agent took %+v", s.agent.Counters("mn"))
 		}
@@ -472,8 +252,8 @@ func TestReturningHome(t *testing.T) {
 	apply(t, s.agent, forward.Change{Op: forward.Delete, ReturnedTo: hw,
 		Entry: forward.Entry{Key: "mn", Role: forward.HomeAgent, Inner: netip.PrefixFrom(homeAddr, 32), Intercept: "lan0"}})
 	announced := false
-	for p := seen(); p != nil; p = seen() {
-		if len(p) >= 28 && p[7] == 1 && netip.AddrFrom4([4]byte(p[14:18])) == homeAddr {
+	for end := time.Now().Add(patience); !announced && time.Now().Before(end); {
+		if p := seen(); len(p) >= 28 && p[7] == 1 && netip.AddrFrom4([4]byte(p[14:18])) == homeAddr {
 			announced = true
 			if got := forward.HardwareAddr(p[8:14]); got != hw {
 				t.Errorf("announced at %v", got)
@@ -506,7 +286,7 @@ func TestAtHome(t *testing.T) {
 	for link, a := range map[string]string{"home0": "10.20.0.50/24", "guest0": "198.51.100.10/24"} {
 		check(t, h.LinkChanged(engine.Link{Name: link, Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix(a)}}))
 	}
-	answers := func(link string) bool {
+	answers := func(link string, within time.Duration) bool {
 		index := lan.Link(link).Attrs().Index
 		lan.Do(func() {
 			// Neighbour discovery on exactly this link.
@@ -520,7 +300,7 @@ func TestAtHome(t *testing.T) {
 			sc.Control(func(fd uintptr) { unix.BindToDevice(int(fd), link) })
 			c.WriteTo([]byte("x"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(homeAddr, 9)))
 		})
-		for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
+		for end := time.Now().Add(within); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
 			list, err := lan.H.NeighList(index, unix.AF_INET)
 			check(t, err)
 			for _, e := range list {
@@ -534,13 +314,13 @@ func TestAtHome(t *testing.T) {
 	lan.Route("10.20.0.5/32", "", "eth1", "") // somebody on the visited link asks
 	apply(t, h, forward.Change{Op: forward.Put, Entry: forward.Entry{
 		Key: "home", Role: forward.MobileNode, Inner: netip.PrefixFrom(homeAddr, 32), HomeLink: "home0", Routes: []netip.Prefix{all}}})
-	if answers("eth1") {
+	if answers("eth1", 300*time.Millisecond) {
 		t.Error("the node answers ARP for its home address where it is a guest")
 	}
 	if err := lan.H.RouteDel(lan.HostRoute("10.20.0.5/32")); err != nil {
 		t.Fatal(err)
 	}
-	if !answers("eth0") {
+	if !answers("eth0", patience) {
 		t.Error("the node does not answer ARP for its home address at home")
 	}
 	if seen := talk(t, mn, homeAddr, lan, neighbour); seen != homeAddr {
@@ -634,5 +414,34 @@ func TestRestartAfterAKill(t *testing.T) {
 	check(t, err)
 	if len(left) != 0 {
 		t.Errorf("the agent's routes after withdrawal: %v", left)
+	}
+}
+
+// A node whose care-of address is like one of a mobile network is reached by the
+// link that its tunnel names, although routing leads the address into the tunnel of
+// the mobile router.
+//
+//rfc:5177#8
+func TestACareOfAddressLikeAMobileNetworks(t *testing.T) {
+	s := newScene(t)
+	mn, ha := netip.AddrPortFrom(careOf[0], 40000), netip.AddrPortFrom(haAddr, encap.Port)
+	network := netip.PrefixFrom(careOf[0], 24).Masked()
+	apply(t, s.agent, forward.Change{Op: forward.Put, Entry: forward.Entry{
+		Key: "router", Role: forward.HomeAgent, Inner: network, Router: netip.MustParseAddr("10.10.0.9"),
+		Tunnels: []forward.Tunnel{{Local: ha, Peer: netip.AddrPortFrom(careOf[1], 40001), Encap: encap.UDP}},
+	}})
+	for _, kind := range []encap.Kind{encap.UDP, encap.IPIP} {
+		s.register(t, 0, kind)
+		apply(t, s.agent, forward.Change{Op: forward.Put, Entry: forward.Entry{
+			Key: "mn", Role: forward.HomeAgent, Inner: netip.PrefixFrom(homeAddr, 32), Intercept: "lan0",
+			Tunnels: []forward.Tunnel{{Local: ha, Peer: mn, Encap: kind, Link: "wan0"}},
+		}})
+		if seen := talk(t, s.mn, netip.Addr{}, s.cn, cnAddr); seen != homeAddr {
+			t.Errorf("%v: the correspondent node saw %v", kind, seen)
+		}
+		talk(t, s.cn, netip.Addr{}, s.mn, homeAddr)
+	}
+	if c := s.agent.Counters("router"); c.SentPackets != 0 {
+		t.Errorf("%d packets for the care-of address went to the mobile router", c.SentPackets)
 	}
 }

@@ -37,6 +37,8 @@ func TestWithPrograms(t *testing.T) {
 		{"returning home", TestReturningHome},
 		{"at home", TestAtHome},
 		{"restart after a kill", TestRestartAfterAKill},
+		{"what binds to an uplink", TestWhatBindsToAnUplinkDoesNotLeak},
+		{"a network like a mobile network", TestACareOfAddressLikeAMobileNetworks},
 	} {
 		t.Run(test.name, test.run)
 	}

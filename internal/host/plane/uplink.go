@@ -2,10 +2,13 @@ package plane
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 
+	"careof/internal/core/engine"
 	"careof/internal/core/forward"
 	"careof/internal/host/route"
 )
@@ -54,6 +57,73 @@ func (h *Host) answered(extended []forward.Change) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// LinkChanged tells the present state of a link: it moves the device's MTU and
+// an uplink's own routes. Links that do not concern the plane may be told too.
+func (h *Host) LinkChanged(l engine.Link) error {
+	if l.Name == h.c.Device || l.Name == "lo" {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return net.ErrClosed
+	}
+	uplink := slices.Contains(h.c.Uplinks, l.Name)
+	if uplink && h.indifferent(l) {
+		return nil
+	}
+	if len(h.c.Uplinks) == 0 || uplink {
+		if h.fast != nil {
+			if err := h.fast.Link(l); err != nil {
+				return err
+			}
+		}
+		if l.Gone || !l.Up {
+			delete(h.underlays, l.Name)
+		} else {
+			h.underlays[l.Name] = l.MTU
+		}
+	}
+	if h.c.MTU == 0 && len(h.underlays) > 0 {
+		mtu := route.DeviceMTU(slices.Collect(maps.Values(h.underlays)), h.c.Encapsulations)
+		if mtu != h.mtu {
+			if err := h.routes.SetMTU(mtu); err != nil {
+				return err
+			}
+			h.mtu = mtu
+			if err := h.clamp(); err != nil {
+				return err
+			}
+		}
+	}
+	if h.casts != nil {
+		if err := h.casts.LinkChanged(l); err != nil {
+			return err
+		}
+	}
+	if h.visits != nil {
+		if err := h.visits.LinkChanged(l); err != nil {
+			return err
+		}
+	}
+	return h.routes.Uplink(l)
+}
+
+// indifferent tells whether nothing is news here of what an uplink has become: of
+// one that is down there is only that, and the link-layer address of the gateway is
+// the kernel's business. Tunnels are often on the move just then, and would wait for
+// the routes to be gone through. What is said once more in the same words is done
+// once more.
+func (h *Host) indifferent(l engine.Link) bool {
+	old, told := h.told[l.Name]
+	h.told[l.Name] = l
+	if !told || old.Gone != l.Gone || old.Up != l.Up || reflect.DeepEqual(old, l) {
+		return false
+	}
+	old.GatewayHW = l.GatewayHW
+	return !l.Up || reflect.DeepEqual(old, l)
 }
 
 // Pass lets programs of this host reach something past the tunnel, over an

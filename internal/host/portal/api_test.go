@@ -1,10 +1,12 @@
 package portal_test
 
 import (
+	"context"
 	"crypto/x509"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,8 +15,11 @@ import (
 
 // The API is believed over TLS alone, and in what RFC 8908 lets it say.
 //
-//rfc:8908#4
-//rfc:8908#5
+//rfc:8908#4-1
+//rfc:8908#4.1-6
+//rfc:8908#5-1
+//rfc:8908#5-7
+//rfc:8908#7-1
 func TestTheAPISaysHowTheNetworkStands(t *testing.T) {
 	const media = "application/captive+json"
 	var said, kind, accept string
@@ -57,5 +62,24 @@ func TestTheAPISaysHowTheNetworkStands(t *testing.T) {
 	}
 	if _, err := portal.Ask(t.Context(), dial, roots, plain.URL); err == nil {
 		t.Error("plain HTTP was believed")
+	}
+	_, wrong := portal.Ask(t.Context(), dial, nil, server.URL)
+	said, kind = "<html>", "text/html"
+	_, page := portal.Ask(t.Context(), dial, roots, server.URL)
+	said, kind = "{captive", media
+	_, broken := portal.Ask(t.Context(), dial, roots, server.URL)
+	late := func(ctx context.Context, _, _ string) (net.Conn, error) { return nil, context.DeadlineExceeded }
+	_, silent := portal.Ask(t.Context(), late, roots, server.URL)
+	// What is wrong is for people to read, in one line.
+	for _, c := range []struct {
+		err   error
+		words string
+	}{
+		{wrong, "certificate"}, {page, `it answers 200 with "text/html", and not with application/captive+json`},
+		{broken, "its answer is not what RFC 8908 says: invalid character"}, {silent, "nothing is answered within 10s"},
+	} {
+		if c.err == nil || !strings.Contains(c.err.Error(), c.words) || strings.Contains(c.err.Error(), "Get ") {
+			t.Errorf("%v does not say %q", c.err, c.words)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package portal_test
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,16 @@ import (
 
 	"careof/internal/host/portal"
 )
+
+// raw answers with octets.
+func raw(w http.ResponseWriter, text string) {
+	c, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, text)
+}
 
 // What a network may answer to the question for an empty page.
 func TestANetworkIsOpenOrCaptive(t *testing.T) {
@@ -27,18 +38,33 @@ func TestANetworkIsOpenOrCaptive(t *testing.T) {
 		{"a script", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "javascript:alert(1)")
 			w.WriteHeader(http.StatusFound)
-		}, portal.Captive, "http://127.0.0.1"},
+		}, portal.Captive, ""},
 		{"a very long address", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "http://login.example/?"+strings.Repeat("x", 5000))
 			w.WriteHeader(http.StatusFound)
 		}, portal.Captive, "http://login.example"},
+		{"a very long host", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://"+strings.Repeat("x", 5000)+"/")
+			w.WriteHeader(http.StatusFound)
+		}, portal.Captive, ""},
+		{"an address that is none", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://login.hotel.example:port/%zz")
+			w.WriteHeader(http.StatusFound)
+		}, portal.Captive, ""},
+		{"a redirection to nowhere", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusFound) }, portal.Captive, ""},
+		{"more than anybody reads", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://login.example/?"+strings.Repeat("x", 100_000))
+			w.WriteHeader(http.StatusFound)
+		}, portal.Captive, ""},
+		{"what is no HTTP behind its first line", func(w http.ResponseWriter, _ *http.Request) { raw(w, "HTTP/1.1 302 Found\r\nWelcome\r\n\r\n") }, portal.Captive, ""},
+		{"no HTTP", func(w http.ResponseWriter, _ *http.Request) { raw(w, "SSH-2.0-OpenSSH_9.2\r\n") }, portal.Unknown, ""},
 		{"nothing", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, portal.Unknown, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			server := httptest.NewServer(c.answer)
 			defer server.Close()
 			state, page, err := portal.Check(t.Context(), new(net.Dialer).DialContext, server.URL)
-			if state != c.want || !strings.HasPrefix(page, c.page) || len(page) > 300 || (err != nil) != (c.want == portal.Unknown) {
+			if state != c.want || !strings.HasPrefix(page, c.page) || (page == "") != (c.page == "") || len(page) > 300 || (err != nil) != (c.want == portal.Unknown) {
 				t.Errorf("%v %q %v, want %v %q", state, page, err, c.want, c.page)
 			}
 		})

@@ -5,6 +5,9 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+
+	"careof/internal/core/forward"
+	"careof/internal/host/beside"
 )
 
 const (
@@ -17,7 +20,7 @@ const (
 const (
 	tableEntries = 0  // one for each home address or mobile network
 	tableUplinks = 50 // one for each uplink, in the order of Config.Uplinks
-	tableNowhere = 99 // everything is unreachable (IPv6 beside a full tunnel)
+	tableNowhere = 99 // once of what is unreachable: an earlier build's, to be removed
 	tableEnd     = 100
 )
 
@@ -26,6 +29,7 @@ type state struct {
 	addresses []netip.Prefix // on the device
 	routes    []Route
 	rules     []Rule
+	beside    beside.Want // what programs may not send by an uplink
 }
 
 // home is one home address or mobile network of a mobile node with its table.
@@ -75,6 +79,7 @@ func (k *Keeper) uplinkState(s *state) {
 	for i, name := range k.c.Uplinks {
 		u := k.uplinks[name]
 		table := k.c.Base + tableUplinks + i
+		s.rules = append(s.rules, k.passageRules(name, table)...)
 		if len(u.routes) == 0 {
 			continue
 		}
@@ -85,20 +90,17 @@ func (k *Keeper) uplinkState(s *state) {
 		for _, a := range u.addresses {
 			s.rules = append(s.rules, Rule{Priority: k.priority(ruleUplink), From: netip.PrefixFrom(a, 32), Table: table})
 		}
-		s.rules = append(s.rules, k.passageRules(name, table)...)
 	}
 }
 
 // mobileState: home addresses, and what goes through their tunnels.
 func (k *Keeper) mobileState(s *state) {
 	homes := k.homes()
-	if len(homes) == 0 {
-		return
+	var captured bool
+	var through []netip.Prefix
+	if len(k.mobile) == 0 {
+		through = slices.Clone(k.c.Through)
 	}
-	if k.c.Mark != 0 {
-		s.rules = append(s.rules, Rule{Priority: k.priority(ruleMark), Mark: k.c.Mark, Table: mainTable})
-	}
-	var captured, full bool
 	for _, h := range homes {
 		s.routes = append(s.routes, k.tableOf(h)...)
 		s.rules = append(s.rules, Rule{Priority: k.priority(ruleFromHome), From: h.inner, Table: h.table})
@@ -115,10 +117,9 @@ func (k *Keeper) mobileState(s *state) {
 		}
 		k.manyState(s, h)
 		for _, to := range h.entry.Routes {
-			captured = true
+			captured, through = true, append(through, to)
 			r := Rule{Priority: k.priority(ruleTo), To: to.Masked(), Table: h.table}
 			if to.Bits() == 0 {
-				full = true
 				r = Rule{Priority: k.priority(ruleAll), Table: h.table}
 			}
 			s.rules = append(s.rules, r)
@@ -127,16 +128,19 @@ func (k *Keeper) mobileState(s *state) {
 	if captured {
 		s.rules = append(s.rules, Rule{Priority: k.priority(ruleConnected), Table: mainTable, NoDefault: true})
 	}
-	if full && k.hasIPv6 {
+	if forward.AllOf(through) && k.hasIPv6 {
 		// An IPv6 packet would pass beside a tunnel that carries IPv4 only.
-		// Connected networks stay reachable, as they do with IPv4.
+		// Connected networks stay reachable, as they do with IPv4. The rule says
+		// so itself: a route has an interface, and the kernel does not look at
+		// it for a socket that is bound to another one.
+		// The daemon's own, to the translator of a network that has IPv6 alone,
+		// leave by the main table.
 		s.rules = append(s.rules,
+			Rule{Priority: k.priority(ruleMark), IPv6: true, Mark: beside.Mark, Table: mainTable},
 			Rule{Priority: k.priority(ruleConnected), IPv6: true, Table: mainTable, NoDefault: true},
-			Rule{Priority: k.priority(ruleAll), IPv6: true, Table: k.c.Base + tableNowhere})
-		s.routes = append(s.routes, Route{
-			Table: k.c.Base + tableNowhere, Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Metric: lastMetric, Unreachable: true,
-		})
+			Rule{Priority: k.priority(ruleAll), IPv6: true, Unreachable: true})
 	}
+	s.beside = k.refused(homes)
 }
 
 // tableOf is the table of a home address: to the device, over the home link
@@ -210,6 +214,7 @@ func (s state) sorted() state {
 		addresses: sorted(s.addresses, comparePrefixes),
 		routes:    sorted(s.routes, compareRoutes),
 		rules:     sorted(s.rules, compareRules),
+		beside:    s.beside,
 	}
 }
 
@@ -225,7 +230,7 @@ func compareRoutes(a, b Route) int {
 func compareRules(a, b Rule) int {
 	return cmp.Or(cmp.Compare(a.Priority, b.Priority), compareBools(a.IPv6, b.IPv6), comparePrefixes(a.From, b.From),
 		comparePrefixes(a.To, b.To), cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Table, b.Table), compareBools(a.NoDefault, b.NoDefault),
-		cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port), compareBools(a.Local, b.Local))
+		cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port), compareBools(a.Local, b.Local), compareBools(a.Unreachable, b.Unreachable))
 }
 
 func compareBools(a, b bool) int {

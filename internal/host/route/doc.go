@@ -12,7 +12,7 @@
 //
 //	from a mobile network to itself        main
 //	from an uplink's address               that uplink's own table
-//	with our mark                          main
+//	with our mark, IPv6                    main
 //	to a mobile network                    main
 //	from a home address                    the entry's table
 //	all                                    main, but not its default route
@@ -30,6 +30,13 @@
 // reachable from its other addresses, because their routes are more specific
 // than a default. While the node is at home its table has the routes of its
 // home link instead.
+//
+// Programs may bind to an uplink's address, too, and their packets would be led
+// by the second of these rules, past the tunnel. Package beside refuses them on
+// their way out. A rule with the daemon's mark would not do: the kernel asks the
+// rules about the source of what comes in as well (rp_filter), where nothing has
+// a mark, and with a socket that is bound to an interface it goes there whatever
+// they say.
 //
 // What must not go in here: packets, ARP, and what a registration is.
 package route

@@ -13,8 +13,11 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/vishvananda/netlink"
+
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
+	"careof/internal/host/beside"
 )
 
 // DefaultBase is where our tables begin.
@@ -46,10 +49,7 @@ type Config struct {
 	Device string // the tunnel device; it is there already
 	// Base is where this daemon's hundred tables begin; 0 means
 	// BaseOf(Device). Daemons on one host need different ones.
-	Base int
-	// Mark is the mark of the daemon's own outer packets (SO_MARK); 0: none.
-	Mark uint32
-
+	Base         int
 	HomeNetworks []netip.Prefix // HomeAgent: virtual home networks, all of whose packets go to the device
 	HomeLinks    []string       // HomeAgent: interfaces on which ARP is answered for others
 	Identities   []netip.Addr   // HomeAgent: addresses behind a 1:1 NAT, to be had on the device
@@ -57,6 +57,9 @@ type Config struct {
 
 	HomeAddresses []netip.Addr // MobileNode: configured ones; others come with entries
 	Uplinks       []string     // MobileNode: interfaces with care-of addresses, at most 49
+	// MobileNode: destinations that are for the tunnel while there is no entry to
+	// say so, since the home agent has still to give the home address.
+	Through []netip.Prefix
 
 	Kernel Kernel // nil: the one of the calling thread's network namespace
 }
@@ -118,7 +121,7 @@ func New(c Config) (*Keeper, error) {
 		neighbors: make(map[neighborKey]forward.HardwareAddr),
 	}
 	if k.kernel == nil {
-		kernel, err := Linux()
+		kernel, err := Linux(c.Device)
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +137,7 @@ func New(c Config) (*Keeper, error) {
 		k.kernel.Close()
 		return nil, err
 	}
-	if err := k.sync(); err != nil {
+	if err := k.sync(true); err != nil {
 		k.kernel.Close()
 		return nil, err
 	}
@@ -262,10 +265,10 @@ func (k *Keeper) releaseAgentRoute(r Route) error {
 	return k.kernel.DelRoute(r)
 }
 
-// Reconfigure replaces HomeNetworks, HomeLinks, Identities and Uplinks of the
+// Reconfigure replaces HomeNetworks, HomeLinks, Identities, Uplinks and Through of the
 // configuration, and makes the kernel agree. An uplink that stays keeps its
 // table; one that is new has to be told of by [Keeper.Uplink].
-func (k *Keeper) Reconfigure(networks []netip.Prefix, links []string, identities []netip.Addr, uplinks []string) error {
+func (k *Keeper) Reconfigure(networks []netip.Prefix, links []string, identities []netip.Addr, uplinks []string, through []netip.Prefix) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var slots []string
@@ -292,7 +295,7 @@ func (k *Keeper) Reconfigure(networks []netip.Prefix, links []string, identities
 	if len(slots) >= tableNowhere-tableUplinks {
 		return fmt.Errorf("route: %d uplinks are too many", len(uplinks))
 	}
-	k.c.HomeNetworks, k.c.HomeLinks, k.c.Identities, k.c.Uplinks = networks, links, identities, slots
+	k.c.HomeNetworks, k.c.HomeLinks, k.c.Identities, k.c.Uplinks, k.c.Through = networks, links, identities, slots, through
 	if err := k.sysctls(); err != nil {
 		return err
 	}
@@ -377,7 +380,7 @@ func (k *Keeper) refresh() error {
 	if err := k.visit(); err != nil {
 		return err
 	}
-	return k.sync()
+	return k.sync(true)
 }
 
 // Reconcile removes what is tagged as ours and not wanted, and puts back what
@@ -397,13 +400,15 @@ func (k *Keeper) Reconcile() error {
 	if err := k.visit(); err != nil {
 		return err
 	}
-	return k.sync()
+	return k.sync(false)
 }
 
 // sync repairs the difference between what is there and what should be: first
 // what is missing (addresses, routes, then the rules that lead to them), then
 // what is too much, the other way round.
-func (k *Keeper) sync() error {
+//
+// What nftables has is read only when it is not to be taken for sure.
+func (k *Keeper) sync(sure bool) error {
 	k.dirty = true
 	have, err := k.read()
 	if err != nil {
@@ -415,6 +420,9 @@ func (k *Keeper) sync() error {
 		each(missing(want.routes, have.routes, compareRoutes), k.kernel.AddRoute),
 		each(missing(want.rules, have.rules, compareRules), k.kernel.AddRule),
 	)
+	if k.settled || k.moved || len(want.beside.Uplinks) > 0 {
+		err = errors.Join(err, k.kernel.SetBeside(want.beside, sure))
+	}
 	if k.settled || k.moved {
 		stale := missing(have.routes, want.routes, compareRoutes)
 		if !k.settled {
@@ -435,7 +443,7 @@ func (k *Keeper) sync() error {
 func (k *Keeper) read() (state, error) {
 	var s state
 	addresses, err := k.kernel.Addresses(k.c.Device)
-	if err != nil {
+	if gone := (netlink.LinkNotFoundError{}); err != nil && !errors.As(err, &gone) {
 		return s, err
 	}
 	routes, err := k.kernel.Routes()
@@ -481,7 +489,19 @@ func each[T any](items []T, do func(T) error) error {
 	return errors.Join(errs...)
 }
 
-// Withdraw removes everything of ours: for uninstalling, not for a restart.
+// Release removes what a daemon with this device has left in the calling thread's
+// network namespace, of the mobile side above all: its rules and routes, its home
+// addresses, and what keeps programs from sending by an uplink.
+func Release(device string) error {
+	kernel, err := Linux(device)
+	if err != nil {
+		return err
+	}
+	k := &Keeper{c: Config{Device: device, Base: BaseOf(device)}, kernel: kernel}
+	return errors.Join(k.Withdraw(), kernel.Close())
+}
+
+// Withdraw removes everything of ours: for good, not for a restart.
 func (k *Keeper) Withdraw() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -490,10 +510,19 @@ func (k *Keeper) Withdraw() error {
 		return err
 	}
 	return errors.Join(
+		k.kernel.SetBeside(beside.Want{}, false),
 		each(have.rules, k.kernel.DelRule),
 		each(have.routes, k.kernel.DelRoute),
 		each(have.addresses, func(a netip.Prefix) error { return k.kernel.DelAddress(k.c.Device, a) }),
 	)
+}
+
+// ForgetPaths has the kernel forget what routers have told it about paths: the MTUs
+// that it would hold connections to for ten minutes.
+func (k *Keeper) ForgetPaths() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.kernel.SetSysctl("net/ipv4/route/flush", "1")
 }
 
 // Status tells what is kept.
@@ -504,8 +533,8 @@ func (k *Keeper) Status() Status {
 	for _, a := range k.installed.addresses {
 		s.Addresses = append(s.Addresses, a.Addr().String())
 	}
-	for _, r := range k.installed.routes {
-		if r.Table == k.c.Base+tableNowhere {
+	for _, r := range k.installed.rules {
+		if r.IPv6 && r.Unreachable {
 			s.IPv6 = "blocked"
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/forward"
+	"careof/internal/host/beside"
 	"careof/internal/host/netspace"
 )
 
@@ -64,6 +65,8 @@ type Rule struct {
 	Local     bool         // what this host itself sends
 	Table     int
 	NoDefault bool // use the table's routes but the default ones (suppress_prefixlength 0)
+
+	Unreachable bool // there is no table: nothing goes anywhere
 }
 
 // A Kernel is what a Keeper needs of the kernel. Lists contain only what
@@ -92,6 +95,9 @@ type Kernel interface {
 	// the kernel has no such thing.
 	Sysctl(name string) (string, error)
 	SetSysctl(name, value string) error
+	// SetBeside keeps what programs send from leaving by uplinks. What is there
+	// is looked at when sure is not set, or nothing was kept yet.
+	SetBeside(w beside.Want, sure bool) error
 	SetMTU(link string, mtu int) error
 	SetUp(link string) error
 	Close() error
@@ -101,10 +107,12 @@ type Kernel interface {
 type linux struct {
 	h     *netlink.Handle
 	space *netspace.Space
+	guard *beside.Guard
 }
 
-// Linux opens the kernel of the calling thread's network namespace.
-func Linux() (Kernel, error) {
+// Linux opens the kernel of the calling thread's network namespace, for a daemon
+// with this tunnel device.
+func Linux(device string) (Kernel, error) {
 	space, err := netspace.Here()
 	if err != nil {
 		return nil, fmt.Errorf("route: %w", err)
@@ -114,12 +122,18 @@ func Linux() (Kernel, error) {
 		space.Close()
 		return nil, fmt.Errorf("route: netlink: %w", err)
 	}
-	return &linux{h: h, space: space}, nil
+	guard, err := beside.Open(device)
+	if err != nil {
+		h.Close()
+		space.Close()
+		return nil, err
+	}
+	return &linux{h: h, space: space, guard: guard}, nil
 }
 
 func (k *linux) Close() error {
 	k.h.Close()
-	return k.space.Close()
+	return errors.Join(k.guard.Close(), k.space.Close())
 }
 
 func (k *linux) link(name string) (netlink.Link, error) {
@@ -345,7 +359,10 @@ const loopback = "lo"
 
 func ruleFrom(r *netlink.Rule, family int) Rule {
 	out := Rule{Priority: r.Priority, IPv6: family == unix.AF_INET6, Mark: r.Mark, Table: r.Table, NoDefault: r.SuppressPrefixlen == 0,
-		Protocol: uint8(r.IPProto), Local: r.IifName == loopback}
+		Protocol: uint8(r.IPProto), Local: r.IifName == loopback,
+		// The library does not read what a rule does; of ours, those that have no
+		// table say that nothing is reached.
+		Unreachable: r.Table == unix.RT_TABLE_UNSPEC}
 	if r.IPProto < 0 {
 		out.Protocol = 0
 	}
@@ -382,6 +399,9 @@ func (k *linux) rule(r Rule) *netlink.Rule {
 	}
 	if r.Local {
 		nr.IifName = loopback
+	}
+	if r.Unreachable {
+		nr.Type = unix.RTN_UNREACHABLE
 	}
 	if r.NoDefault {
 		nr.SuppressPrefixlen = 0
@@ -482,6 +502,13 @@ func (k *linux) HasNeighbor(link string, a netip.Addr) (bool, error) {
 	return slices.ContainsFunc(list, func(n netlink.Neigh) bool {
 		return n.State&netlink.NUD_PERMANENT != 0 && n.IP.Equal(a.AsSlice())
 	}), nil
+}
+
+func (k *linux) SetBeside(w beside.Want, sure bool) error {
+	if !sure {
+		k.guard.Forget()
+	}
+	return k.guard.Set(w)
 }
 
 func (k *linux) SetMTU(link string, mtu int) error {

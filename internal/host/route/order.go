@@ -13,7 +13,7 @@ const (
 	RuleDevices                   // to home addresses behind the kernel's own tunnel devices
 	ruleWithin                    // from a mobile network to itself
 	ruleUplink                    // from an uplink's address
-	ruleMark                      // with our mark
+	ruleMark                      // with our mark: the daemon's own IPv6
 	ruleToNetwork                 // to a mobile network
 	ruleFromHome                  // from a home address
 	ruleConnected                 // all, by the main table without its default route

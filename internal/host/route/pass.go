@@ -4,16 +4,13 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+
+	"careof/internal/host/beside"
 )
 
 // A Passage is what programs of this host may send past the tunnel, over an
-// uplink and with its address: to one address, by one protocol, to one port or,
-// with 0, to all.
-type Passage struct {
-	To       netip.Addr
-	Protocol uint8
-	Port     uint16
-}
+// uplink and with its address.
+type Passage = beside.Passage
 
 // SetPassages lets these packets past the tunnel over an uplink, and no others:
 // to sign in to a network that lets nobody out before. What is sent from a home
@@ -40,12 +37,20 @@ func comparePassages(a, b Passage) int {
 }
 
 // passageRules are the rules of an uplink's passages; table is the uplink's. They
-// come after those of home addresses, beside that for connected networks.
+// come after those of home addresses, beside that for connected networks. In IPv6
+// the main table says by which uplink packets leave: there are no others.
 func (k *Keeper) passageRules(link string, table int) (rules []Rule) {
 	for _, p := range k.passages[link] {
-		rules = append(rules, Rule{
-			Priority: k.priority(ruleConnected), To: netip.PrefixFrom(p.To, 32), Protocol: p.Protocol, Port: p.Port, Local: true, Table: table,
-		})
+		r := Rule{
+			Priority: k.priority(ruleConnected), To: netip.PrefixFrom(p.To, p.To.BitLen()), Protocol: p.Protocol, Port: p.Port, Local: true, Table: table,
+		}
+		there := len(k.uplinks[link].routes) > 0 // the table has any
+		if p.To.Is6() {
+			r.IPv6, r.Table, there = true, mainTable, k.hasIPv6
+		}
+		if there {
+			rules = append(rules, r)
+		}
 	}
 	return rules
 }

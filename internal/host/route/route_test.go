@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
+	"careof/internal/host/beside"
 	"careof/wire/encap"
 )
 
@@ -24,6 +26,7 @@ type fakeKernel struct {
 	links     map[string][]Route
 	sysctls   map[string]string
 	neighbors map[neighborKey]forward.HardwareAddr
+	beside    beside.Want
 	changes   int
 	fail      error
 }
@@ -102,6 +105,12 @@ func (k *fakeKernel) HasNeighbor(link string, a netip.Addr) (bool, error) {
 	_, set := k.neighbors[neighborKey{link, a}]
 	return set, nil
 }
+func (k *fakeKernel) SetBeside(w beside.Want, _ bool) error {
+	if !reflect.DeepEqual(w, k.beside) {
+		return k.change(func() { k.beside = w })
+	}
+	return nil
+}
 func (k *fakeKernel) SetMTU(string, int) error { return nil }
 func (k *fakeKernel) SetUp(string) error       { return nil }
 func (k *fakeKernel) Close() error             { return nil }
@@ -136,7 +145,7 @@ func mobile(t *testing.T, k *fakeKernel) *Keeper {
 		{Table: mainTable, Dst: all, Via: netip.MustParseAddr("192.168.8.1"), Link: "wlan0", Metric: 600},
 		{Table: mainTable, Dst: netip.MustParsePrefix("192.168.8.0/24"), Link: "wlan0", Src: netip.MustParseAddr("192.168.8.100"), Metric: 600},
 	}
-	keeper := open(t, k, Config{HomeAddresses: []netip.Addr{homeAddr}, Uplinks: []string{"wlan0"}, Mark: 0x434})
+	keeper := open(t, k, Config{HomeAddresses: []netip.Addr{homeAddr}, Uplinks: []string{"wlan0"}})
 	do(t, keeper.Uplink(engine.Link{Name: "wlan0", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.8.100/24")}}))
 	return keeper
 }
@@ -193,12 +202,12 @@ func TestWhatGoesThroughTheTunnel(t *testing.T) {
 	do(t, keeper.Put(away(all)))
 	want := []Rule{
 		{Priority: Priority(DefaultBase, ruleUplink), From: netip.MustParsePrefix("192.168.8.100/32"), Table: DefaultBase + tableUplinks},
-		{Priority: Priority(DefaultBase, ruleMark), Mark: 0x434, Table: mainTable},
+		{Priority: Priority(DefaultBase, ruleMark), IPv6: true, Mark: beside.Mark, Table: mainTable},
 		{Priority: Priority(DefaultBase, ruleFromHome), From: homeHost, Table: DefaultBase},
 		{Priority: Priority(DefaultBase, ruleConnected), Table: mainTable, NoDefault: true},
 		{Priority: Priority(DefaultBase, ruleConnected), IPv6: true, Table: mainTable, NoDefault: true},
 		{Priority: Priority(DefaultBase, ruleAll), Table: DefaultBase},
-		{Priority: Priority(DefaultBase, ruleAll), IPv6: true, Table: DefaultBase + tableNowhere},
+		{Priority: Priority(DefaultBase, ruleAll), IPv6: true, Unreachable: true},
 	}
 	equal := cmp.Options{cmpopts.EquateComparable(netip.Prefix{}), cmpopts.SortSlices(func(a, b Rule) bool { return compareRules(a, b) < 0 })}
 	if diff := cmp.Diff(want, k.rules, equal); diff != "" {
@@ -215,6 +224,31 @@ func TestWhatGoesThroughTheTunnel(t *testing.T) {
 	}
 	if s := keeper.Status(); s.IPv6 != "open" {
 		t.Errorf("status says IPv6 is %s", s.IPv6)
+	}
+}
+
+// All of IPv4 in parts is a full tunnel, beside which IPv6 must not leak; with
+// a hole in it, it is a partial one.
+func TestAllOfIPv4InPartsBlocksIPv6(t *testing.T) {
+	for text, want := range map[string]string{
+		"128.0.0.0/1 0.0.0.0/1":                         "blocked",
+		"0.0.0.0/2 64.0.0.0/2 10.0.0.0/8 128.0.0.0/1":   "blocked",
+		"10.0.0.0/8 0.0.0.0/1 192.0.2.0/24 128.0.0.0/1": "blocked",
+		"0.0.0.0/1":             "open",
+		"128.0.0.0/1":           "open",
+		"0.0.0.0/1 128.0.0.0/2": "open",
+		"0.0.0.0/2 128.0.0.0/1": "open",
+		"0.0.0.0/1 128.0.0.0/2 224.0.0.0/3 192.168.0.0/16": "open",
+	} {
+		var routes []netip.Prefix
+		for _, p := range strings.Fields(text) {
+			routes = append(routes, netip.MustParsePrefix(p))
+		}
+		keeper := mobile(t, newFake())
+		do(t, keeper.Put(away(routes...)))
+		if s := keeper.Status(); s.IPv6 != want {
+			t.Errorf("with routes %s IPv6 is %s, not %s", text, s.IPv6, want)
+		}
 	}
 }
 
@@ -254,7 +288,7 @@ func TestReconcileAfterAKill(t *testing.T) {
 	}
 	fresh := newFake()
 	run(fresh)
-	want := state{fresh.addresses, fresh.routes, fresh.rules}.sorted()
+	want := state{fresh.addresses, fresh.routes, fresh.rules, fresh.beside}.sorted()
 	foreign := Route{Table: mainTable, Dst: netip.MustParsePrefix("172.16.0.0/12"), Link: "eth9"}
 
 	for kill := range fresh.changes + 1 {
@@ -271,14 +305,14 @@ func TestReconcileAfterAKill(t *testing.T) {
 		func() {
 			defer func() { recover() }()
 			dying := &dyingKernel{k, &left}
-			c := Config{Device: "careof0", Kernel: dying, HomeAddresses: []netip.Addr{homeAddr}, Uplinks: []string{"wlan0"}, Mark: 0x434}
+			c := Config{Device: "careof0", Kernel: dying, HomeAddresses: []netip.Addr{homeAddr}, Uplinks: []string{"wlan0"}}
 			if keeper, err := New(c); err == nil {
 				keeper.Put(away(all))
 				keeper.Reconcile()
 			}
 		}()
 		run(k)
-		got := state{k.addresses, remove(k.routes, foreign), k.rules}.sorted()
+		got := state{k.addresses, remove(k.routes, foreign), k.rules, k.beside}.sorted()
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(state{}), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 			t.Fatalf("killed after %d changes (-want +got):\n%s", kill, diff)
 		}
@@ -311,6 +345,12 @@ func (d *dyingKernel) AddRoute(r Route) error { d.tick(); return d.fakeKernel.Ad
 func (d *dyingKernel) DelRoute(r Route) error { d.tick(); return d.fakeKernel.DelRoute(r) }
 func (d *dyingKernel) AddRule(r Rule) error   { d.tick(); return d.fakeKernel.AddRule(r) }
 func (d *dyingKernel) DelRule(r Rule) error   { d.tick(); return d.fakeKernel.DelRule(r) }
+func (d *dyingKernel) SetBeside(w beside.Want, sure bool) error {
+	if !reflect.DeepEqual(w, d.beside) {
+		d.tick()
+	}
+	return d.fakeKernel.SetBeside(w, sure)
+}
 func (d *dyingKernel) AddAddress(l string, a netip.Prefix) error {
 	d.tick()
 	return d.fakeKernel.AddAddress(l, a)
@@ -367,7 +407,7 @@ func TestAFailureIsRepaired(t *testing.T) {
 		t.Error("no error")
 	}
 	do(t, keeper.Put(away(all)))
-	if got := (state{k.addresses, k.routes, k.rules}).sorted(); !cmp.Equal(got, keeper.desired(), cmp.AllowUnexported(state{}), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})) {
+	if got := (state{k.addresses, k.routes, k.rules, k.beside}).sorted(); !cmp.Equal(got, keeper.desired(), cmp.AllowUnexported(state{}), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})) {
 		t.Errorf("have %+v", got)
 	}
 }
@@ -425,12 +465,12 @@ func TestAnUplinkThatStaysKeepsItsTableWhenAnotherGoes(t *testing.T) {
 	}
 	do(t, keeper.Reconcile())
 	lte := table(1)
-	do(t, keeper.Reconfigure(nil, nil, nil, []string{"eth0", "lte0"}))
+	do(t, keeper.Reconfigure(nil, nil, nil, []string{"eth0", "lte0"}, nil))
 	do(t, keeper.Uplink(engine.Link{Name: "eth0", Up: true, Addresses: []netip.Prefix{address(2)}}))
 	if lte == 0 || table(1) != lte || table(0) != 0 || table(2) == 0 || table(2) == lte {
 		t.Errorf("tables are wlan0 %d, lte0 %d (was %d), eth0 %d", table(0), table(1), lte, table(2))
 	}
-	do(t, keeper.Reconfigure(nil, nil, nil, []string{"eth0"}))
+	do(t, keeper.Reconfigure(nil, nil, nil, []string{"eth0"}, nil))
 	if table(1) != 0 || table(2) == 0 {
 		t.Errorf("rules are %+v", k.rules)
 	}
@@ -440,7 +480,7 @@ func TestAVirtualHomeNetworkComesAndGoes(t *testing.T) {
 	k := newFake()
 	one, two := netip.MustParsePrefix("10.10.0.0/24"), netip.MustParsePrefix("10.11.0.0/24")
 	keeper := open(t, k, Config{HomeNetworks: []netip.Prefix{one}, Forward: true})
-	do(t, keeper.Reconfigure([]netip.Prefix{two}, nil, nil, nil))
+	do(t, keeper.Reconfigure([]netip.Prefix{two}, nil, nil, nil, nil))
 	led := func(p netip.Prefix) bool {
 		return slices.Contains(k.routes, Route{Table: mainTable, Dst: p, Link: "careof0"})
 	}
@@ -471,7 +511,7 @@ func TestHomeNetworksWithoutTheDeviceAreUnreachable(t *testing.T) {
 		t.Errorf("with the device again there is %+v", k.routes)
 	}
 	// One that is no home network any more is nobody's business.
-	do(t, keeper.Reconfigure(nil, nil, nil, nil))
+	do(t, keeper.Reconfigure(nil, nil, nil, nil, nil))
 	do(t, keeper.Reconcile())
 	if slices.Contains(k.routes, last) {
 		t.Errorf("left over: %+v", k.routes)
@@ -503,12 +543,14 @@ func TestPassagesPastTheTunnel(t *testing.T) {
 	do(t, keeper.Put(away(all)))
 	before := slices.Clone(k.rules)
 	page := netip.MustParseAddr("192.0.2.10")
-	do(t, keeper.SetPassages("wlan0", []Passage{{To: page, Protocol: 6}, {To: page, Protocol: 17, Port: 53}, {To: page, Protocol: 6}}))
+	six := netip.MustParseAddr("2001:db8:64::192.0.2.10")
+	do(t, keeper.SetPassages("wlan0", []Passage{{To: page, Protocol: 6}, {To: page, Protocol: 17, Port: 53}, {To: page, Protocol: 6}, {To: six, Protocol: 6}}))
 	want := []Rule{
 		{Priority: Priority(DefaultBase, ruleConnected), To: netip.PrefixFrom(page, 32), Protocol: 6, Local: true, Table: DefaultBase + tableUplinks},
 		{Priority: Priority(DefaultBase, ruleConnected), To: netip.PrefixFrom(page, 32), Protocol: 17, Port: 53, Local: true, Table: DefaultBase + tableUplinks},
+		{Priority: Priority(DefaultBase, ruleConnected), IPv6: true, To: netip.PrefixFrom(six, 128), Protocol: 6, Local: true, Table: mainTable},
 	}
-	if len(k.rules) != len(before)+len(want) || !slices.Contains(k.rules, want[0]) || !slices.Contains(k.rules, want[1]) {
+	if len(k.rules) != len(before)+len(want) || !slices.Contains(k.rules, want[0]) || !slices.Contains(k.rules, want[1]) || !slices.Contains(k.rules, want[2]) {
 		t.Errorf("rules %+v", k.rules)
 	}
 	if Priority(DefaultBase, ruleFromHome) >= want[0].Priority {

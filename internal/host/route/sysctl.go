@@ -140,7 +140,7 @@ func (k *Keeper) warnings() []string {
 	if k.c.Forward && k.value("net/ipv4/ip_forward") != "1" {
 		out = append(out, "net.ipv4.ip_forward is 0: nothing is forwarded")
 	}
-	return out
+	return append(out, k.drawnOut()...)
 }
 
 func (k *Keeper) atHome(link string) bool {

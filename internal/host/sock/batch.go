@@ -92,12 +92,17 @@ func (r *BatchReader) Payload(i int) []byte { return r.buffers[i][:r.headers[i].
 // From is where the i-th datagram came from, invalid when the kernel did not
 // tell.
 func (r *BatchReader) From(i int) netip.AddrPort {
-	if r.headers[i].header.Namelen < unix.SizeofSockaddrInet4 || r.names[i].Addr.Family != unix.AF_INET {
-		return netip.AddrPort{}
+	switch length, family := r.headers[i].header.Namelen, r.names[i].Addr.Family; {
+	case family == unix.AF_INET && length >= unix.SizeofSockaddrInet4:
+		name := (*unix.RawSockaddrInet4)(unsafe.Pointer(&r.names[i]))
+		port := (*[2]byte)(unsafe.Pointer(&name.Port))
+		return netip.AddrPortFrom(netip.AddrFrom4(name.Addr), binary.BigEndian.Uint16(port[:]))
+	case family == unix.AF_INET6 && length >= unix.SizeofSockaddrInet6:
+		name := (*unix.RawSockaddrInet6)(unsafe.Pointer(&r.names[i]))
+		port := (*[2]byte)(unsafe.Pointer(&name.Port))
+		return netip.AddrPortFrom(netip.AddrFrom16(name.Addr), binary.BigEndian.Uint16(port[:]))
 	}
-	name := (*unix.RawSockaddrInet4)(unsafe.Pointer(&r.names[i]))
-	port := (*[2]byte)(unsafe.Pointer(&name.Port))
-	return netip.AddrPortFrom(netip.AddrFrom4(name.Addr), binary.BigEndian.Uint16(port[:]))
+	return netip.AddrPort{}
 }
 
 // Station is the link-layer source of the i-th packet of a packet socket, and
@@ -120,13 +125,29 @@ func (r *BatchReader) Control(i int) []byte {
 	return r.controls[i][:r.headers[i].header.Controllen]
 }
 
+// sockaddr is a destination of either family, as the kernel reads it.
+type sockaddr unix.RawSockaddrInet6
+
+// set makes it that of to, and tells its length.
+func (s *sockaddr) set(to netip.AddrPort) uint32 {
+	if to.Addr().Is4() {
+		name := (*unix.RawSockaddrInet4)(unsafe.Pointer(s))
+		*name = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: to.Addr().As4()}
+		binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&name.Port))[:], to.Port())
+		return unix.SizeofSockaddrInet4
+	}
+	*s = sockaddr{Family: unix.AF_INET6, Addr: to.Addr().As16()}
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&s.Port))[:], to.Port())
+	return unix.SizeofSockaddrInet6
+}
+
 // A BatchWriter sends datagrams, many of them with one system call, and
 // allocates nothing. It is not safe for concurrent use.
 type BatchWriter struct {
 	raw      syscall.RawConn
 	headers  []mmsghdr
 	vectors  []unix.Iovec
-	names    []unix.RawSockaddrInet4
+	names    []sockaddr
 	controls [][]byte
 	send     func(fd uintptr) bool
 	staged   int
@@ -141,14 +162,14 @@ func NewBatchWriter(c *net.UDPConn, n int) (*BatchWriter, error) {
 		return nil, err
 	}
 	w := &BatchWriter{
-		raw: raw, headers: make([]mmsghdr, n), vectors: make([]unix.Iovec, n), names: make([]unix.RawSockaddrInet4, n), controls: make([][]byte, n),
+		raw: raw, headers: make([]mmsghdr, n), vectors: make([]unix.Iovec, n), names: make([]sockaddr, n), controls: make([][]byte, n),
 	}
 	for i := range n {
 		w.controls[i] = make([]byte, 0, controlSize)
 		h := &w.headers[i].header
 		h.Iov = &w.vectors[i]
 		h.SetIovlen(1)
-		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&w.names[i])), unix.SizeofSockaddrInet4
+		h.Name = (*byte)(unsafe.Pointer(&w.names[i]))
 	}
 	w.send = func(fd uintptr) bool {
 		got, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&w.headers[w.sent])), uintptr(w.staged-w.sent), unix.MSG_DONTWAIT, 0, 0)
@@ -187,9 +208,7 @@ func (w *BatchWriter) stage(payload []byte, to netip.AddrPort) (control []byte) 
 	w.staged++
 	w.vectors[i].Base = unsafe.SliceData(payload)
 	w.vectors[i].SetLen(len(payload))
-	name := &w.names[i]
-	name.Family, name.Addr = unix.AF_INET, to.Addr().As4()
-	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&name.Port))[:], to.Port())
+	w.headers[i].header.Namelen = w.names[i].set(to)
 	return w.controls[i][:0]
 }
 

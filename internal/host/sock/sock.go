@@ -39,6 +39,10 @@ type Data struct {
 type Receiver struct {
 	Signal func(engine.Packet)
 	Data   func([]Data)
+	// Error, where there is one, takes ICMP errors about datagrams that left over
+	// IPv6 (see [Set.Translate]), each as a whole IPv4 packet. Those about others
+	// come up to whoever reads ICMP.
+	Error func(packet []byte)
 }
 
 // A Set is the sockets of one daemon. It is safe for concurrent use.
@@ -51,6 +55,8 @@ type Set struct {
 	former  map[place]*socket       // the uplinks' sockets before the present ones; they only receive
 	ports   map[string]uint16       // by link: the port that a mobile node keeps there
 	shared  map[netip.AddrPort]bool // several sockets are, or shall be, bound there
+	over    map[place]translation   // by link and address: where IPv4 goes over IPv6
+	errors  net.PacketConn          // ICMPv6; nil as long as nothing goes over IPv6
 	readers sync.WaitGroup
 	closed  bool
 }
@@ -72,7 +78,7 @@ var ErrNoSocket = errors.New("sock: no socket there")
 // New makes an empty set. A mark other than 0 is put on every packet sent
 // (SO_MARK), for policy routing.
 func New(receive Receiver, mark uint32) *Set {
-	return &Set{receive: receive, mark: mark, sockets: make(map[place]*socket), former: make(map[place]*socket), ports: make(map[string]uint16), shared: make(map[netip.AddrPort]bool)}
+	return &Set{receive: receive, mark: mark, sockets: make(map[place]*socket), former: make(map[place]*socket), ports: make(map[string]uint16), shared: make(map[netip.AddrPort]bool), over: make(map[place]translation)}
 }
 
 // Listen binds an agent's socket. A broadcast address may be given, to
@@ -195,13 +201,18 @@ func (s *Set) SendAll(messages []engine.Send, refused func(*engine.Send, error))
 }
 
 // SendData sends Tunnel Data messages of one flow, in order. A local port of
-// 0 means the uplink's socket.
+// 0 means the uplink's socket. From an agent's socket they leave by a link only if
+// one is named.
 func (s *Set) SendData(local, peer netip.AddrPort, link string, tos uint8, messages [][]byte) error {
 	sk, err := s.find(link, local, false)
 	if err != nil {
 		return err
 	}
-	return sk.sendData(peer, tos, messages)
+	way, err := sk.way(link, local)
+	if err != nil {
+		return err
+	}
+	return sk.sendData(peer, tos, way, messages)
 }
 
 // beside gives an uplink's second socket. With fresh the one that is there is
@@ -340,20 +351,23 @@ func has(l engine.Link, addr netip.Addr) bool {
 	return false
 }
 
-// Port is the port of the uplink's socket with this address, 0 when there is none.
+// Port is the port of the uplink's socket with this address, 0 when there is none
+// or it is one over IPv6: only who sends through it gets there.
 func (s *Set) Port(link string, addr netip.Addr) uint16 {
-	return s.port(place{link: link, addr: addr})
-}
-
-// PortAside is the same of the uplink's second socket.
-func (s *Set) PortAside(link string, addr netip.Addr) uint16 {
-	return s.port(place{link: link, addr: addr, aside: true})
-}
-
-func (s *Set) port(p place) uint16 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sk := s.sockets[p]; sk != nil {
+	if sk := s.sockets[place{link: link, addr: addr}]; sk != nil && sk.over == nil {
+		return sk.local.Port()
+	}
+	return 0
+}
+
+// From is the port that a message without one has left from, through the uplink's
+// socket or the second one there, whatever it goes over; 0 when there is none.
+func (s *Set) From(link string, addr netip.Addr, aside bool) uint16 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sk := s.sockets[place{link: link, addr: addr, aside: aside}]; sk != nil {
 		return sk.local.Port()
 	}
 	return 0
@@ -369,6 +383,9 @@ func (s *Set) Close() {
 	for _, sk := range s.former {
 		sk.close()
 	}
+	if s.errors != nil {
+		s.errors.Close()
+	}
 	s.mu.Unlock()
 	s.readers.Wait()
 }
@@ -378,14 +395,20 @@ func (s *Set) bind(p place, port uint16) (*socket, error) {
 	sk := &socket{place: p}
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
-		err := c.Control(func(fd uintptr) { failed = s.options(int(fd), p) })
+		err := c.Control(func(fd uintptr) { failed = s.options(int(fd), p, sk.over) })
 		return errors.Join(err, failed)
 	}}
 	var conn net.PacketConn
 	var err error
-	if p.addr.IsMulticast() {
+	if t, translated := s.over[place{link: p.link, addr: p.addr}]; translated && p.link != "" {
+		sk.over = &t
+	}
+	switch {
+	case sk.over != nil:
+		conn, err = config.ListenPacket(context.Background(), "udp6", netip.AddrPortFrom(sk.over.source, port).String())
+	case p.addr.IsMulticast():
 		conn, err = s.bindGroup(p, port)
-	} else {
+	default:
 		conn, err = config.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(p.addr, port).String())
 	}
 	if err != nil {
@@ -400,6 +423,9 @@ func (s *Set) bind(p place, port uint16) (*socket, error) {
 	}
 	sk.local = sk.conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	sk.local = netip.AddrPortFrom(sk.local.Addr().Unmap(), sk.local.Port())
+	if sk.over != nil {
+		sk.local = netip.AddrPortFrom(p.addr, sk.local.Port())
+	}
 	return sk, nil
 }
 
@@ -412,28 +438,33 @@ func (s *Set) bindGroup(p place, port uint16) (net.PacketConn, error) {
 	}
 	file := os.NewFile(uintptr(fd), p.addr.String())
 	defer file.Close() // the connection has a copy
-	if err := errors.Join(s.options(fd, p), unix.Bind(fd, &unix.SockaddrInet4{Port: int(port), Addr: p.addr.As4()})); err != nil {
+	if err := errors.Join(s.options(fd, p, nil), unix.Bind(fd, &unix.SockaddrInet4{Port: int(port), Addr: p.addr.As4()})); err != nil {
 		return nil, err
 	}
 	return net.FilePacketConn(file)
 }
 
-func (s *Set) options(fd int, p place) error {
+func (s *Set) options(fd int, p place, over *translation) error {
 	set := func(level, name, value int) error {
 		if err := unix.SetsockoptInt(fd, level, name, value); err != nil {
 			return fmt.Errorf("sock: option %d/%d: %w", level, name, err)
 		}
 		return nil
 	}
-	err := errors.Join(
-		set(unix.SOL_IP, unix.IP_PKTINFO, 1),
-		set(unix.SOL_IP, unix.IP_RECVTTL, 1),
-		set(unix.SOL_IP, unix.IP_RECVTOS, 1),
-		set(unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
-		// The outer header always has DF, and its path MTU is the data
-		// plane's business: the kernel must neither fragment nor remember.
-		set(unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE),
-	)
+	var err error
+	if over != nil {
+		err = over.options(set)
+	} else {
+		err = errors.Join(
+			set(unix.SOL_IP, unix.IP_PKTINFO, 1),
+			set(unix.SOL_IP, unix.IP_RECVTTL, 1),
+			set(unix.SOL_IP, unix.IP_RECVTOS, 1),
+			set(unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
+			// The outer header always has DF, and its path MTU is the data
+			// plane's business: the kernel must neither fragment nor remember.
+			set(unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE),
+		)
+	}
 	if err != nil {
 		return err
 	}

@@ -54,9 +54,12 @@ func must(t *testing.T, err error) {
 type inbox struct {
 	signals chan engine.Packet
 	data    chan Data
+	errors  chan []byte
 }
 
-func newInbox() inbox { return inbox{make(chan engine.Packet, 256), make(chan Data, 256)} }
+func newInbox() inbox {
+	return inbox{make(chan engine.Packet, 256), make(chan Data, 256), make(chan []byte, 256)}
+}
 
 func (b inbox) receiver() Receiver {
 	return Receiver{
@@ -67,6 +70,7 @@ func (b inbox) receiver() Receiver {
 				b.data <- d
 			}
 		},
+		Error: func(packet []byte) { b.errors <- packet },
 	}
 }
 
@@ -75,7 +79,7 @@ func await[T any](t *testing.T, what string, c <-chan T) T {
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatalf("no %s came", what)
 		panic("unreachable")
 	}
@@ -338,7 +342,7 @@ func TestWhatLeavesAsideHasAnotherPort(t *testing.T) {
 	if p := await(t, "answer", mn.signals); p.Dst != third {
 		t.Errorf("the answer arrived at %v", p.Dst)
 	}
-	if p := mobile.PortAside("lo", lo); p != third.Port() {
+	if p := mobile.From("lo", lo, true); p != third.Port() {
 		t.Errorf("the second port is said to be %d, and is %d", p, third.Port())
 	}
 	must(t, home.SendData(agent, third, "", 0, [][]byte{{4, 4, 0, 0, 1}}))
@@ -377,7 +381,7 @@ func TestSocketsThatShareAPort(t *testing.T) {
 			<-both
 		case <-meet:
 			enough()
-		case <-time.After(4 * time.Second):
+		case <-time.After(20 * time.Second):
 			alone.Store(true)
 			enough()
 		}

@@ -35,6 +35,7 @@ type socket struct {
 	in    *BatchReader
 	local netip.AddrPort
 	noGSO atomic.Bool
+	over  *translation // nil: it is an IPv4 one
 
 	sending sync.Mutex // guards out
 	out     *BatchWriter
@@ -84,9 +85,9 @@ func (sk *socket) send(messages []engine.Send, refused func(*engine.Send, error)
 		if n == len(staged) {
 			flush()
 		}
-		control := sk.out.stage(m.Data, m.Dst)
+		control := sk.out.stage(m.Data, sk.outer(m.Dst))
 		if m.TTL != 0 {
-			control = appendInt(control, unix.SOL_IP, unix.IP_TTL, int32(m.TTL))
+			control = sk.appendTTL(control, m.TTL)
 		}
 		if index != 0 {
 			control = appendPacketInfo(control, index, m.Src.Addr())
@@ -98,14 +99,15 @@ func (sk *socket) send(messages []engine.Send, refused func(*engine.Send, error)
 	flush()
 }
 
-// sendData sends messages to one peer, as few system calls as it can.
-func (sk *socket) sendData(peer netip.AddrPort, tos uint8, messages [][]byte) error {
+// sendData sends messages to one peer, as few system calls as it can; way is the
+// ancillary data that says by which link.
+func (sk *socket) sendData(peer netip.AddrPort, tos uint8, way []byte, messages [][]byte) error {
 	for len(messages) > 0 {
 		n := 1
 		if !sk.noGSO.Load() {
 			n = segments(messages)
 		}
-		if err := sk.sendGroup(peer, tos, messages[:n]); err != nil {
+		if err := sk.sendGroup(peer, tos, way, messages[:n]); err != nil {
 			if n > 1 && (errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL)) {
 				// The interface cannot checksum segments.
 				sk.noGSO.Store(true)
@@ -134,11 +136,11 @@ func segments(messages [][]byte) int {
 	return len(messages)
 }
 
-func (sk *socket) sendGroup(peer netip.AddrPort, tos uint8, group [][]byte) error {
+func (sk *socket) sendGroup(peer netip.AddrPort, tos uint8, way []byte, group [][]byte) error {
 	var space [controlSize]byte
-	control := space[:0]
+	control := append(space[:0], way...)
 	if tos != 0 {
-		control = appendInt(control, unix.SOL_IP, unix.IP_TOS, int32(tos))
+		control = sk.appendTOS(control, tos)
 	}
 	payload := group[0]
 	if len(group) > 1 {
@@ -150,7 +152,7 @@ func (sk *socket) sendGroup(peer netip.AddrPort, tos uint8, group [][]byte) erro
 			payload = append(payload, m...)
 		}
 	}
-	_, _, err := sk.conn.WriteMsgUDPAddrPort(payload, control, peer)
+	_, _, err := sk.conn.WriteMsgUDPAddrPort(payload, control, sk.outer(peer))
 	return err
 }
 
@@ -167,7 +169,7 @@ func (sk *socket) read(to Receiver) {
 		// concerns one datagram sent, not this socket.
 		data = data[:0]
 		for i := range max(n, 0) {
-			from, whole := sk.in.From(i), sk.in.Payload(i)
+			from, whole := sk.inner(sk.in.From(i)), sk.in.Payload(i)
 			if !from.IsValid() || len(whole) == 0 {
 				continue
 			}
@@ -226,6 +228,26 @@ func eachSegment(payload []byte, size int, yield func([]byte)) {
 	}
 }
 
+// way is the ancillary data that makes a datagram leave by a link, and with the socket's
+// address, although an agent's socket is bound to no interface: what routing says
+// of the destination then counts only as far as it leads there. An uplink's socket
+// needs none.
+func (sk *socket) way(link string, local netip.AddrPort) ([]byte, error) {
+	if link == "" || sk.link != "" || sk.over != nil {
+		return nil, nil
+	}
+	ifr, err := unix.NewIfreq(link)
+	if err != nil {
+		return nil, fmt.Errorf("sock: %s: %w", link, err)
+	}
+	var failed error
+	err = sk.in.raw.Control(func(fd uintptr) { failed = unix.IoctlIfreq(int(fd), unix.SIOCGIFINDEX, ifr) })
+	if err = errors.Join(err, failed); err != nil {
+		return nil, fmt.Errorf("sock: %s: %w", link, err)
+	}
+	return appendPacketInfo(nil, int(ifr.Uint32()), local.Addr()), nil
+}
+
 // interfaceName translates an index and remembers the answer: an interface
 // that is renamed while the daemon runs keeps its first name here. The socket
 // is asked, since it may be in another network namespace than the caller.
@@ -276,6 +298,10 @@ func parseControl(b []byte) (info controlInfo) {
 			info.ttl = uint8(binary.NativeEndian.Uint32(body))
 		case header.Level == unix.SOL_IP && header.Type == unix.IP_TOS && len(body) >= 1:
 			info.tos = body[0]
+		case header.Level == unix.SOL_IPV6 && header.Type == unix.IPV6_HOPLIMIT && len(body) >= 4:
+			info.ttl = uint8(binary.NativeEndian.Uint32(body))
+		case header.Level == unix.SOL_IPV6 && header.Type == unix.IPV6_TCLASS && len(body) >= 4:
+			info.tos = uint8(binary.NativeEndian.Uint32(body))
 		case header.Level == unix.SOL_UDP && header.Type == unix.UDP_GRO && len(body) >= 4:
 			info.segment = int(int32(binary.NativeEndian.Uint32(body)))
 		}

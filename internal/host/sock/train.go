@@ -1,7 +1,6 @@
 package sock
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -26,14 +25,18 @@ func (s *Set) SendTrain(local, peer netip.AddrPort, link string, tos uint8, size
 	if err != nil {
 		return err
 	}
-	return sk.sendTrain(peer, tos, size, pieces)
+	way, err := sk.way(link, local)
+	if err != nil {
+		return err
+	}
+	return sk.sendTrain(peer, tos, size, way, pieces)
 }
 
 // trainCall is the memory of one system call; made once, it is no garbage.
 type trainCall struct {
 	header  unix.Msghdr
 	vectors [maxPieces]unix.Iovec
-	name    unix.RawSockaddrInet4
+	name    sockaddr
 	control [controlSize]byte
 	send    func(fd uintptr) bool
 	errno   unix.Errno
@@ -41,7 +44,7 @@ type trainCall struct {
 
 var trainCalls = sync.Pool{New: func() any {
 	c := new(trainCall)
-	c.header.Name, c.header.Namelen = (*byte)(unsafe.Pointer(&c.name)), unix.SizeofSockaddrInet4
+	c.header.Name = (*byte)(unsafe.Pointer(&c.name))
 	c.header.Iov = &c.vectors[0]
 	c.send = func(fd uintptr) bool {
 		_, _, c.errno = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&c.header)), unix.MSG_DONTWAIT)
@@ -50,12 +53,12 @@ var trainCalls = sync.Pool{New: func() any {
 	return c
 }}
 
-func (sk *socket) sendTrain(peer netip.AddrPort, tos uint8, size int, pieces [][]byte) error {
+func (sk *socket) sendTrain(peer netip.AddrPort, tos uint8, size int, way []byte, pieces [][]byte) error {
 	if len(pieces) > maxPieces {
 		return ErrLongTrain
 	}
 	if sk.noGSO.Load() {
-		return sk.sendApart(peer, tos, size, pieces)
+		return sk.sendApart(peer, tos, size, way, pieces)
 	}
 	c := trainCalls.Get().(*trainCall)
 	defer trainCalls.Put(c)
@@ -64,11 +67,10 @@ func (sk *socket) sendTrain(peer netip.AddrPort, tos uint8, size int, pieces [][
 		c.vectors[i].SetLen(len(p))
 	}
 	c.header.SetIovlen(len(pieces))
-	c.name.Family, c.name.Addr = unix.AF_INET, peer.Addr().As4()
-	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&c.name.Port))[:], peer.Port())
-	control := c.control[:0]
+	c.header.Namelen = c.name.set(sk.outer(peer))
+	control := append(c.control[:0], way...)
 	if tos != 0 {
-		control = appendInt(control, unix.SOL_IP, unix.IP_TOS, int32(tos))
+		control = sk.appendTOS(control, tos)
 	}
 	control = appendShort(control, unix.SOL_UDP, unix.UDP_SEGMENT, uint16(size))
 	c.header.Control = &c.control[0]
@@ -81,7 +83,7 @@ func (sk *socket) sendTrain(peer netip.AddrPort, tos uint8, size int, pieces [][
 	if errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL) {
 		// The interface cannot checksum segments.
 		sk.noGSO.Store(true)
-		return sk.sendApart(peer, tos, size, pieces)
+		return sk.sendApart(peer, tos, size, way, pieces)
 	}
 	if err != nil {
 		return fmt.Errorf("sock: send to %v: %w", peer, err)
@@ -90,7 +92,7 @@ func (sk *socket) sendTrain(peer netip.AddrPort, tos uint8, size int, pieces [][
 }
 
 // sendApart sends every message by itself, with as few system calls as it can.
-func (sk *socket) sendApart(peer netip.AddrPort, tos uint8, size int, pieces [][]byte) error {
+func (sk *socket) sendApart(peer netip.AddrPort, tos uint8, size int, way []byte, pieces [][]byte) error {
 	whole := groups.Get().(*[]byte)
 	defer groups.Put(whole)
 	all := (*whole)[:0]
@@ -105,9 +107,9 @@ func (sk *socket) sendApart(peer netip.AddrPort, tos uint8, size int, pieces [][
 		if sk.out.staged == sendBatch {
 			errs = errors.Join(errs, sk.out.Flush())
 		}
-		control := sk.out.stage(all[:n:n], peer)
+		control := append(sk.out.stage(all[:n:n], sk.outer(peer)), way...)
 		if tos != 0 {
-			control = appendInt(control, unix.SOL_IP, unix.IP_TOS, int32(tos))
+			control = sk.appendTOS(control, tos)
 		}
 		sk.out.control(control)
 		all = all[n:]

@@ -4,7 +4,7 @@ package store
 type Status struct {
 	DiskBytes    uint64 // on disk
 	WrittenBytes uint64 // of records, since the store was opened
-	FreeBytes    uint64 // left on the disk; 0 in memory
+	FreeBytes    uint64 // left on the disk
 }
 
 // Status tells what the store costs.
@@ -16,7 +16,7 @@ func (s *Store) Status() Status {
 	}
 	m := s.db.Metrics()
 	out := Status{DiskBytes: m.DiskSpaceUsage(), WrittenBytes: m.WAL.BytesIn}
-	if s.room() == nil && s.dir != "" {
+	if s.room() == nil {
 		s.mu.Lock()
 		out.FreeBytes = s.free
 		s.mu.Unlock()

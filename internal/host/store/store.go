@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
@@ -29,7 +28,7 @@ var formatKey = []byte("\x00format")
 
 // A Store is a directory of durable records. It is safe for concurrent use.
 type Store struct {
-	dir string // empty in memory
+	dir string
 
 	opened   sync.RWMutex // guards these two; held while the database is used
 	db       *pebble.DB   // nil once it could not be opened again
@@ -52,9 +51,6 @@ const reserve = 16 << 20
 
 // room fails when less than the reserve is free. It looks once a second.
 func (s *Store) room() error {
-	if s.dir == "" {
-		return nil
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); now.Sub(s.checked) >= time.Second {
@@ -99,7 +95,7 @@ func Open(dir string) (*Store, error) {
 			return nil, fmt.Errorf("store: %w", err)
 		}
 	}
-	err := s.open(path, vfs.Default, full != nil)
+	err := s.open(path, full != nil)
 	if errors.Is(err, pebble.ErrDBDoesNotExist) {
 		return nil, full
 	}
@@ -111,19 +107,8 @@ func Open(dir string) (*Store, error) {
 
 func (s *Store) path() string { return filepath.Join(s.dir, "store") }
 
-// OpenMemory opens a store that lasts as long as the process, for
-// laboratories and tests.
-func OpenMemory() (*Store, error) {
-	s := &Store{}
-	if err := s.open("store", vfs.NewMem(), false); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-func (s *Store) open(path string, fs vfs.FS, readOnly bool) error {
+func (s *Store) open(path string, readOnly bool) error {
 	db, err := pebble.Open(path, &pebble.Options{
-		FS:                 fs,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             quiet{},
 		ReadOnly:           readOnly,
@@ -167,7 +152,7 @@ func (s *Store) writable() error {
 			return fmt.Errorf("store: %w", err)
 		}
 	}
-	return s.open(s.path(), vfs.Default, false)
+	return s.open(s.path(), false)
 }
 
 // errClosed says that the store could not be opened again.

@@ -240,7 +240,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 // What failed is trouble until a write goes well, and that is tried without
 // anybody registering.
 func TestAFailedWriteIsTroubleUntilOneGoesWell(t *testing.T) {
-	s, err := OpenMemory()
+	s, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,23 +123,11 @@ func (g *guard) take(c *nftables.Conn, chain *nftables.Chain, tunnels *nftables.
 	add(&expr.Verdict{Kind: expr.VerdictDrop})
 }
 
-// conn opens a netlink socket in the namespace, for the caller to close.
-func (g *guard) conn() (c *nftables.Conn, err error) {
-	err = g.space.Do(func() (err error) {
-		c, err = nftables.New(nftables.AsLasting())
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("visit: guard: %w", err)
-	}
-	return c, nil
-}
-
 // do runs one transaction.
 func (g *guard) do(build func(*nftables.Conn) error) error {
-	c, err := g.conn()
+	c, err := g.space.Nftables()
 	if err != nil {
-		return err
+		return fmt.Errorf("visit: guard: %w", err)
 	}
 	defer c.CloseLasting()
 	if err := build(c); err != nil {
@@ -218,9 +206,9 @@ func (g *guard) change(of, but arrangement, do func(*nftables.Conn, *nftables.Se
 
 // whole says whether the table is there.
 func (g *guard) whole() (is bool, err error) {
-	c, err := g.conn()
+	c, err := g.space.Nftables()
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("visit: guard: %w", err)
 	}
 	defer c.CloseLasting()
 	chains, err := c.ListChainsOfTableFamily(g.table.Family)

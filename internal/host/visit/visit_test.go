@@ -85,7 +85,7 @@ func count(t *testing.T, n *nstest.Node, k *Keeper) (c kept) {
 		}
 	}
 	n.Do(func() {
-		conn, err := k.guard.conn()
+		conn, err := k.guard.space.Nftables()
 		if err != nil {
 			t.Error(err)
 			return
@@ -192,7 +192,7 @@ func TestWhatIsTakenAwayComesBack(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
 		n.Do(func() {
-			conn, err := k.guard.conn()
+			conn, err := k.guard.space.Nftables()
 			if err != nil {
 				t.Error(err)
 				return

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -116,7 +117,9 @@ func (n *network) segment() error { return n.each(offload.Segment) }
 // merge lets every link merge what comes in, as network cards' drivers do.
 func (n *network) merge() error { return n.each(offload.Merge) }
 
-// join connects two nodes with virtual Ethernet.
+// join connects two nodes with virtual Ethernet and waits until packets can leave
+// by both ends: before that the kernel drops them, questions for neighbours too, and
+// on a busy machine it has given the neighbours up by then.
 func join(a *netns.Node, aName string, b *netns.Node, bName string, mtu int) error {
 	err := a.Do(func() error {
 		return netlink.LinkAdd(&netlink.Veth{
@@ -127,7 +130,30 @@ func join(a *netns.Node, aName string, b *netns.Node, bName string, mtu int) err
 	if err != nil {
 		return fmt.Errorf("bench: link %s-%s: %w", a.Name(), b.Name(), err)
 	}
-	return errors.Join(a.SetInterface(aName, true), b.SetInterface(bName, true))
+	if err := errors.Join(a.SetInterface(aName, true), b.SetInterface(bName, true)); err != nil {
+		return err
+	}
+	return errors.Join(carries(a, aName), carries(b, bName))
+}
+
+// carries waits until packets can leave by a link.
+func carries(n *netns.Node, name string) error {
+	for end := time.Now().Add(patience); ; <-time.After(time.Millisecond) {
+		up := false
+		err := n.Do(func() error {
+			link, err := netlink.LinkByName(name)
+			if err == nil {
+				up = link.Attrs().OperState == netlink.OperUp
+			}
+			return err
+		})
+		switch {
+		case err != nil || up:
+			return err
+		case time.Now().After(end):
+			return fmt.Errorf("bench: %s: %s does not come up", n.Name(), name)
+		}
+	}
 }
 
 func route(n *netns.Node, prefix, via, link string) error {

@@ -4,15 +4,10 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-
-	wgconn "golang.zx2c4.com/wireguard/conn"
-	wgdevice "golang.zx2c4.com/wireguard/device"
-	wgtun "golang.zx2c4.com/wireguard/tun"
 
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
@@ -20,6 +15,7 @@ import (
 	"careof/internal/host/plane/tun"
 	"careof/internal/host/sock"
 	"careof/internal/lab/netns"
+	"careof/internal/lab/wireguardgo"
 	"careof/wire/encap"
 )
 
@@ -185,35 +181,13 @@ func (c closer) Close() error { c(); return nil }
 // tunnel in user space costs.
 func buildWireGuard(w *way) error {
 	n := w.network
-	keys, err := newKeys()
+	end, err := wireguardgo.Connect(device, innerMTU, [2]wireguardgo.End{
+		{Node: n.ha, Peer: careOf, Allowed: netip.MustParsePrefix("10.10.0.0/24")},
+		{Node: n.mn, Peer: agent, Allowed: netip.MustParsePrefix("10.9.0.0/24")},
+	})
+	w.own(closer(end))
 	if err != nil {
-		return err
-	}
-	for i, end := range []struct {
-		node    *netns.Node
-		peer    netip.Addr
-		allowed string
-	}{{n.ha, careOf, "10.10.0.0/24"}, {n.mn, agent, "10.9.0.0/24"}} {
-		err := end.node.Do(func() error {
-			dev, err := wgtun.CreateTUN(device, innerMTU)
-			if err != nil {
-				return err
-			}
-			d := wgdevice.NewDevice(dev, wgconn.NewDefaultBind(), wgdevice.NewLogger(wgdevice.LogLevelSilent, ""))
-			w.own(closer(d.Close))
-			err = d.IpcSet(fmt.Sprintf("private_key=%s\nlisten_port=51820\npublic_key=%s\nendpoint=%s:51820\nallowed_ip=%s\n",
-				hex.EncodeToString(keys[i].Bytes()), hex.EncodeToString(keys[1-i].PublicKey().Bytes()), end.peer, end.allowed))
-			if err != nil {
-				return err
-			}
-			return d.Up()
-		})
-		if err != nil {
-			return fmt.Errorf("bench: wireguard-go: %w", err)
-		}
-		if err := end.node.SetInterface(device, true); err != nil {
-			return err
-		}
+		return fmt.Errorf("bench: %w", err)
 	}
 	return n.inner(device)
 }

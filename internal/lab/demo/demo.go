@@ -58,7 +58,7 @@ const (
 	overlap = 150 * time.Millisecond
 	drain   = 1500 * time.Millisecond
 	// patience bounds one registration.
-	patience = 10 * time.Second
+	patience = 30 * time.Second
 	// interval of the datagrams, in both directions.
 	interval = 5 * time.Millisecond
 	// underway is longer than a datagram takes, on a busy machine too: what is

@@ -18,9 +18,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"careof/internal/config"
-	"careof/internal/daemon"
 	"careof/internal/decode"
+	"careof/internal/lab/labtest"
 	"careof/internal/lab/netns"
 )
 
@@ -28,12 +27,12 @@ import (
 const helperVariable = "CAREOF_DEMO_TEST_HELPER"
 
 var helpers = map[string]func() error{
-	"daemon":   helperDaemon,
 	"demo":     helperDemo,
 	"rootless": helperRootless,
 }
 
 func TestMain(m *testing.M) {
+	labtest.Daemon()
 	name := os.Getenv(helperVariable)
 	if name == "" {
 		os.Exit(m.Run())
@@ -50,16 +49,6 @@ func helper(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func helperDaemon() error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	c, err := config.Load(os.Args[1])
-	if err != nil {
-		return err
-	}
-	return daemon.Run(ctx, c, daemon.NewLogger(os.Stderr))
-}
-
 // helperDemo is what careof lab demo does. Its arguments are the directory and
 // the number of moves.
 func helperDemo() error {
@@ -73,7 +62,7 @@ func helperDemo() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	o := Options{Directory: os.Args[1], Out: os.Stdout, Command: func(config string) *exec.Cmd { return helper("daemon", config) }}
+	o := Options{Directory: os.Args[1], Out: os.Stdout, Command: labtest.Command}
 	if _, err := fmt.Sscan(os.Args[2], &o.Moves); err != nil {
 		return err
 	}
@@ -127,7 +116,7 @@ func needRoot(t *testing.T) {
 const moves = 6
 
 // limit bounds one demonstration.
-const limit = 90 * time.Second
+const limit = 150 * time.Second
 
 // workspace is a directory for the files and one for temporary files, of a user.
 func workspace(t *testing.T, uid int) (dir, tmp string) {

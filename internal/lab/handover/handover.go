@@ -79,7 +79,8 @@ func Measures(text string) bool {
 	return slices.ContainsFunc(moves, func(m move) bool { return strings.Contains(m.name, text) })
 }
 
-// Run measures. On namespaces it must be called inside netns.Enter.
+// Run measures. On namespaces it must be called inside netns.Enter. With an error
+// comes what was measured before it.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	r := &Report{RoundTrip: scene.PathRTT, Interval: scene.AdvertiseInterval}
 	for _, way := range ways {
@@ -111,7 +112,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 				err = live.Play(ctx, s, live.Options{Seed: o.Seed, Command: o.Command}, func(string, ...any) {})
 			}
 			if err != nil {
-				return nil, fmt.Errorf("handover: %w", err)
+				return r, fmt.Errorf("handover: %w", err)
 			}
 			r.Outages = append(r.Outages, outage(way.told, world, down, up))
 		}

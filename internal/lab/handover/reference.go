@@ -136,7 +136,7 @@ func against(ctx context.Context, ref reference, s *scene.Scene, o Options, play
 	if err != nil {
 		return nil, err
 	}
-	stage := live.NewStage(l, func(string, ...any) {})
+	stage := live.NewStage(ctx, l, func(string, ...any) {})
 	end := func() {}
 	defer func() {
 		stage.Close()

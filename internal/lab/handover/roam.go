@@ -45,15 +45,20 @@ func Distant(oneWay time.Duration) bool { return slices.Contains(distances, oneW
 type move struct {
 	name    string
 	profile string // empty: whichever
+	copied  bool   // the node sends the datagrams over both uplinks
+	alone   bool   // the references have nothing like it
 	play    func(r scene.Roamer, times int) []scene.Gap
 	hole    bool // nobody is told: what does not probe never notices
+	// sitting is how many moves are made before a new laboratory is built; zero:
+	// all. A link that goes often is held back for ever longer.
+	sitting int
 	// target is how long nothing may come towards the node and from it, by the
 	// round trip; nil: no datagram may be lost or come twice.
 	target func(rtt time.Duration) (down, up time.Duration)
 }
 
 var moves = []move{
-	{name: "make before break", play: scene.Makes},
+	{name: "make before break", play: scene.Makes, sitting: 3},
 	{
 		name: "break before make, the other uplink stands by",
 		play: func(r scene.Roamer, n int) []scene.Gap { return scene.Breaks(r, n, false) }, target: warm,
@@ -66,8 +71,9 @@ var moves = []move{
 		name: "break before make, the node only receives",
 		play: func(r scene.Roamer, n int) []scene.Gap { return scene.Breaks(r, n, true) }, target: warm,
 	},
-	{name: "silent black hole, profile default", profile: "default", hole: true, play: holes, target: within(time.Second)},
-	{name: "silent black hole, profile fast", profile: "fast", hole: true, play: holes, target: within(250 * time.Millisecond)},
+	{name: "silent black hole, profile default", profile: "default", hole: true, play: scene.Holes, sitting: 3, target: within(time.Second)},
+	{name: "silent black hole, profile fast", profile: "fast", alone: true, play: scene.Holes, sitting: 3, target: within(250 * time.Millisecond)},
+	{name: "silent black hole, redundant", profile: "default", copied: true, alone: true, play: scene.Holes, sitting: 3},
 }
 
 // tolerance is what a move may cost beside the round trips that it needs.
@@ -97,15 +103,99 @@ func (m move) missed(oneWay time.Duration, gaps []scene.Gap) (n int) {
 	return n
 }
 
-func holes(r scene.Roamer, times int) (gaps []scene.Gap) {
-	down, up := scene.Holes(r, times)
-	for i := range down {
-		gaps = append(gaps, scene.Gap{Down: down[i], Up: up[i]})
+// sittings makes so many moves, in as many laboratories as they need; seat
+// plays one. With an error come the moves that were made before it.
+func (m move) sittings(times int, seat func(made, times int) ([]scene.Gap, error)) (gaps []scene.Gap, err error) {
+	for len(gaps) < times {
+		n := times - len(gaps)
+		if m.sitting > 0 {
+			n = min(n, m.sitting)
+		}
+		more, err := seat(len(gaps), n)
+		if err != nil {
+			return gaps, err
+		}
+		gaps = append(gaps, more...)
 	}
-	return gaps
+	return gaps, nil
 }
 
-// roams measures them all, each beside the references.
+// A course is one kind of move at one distance, with what measures it.
+type course struct {
+	move
+	oneWay time.Duration
+	o      Options
+}
+
+func (c course) scene(play func(scene.Lab)) *scene.Scene {
+	return &scene.Scene{Name: "handover", Play: play, Edit: func(t *topology.Topology) {
+		scene.Distant(t, c.oneWay)
+		if c.profile != "" {
+			scene.Profile(t, c.profile, failBack)
+		}
+		if c.copied {
+			scene.TwoWays(t)
+		}
+	}}
+}
+
+func (c course) tell(where string) {
+	fmt.Fprintf(c.o.Tell, "%s, %v each way, %s\n", c.name, c.oneWay, where)
+}
+
+// careof measures ourselves, in the world that play plays a scene in. With an
+// error come the moves of the laboratories before it.
+func (c course) careof(world string, play func(s *scene.Scene, seed uint64) error) (Roam, error) {
+	c.tell(world)
+	gaps, err := c.sittings(c.o.Moves, func(made, n int) (gaps []scene.Gap, err error) {
+		err = play(c.scene(func(l scene.Lab) {
+			r := scene.Careof(l)
+			r.Made = made
+			gaps = c.play(r, n)
+		}), c.o.Seed+uint64(made))
+		return gaps, err
+	})
+	if err != nil {
+		err = fmt.Errorf("handover: %s: %w", c.name, err)
+	}
+	return c.roam("careof", world, "", c.oneWay, gaps), err
+}
+
+// beside measures what we are held against. What keeps it from its end is its
+// note; only the context's end is an error.
+func (c course) beside(ctx context.Context, ref reference) (Roam, error) {
+	row := func(note string, gaps []scene.Gap) (Roam, error) {
+		return c.roam(ref.name, "namespaces", note, c.oneWay, gaps), nil
+	}
+	if why := ref.missing(); why != "" {
+		return row(why, nil)
+	}
+	c.tell(ref.name)
+	times, play, note := c.o.Moves, c.play, ""
+	if c.hole {
+		times, play = min(times, 3), scene.Stares
+		note = fmt.Sprintf("waited %v", scene.Patience)
+	}
+	gaps, err := c.sittings(times, func(made, n int) ([]scene.Gap, error) {
+		return against(ctx, ref, c.scene(nil), c.o, func(r scene.Roamer) []scene.Gap {
+			r.Made = made
+			return play(r, n)
+		})
+	})
+	if ctx.Err() != nil {
+		r, _ := row(note, gaps)
+		return r, ctx.Err()
+	}
+	if err != nil {
+		// What was measured of the others stands.
+		fmt.Fprintf(c.o.Tell, "%s did not get through: %v\n", ref.name, err)
+		return row("did not get through: some move was not over within its limit", nil)
+	}
+	return row(note, gaps)
+}
+
+// roams measures them all, each beside the references. With an error comes what
+// was measured before it.
 func roams(ctx context.Context, o Options) (list []Roam, err error) {
 	for _, oneWay := range distances {
 		if o.OneWay != 0 && o.OneWay != oneWay {
@@ -115,63 +205,39 @@ func roams(ctx context.Context, o Options) (list []Roam, err error) {
 			if !strings.Contains(m.name, o.Only) {
 				continue
 			}
-			s := &scene.Scene{Name: "handover", Edit: func(t *topology.Topology) {
-				scene.Distant(t, oneWay)
-				if m.profile != "" {
-					scene.Profile(t, m.profile, failBack)
+			c := course{move: m, oneWay: oneWay, o: o}
+			for _, measure := range c.systems(ctx) {
+				r, err := measure()
+				if err == nil || len(r.Moves) > 0 {
+					list = append(list, r)
 				}
-			}}
-			var gaps []scene.Gap
-			s.Play = func(l scene.Lab) { gaps = m.play(scene.Careof(l), o.Moves) }
-			add := func(system, world, note string) {
-				list = append(list, m.roam(system, world, note, oneWay, gaps))
-			}
-			fmt.Fprintf(o.Tell, "%s, %v each way, virtual\n", m.name, oneWay)
-			if err := simulate(s, o.Seed); err != nil {
-				return nil, fmt.Errorf("handover: %s: %w", m.name, err)
-			}
-			add("careof", "virtual", "")
-			if o.Virtual {
-				continue
-			}
-			fmt.Fprintf(o.Tell, "%s, %v each way, namespaces\n", m.name, oneWay)
-			if err := live.Play(ctx, s, live.Options{Seed: o.Seed, Command: o.Command}, func(string, ...any) {}); err != nil {
-				return nil, fmt.Errorf("handover: %s: %w", m.name, err)
-			}
-			add("careof", "namespaces", "")
-			if m.profile == "fast" {
-				continue // references have no profiles
-			}
-			times, note := o.Moves, ""
-			play := m.play
-			if m.hole {
-				times, play = min(times, 3), scene.Stares
-				note = fmt.Sprintf("waited %v", scene.Patience)
-			}
-			for _, ref := range references {
-				if why := ref.missing(); why != "" {
-					gaps = nil
-					add(ref.name, "namespaces", why)
-					continue
+				if err != nil {
+					return list, err
 				}
-				fmt.Fprintf(o.Tell, "%s, %v each way, %s\n", m.name, oneWay, ref.name)
-				var failure error
-				gaps, failure = against(ctx, ref, s, o, func(r scene.Roamer) []scene.Gap { return play(r, times) })
-				if ctx.Err() != nil {
-					return nil, ctx.Err()
-				}
-				if failure != nil {
-					// What was measured of the others stands.
-					gaps = nil
-					fmt.Fprintf(o.Tell, "%s did not get through: %v\n", ref.name, failure)
-					add(ref.name, "namespaces", "did not get through: some move was not over within its limit")
-					continue
-				}
-				add(ref.name, "namespaces", note)
 			}
 		}
 	}
 	return list, nil
+}
+
+// systems are what makes the moves of a course, in order.
+func (c course) systems(ctx context.Context) (list []func() (Roam, error)) {
+	list = append(list, func() (Roam, error) { return c.careof("virtual", simulate) })
+	if c.o.Virtual {
+		return list
+	}
+	list = append(list, func() (Roam, error) {
+		return c.careof("namespaces", func(s *scene.Scene, seed uint64) error {
+			return live.Play(ctx, s, live.Options{Seed: seed, Command: c.o.Command}, func(string, ...any) {})
+		})
+	})
+	if c.alone {
+		return list
+	}
+	for _, ref := range references {
+		list = append(list, func() (Roam, error) { return c.beside(ctx, ref) })
+	}
+	return list
 }
 
 func (m move) roam(system, world, note string, oneWay time.Duration, gaps []scene.Gap) Roam {

@@ -24,8 +24,8 @@ const (
 	swanctl       = "/usr/sbin/swanctl"
 	libipsec      = "/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so"
 	ssChild       = "data"
-	ssStartLimit  = 20 * time.Second
-	ssOnlineLimit = 30 * time.Second
+	ssStartLimit  = 60 * time.Second
+	ssOnlineLimit = 60 * time.Second
 )
 
 // ssOwn is the home agent's on ssInterface.

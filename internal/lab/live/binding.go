@@ -55,6 +55,13 @@ func (l *Lab) Standing(mobile string) (b scene.Binding, err error) {
 			return b, err
 		}
 	}
+	own, err := d.entries(b.HomeAddress)
+	if err != nil {
+		return b, err
+	}
+	for _, e := range own {
+		b.Copies += count(e, copies)
+	}
 	return b, l.tunnels(&b)
 }
 
@@ -89,6 +96,19 @@ func (d *Daemon) entries(home netip.Addr) ([]control.Entry, error) {
 
 // sending tells whether packets go into a tunnel.
 func sending(t control.Tunnel) bool { return t.Mode == "both" || t.Mode == "send" }
+
+// copies tells whether copies of redundant packets go into a tunnel, and nothing
+// else.
+func copies(t control.Tunnel) bool { return t.Mode == "copies" }
+
+func count(e control.Entry, is func(control.Tunnel) bool) (n int) {
+	for _, t := range e.Tunnels {
+		if is(t) {
+			n++
+		}
+	}
+	return n
+}
 
 // decided takes the outcome of the last registration out of an event.
 func decided(b *scene.Binding, e control.Event) bool {
@@ -132,11 +152,8 @@ func (l *Lab) tunnels(b *scene.Binding) error {
 			if e.Deliver != nil {
 				continue // a visitor of the foreign agent in the same box
 			}
-			for _, t := range e.Tunnels {
-				if sending(t) {
-					b.Tunnels++
-				}
-			}
+			b.Tunnels += count(e, sending)
+			b.Copies += count(e, copies)
 		}
 	}
 	return nil

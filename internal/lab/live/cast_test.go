@@ -30,7 +30,7 @@ func TestVisitorHearsBroadcastsAndAGroup(t *testing.T) {
 	if err := top.Check(); err != nil {
 		t.Fatal(err)
 	}
-	stage := NewStage(build(t, top, Options{}), t.Logf)
+	stage := NewStage(t.Context(), build(t, top, Options{}), t.Logf)
 	defer stage.Close()
 	err = scene.Perform(&scene.Scene{Name: "casts", Play: func(scene.Lab) {
 		stage.Plug("mn", "wlan0", "visited1")

@@ -39,7 +39,7 @@ type Daemon struct {
 func SocketIn(directory, node string) string { return filepath.Join(directory, node, "careof.sock") }
 
 // startLimit bounds how long a daemon may take to be ready.
-const startLimit = 20 * time.Second
+const startLimit = time.Minute
 
 func (l *Lab) addDaemon(n *topology.Node) (*Daemon, error) {
 	dir := filepath.Join(l.Directory, n.Name)
@@ -182,7 +182,8 @@ func (d *Daemon) Start(ctx context.Context) error {
 	return nil
 }
 
-// listen follows the events of a process until it ends.
+// listen follows the events of a process until it ends. Of what happens after it
+// has returned it misses nothing.
 func (d *Daemon) listen(p *netns.Process) {
 	ctx, cancel := context.WithCancel(d.lab.done)
 	d.lab.ears.Go(func() {
@@ -193,10 +194,14 @@ func (d *Daemon) listen(p *netns.Process) {
 		case <-ctx.Done():
 		}
 	})
+	// Its errors say only that the daemon has ended.
+	follow, err := d.client.Listen(ctx)
+	if err != nil {
+		return
+	}
 	d.lab.ears.Go(func() {
 		defer cancel()
-		// Its error says only that the daemon has ended.
-		_ = d.client.Monitor(ctx, func(text []byte) bool {
+		_ = follow(func(text []byte) bool {
 			var e control.Event
 			if json.Unmarshal(text, &e) == nil {
 				d.lab.heard(d.Node, e)

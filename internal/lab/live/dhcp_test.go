@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"careof/internal/core/note"
+	"careof/internal/host/dhcp/stock"
 	"careof/internal/lab/netns"
 	"careof/internal/lab/scene"
 	"careof/internal/lab/topology"
@@ -20,11 +21,10 @@ import (
 // link is ours: the stock script does the same, and writes the machine's
 // resolv.conf on top.
 type lessee struct {
-	t       *testing.T
-	node    *netns.Node
-	folder  string
-	runs    *netns.Process
-	program string
+	t      *testing.T
+	node   *netns.Node
+	folder string
+	runs   *netns.Process
 }
 
 const clientScript = `#!/bin/sh
@@ -39,9 +39,9 @@ esac
 echo "$reason $new_ip_address" >>%s/reasons
 `
 
-func newLessee(t *testing.T, program string, node *netns.Node) *lessee {
+func newLessee(t *testing.T, node *netns.Node) *lessee {
 	t.Helper()
-	c := &lessee{t: t, node: node, folder: t.TempDir(), program: program}
+	c := &lessee{t: t, node: node, folder: t.TempDir()}
 	for name, text := range map[string]string{
 		"script":        fmt.Sprintf(clientScript, c.folder),
 		"dhclient.conf": "initial-interval 1; backoff-cutoff 1; retry 1; timeout 20;\n",
@@ -56,7 +56,7 @@ func newLessee(t *testing.T, program string, node *netns.Node) *lessee {
 
 func (c *lessee) command(iface string, options ...string) *exec.Cmd {
 	in := func(name string) string { return filepath.Join(c.folder, name) }
-	return exec.Command(c.program, append(options, "-4", "-cf", in("dhclient.conf"), "-lf", in("leases"), "-pf", in("pid"), "-sf", in("script"), iface)...)
+	return exec.Command("dhclient", append(options, "-4", "-cf", in("dhclient.conf"), "-lf", in("leases"), "-pf", in("pid"), "-sf", in("script"), iface)...)
 }
 
 // ask has the client ask for an address and keep it.
@@ -69,9 +69,14 @@ func (c *lessee) ask(iface string) {
 }
 
 // release gives the address back to the server, which the stock client does in
-// a second process that ends the first.
+// a second process. That would end the first one, if it did not find its file with
+// the process number empty: the first writes that anew with every renewal.
 func (c *lessee) release(iface string) {
 	c.t.Helper()
+	c.stop()
+	if err := os.Remove(filepath.Join(c.folder, "pid")); err != nil {
+		c.t.Fatal(err)
+	}
 	p, err := c.node.Start(c.command(iface, "-r"))
 	if err != nil {
 		c.t.Fatal(err)
@@ -79,7 +84,6 @@ func (c *lessee) release(iface string) {
 	if err := p.Wait(); err != nil {
 		c.t.Fatalf("release: %v", err)
 	}
-	<-c.runs.Done()
 }
 
 // stop ends the client without a word to the server.
@@ -108,30 +112,15 @@ func (c *lessee) count(reason string) (n int) {
 }
 
 // serve starts a stock DHCP server on a router. Its leases are to be renewed
-// after three seconds: it would take no less.
-func serve(t *testing.T, program string, router *netns.Node, network netip.Prefix) {
+// after three seconds: it would take no less. Its files are in the folder.
+func serve(t *testing.T, router *netns.Node, network netip.Prefix) (folder string) {
 	t.Helper()
 	a := network.Masked().Addr().As4()
 	at := func(last byte) string { a[3] = last; return netip.AddrFrom4(a).String() }
-	log := filepath.Join(t.TempDir(), "dnsmasq.log")
-	p, err := router.Start(exec.Command(program, "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root", "--port=0",
-		"--interface=lan", "--bind-interfaces", "--dhcp-range="+at(150)+","+at(199)+",255.255.255.0,2m", "--dhcp-option=option:T1,3s",
-		"--dhcp-leasefile="+filepath.Join(t.TempDir(), "leases"), "--dhcp-authoritative", "--no-ping", "--log-dhcp", "--log-facility="+log))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		select {
-		case <-p.Done():
-			t.Errorf("the DHCP server on %s has ended", router.Name())
-		default:
-		}
-		p.Kill()
-		<-p.Done()
-		if b, err := os.ReadFile(log); t.Failed() && err == nil {
-			t.Logf("the DHCP server on %s:\n%s", router.Name(), b)
-		}
-	})
+	folder = t.TempDir()
+	stock.Show(t, folder)
+	keep(t, router, stock.Dnsmasq(folder, "lan", "--dhcp-range="+at(150)+","+at(199)+",255.255.255.0,2m", "--dhcp-option=option:T1,3s", "--dhcp-authoritative"))
+	return folder
 }
 
 // A stock DHCP client configures the links, from stock DHCP servers; careof
@@ -140,13 +129,8 @@ func serve(t *testing.T, program string, router *netns.Node, network netip.Prefi
 // agent's business.
 func TestAddressesComeFromAStockDHCPServer(t *testing.T) {
 	t.Parallel()
-	programs := make(map[string]string)
 	for _, name := range []string{"dnsmasq", "dhclient", "ip"} {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			t.Skipf("there is no %s: apt-get install dnsmasq-base isc-dhcp-client iproute2", name)
-		}
-		programs[name] = path
+		stock.Need(t, name)
 	}
 	top := topology.Default()
 	networks := map[string]netip.Prefix{"hotspot": {}, "gate": {}}
@@ -155,13 +139,13 @@ func TestAddressesComeFromAStockDHCPServer(t *testing.T) {
 		top.Segments[i].FirstLease = netip.Addr{}
 	}
 	l := build(t, top, Options{Kernel: true})
-	stage := NewStage(l, t.Logf)
+	stage := NewStage(t.Context(), l, t.Logf)
 	defer stage.Close()
 	for router := range networks {
 		networks[router] = top.Node(router).Interface("lan").Address.Masked()
-		serve(t, programs["dnsmasq"], l.Network.Node(router), networks[router])
+		serve(t, l.Network.Node(router), networks[router])
 	}
-	client := newLessee(t, programs["dhclient"], l.Network.Node("mn"))
+	client := newLessee(t, l.Network.Node("mn"))
 	defer func() {
 		if t.Failed() {
 			t.Logf("the DHCP client: %q", client.reasons())

@@ -150,6 +150,7 @@ func (r roamer) registered(what string) {
 //rfc:6733#13.1
 func TestTwoRealmsWithFreeDiameterBetweenThem(t *testing.T) {
 	t.Parallel()
+	long(t)
 	file := filepath.Join(t.TempDir(), "realms.pcapng")
 	out, err := os.Create(file)
 	if err != nil {
@@ -157,7 +158,7 @@ func TestTwoRealmsWithFreeDiameterBetweenThem(t *testing.T) {
 	}
 	t.Cleanup(func() { out.Close() }) // after the laboratory
 	l := realms(t, Options{Capture: out})
-	stage := NewStage(l, t.Logf)
+	stage := NewStage(t.Context(), l, t.Logf)
 	defer stage.Close()
 	r := roamer{stage}
 	var still []string
@@ -279,7 +280,7 @@ func TestTwoRealmsWithFreeDiameterBetweenThem(t *testing.T) {
 //rfc:4004#9.13
 func TestTwoRealmsWhenTheHomeServerDies(t *testing.T) {
 	t.Parallel()
-	stage := NewStage(realms(t, Options{}), t.Logf)
+	stage := NewStage(t.Context(), realms(t, Options{}), t.Logf)
 	defer stage.Close()
 	r := roamer{stage}
 	play := func(scene.Lab) {

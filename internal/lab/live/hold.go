@@ -286,7 +286,7 @@ func (l *Lab) standing(node string) string {
 	}
 	text := "not registered"
 	switch {
-	case b.Link != "" && l.Attached(node, b.Link) == "":
+	case l.unplugged(node):
 		text = "no link"
 	case b.AtHome:
 		text = "at home"
@@ -299,6 +299,11 @@ func (l *Lab) standing(node string) string {
 		text = b.HomeAddress.String() + " " + text
 	}
 	return text
+}
+
+// unplugged says that no link of a node leads anywhere.
+func (l *Lab) unplugged(node string) bool {
+	return !slices.ContainsFunc(l.Topology.Node(node).Interfaces, func(i topology.Interface) bool { return l.Attached(node, i.Name) != "" })
 }
 
 // SVG draws the laboratory as it is now.

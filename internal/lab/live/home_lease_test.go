@@ -3,7 +3,6 @@ package live
 import (
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -16,40 +15,22 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"careof/internal/control"
+	"careof/internal/host/dhcp/stock"
 	"careof/internal/lab/topology"
 	"careof/wire/encap"
 )
 
-// lenders are stock DHCP servers which lend the addresses of 10.10.0.0/24. Who comes with
-// the circuit "10.10.0.5" is of the domain fleet.example; the route to the site is everybody's.
-var lenders = []struct {
-	program, install string
-	command          func(program, folder string) (*exec.Cmd, error)
-	lease            string // of the home address, in the server's file
-}{
-	{"dnsmasq", "dnsmasq-base", func(program, folder string) (*exec.Cmd, error) {
-		return exec.Command(program, "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root", "--port=0",
-			"--interface=eth0", "--bind-interfaces", "--dhcp-range=10.10.0.3,10.10.0.49,255.255.255.0,10m", "--no-ping", "--log-dhcp", "--dhcp-authoritative",
-			"--dhcp-circuitid=set:van,10.10.0.5", "--dhcp-option=tag:van,option:domain-name,fleet.example",
-			"--dhcp-option=option:dns-server,10.10.0.53", "--dhcp-option=121,192.0.2.0/24,10.10.0.254",
-			"--dhcp-leasefile="+filepath.Join(folder, "leases"), "--log-facility="+filepath.Join(folder, "log")), nil
-	}, " 10.10.0.5 "},
-	{"kea-dhcp4", "kea-dhcp4-server", func(program, folder string) (*exec.Cmd, error) {
-		config := filepath.Join(folder, "kea.json")
-		c := exec.Command(program, "-c", config)
-		c.Env = append(os.Environ(), "KEA_LOCKFILE_DIR="+folder, "KEA_PIDFILE_DIR="+folder)
-		return c, os.WriteFile(config, fmt.Appendf(nil, `{"Dhcp4": {
-			"interfaces-config": {"interfaces": ["eth0"]}, "valid-lifetime": 600,
-			"lease-database": {"type": "memfile", "persist": true, "name": %q},
-			"option-def": [{"name": "routes", "code": 121, "type": "binary", "space": "dhcp4"}],
-			"client-classes": [{"name": "van", "test": "relay4[1].hex == '10.10.0.5'", "option-data": [{"name": "domain-name", "data": "fleet.example"}]}],
-			"loggers": [{"name": "kea-dhcp4", "severity": "DEBUG", "debuglevel": 55, "output_options": [{"output": %q}]}],
-			"subnet4": [{"subnet": "10.10.0.0/24", "pools": [{"pool": "10.10.0.3-10.10.0.49"}], "option-data": [
-				{"name": "domain-name-servers", "data": "10.10.0.53"},
-				{"code": 121, "space": "dhcp4", "csv-format": false, "data": "18c000020a0a00fe"}]}]
-		}}`, filepath.Join(folder, "leases"), filepath.Join(folder, "log")), 0o600)
-	}, "10.10.0.5,"},
-}
+// lenders lend the addresses of 10.10.0.0/24. Who comes with the circuit "10.10.0.5" is of the
+// domain fleet.example; the route to the site is everybody's.
+var lenders = servers([]string{
+	"--dhcp-range=10.10.0.3,10.10.0.49,255.255.255.0,10m", "--dhcp-authoritative", "--dhcp-circuitid=set:van,10.10.0.5",
+	"--dhcp-option=tag:van,option:domain-name,fleet.example", "--dhcp-option=option:dns-server,NS", "--dhcp-option=121,192.0.2.0/24,10.10.0.254",
+}, `"valid-lifetime": 600,
+	"option-def": [{"name": "routes", "code": 121, "type": "binary", "space": "dhcp4"}],
+	"client-classes": [{"name": "van", "test": "relay4[1].hex == '10.10.0.5'", "option-data": [{"name": "domain-name", "data": "fleet.example"}]}],
+	"subnet4": [{"subnet": "10.10.0.0/24", "pools": [{"pool": "10.10.0.3-10.10.0.49"}], "option-data": [
+		{"name": "domain-name-servers", "data": "NS"},
+		{"code": 121, "space": "dhcp4", "csv-format": false, "data": "18c000020a0a00fe"}]}]`)
 
 // The node has a lease of a stock DHCP server for its home address, through the home agent's
 // relay: with name server, domain (which the server gives by the relay's word alone) and a
@@ -60,13 +41,11 @@ var lenders = []struct {
 //rfc:3046#2.1
 //rfc:2131#4.4.5
 func TestTheHomeAddressIsLeasedThroughTheTunnel(t *testing.T) {
+	t.Parallel()
 	for _, server := range lenders {
 		t.Run(server.program, func(t *testing.T) {
 			t.Parallel()
-			program, err := exec.LookPath(server.program)
-			if err != nil {
-				t.Skipf("there is no %s: apt-get install %s", server.program, server.install)
-			}
+			stock.Need(t, server.program)
 			plan, err := topology.Load("foreign-agents")
 			if err != nil {
 				t.Fatal(err)
@@ -76,28 +55,9 @@ func TestTheHomeAddressIsLeasedThroughTheTunnel(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "resolv.conf")
 			mn.Config = strings.Replace(mn.Config, "[mobile-node]\n", "[mobile-node]\nroutes = [\"10.10.0.0/24\"]\ndns = \"resolv.conf\"\nhome-dhcp = \"lease\"\nresolv-conf = \""+file+"\"\n", 1)
 			l := build(t, plan, Options{})
-			s := NewStage(l, t.Logf)
+			s := NewStage(t.Context(), l, t.Logf)
 			defer s.Close()
-			folder := t.TempDir()
-			start := func() (stop func()) {
-				t.Helper()
-				c, err := server.command(program, folder)
-				if err != nil {
-					t.Fatal(err)
-				}
-				p, err := s.node("neighbour").Start(c)
-				if err != nil {
-					t.Fatal(err)
-				}
-				stop = func() { p.Kill(); <-p.Done() }
-				t.Cleanup(stop)
-				return stop
-			}
-			t.Cleanup(func() {
-				if b, err := os.ReadFile(filepath.Join(folder, "log")); t.Failed() && err == nil {
-					t.Logf("the DHCP server:\n%s", b[max(0, len(b)-20000):])
-				}
-			})
+			folder, start := server.at(t, s)
 			lease := func() (h control.HostConfiguration) {
 				var shown []control.HostConfiguration
 				if err := l.Daemon("mn").Show("host", "", &shown); err == nil && len(shown) == 1 {
@@ -122,7 +82,7 @@ func TestTheHomeAddressIsLeasedThroughTheTunnel(t *testing.T) {
 				}
 				return list
 			}
-			stop := start()
+			stop := start("10.10.0.53")
 			s.Plug("mn", "wlan0", "access1")
 			s.Until("there is a lease", 60*time.Second, bound)
 			first := lease()
@@ -133,10 +93,7 @@ func TestTheHomeAddressIsLeasedThroughTheTunnel(t *testing.T) {
 				b, err := os.ReadFile(filepath.Join(folder, "leases"))
 				return err == nil && strings.Contains(string(b), server.lease)
 			})
-			s.Until("the host asks the home network's name server", 60*time.Second, func() bool {
-				b, err := os.ReadFile(file)
-				return err == nil && strings.Contains(string(b), "search fleet.example\nnameserver 10.10.0.53\n")
-			})
+			s.Until("the host asks the home network's name server", 60*time.Second, func() bool { return has(file, "10.10.0.53") })
 			site := netip.MustParsePrefix("192.0.2.0/24")
 			s.Until("the route leads through the tunnel", 60*time.Second, func() bool { return ruled(t, s, site) })
 
@@ -179,7 +136,7 @@ func TestTheHomeAddressIsLeasedThroughTheTunnel(t *testing.T) {
 			if h := lease(); h.Lease.State == "bound" || strings.Join(h.NameServers, " ") != "10.10.0.53" {
 				t.Errorf("after a forged answer: %+v, %+v", h, h.Lease)
 			}
-			start()
+			start("10.10.0.53")
 			s.Until("the lease is renewed after the move", 90*time.Second, func() bool { return bound() && lease().Lease.Until.After(first.Lease.Until) })
 			if h := lease(); strings.Join(h.NameServers, " ") != "10.10.0.53" || h.Lease.Server != first.Lease.Server {
 				t.Errorf("after the move: %+v, %+v", h, h.Lease)
@@ -234,42 +191,24 @@ func TestTheHomeAddressIsLeasedThroughTheTunnel(t *testing.T) {
 //rfc:2131#3.4
 //rfc:2131#4.3.5
 func TestAServerWithoutALeaseIsAskedThroughTheRelay(t *testing.T) {
+	t.Parallel()
 	for _, server := range dhcpServers { // their ranges do not have the home address
 		for _, mode := range []string{"lease", "on"} {
 			t.Run(server.program+" "+mode, func(t *testing.T) {
 				t.Parallel()
-				program, err := exec.LookPath(server.program)
-				if err != nil {
-					t.Skipf("there is no %s: apt-get install %s", server.program, server.install)
-				}
+				stock.Need(t, server.program)
 				plan := topology.HomeLink()
 				ha, mn := plan.Node("ha"), plan.Node("mn")
 				ha.Config = strings.Replace(ha.Config, "[[home-agent.network]]\n", "[home-agent.dhcp]\nserver = \"10.10.0.7\"\n\n[[home-agent.network]]\n", 1)
 				file := filepath.Join(t.TempDir(), "resolv.conf")
 				mn.Config = strings.Replace(mn.Config, "[mobile-node]\n", "[mobile-node]\ndns = \"resolv.conf\"\nhome-dhcp = \""+mode+"\"\nresolv-conf = \""+file+"\"\n", 1)
 				l := build(t, plan, Options{})
-				s := NewStage(l, t.Logf)
+				s := NewStage(t.Context(), l, t.Logf)
 				defer s.Close()
-				folder := t.TempDir()
-				c, err := server.command(program, folder, "10.10.0.53")
-				if err != nil {
-					t.Fatal(err)
-				}
-				p, err := s.node("neighbour").Start(c)
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { p.Kill(); <-p.Done() })
-				t.Cleanup(func() {
-					if b, err := os.ReadFile(filepath.Join(folder, "log")); t.Failed() && err == nil {
-						t.Logf("the DHCP server:\n%s", b[max(0, len(b)-20000):])
-					}
-				})
+				_, start := server.at(t, s)
+				start("10.10.0.53")
 				s.Plug("mn", "wlan0", "access1")
-				s.Until("the server has told name server and domain", 90*time.Second, func() bool {
-					b, err := os.ReadFile(file)
-					return err == nil && strings.Contains(string(b), "search fleet.example\nnameserver 10.10.0.53\n")
-				})
+				s.Until("the server has told name server and domain", 90*time.Second, func() bool { return has(file, "10.10.0.53") })
 				var shown []control.HostConfiguration
 				if err := l.Daemon("mn").Show("host", "", &shown); err != nil || len(shown) != 1 {
 					t.Fatal(shown, err)

@@ -40,7 +40,7 @@ func TestNameServersAreGivenAndTakenBack(t *testing.T) {
 	const hotel, train = "nameserver 192.0.2.53\n", "nameserver 192.0.2.54\n"
 	write(hotel)
 	l := build(t, plan, Options{})
-	s := NewStage(l, t.Logf)
+	s := NewStage(t.Context(), l, t.Logf)
 	defer s.Close()
 	s.Plug("mn", "wlan0", "access1")
 	s.Until("the name servers are given", 20*time.Second, given)

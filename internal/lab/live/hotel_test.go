@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -24,6 +25,8 @@ import (
 
 	"careof/internal/control"
 	"careof/internal/core/note"
+	"careof/internal/host/dhcp/stock"
+	"careof/internal/lab/labtest"
 	"careof/internal/lab/netns"
 	"careof/internal/lab/topology"
 )
@@ -53,36 +56,35 @@ table ip hotel {
 // tunnel until it is told to let a browser sign in; then that alone. When the
 // guest has signed in the node registers, and the way past the tunnel is closed.
 //
-//rfc:8908#4.1
-//rfc:8908#5
+//rfc:8908#5-9
+//rfc:8908#6-1
 //rfc:8910#2.1
 func TestAGuestSignsInToAHotel(t *testing.T) {
 	t.Parallel()
-	programs := map[string]string{}
 	for _, name := range []string{"dnsmasq", "nft"} {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			t.Skipf("there is no %s: apt-get install dnsmasq-base nftables", name)
-		}
-		programs[name] = path
+		stock.Need(t, name)
 	}
 	top := topology.Default()
-	for i := range top.Segments {
-		top.Segments[i].FirstLease = netip.Addr{} // the hotel gives the addresses
-	}
+	top.Segment("access1").FirstLease = netip.Addr{} // the hotel gives the addresses
 	mn := top.Node("mn")
 	mn.Config = strings.Replace(mn.Config, "interface = \"wlan0\"\n", "interface = \"wlan0\"\naddress = \"dhcp\"\n", 1)
 	certificate, roots := hotelCertificate(t, "portal.hotel.example")
 	l := build(t, top, Options{Kernel: true, Command: func(config string) *exec.Cmd {
-		cmd := command(config)
+		cmd := labtest.Command(config)
 		cmd.Env = append(cmd.Env, "SSL_CERT_FILE="+roots)
 		return cmd
 	}})
-	s := NewStage(l, t.Logf)
+	s := NewStage(t.Context(), l, t.Logf)
 	defer s.Close()
 	hotel, cn := l.Network.Node("hotspot"), l.Network.Node("cn")
-	var signedIn atomic.Bool
+	var signedIn, mended atomic.Bool
+	var asked atomic.Int32
 	serveWeb(t, hotel, "203.0.113.1:443", &tls.Config{Certificates: []tls.Certificate{certificate}}, func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		if !mended.Load() {
+			fmt.Fprint(w, "<html>It works!</html>")
+			return
+		}
 		w.Header().Set("Content-Type", "application/captive+json")
 		fmt.Fprintf(w, `{"captive": %t, "user-portal-url": "http://login.hotel.example:8080/"}`, !signedIn.Load())
 	})
@@ -97,25 +99,23 @@ func TestAGuestSignsInToAHotel(t *testing.T) {
 	if err := os.WriteFile(rules, []byte(hotelRules), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	inside(t, hotel, exec.Command(programs["nft"], "-f", rules))
-	log := filepath.Join(t.TempDir(), "dnsmasq.log")
-	p, err := hotel.Start(exec.Command(programs["dnsmasq"], "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root", "--no-resolv", "--no-hosts",
-		"--interface=lan", "--bind-interfaces", "--dhcp-range=203.0.113.150,203.0.113.199,255.255.255.0,10m", "--dhcp-option=option:dns-server,203.0.113.1",
-		"--dhcp-option=114,https://portal.hotel.example/api", "--host-record=portal.hotel.example,203.0.113.1", "--host-record=login.hotel.example,192.0.2.10",
-		"--dhcp-leasefile="+filepath.Join(t.TempDir(), "leases"), "--dhcp-authoritative", "--no-ping", "--log-facility="+log))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		p.Kill()
-		<-p.Done()
-		if b, err := os.ReadFile(log); t.Failed() && err == nil {
-			t.Logf("the hotel's DHCP and name server:\n%s", b)
-		}
-	})
+	inside(t, hotel, exec.Command("nft", "-f", rules))
+	folder := t.TempDir()
+	stock.Show(t, folder)
+	keep(t, hotel, stock.Dnsmasq(folder, "lan", "--port=53", "--no-resolv", "--no-hosts", "--dhcp-authoritative",
+		"--dhcp-range=203.0.113.150,203.0.113.199,255.255.255.0,10m", "--dhcp-option=option:dns-server,203.0.113.1",
+		"--dhcp-option=114,https://portal.hotel.example/api", "--host-record=portal.hotel.example,203.0.113.1", "--host-record=login.hotel.example,192.0.2.10"))
 
 	node := l.Network.Node("mn")
 	s.Plug("mn", "wlan0", "access1")
+	says := func(words string) bool {
+		var uplinks []control.Uplink
+		return l.Daemon("mn").Show("uplinks", "", &uplinks) == nil &&
+			slices.ContainsFunc(uplinks, func(u control.Uplink) bool { return u.Interface == "wlan0" && strings.Contains(u.Why, words) })
+	}
+	const broken = "the network names https://portal.hotel.example/api to say whether it wants a sign-in, and that is of no use: it answers 200 with"
+	s.Until("it is said that the API is broken", 60*time.Second, func() bool { return says(broken) })
+	mended.Store(true)
 	s.Until("the portal is found", 60*time.Second, func() bool {
 		for _, e := range l.Events("mn") {
 			if e.Kind == "captive-portal" && e.Link == "wlan0" {
@@ -138,6 +138,15 @@ func TestAGuestSignsInToAHotel(t *testing.T) {
 		t.Errorf("careof show uplinks does not say %q: %+v", words, uplinks)
 	}
 	shows("careof portal wlan0 lets a browser")
+	if says(broken) {
+		t.Error("the API is said to be broken, and is not")
+	}
+	// What it has said holds while it says nothing.
+	mended.Store(false)
+	before := asked.Load()
+	s.Until("the API is asked again, in vain", 60*time.Second, func() bool { return asked.Load() > before+2 })
+	shows("careof portal wlan0 lets a browser")
+	mended.Store(true)
 	if at, err := browse(node, "192.0.2.10:8080", 2*time.Second); err == nil {
 		t.Fatalf("a browser got out past the tunnel, as %s, and nobody had said that it may", at)
 	}
@@ -158,9 +167,26 @@ func TestAGuestSignsInToAHotel(t *testing.T) {
 	if at, err := browseFrom(node, "10.10.0.5", "192.0.2.10:8080", 2*time.Second); err == nil {
 		t.Errorf("the home address got out past the tunnel, as %s", at)
 	}
+	// A modem is plugged in. With that registration the way past the tunnel is closed;
+	// a guest who asks for it then keeps it.
+	through := func() bool {
+		at, err := browse(node, "192.0.2.10:8080", 5*time.Second)
+		return err == nil && strings.HasPrefix(at, "10.10.0.5:")
+	}
+	s.Plug("mn", "wwan0", "access2")
+	s.Until("the node is registered over the modem", 60*time.Second, func() bool { return s.Binding("mn").Registered })
+	s.Until("the page is reached through the tunnel", 60*time.Second, through)
+	if _, err := l.Daemon("mn").client.Portal(t.Context(), order); err != nil {
+		t.Fatal(err)
+	}
+	before = asked.Load()
+	s.Until("the API is asked two times more", 60*time.Second, func() bool { return asked.Load() > before+2 })
+	if at, err := browse(node, "192.0.2.10:8080", 20*time.Second); err != nil || !strings.HasPrefix(at, "203.0.113.1") {
+		t.Errorf("registered over a modem, the browser reaches the page as %q, %v", at, err)
+	}
 	// The guest signs in.
 	signedIn.Store(true)
-	inside(t, hotel, exec.Command(programs["nft"], "delete", "table", "ip", "hotel"))
+	inside(t, hotel, exec.Command("nft", "delete", "table", "ip", "hotel"))
 	s.Until("the node knows that the network is open", 60*time.Second, func() bool {
 		for _, e := range l.Events("mn") {
 			if e.Kind == note.Kind("captive-portal-passed") && e.Link == "wlan0" {
@@ -170,10 +196,7 @@ func TestAGuestSignsInToAHotel(t *testing.T) {
 		return false
 	})
 	s.Until("the node is registered", 60*time.Second, func() bool { return s.Binding("mn").Registered })
-	s.Until("the page is reached through the tunnel", 60*time.Second, func() bool {
-		at, err := browse(node, "192.0.2.10:8080", 5*time.Second)
-		return err == nil && strings.HasPrefix(at, "10.10.0.5:")
-	})
+	s.Until("the page is reached through the tunnel", 60*time.Second, through)
 	if _, err := l.Daemon("mn").client.Portal(t.Context(), order); err == nil {
 		t.Error("a way past the tunnel was opened where there is no portal")
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -79,6 +80,11 @@ type Lab struct {
 	ears sync.WaitGroup
 }
 
+// building bounds how many laboratories are built at a time. That is nothing but
+// work, much of it under one lock of the kernel: twenty at once would each take as
+// long as all of them, and what others measure meanwhile would be that.
+var building = make(chan struct{}, 2*runtime.NumCPU())
+
 // Build makes the network of a topology and starts its daemons: those of the
 // home agents first. Every daemon is ready when Build returns.
 func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err error) {
@@ -96,6 +102,12 @@ func Build(ctx context.Context, t *topology.Topology, o Options) (l *Lab, err er
 		changed: make(chan struct{}), plugged: make(map[string]time.Time), events: make(map[string][]control.Event),
 	}
 	l.done, l.end = context.WithCancel(context.Background())
+	select {
+	case building <- struct{}{}:
+		defer func() { <-building }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())

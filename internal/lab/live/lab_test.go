@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"careof/internal/lab/labtest"
 	"careof/internal/lab/netns"
 	"careof/internal/lab/topology"
 )
@@ -30,7 +31,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				t.Errorf("the daemon of %s does not run", d.Node)
 			}
 		}
-		stage := NewStage(l, t.Logf)
+		stage := NewStage(t.Context(), l, t.Logf)
 		stage.Plug("mn", "wlan0", "home")
 		stage.Flow("neighbour", "mn", 20*time.Millisecond)
 		k, err := l.StartCapture(io.Discard, CaptureConfig{})
@@ -75,9 +76,9 @@ func TestDaemonThatCannotStartIsExplained(t *testing.T) {
 	top := topology.Default()
 	n := top.Node("ha")
 	n.Config = strings.Replace(n.Config, `address = "198.51.100.1"`, `address = "198.51.100.99"`, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	l, err := Build(ctx, top, Options{Command: command})
+	l, err := Build(ctx, top, Options{Command: labtest.Command})
 	if err == nil {
 		l.Close()
 		t.Fatal("a home agent runs without its address")

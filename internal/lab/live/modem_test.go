@@ -29,7 +29,7 @@ func TestAModemHasNoGateway(t *testing.T) {
 	mn := top.Node("mn")
 	mn.Config = strings.Replace(mn.Config, "interface = \"wwan0\"", "interface = \"ppp0\"", 1)
 	l := build(t, top, Options{Kernel: true})
-	s := NewStage(l, t.Logf)
+	s := NewStage(t.Context(), l, t.Logf)
 	defer s.Close()
 	node, provider := l.Network.Node("mn"), l.Network.Node("gate")
 	near, far := pointToPoint(t, node, "ppp0"), pointToPoint(t, provider, "ppp7")

@@ -27,6 +27,7 @@ func TestANarrowPathWithPrograms(t *testing.T) {
 // has changed.
 func TestAMappingIsSwallowedUnderPrograms(t *testing.T) {
 	t.Parallel()
+	long(t)
 	dir := nstest.BPFFS(t)
 	s := *scene.Find("nat-swallowing")
 	s.Edit = func(p *topology.Topology) {

@@ -23,7 +23,7 @@ func TestACaptivePortalIsFoundAndPassed(t *testing.T) {
 	server := address(t, plan.Node("cn"))
 	mn.Config = strings.Replace(mn.Config, "[mobile-node]\n", "[mobile-node]\nportal-check = \"http://"+server+":8080/empty\"\n", 1)
 	l := build(t, plan, Options{})
-	s := NewStage(l, t.Logf)
+	s := NewStage(t.Context(), l, t.Logf)
 	defer s.Close()
 	var open atomic.Bool
 	var listener net.Listener

@@ -17,7 +17,7 @@ import (
 func TestARevokedNodeIsOffAndABlockedOneStaysOut(t *testing.T) {
 	t.Parallel()
 	l := build(t, topology.Default(), Options{})
-	s := NewStage(l, t.Logf)
+	s := NewStage(t.Context(), l, t.Logf)
 	defer s.Close()
 	s.Plug("mn", "wlan0", "access1")
 	in := func() bool { return s.Binding("mn").Registered }

@@ -2,17 +2,15 @@ package live
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"careof/internal/lab/check"
+	"careof/internal/lab/labtest"
 	"careof/internal/lab/scene"
 	"careof/internal/lab/topology"
 	"careof/wire/encap"
@@ -22,9 +20,9 @@ import (
 // missing; never as root.
 func play(t *testing.T, s *scene.Scene, o Options) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	o.Command, o.Seed = command, 1
+	o.Command, o.Seed = labtest.Command, 1
 	file := filepath.Join(t.TempDir(), s.Name+".pcapng")
 	f, err := os.Create(file)
 	if err != nil {
@@ -33,23 +31,42 @@ func play(t *testing.T, s *scene.Scene, o Options) {
 	defer f.Close()
 	o.Capture = f
 	err = Play(ctx, s, o, t.Logf)
-	if os.Geteuid() != 0 && (errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EPERM)) {
-		t.Skip("no privilege for namespaces: ", err)
-	}
+	labtest.Allowed(t, err)
 	if err != nil {
 		t.Fatal(err)
 	}
 	tsharkReads(t, s.Name, file)
 }
 
+// longScenes take a minute and more, the longest first.
+var longScenes = []string{"ha-stays", "nat-swallowing", "van", "twin-modems"}
+
+// long skips, of a run with -short, what takes a minute and more.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes a minute and more: make full plays it")
+	}
+}
+
 // The same scenes as in the simulated world, with kernels, processes and disks.
 func TestScenes(t *testing.T) {
+	t.Parallel()
+	var list []*scene.Scene
+	for _, name := range longScenes {
+		list = append(list, scene.Find(name)) // first, so that nobody waits for them at the end
+	}
 	for _, s := range scene.All() {
-		if !Playable(s) {
-			continue // it needs clocks or disks that only the simulated world has
+		if !slices.Contains(list, s) && Playable(s) { // others need clocks or disks that only the simulated world has
+			list = append(list, s)
 		}
+	}
+	for i, s := range list {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
+			if i < len(longScenes) {
+				long(t)
+			}
 			play(t, s, Options{})
 		})
 	}
@@ -93,7 +110,7 @@ func TestMobileNodeIsKilledAmidTraffic(t *testing.T) {
 func TestGuardFindsWhatIsForwarded(t *testing.T) {
 	t.Parallel()
 	l := build(t, topology.Default(), Options{})
-	s := NewStage(l, t.Logf)
+	s := NewStage(t.Context(), l, t.Logf)
 	defer s.Close()
 	s.Intruder("site")
 	if err := s.Finish(); err != nil {

@@ -41,8 +41,8 @@ var _ scene.Lab = (*Stage)(nil)
 
 // NewStage makes a stage of a laboratory. The caller closes the stage, and
 // then the laboratory.
-func NewStage(l *Lab, logf func(format string, args ...any)) *Stage {
-	s := &Stage{Lab: l, logf: logf, ctx: context.Background(), shapes: make(map[string]topology.Segment), ports: 20000, intruders: make(map[string]*intruder)}
+func NewStage(ctx context.Context, l *Lab, logf func(format string, args ...any)) *Stage {
+	s := &Stage{Lab: l, logf: logf, ctx: ctx, shapes: make(map[string]topology.Segment), ports: 20000, intruders: make(map[string]*intruder)}
 	for _, name := range l.names() {
 		s.atEnd(l.segments[name].Tap(func(f netns.Frame) { s.guard(name, f) }))
 	}
@@ -140,8 +140,13 @@ func (s *Stage) Wait(d time.Duration) {
 	}
 }
 
-// Until implements [scene.Lab].
+// leastPatience is the least that a stage waits for anything.
+const leastPatience = 30 * time.Second
+
+// Until implements [scene.Lab]. A scene's limit is good where times are exact; here
+// it says only what is slow: a busy machine takes its time.
 func (s *Stage) Until(what string, limit time.Duration, is func() bool) time.Duration {
+	limit = max(3*limit, leastPatience)
 	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
 	began := s.Now()
@@ -315,7 +320,9 @@ func (s *Stage) Stream(mobile, to string, octets uint64) scene.Stream {
 
 // LongStream implements [scene.Lab].
 func (s *Stage) LongStream(mobile, to string, octets uint64, during time.Duration) scene.Stream {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	// Its handshake may be lost again and again, and TCP waits twice as long
+	// each time.
+	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
 	defer cancel()
 	port := s.port()
 	t, err := netns.StartTransfer(ctx, netns.TransferConfig{
@@ -406,7 +413,7 @@ func (s *Stage) Neighbor(node string, a netip.Addr) forward.HardwareAddr {
 
 // Reaches implements [scene.Lab].
 func (s *Stage) Reaches(from, to string) bool {
-	const tries, wait = 4, 250 * time.Millisecond
+	const tries, wait = 12, 250 * time.Millisecond
 	target := netip.AddrPortFrom(s.address(to), s.port())
 	ears, err := s.node(to).ListenUDP(target)
 	s.sure(err)
@@ -505,8 +512,7 @@ func Play(ctx context.Context, s *scene.Scene, o Options, logf func(format strin
 	if err != nil {
 		return err
 	}
-	stage := NewStage(l, logf)
-	stage.ctx = ctx
+	stage := NewStage(ctx, l, logf)
 	defer func() {
 		stage.Close()
 		if ctx.Err() != nil {

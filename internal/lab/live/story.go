@@ -96,6 +96,9 @@ func way(e control.Event) string {
 	if strings.HasPrefix(e.Encapsulation, "udp") {
 		return "in UDP, because a NAT is on the way"
 	}
+	if e.Encapsulation == encap.WireGuard.String() {
+		return "encrypted, in UDP"
+	}
 	return "in IP packets (" + e.Encapsulation + ")"
 }
 

@@ -27,6 +27,8 @@ var tsharkGaps = []struct {
 	{message: "Bogus IP", protocols: "udp:mip:ip", nextHeader: true, why: "reads Tunnel Data as an IP packet, whatever Next Header says"},
 	{message: "Malformed Packet", protocols: "udp:mip:ip", nextHeader: true, why: "the same"},
 	{message: "Bad checksum", protocols: "icmp:ip", why: "sums up the packet that ICMP quotes, of which the end is missing"},
+	{protocols: "udp:mip:ip", nextHeader: true, scene: "redundant-encrypted", why: "reads WireGuard's messages as Tunnel Data with a Next Header of 0, and a receiver index that begins so as an IP packet"},
+	{protocols: "udp:mip:ip", nextHeader: true, scene: "silent-hole-fast-encrypted", why: "the same"},
 	{message: "Malformed Packet", protocols: "udp:mip", scene: "ha-drain", why: "reads RFC 4433's extension in the short layout, and knows no message 255"},
 	{message: "Malformed Packet", protocols: "udp:mip", scene: "ha-dies", why: "the same"},
 	{message: "Malformed Packet", protocols: "udp:mip", scene: "ha-drain-visited", why: "the same"},

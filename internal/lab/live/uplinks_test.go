@@ -3,6 +3,7 @@ package live
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func TestANodeThatStartsWithTwoUplinksRegistersOnce(t *testing.T) {
 	mn := plan.Node("mn")
 	mn.Config = strings.Replace(mn.Config, "priority = 50", "priority = 200", 1)
 	l := build(t, plan, Options{})
-	s := NewStage(l, t.Logf)
+	s := NewStage(t.Context(), l, t.Logf)
 	defer s.Close()
 	s.Plug("mn", "wwan0", "access2")
 	s.Plug("mn", "wlan0", "access1")
@@ -48,6 +49,7 @@ func TestANodeThatStartsWithTwoUplinksRegistersOnce(t *testing.T) {
 			over = append(over, e.Link)
 		}
 	}
+	over = slices.Compact(over) // where a reply is late, a request is repeated
 	if len(over) > 1 || len(over) == 1 && over[0] != "wwan0" {
 		t.Errorf("requests over %v", over)
 	}

@@ -11,12 +11,13 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"careof/internal/control"
+	"careof/internal/lab/labtest"
 )
 
 // TestTheWatchdogIsFedOnlyWhileTheCanarySings takes the canary's way away, by
 // the device's state, and gives it back.
 func TestTheWatchdogIsFedOnlyWhileTheCanarySings(t *testing.T) {
-	needNamespaces(t)
+	labtest.Need(t)
 	for _, plane := range []string{"tun", "auto"} {
 		t.Run(plane, func(t *testing.T) {
 			b := &bench{report: new(Report), Options: Options{Nodes: 1, Plane: plane, Keep: t.TempDir(), Progress: func(s string) { t.Log(s) }}}
@@ -34,7 +35,7 @@ func TestTheWatchdogIsFedOnlyWhileTheCanarySings(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.Command = func(config string) *exec.Cmd {
-				cmd := command(config)
+				cmd := labtest.Command(config)
 				cmd.Env = append(cmd.Env, "WATCHDOG_USEC=600000")
 				return cmd
 			}
@@ -65,6 +66,14 @@ func TestTheWatchdogIsFedOnlyWhileTheCanarySings(t *testing.T) {
 				t.Fatalf("%s: not within 30 s\n%s", what, b.tail())
 			}
 			wait("the watchdog is fed", func() bool { return b.daemon.fed.Load() >= 3 })
+			// What the canary forwards is nobody's binding.
+			var status control.Status
+			if err := client.Show(t.Context(), "status", "", &status); err != nil {
+				t.Fatal(err)
+			}
+			if got := status.Forwarded; got.Entries != 0 || got.SentPackets != 0 {
+				t.Errorf("without a binding the status counts %+v", got)
+			}
 
 			device, err := netlink.LinkByName("careof0")
 			if err != nil {

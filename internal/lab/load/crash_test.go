@@ -21,6 +21,7 @@ import (
 
 	"careof/internal/control"
 	"careof/internal/core/assoc"
+	"careof/internal/lab/labtest"
 	"careof/wire/mip4"
 )
 
@@ -219,9 +220,9 @@ func wipe(t *testing.T) {
 //
 // `make soak` kills it a thousand times.
 func TestKillAtRandomPointsLeavesTheStateOfAFreshStart(t *testing.T) {
-	needNamespaces(t)
+	labtest.Need(t)
 	luck := rand.New(rand.NewPCG(*seed, 9))
-	b := &bench{report: new(Report), Options: Options{Nodes: crashNodes, Plane: "auto", Keep: t.TempDir(), Command: command, Progress: func(string) {}}}
+	b := &bench{report: new(Report), Options: Options{Nodes: crashNodes, Plane: "auto", Keep: t.TempDir(), Command: labtest.Command, Progress: func(string) {}}}
 	defer b.close()
 	if err := b.prepare(); err != nil {
 		t.Fatal(err)
@@ -235,7 +236,7 @@ func TestKillAtRandomPointsLeavesTheStateOfAFreshStart(t *testing.T) {
 		if err := os.WriteFile(file, []byte(configuration(b.dir, b.Plane, shards)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return command(file)
+		return labtest.Command(file)
 	}
 	start := func() {
 		t.Helper()
@@ -310,12 +311,14 @@ func replayed(t *testing.T, b *bench, known *fleetState, k int) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		if _, err := conn.Write(request); err != nil {
-			t.Fatal(err)
+		reply, n := make([]byte, 2048), 0
+		for end := time.Now().Add(30 * time.Second); n == 0 && time.Now().Before(end); {
+			if _, err := conn.Write(request); err != nil {
+				t.Fatal(err)
+			}
+			conn.SetReadDeadline(time.Now().Add(time.Second))
+			n, err = conn.Read(reply)
 		}
-		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-		reply := make([]byte, 2048)
-		n, err := conn.Read(reply)
 		if err != nil || n < 2 {
 			t.Errorf("crash %d: node %d: a replay is not refused: %v", k, i, err)
 		} else if code := mip4.Code(reply[1]); code != mip4.CodeIdentificationMismatch {

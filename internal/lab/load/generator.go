@@ -24,6 +24,10 @@ const window = 2048
 // repeated, as a mobile node would.
 const patience = 250 * time.Millisecond
 
+// stuck is how often in a row nothing comes in that time from a daemon that
+// answers nobody any more: a busy disk can keep it for seconds.
+const stuck = 120
+
 // A generator sends requests and takes replies, on one socket.
 type generator struct {
 	fleet *fleet
@@ -122,7 +126,7 @@ func (g *generator) run(ctx context.Context, p *prepared) (time.Duration, error)
 			continue
 		}
 		if ne, ok := err.(net.Error); ok && ne.Timeout() {
-			if silent++; silent > 40 {
+			if silent++; silent > stuck {
 				return 0, fmt.Errorf("%w: %d of %d requests answered", errStuck, done, n)
 			}
 			for i := oldest; i < next; i++ {

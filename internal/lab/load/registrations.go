@@ -327,7 +327,7 @@ func (b *bench) forwarding(ctx context.Context) error {
 		if _, err := sender.WriteToUDPAddrPort([]byte("careof"), netip.AddrPortFrom(homeOf(i), 9)); err != nil {
 			return fmt.Errorf("load: to %v: %w", homeOf(i), err)
 		}
-		tunnels.SetReadDeadline(time.Now().Add(5 * time.Second))
+		tunnels.SetReadDeadline(time.Now().Add(30 * time.Second))
 		for {
 			// The outer header is taken off; the inner one begins.
 			n, _, err := tunnels.ReadFrom(packet)

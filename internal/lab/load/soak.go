@@ -274,20 +274,27 @@ func (s *soak) run(ctx context.Context, sing time.Duration) (*SoakReport, error)
 	return r, nil
 }
 
-// grace is how long what is on its way may take at the end.
-const grace = 3 * time.Second
+// grace is how long nothing may come at the end before the rest is lost.
+const grace = 10 * time.Second
 
-// last waits until everything that was sent has arrived, or grace is over.
+// last waits until everything that was sent has arrived, or nothing more comes.
+// Nodes repeat what is not answered.
 func (s *soak) last() {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	before := int64(-1)
 	for end := time.Now().Add(grace); time.Now().Before(end); <-tick.C {
 		s.mu.Lock()
-		waiting := len(s.waiting)
+		waiting, answered := len(s.waiting), s.answered
 		s.mu.Unlock()
-		if waiting == 0 && s.toNodes.arrived.Load() == s.toNodes.sent.Load() && s.fromNodes.arrived.Load() == s.fromNodes.sent.Load() {
+		to, from := s.toNodes.arrived.Load(), s.fromNodes.arrived.Load()
+		if waiting == 0 && to == s.toNodes.sent.Load() && from == s.fromNodes.sent.Load() {
 			return
 		}
+		if all := int64(answered) + to + from; all != before {
+			before, end = all, time.Now().Add(grace)
+		}
+		s.repeat(time.Now())
 	}
 }
 
@@ -485,7 +492,7 @@ func (s *soak) watch(ctx context.Context, r *SoakReport, sing time.Duration) err
 	client := control.NewClient(filepath.Join(s.bench.dir, "careof.sock"))
 	var memory []int64
 	began := time.Now()
-	var well, missed uint64
+	var well, missed, back uint64
 	lastMissed := false
 	tick := time.NewTicker(sing / 2)
 	defer tick.Stop()
@@ -507,18 +514,20 @@ func (s *soak) watch(ctx context.Context, r *SoakReport, sing time.Duration) err
 		for _, c := range all {
 			count[c.Name] = c.Value
 		}
-		nowWell := count["host.canary-well"] + count["host.canary-back"]
+		nowBack := count["host.canary-back"]
+		nowWell := count["host.canary-well"] + nowBack
 		nowMissed := count["host.canary-missed"]
-		// Between two looks it sings once at most.
+		// It may have sung more than once since the last look, which a busy
+		// machine has made late: between two misses it was back, or not.
 		if nowMissed > missed {
-			if lastMissed && nowWell == well || nowMissed > missed+1 {
+			if nowBack == back && (lastMissed || nowMissed > missed+1) {
 				r.MissedTwice++
 			}
 			lastMissed = true
 		} else if nowWell > well {
 			lastMissed = false
 		}
-		well, missed = nowWell, nowMissed
+		well, missed, back = nowWell, nowMissed, nowBack
 		resident, _ := s.bench.daemon.memory()
 		memory = append(memory, resident)
 		if now := time.Now(); now.Sub(said) >= 10*time.Second {

@@ -3,17 +3,19 @@ package load
 import (
 	"testing"
 	"time"
+
+	"careof/internal/lab/labtest"
 )
 
 // TestForgedTrafficMovesNothingAndRealTrafficGoesOn is the soak in small; `careof
 // bench soak --for 10m` is the whole one.
 func TestForgedTrafficMovesNothingAndRealTrafficGoesOn(t *testing.T) {
-	needNamespaces(t)
+	labtest.Need(t)
 	for _, plane := range []string{"tun", "auto"} {
 		t.Run(plane, func(t *testing.T) {
 			r, err := Soak(t.Context(), SoakOptions{
 				For: 3 * time.Second, Nodes: 100, Registrations: 100, Packets: 100, Forged: 400,
-				Plane: plane, Shards: 2, Command: command, Progress: func(s string) { t.Log(s) },
+				Plane: plane, Shards: 2, Command: labtest.Command, Progress: func(s string) { t.Log(s) },
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -148,6 +148,18 @@ func ask(t *testing.T, conn *net.UDPConn, to string) (string, time.Duration) {
 	return "", 0
 }
 
+// hear returns the next datagram, which must come.
+func hear(t *testing.T, conn *net.UDPConn) string {
+	t.Helper()
+	buffer := make([]byte, 1<<16)
+	conn.SetReadDeadline(time.Now().Add(limit))
+	n, _, err := conn.ReadFromUDPAddrPort(buffer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buffer[:n])
+}
+
 // silent reports that nothing answers within a short time.
 func silent(t *testing.T, conn *net.UDPConn, to string) bool {
 	t.Helper()

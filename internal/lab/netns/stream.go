@@ -57,7 +57,6 @@ type StreamDirection struct {
 	mu       sync.Mutex
 	sent     []time.Time // by sequence number
 	arrivals []Arrival
-	refused  int // sends that the kernel refused (no route, no address): sent, and lost
 }
 
 // Stream is a running UDP stream.
@@ -131,11 +130,8 @@ func (s *Stream) send(ctx context.Context, conn *net.UDPConn, d *StreamDirection
 		d.mu.Unlock()
 		binary.BigEndian.PutUint64(payload[4:], uint64(sequence))
 		binary.BigEndian.PutUint64(payload[12:], uint64(now.Sub(s.start)))
-		if _, err := conn.WriteToUDPAddrPort(payload, to); err != nil {
-			d.mu.Lock()
-			d.refused++
-			d.mu.Unlock()
-		}
+		// What the kernel refuses (no route, no address) is sent, and lost.
+		conn.WriteToUDPAddrPort(payload, to)
 		next = next.Add(s.config.Interval)
 		pause(ctx, time.Until(next))
 	}
@@ -176,9 +172,6 @@ func (s *Stream) Up() *StreamDirection { return &s.up }
 // Down is the direction from the server to the client.
 func (s *Stream) Down() *StreamDirection { return &s.down }
 
-// Start is when the stream began.
-func (s *Stream) Start() time.Time { return s.start }
-
 // Stop ends the senders, gives what is under way the time drain to arrive, and closes the sockets. The record stays.
 func (s *Stream) Stop(drain time.Duration) {
 	s.cancel()
@@ -194,13 +187,6 @@ func (d *StreamDirection) Arrivals() []Arrival {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]Arrival(nil), d.arrivals...)
-}
-
-// Refused counts packets that the sender's kernel did not take; they are among the lost.
-func (d *StreamDirection) Refused() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.refused
 }
 
 // Window reports about the packets sent in [from, to). Packets that are still under way count as lost: ask again later.
@@ -232,9 +218,6 @@ func (d *StreamDirection) Window(from, to time.Time) Window {
 	w.LargestGap, w.GapAt = d.gap(from, to)
 	return w
 }
-
-// All reports about the whole stream so far.
-func (d *StreamDirection) All() Window { return d.Window(time.Time{}, time.Now().Add(time.Hour)) }
 
 // GapAround gives the longest time between two arrivals that follow each other and overlap [moment, moment+horizon],
 // with its start: what a move at that moment cost. It holds the regular interval. A gap that has not ended yet, because

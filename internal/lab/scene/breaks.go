@@ -21,14 +21,15 @@ type Roamer struct {
 	// until packets towards the node arrive over an interface after a move.
 	Uses   func() string
 	Settle func(iface string, down Flow)
-	// Wary says that it holds a link back that goes often.
-	Wary bool
+	// Made is how many moves were made before in laboratories of their own: the
+	// moves of this one go on at other instants.
+	Made int
 }
 
 // Careof is the roamer of a laboratory's own daemons.
 func Careof(l Lab) Roamer {
 	return Roamer{
-		Lab: l, Wary: true, Uses: func() string { return l.Binding(mobile).Link },
+		Lab: l, Uses: func() string { return l.Binding(mobile).Link },
 		Settle: func(iface string, _ Flow) {
 			l.Until("the node is reached over "+iface, 30*time.Second, func() bool { b := l.Binding(mobile); return b.Registered && b.Link == iface })
 		},
@@ -89,7 +90,7 @@ func (r Roamer) start(both, quiet bool) traffic {
 }
 
 // offbeat waits so that moves are not in step with anything.
-func offbeat(l Lab, i int) { l.Wait(time.Duration(1+i%7) * 37 * time.Millisecond) }
+func (r Roamer) offbeat(i int) { r.Wait(time.Duration(1+(r.Made+i)%7) * 37 * time.Millisecond) }
 
 // Makes gives a node a better uplink while the other one lives on, so many
 // times: make before break.
@@ -97,7 +98,7 @@ func Makes(r Roamer, times int) (gaps []Gap) {
 	t := r.start(false, false)
 	twice := 0
 	for i := range times {
-		offbeat(r, i)
+		r.offbeat(i)
 		began := r.Now()
 		r.Plug(mobile, wlan, access1)
 		r.Settle(wlan, t.down)
@@ -108,9 +109,6 @@ func Makes(r Roamer, times int) (gaps []Gap) {
 		r.Unplug(mobile, wlan)
 		r.Settle(wwan, t.down)
 		r.Wait(time.Second)
-		if r.Wary && i%4 == 3 && i+1 < times {
-			r.Wait(time.Minute) // a link that goes this often is none to prefer
-		}
 	}
 	t.stop()
 	return gaps
@@ -122,7 +120,7 @@ func Breaks(r Roamer, times int, quiet bool) (gaps []Gap) {
 	t := r.start(true, quiet)
 	twice := t.gap(0, r.Now()).Twice
 	for i := range times {
-		offbeat(r, i)
+		r.offbeat(i)
 		lost, lostAt, other := wlan, access1, wwan
 		if r.Uses() == wwan {
 			lost, lostAt, other = wwan, access2, wlan
@@ -135,7 +133,7 @@ func Breaks(r Roamer, times int, quiet bool) (gaps []Gap) {
 		g.Twice, twice = g.Twice-twice, g.Twice
 		gaps = append(gaps, g)
 		r.Plug(mobile, lost, lostAt)
-		r.Wait(3 * time.Second) // it is asked about, and perhaps preferred
+		r.Wait(2 * time.Second) // it is asked about, and perhaps preferred
 	}
 	t.stop()
 	return gaps
@@ -150,7 +148,7 @@ func ColdBreaks(r Roamer, times int) (gaps []Gap) {
 		r.Plug(mobile, wlan, access1)
 		r.Settle(wlan, t.down)
 		r.Wait(time.Second)
-		offbeat(r, i)
+		r.offbeat(i)
 		twice := t.gap(0, r.Now()).Twice
 		began := r.Now()
 		r.Unplug(mobile, wlan)
@@ -173,7 +171,7 @@ const Patience = 10 * time.Second
 func Stares(r Roamer, times int) (gaps []Gap) {
 	t := r.start(true, false)
 	for i := range times {
-		offbeat(r, i)
+		r.offbeat(i)
 		began := r.Now()
 		r.BlackHole(access1, true)
 		r.Wait(Patience)

@@ -21,7 +21,7 @@ var crash = &Scene{
 			l.Start(agent)
 			back := l.Now()
 			l.Wait(time.Second)
-			if r := down.Report(back+200*time.Millisecond, back+800*time.Millisecond); r.Lost > 0 {
+			if r := settled(l, down, back+200*time.Millisecond, back+800*time.Millisecond); r.Lost > 0 {
 				l.Fatalf("%d of %d packets are lost after the restart", r.Lost, r.Sent)
 			}
 		}
@@ -45,9 +45,7 @@ var reboot = &Scene{
 		if now := l.Replies(agent, 0); now != accepted {
 			l.Fatalf("%d registrations were needed after the reboot", now-accepted)
 		}
-		if !l.Reaches(peer, mobile) {
-			l.Fatalf("packets do not get through after the reboot")
-		}
+		l.Until("packets get through after the reboot", 20*time.Second, func() bool { return l.Reaches(peer, mobile) })
 		well(l, stream, 30*time.Second)
 	},
 }

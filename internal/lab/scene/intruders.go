@@ -1,6 +1,7 @@
 package scene
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -42,8 +43,8 @@ var replay = &Scene{
 			if refused && l.Replies(agent, accepted) != ok {
 				l.Fatalf("%s: the replay was accepted", when)
 			}
-			if refused && l.Replies(agent, mismatch) != denied+1 {
-				l.Fatalf("%s: the replay was not refused with code %d", when, mismatch)
+			if refused {
+				l.Until(fmt.Sprintf("%s: the replay is refused with code %d", when, mismatch), time.Second, func() bool { return l.Replies(agent, mismatch) == denied+1 })
 			}
 			if !l.Reaches(peer, mobile) || !l.Reaches(mobile, peer) {
 				l.Fatalf("%s: packets do not get through any more", when)
@@ -72,36 +73,58 @@ var flips = &Scene{
 	Doc:  "A request with any single bit flipped is never accepted.",
 	Play: func(l Lab) {
 		seen := l.Record(access1)
-		// The node's own request never arrives: what is flipped is new to the
-		// home agent.
-		l.BlackHole("edge", true)
-		l.Plug(mobile, wlan, access1)
-		var captured []signal
-		l.Until("the node asks", 15*time.Second, func() bool {
-			captured = requests(seen())
-			return len(captured) > 0
-		})
-		l.Unplug(mobile, wlan)
-		l.Wait(3 * time.Second) // until nobody waits for a link-layer address on the edge any more
-		l.BlackHole("edge", false)
-		r := captured[len(captured)-1]
-		for bit := range 8 * len(r.data) {
-			flipped := append([]byte(nil), r.data...)
-			flipped[bit/8] ^= 1 << (bit % 8)
-			l.Inject("site", datagram(l, r.from, r.to, flipped))
-			if bit%8 == 7 {
-				// Not longer in all than the request's timestamp is good for.
-				l.Wait(4 * time.Millisecond)
+		// The test is worth something when the request is accepted unflipped, after
+		// all that. A busy machine may be later with it than its timestamp is good
+		// for: then all begins again, with another request.
+		const tries = 5
+		for range tries {
+			if flipEveryBit(l, seen) {
+				return
+			}
+			if l.Can(Exact) {
+				break
 			}
 		}
-		l.Wait(500 * time.Millisecond)
-		if n := l.Replies(agent, accepted); n != 0 {
-			l.Fatalf("%d flipped requests were accepted", n)
-		}
-		// The test is worth something: unflipped, it is accepted.
-		l.Inject("site", datagram(l, r.from, r.to, r.data))
-		l.Until("the unflipped request is accepted", time.Second, func() bool { return l.Replies(agent, accepted) == 1 })
+		l.Fatalf("the unflipped request is not accepted either")
 	},
+}
+
+// flipEveryBit says whether a request of the node is accepted as it is, after
+// none was with a bit flipped.
+func flipEveryBit(l Lab, seen func() [][]byte) bool {
+	// The node's own request never arrives: what is flipped is new to the
+	// home agent.
+	l.BlackHole("edge", true)
+	before := len(requests(seen()))
+	l.Plug(mobile, wlan, access1)
+	var captured []signal
+	l.Until("the node asks", 15*time.Second, func() bool {
+		captured = requests(seen())[before:]
+		return len(captured) > 0
+	})
+	l.Unplug(mobile, wlan)
+	l.Wait(3 * time.Second) // until nobody waits for a link-layer address on the edge any more
+	l.BlackHole("edge", false)
+	r := captured[len(captured)-1]
+	for bit := range 8 * len(r.data) {
+		flipped := append([]byte(nil), r.data...)
+		flipped[bit/8] ^= 1 << (bit % 8)
+		l.Inject("site", datagram(l, r.from, r.to, flipped))
+		if bit%8 == 7 {
+			// Not longer in all than the request's timestamp is good for.
+			l.Wait(4 * time.Millisecond)
+		}
+	}
+	l.Wait(500 * time.Millisecond)
+	if n := l.Replies(agent, accepted); n != 0 {
+		l.Fatalf("%d flipped requests were accepted", n)
+	}
+	late := l.Replies(agent, mismatch)
+	l.Inject("site", datagram(l, r.from, r.to, r.data))
+	l.Until("the unflipped request is answered", 20*time.Second, func() bool {
+		return l.Replies(agent, accepted)+l.Replies(agent, mismatch) > late
+	})
+	return l.Replies(agent, accepted) == 1
 }
 
 var forged = &Scene{

@@ -100,7 +100,7 @@ var makeBeforeBreak = &Scene{
 		if b.UDP && !l.Binding(mobile).UDP {
 			l.Logf("the tunnel left UDP behind")
 		}
-		d, u := down.Report(began, end), up.Report(began, end)
+		d, u := settled(l, down, began, end), settled(l, up, began, end)
 		if d.Lost+u.Lost+d.Duplicates+u.Duplicates > 0 {
 			l.Fatalf("downlink: %d lost, %d twice; uplink: %d lost, %d twice", d.Lost, d.Duplicates, u.Lost, u.Duplicates)
 		}
@@ -108,7 +108,7 @@ var makeBeforeBreak = &Scene{
 		began = l.Now()
 		l.Unplug(mobile, wwan)
 		l.Wait(2 * time.Second)
-		d, u = down.Report(began, began+time.Second), up.Report(began, began+time.Second)
+		d, u = settled(l, down, began, began+time.Second), settled(l, up, began, began+time.Second)
 		if d.Lost+u.Lost > 0 {
 			l.Fatalf("the loss of an unused link lost %d and %d packets", d.Lost, u.Lost)
 		}
@@ -202,12 +202,13 @@ var loss = &Scene{
 		for _, s := range []string{access1, access2} {
 			l.Shape(s, func(g *topology.Segment) { g.Loss, g.Jitter.Duration, g.Duplicate = 0.3, 5*time.Millisecond, 0.05 })
 		}
+		// Half of all exchanges fail, and the node asks ever more rarely.
 		l.Plug(mobile, wlan, access1)
-		registered(l, time.Minute)
+		registered(l, 3*time.Minute)
 		stream := l.Stream(mobile, peer, 15_000)
 		l.Wait(5 * time.Second)
 		l.Plug(mobile, wlan, access2)
-		registered(l, 2*time.Minute)
+		registered(l, 3*time.Minute)
 		well(l, stream, 5*time.Minute)
 	},
 }

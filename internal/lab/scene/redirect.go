@@ -63,7 +63,7 @@ var redirect = &Scene{
 		flow = l.Flow(peer, mobile, 5*time.Millisecond)
 		began := l.Now()
 		l.Wait(2 * time.Second)
-		if r := flow.Report(began+500*time.Millisecond, l.Now()-500*time.Millisecond); r.Lost > 0 {
+		if r := settled(l, flow, began+500*time.Millisecond, l.Now()-500*time.Millisecond); r.Lost > 0 {
 			l.Fatalf("the node itself lost %d of %d packets", r.Lost, r.Sent)
 		}
 		flow.Stop()

@@ -1,7 +1,10 @@
 package scene
 
 import (
+	"crypto/sha256"
+
 	"careof/internal/config"
+	"careof/internal/core/forward"
 	"careof/internal/lab/check"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/ha"
@@ -23,6 +26,7 @@ type Tuning struct {
 // homeTuning is the tuning that a [home-agent] section asks for.
 func homeTuning(node string, c *config.HomeAgent) Tuning {
 	h, features := roles.HomeAgent(c)
+	features.WireGuard.Own = publicKey(node)
 	return Tuning{Node: node, Home: &h, Features: features}
 }
 
@@ -35,8 +39,15 @@ func foreignTuning(node string, c *config.ForeignAgent) Tuning {
 // mobileTuning is the tuning that a [mobile-node] section asks for.
 func mobileTuning(node string, c *config.MobileNode) Tuning {
 	m, features := roles.MobileNode(c)
+	if m.Encrypted {
+		features.WireGuard.Own = publicKey(node)
+	}
 	return Tuning{Node: node, Mobile: &m, Features: features}
 }
+
+// publicKey is that of a simulated host, where a tunnel of UDP stands for an
+// encrypted one.
+func publicKey(node string) forward.PublicKey { return forward.KeyOf(sha256.Sum256([]byte(node))) }
 
 // checked is what the invariants need to know of a home agent.
 func checked(h *ha.Config) check.Home {

@@ -143,7 +143,7 @@ type Lab interface {
 	HardwareAddr(node, iface string) forward.HardwareAddr
 	Neighbor(node string, a netip.Addr) forward.HardwareAddr
 	// Reaches tells whether a datagram from one node's address gets to the
-	// other's. It lets a second pass.
+	// other's. It lets a second pass, or a few.
 	Reaches(from, to string) bool
 }
 
@@ -157,6 +157,7 @@ type Binding struct {
 	HomeAgent   netip.Addr    // that serves the node
 	UDP         bool          // the tunnel is in UDP
 	Tunnels     int           // that the home agent sends to
+	Copies      int           // tunnels for copies of redundant packets alone, at both ends together
 	Took        time.Duration // from request to reply
 }
 
@@ -185,6 +186,16 @@ type Flow interface {
 
 // A Report says what became of datagrams.
 type Report = world.Report
+
+// settled is a flow's report of a window when what was sent in it has arrived, or
+// will not: a busy machine holds packets back for longer than a scene waits.
+func settled(l Lab, f Flow, begin, end time.Duration) Report {
+	for until := l.Now() + 10*time.Second; ; l.Wait(100 * time.Millisecond) {
+		if r := f.Report(begin, end); r.Lost == 0 || l.Can(Exact) || l.Now() >= until {
+			return r
+		}
+	}
+}
 
 // failure is how a scene ends early.
 type failure struct{ what string }

@@ -5,6 +5,7 @@ import (
 
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
+	"careof/internal/lab/world"
 	"careof/wire/encap"
 )
 
@@ -24,6 +25,7 @@ func (s *Sim) Binding(mobile string) Binding {
 		if visits {
 			b.Link = e.Deliver.Link
 		}
+		b.Copies += copies(n.Plane(), e)
 		for _, t := range e.Tunnels {
 			if t.Mode != forward.Receive && n.Plane().Live(t) {
 				b.CareOf, b.UDP, b.Link, b.HomeAgent = t.Local.Addr(), t.Encap == encap.UDP, t.Link, t.Peer.Addr()
@@ -53,6 +55,7 @@ func (s *Sim) Binding(mobile string) Binding {
 			if e.Role != forward.HomeAgent || !e.Inner.Contains(b.HomeAddress) {
 				continue
 			}
+			b.Copies += copies(d.Node.Plane(), e)
 			for _, t := range e.Tunnels {
 				if t.Mode != forward.Receive && d.Node.Plane().Live(t) {
 					b.Tunnels++
@@ -61,4 +64,15 @@ func (s *Sim) Binding(mobile string) Binding {
 		}
 	}
 	return b
+}
+
+// copies counts the tunnels of an entry that take copies of redundant packets
+// alone.
+func copies(p *world.Plane, e forward.Entry) (n int) {
+	for _, t := range e.Tunnels {
+		if t.Mode == forward.Receive && t.Copies && p.Live(t) {
+			n++
+		}
+	}
+	return n
 }

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	seeds   = flag.Int("seeds", 200, "how many random stories TestSwarm plays, besides those in testdata/seeds.txt")
+	seeds   = flag.Int("seeds", 0, "how many random stories TestSwarm plays, besides those in testdata/seeds.txt; 0 is 200, and 40 with -short")
 	first   = flag.Uint64("first", 1, "the seed of the first of the random stories")
 	oneSeed = flag.Uint64("seed", 0, "the one random story that TestSwarm plays; 0 plays many")
 )
@@ -45,7 +45,13 @@ func badSeeds(t *testing.T) []uint64 {
 // to the same end.
 func TestSwarm(t *testing.T) {
 	list := badSeeds(t)
-	for i := range *seeds {
+	n := *seeds
+	if n == 0 && testing.Short() {
+		n = 40
+	} else if n == 0 {
+		n = 200
+	}
+	for i := range n {
 		list = append(list, *first+uint64(i))
 	}
 	if *oneSeed != 0 {

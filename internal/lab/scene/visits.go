@@ -100,6 +100,9 @@ var visitorsOnly = &Scene{
 		l.Inject("isp1", wrap(l.Intruder("isp1"), CareOf1, probe(cn, home, "from a stranger")))
 		// From the visited link, with the visitor's address, but not from it.
 		l.Inject(visited1, probe(home, cn, "in the visitor's name"))
+		l.Until("they are on the links", time.Second, func() bool {
+			return containing(far(), "for a stranger") > 0 && containing(far(), "from a stranger") > 0 && containing(near(), "in the visitor's name") > 0
+		})
 		l.Wait(time.Second)
 		for _, text := range []string{"for a stranger", "from a stranger"} {
 			if n := containing(near(), text); n != 0 {

@@ -294,16 +294,7 @@ func (d *Daemon) planeEvent(ev forward.Event) {
 	if !d.running {
 		return
 	}
-	var key forward.Key
-	switch ev := ev.(type) {
-	case forward.EndpointSeen:
-		key = ev.Key
-	case forward.EchoReply:
-		key = ev.Key
-	case forward.Unreachable:
-		key = ev.Key
-	}
-	at, ok := d.owners[key]
+	at, ok := d.owners[ev.Entry()]
 	if !ok {
 		return
 	}
@@ -522,6 +513,7 @@ func (d *Daemon) ask(s *shard, a engine.Ask) {
 			s.step(answer)
 		})
 		return
+	case forward.Carried: // routers of this world do not lie
 	case engine.Resolve:
 		wait = 20 * time.Millisecond
 		if list := w.names[q.Name]; len(list) > 0 {

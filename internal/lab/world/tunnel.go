@@ -77,14 +77,14 @@ func (p *Plane) leaveHome(ip encap.IPv4, packet []byte) error {
 // push sends a packet into all the sending tunnels of an entry; false when
 // there is none.
 func (p *Plane) push(e *installed, ip encap.IPv4, packet []byte, own bool) bool {
-	if e.entry.IsRedundant(packet) {
+	if len(e.entry.Redundant) > 0 {
 		var ways []forward.Tunnel
 		for _, t := range e.entry.Tunnels {
-			if t.Copies && !t.Secured() && !t.AnyPort && p.Live(t) {
+			if t.Copies && !t.AnyPort && p.Live(t) {
 				ways = append(ways, t)
 			}
 		}
-		if len(ways) >= forward.Copyable {
+		if len(ways) >= forward.Copyable && e.entry.IsRedundant(packet, agentOf(e.entry.Role, ways[0])) {
 			if e.number == 0 {
 				e.number = uint32(p.clock.Now().Mono.UnixMilli())
 			}
@@ -124,6 +124,14 @@ func (p *Plane) push(e *installed, ip encap.IPv4, packet []byte, own bool) bool 
 	p.Counts.Withheld++
 	e.counters.DroppedPackets++
 	return true
+}
+
+// agentOf is the home agent's address at a tunnel.
+func agentOf(r forward.Role, t forward.Tunnel) netip.Addr {
+	if r == forward.MobileNode {
+		return t.Peer.Addr()
+	}
+	return t.Local.Addr()
 }
 
 // affords pays for a packet of n octets from a tunnel's budget, if it has one
@@ -308,7 +316,7 @@ func (p *Plane) outerMatches(e forward.Entry, t forward.Tunnel, h *encap.Header)
 	if h.Src != t.Peer.Addr() || h.Dst != t.Local.Addr() {
 		return false
 	}
-	numbered := len(e.Redundant) > 0 && h.HasSeq && h.Kind == encap.GRE
+	numbered := e.Counts() && h.HasSeq && h.Kind == encap.GRE
 	if h.Kind != t.Encap && !numbered && !(t.Encap == encap.Minimal && h.Kind == encap.IPIP) {
 		return false
 	}
@@ -337,7 +345,7 @@ func (p *Plane) leave(e *installed, t forward.Tunnel, link *Interface, h *encap.
 		e.counters.DroppedPackets++
 		return
 	}
-	if h.HasSeq && len(e.entry.Redundant) > 0 && !e.numbers.Fresh(h.Seq, p.clock.Now().Mono.UnixNano()) {
+	if h.HasSeq && e.entry.Counts() && !e.numbers.Fresh(h.Seq, p.clock.Now().Mono.UnixNano()) {
 		p.Counts.Copies++
 		return
 	}

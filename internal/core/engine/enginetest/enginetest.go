@@ -4,6 +4,7 @@ package enginetest
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"time"
 
@@ -89,5 +90,36 @@ func (p Plane) Apply(t T, c forward.Change) {
 			}
 		}
 		p[c.Entry.Key] = e
+	}
+}
+
+// A Store remembers records, by their keys.
+type Store map[string][]byte
+
+// Keep carries out a commit's records.
+func (s Store) Keep(records []engine.Record) {
+	for _, r := range records {
+		if r.Value == nil {
+			delete(s, string(r.Key))
+		} else {
+			s[string(r.Key)] = bytes.Clone(r.Value)
+		}
+	}
+}
+
+// Restore gives a machine what is stored, in key order, and then spoils each
+// record, which is the store's to reuse.
+func (s Store) Restore(t T, m engine.Persistent, now engine.Now) {
+	t.Helper()
+	for _, k := range slices.Sorted(maps.Keys(s)) {
+		r := engine.Record{Key: []byte(k), Value: bytes.Clone(s[k])}
+		if err := m.Restore(now, r); err != nil {
+			t.Fatalf("restore %q: %v", k, err)
+		}
+		for _, b := range [][]byte{r.Key, r.Value} {
+			for i := range b {
+				b[i] = 0xee
+			}
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -131,24 +132,30 @@ func TestPinsNeedABPFFileSystem(t *testing.T) {
 	}
 }
 
-// The committed objects are what the source makes. Another compiler than the
-// one that made them may make others; the source's hash tells always.
+// The committed objects are what the sources make. Another compiler than the
+// one that made them may make others; the sources' hashes tell always.
 func TestObjectsAreNotStale(t *testing.T) {
-	source, err := os.ReadFile("prog/careof.c")
+	text, err := os.ReadFile("prog/built.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	built, err := os.ReadFile("prog/built.txt")
-	if err != nil {
-		t.Fatal(err)
+	built := strings.Split(strings.TrimSpace(string(text)), "\n")
+	hashes, compiler := built[:len(built)-1], built[len(built)-1]
+	sources, err := filepath.Glob("prog/*.[ch]")
+	if err != nil || len(sources) != len(hashes) {
+		t.Fatalf("%d sources, and the objects were made from %d (error %v)", len(sources), len(hashes), err)
 	}
-	sum := sha256.Sum256(source)
-	hash, compiler, _ := strings.Cut(string(built), "\n")
-	if !strings.HasPrefix(hash, hex.EncodeToString(sum[:])) {
-		t.Fatal("careof.c is not what the objects were made from: run prog/build.sh")
+	for i, name := range sources {
+		source, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum := sha256.Sum256(source); hashes[i] != hex.EncodeToString(sum[:])+"  "+filepath.Base(name) {
+			t.Fatalf("%s is not what the objects were made from: run prog/build.sh", name)
+		}
 	}
 	have, err := exec.Command("clang", "--version").Output()
-	if first, _, _ := strings.Cut(string(have), "\n"); err != nil || first != strings.TrimSpace(compiler) {
+	if first, _, _ := strings.Cut(string(have), "\n"); err != nil || first != compiler {
 		return // the hash has told
 	}
 	dir := t.TempDir()

@@ -12,11 +12,11 @@ import (
 	"careof/wire/encap"
 )
 
-// maxTunnels is MAX_TUNNELS of careof.c. RFC 5944 leaves the number of
+// maxTunnels is MAX_TUNNELS of tables.h. RFC 5944 leaves the number of
 // simultaneous bindings to the home agent; three and one that drains is ours.
 const maxTunnels = 4
 
-// keyLen is KEY_LEN of careof.c. A longer key is not kept: its entry is found
+// keyLen is KEY_LEN of tables.h. A longer key is not kept: its entry is found
 // by its inner address after a restart.
 const keyLen = 64
 
@@ -78,7 +78,8 @@ const hasNodes = 1 << 31
 
 // settingsValue is struct settings.
 type settingsValue struct {
-	Device, Mark                          uint32
+	Device                                uint32
+	_                                     uint32
 	Agents, Mobiles, AgentNets, MobileNet uint32
 	Avoided                               uint32
 }
@@ -170,6 +171,9 @@ func (p *Plane) translateTunnel(ft *forward.Tunnel) (t tunnelValue, ok bool) {
 	if ft.Budget > 0 {
 		return t, false // what is sent and what comes is counted in user space
 	}
+	if ft.Checksum {
+		return t, false // programs send without
+	}
 	h := encap.Header{Kind: ft.Encap, HasKey: ft.HasKey}
 	switch ft.Encap {
 	case encap.IPIP, encap.GRE:
@@ -211,8 +215,6 @@ func (p *Plane) translateTunnel(ft *forward.Tunnel) (t tunnelValue, ok bool) {
 		if under, ok = p.lookup(ft.Link); !ok {
 			return t, false
 		}
-	} else if p.config.Mark != 0 {
-		return t, false // routing by mark is not the programs'
 	}
 	t.Link = uint32(under.index)
 	mtu := ft.MTU

@@ -35,10 +35,6 @@ type Config struct {
 	// user space's. 0 means DefaultCapacity.
 	Capacity int
 
-	// Mark is put on outer packets of tunnels with a Link, unless it is 0.
-	// Other tunnels are user space's then.
-	Mark uint32
-
 	// Port tells the port of an uplink's UDP socket, for tunnels whose Local
 	// has none; 0 when there is no socket.
 	Port func(link string, addr netip.Addr) uint16
@@ -228,7 +224,7 @@ func Open(c Config) (p *Plane, err error) {
 	if err = p.adopt(); err != nil {
 		return p, err
 	}
-	p.settings.Device, p.settings.Mark = uint32(p.device), c.Mark
+	p.settings.Device = uint32(p.device)
 	if err = p.avoidLinks(); err != nil {
 		return p, err
 	}

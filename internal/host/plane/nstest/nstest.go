@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -56,11 +57,25 @@ func New(t testing.TB, name string) *Node {
 		n.NS.Close()
 	})
 	n.Up("lo")
+	// What a test waits for is not what the kernel's limit on errors has left: half
+	// of it is the whole host's, and tests run side by side. The mask also frees
+	// from that half.
+	n.Sysctl("net/ipv4/icmp_ratemask", 0)
+	n.Sysctl("net/ipv4/icmp_ratelimit", 0)
 	return n
 }
 
 // Do runs f on a thread of the node. f may fail the test.
 func (n *Node) Do(f func()) {
+	n.t.Helper()
+	n.In(f)
+	if n.t.Failed() {
+		n.t.FailNow()
+	}
+}
+
+// In is [Node.Do] for a subtest that goes on although an earlier one has failed.
+func (n *Node) In(f func()) {
 	n.t.Helper()
 	done := make(chan struct{})
 	go func() {
@@ -73,12 +88,11 @@ func (n *Node) Do(f func()) {
 		f()
 	}()
 	<-done
-	if n.t.Failed() {
-		n.t.FailNow()
-	}
 }
 
-// Join connects two nodes with a veth pair and brings both ends up.
+// Join connects two nodes with a veth pair, brings both ends up and waits until
+// packets can leave by both: before that the kernel drops them silently, and asks
+// for a neighbour again a second later only.
 func Join(t testing.TB, a *Node, aName string, b *Node, bName string, mtu int) {
 	t.Helper()
 	err := a.H.LinkAdd(&netlink.Veth{
@@ -90,6 +104,11 @@ func Join(t testing.TB, a *Node, aName string, b *Node, bName string, mtu int) {
 	}
 	a.Up(aName)
 	b.Up(bName)
+	for end := time.Now().Add(20 * time.Second); a.Link(aName).Attrs().OperState != netlink.OperUp || b.Link(bName).Attrs().OperState != netlink.OperUp; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s of %s and %s of %s do not come up", aName, a.Name, bName, b.Name)
+		}
+	}
 }
 
 // Bridge makes a bridge and brings it up.
@@ -133,6 +152,9 @@ func (n *Node) Address(link, prefix string) {
 	a, err := netlink.ParseAddr(prefix)
 	if err != nil {
 		n.t.Fatal(err)
+	}
+	if a.IP.To4() == nil {
+		a.Flags |= unix.IFA_F_NODAD // or nobody may use it before somebody has looked for another owner
 	}
 	if err := n.H.AddrAdd(n.Link(link), a); err != nil {
 		n.t.Fatalf("%s: %s on %s: %v", n.Name, prefix, link, err)
@@ -197,22 +219,29 @@ func (n *Node) Sysctl(name string, value int) {
 // next one; it returns nil once nothing has come for 60 ms.
 func (n *Node) Packets(link string) (next func() []byte) {
 	n.t.Helper()
-	fd := -1
-	n.Do(func() {
-		var err error
-		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ALL)))
-		if err != nil {
-			n.t.Errorf("%s: packet socket: %v", n.Name, err)
-			return
+	return n.Tap(n.t, link, 60*time.Millisecond)
+}
+
+// Tap is [Node.Packets] for a subtest, with a silence of its own.
+func (n *Node) Tap(t testing.TB, link string, silence time.Duration) (next func() []byte) {
+	t.Helper()
+	fd, err := -1, error(nil)
+	n.In(func() {
+		var l netlink.Link
+		if l, err = n.H.LinkByName(link); err == nil {
+			fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ALL)))
 		}
-		if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: n.Link(link).Attrs().Index}); err != nil {
-			n.t.Errorf("%s: packet socket: %v", n.Name, err)
-			return
+		if err == nil {
+			err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: l.Attrs().Index})
 		}
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 60_000})
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20)
 	})
-	n.t.Cleanup(func() { unix.Close(fd) })
+	if err != nil || fd < 0 {
+		t.Fatalf("%s: packet socket on %s: %v", n.Name, link, err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	wait := unix.NsecToTimeval(silence.Nanoseconds())
+	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait)
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20)
 	buf := make([]byte, 1<<16)
 	return func() []byte {
 		for {

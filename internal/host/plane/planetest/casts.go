@@ -1,6 +1,7 @@
 package planetest
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/netip"
@@ -32,7 +33,7 @@ var (
 // address of the home network.
 func (s *Scene) homeLink(t testing.TB) *tun.Casts {
 	var set *broadcast.Set
-	on(s.HA, func() {
+	s.HA.In(func() {
 		var err error
 		set, err = broadcast.New([]string{"lan0"}, func(link string, packet []byte) { s.Agent.Heard(link, packet) })
 		must(t, err)
@@ -55,7 +56,7 @@ func (s *Scene) homeLink(t testing.TB) *tun.Casts {
 func socket(t testing.TB, n *nstest.Node, link, local string) *net.UDPConn {
 	t.Helper()
 	var conn *net.UDPConn
-	on(n, func() {
+	n.In(func() {
 		c := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 			var err error
 			raw.Control(func(fd uintptr) {
@@ -105,15 +106,38 @@ func say(t testing.TB, c *net.UDPConn, to netip.Addr, what string) {
 	must(t, err)
 }
 
-// hear waits for a datagram; "" when none came.
-func hear(c *net.UDPConn, wait time.Duration) (string, netip.Addr) {
+// hear waits for a datagram that must come; "" when none did.
+func hear(c *net.UDPConn) (string, netip.Addr) {
 	buf := make([]byte, 2000)
-	c.SetReadDeadline(time.Now().Add(wait))
+	c.SetReadDeadline(time.Now().Add(patience))
 	n, from, err := c.ReadFromUDPAddrPort(buf)
 	if err != nil {
 		return "", netip.Addr{}
 	}
 	return string(buf[:n]), from.Addr()
+}
+
+// saying fits packets that carry a text.
+func saying(what string) func([]byte) bool {
+	return func(p []byte) bool { return bytes.Contains(p, []byte(what)) }
+}
+
+// reaches returns what leaves the agent for the node's care-of address of
+// something that a neighbor says, nil when that is nothing: what is said behind
+// it to everybody reaches another node, which has asked for it.
+func (s *Scene) reaches(t testing.TB, shape forward.Tunnel, wire func() []byte, from *net.UDPConn, dst netip.Addr, what string) []byte {
+	t.Helper()
+	other := AtAgent(shape)
+	other.Peer = netip.AddrPortFrom(laterCareOf, MobilePort)
+	e := asking(other)
+	e.Key, e.Inner = "later", netip.PrefixFrom(laterHome, 32)
+	Put(t, s.Agent, e)
+	defer Apply(t, s.Agent, forward.Change{Op: forward.Delete, Entry: e})
+	say(t, from, dst, what)
+	say(t, from, limited, "behind "+what)
+	return before(t, wire,
+		func(p []byte) bool { return addr4(p[16:]) == CareOf && saying(what)(p) },
+		func(p []byte) bool { return addr4(p[16:]) == laterCareOf && saying("behind "+what)(p) })
 }
 
 // asking is a home agent's entry with the B bit, on the home link.
@@ -150,18 +174,15 @@ func testBroadcasts(t *testing.T, open Open) {
 			Put(t, s.Agent, asking(AtAgent(shape.T)))
 			for _, dst := range []netip.Addr{limited, directed} {
 				say(t, from, dst, dst.String()+shape.Name)
-				if got, src := hear(to, 5*time.Second); got != dst.String()+shape.Name || src != neighbor {
+				if got, src := hear(to); got != dst.String()+shape.Name || src != neighbor {
 					t.Errorf("%v: heard %q from %v", dst, got, src)
 				}
 			}
 			quiet := asking(AtAgent(shape.T))
 			quiet.Broadcast = false
 			Put(t, s.Agent, quiet)
-			for p := wire(); p != nil; p = wire() {
-			}
-			say(t, from, limited, "not for you")
-			if n := count(wire, tunnelled(shape.T)); n != 0 {
-				t.Errorf("%d packets to a node that did not ask", n)
+			if p := s.reaches(t, shape.T, wire, from, limited, "not for you"); p != nil {
+				t.Errorf("to a node that did not ask: % x", p)
 			}
 		})
 	}
@@ -174,10 +195,8 @@ func testBroadcasts(t *testing.T, open Open) {
 		Put(t, s.Agent, asking(far))
 		inner := forward.Tunnel{Encap: encap.IPIP, Local: netip.AddrPortFrom(Home, 0), Peer: netip.AddrPortFrom(Agent, 0), Mode: forward.Receive}
 		Put(t, s.Mobile, listening(inner))
-		for p := wire(); p != nil; p = wire() {
-		}
 		say(t, from, directed, "wrapped")
-		p := first(wire, tunnelled(shape))
+		p := await(wire, saying("wrapped"))
 		if p == nil {
 			t.Fatal("nothing on the wire")
 		}
@@ -187,7 +206,7 @@ func testBroadcasts(t *testing.T, open Open) {
 		}
 		s.R.Route(Home.String()+"/32", "198.51.100.10", "", "")
 		SendRaw(t, s.R, once)
-		if got, src := hear(to, 5*time.Second); got != "wrapped" || src != neighbor {
+		if got, src := hear(to); got != "wrapped" || src != neighbor {
 			t.Errorf("heard %q from %v", got, src)
 		}
 	})
@@ -212,24 +231,19 @@ func testMulticast(t *testing.T, open Open) {
 			member(t, to, s.MN, Device, unix.IP_ADD_MEMBERSHIP)
 			until(t, "membership", func() bool { return slices.Contains(s.Agent.Groups(AgentKey), group) })
 			say(t, from, group, shape.Name)
-			if got, src := hear(to, 5*time.Second); got != shape.Name || src != neighbor {
+			if got, src := hear(to); got != shape.Name || src != neighbor {
 				t.Errorf("heard %q from %v", got, src)
 			}
 			// A member of a group has not asked for broadcasts, nor for other groups.
-			for p := wire(); p != nil; p = wire() {
-			}
-			say(t, from, group.Next(), "another group")
-			say(t, from, limited, "a broadcast")
-			if n := count(wire, tunnelled(shape.T)); n != 0 {
-				t.Errorf("%d packets that the node did not ask for", n)
+			for what, dst := range map[string]netip.Addr{"another group": group.Next(), "a broadcast": limited} {
+				if p := s.reaches(t, shape.T, wire, from, dst, what); p != nil {
+					t.Errorf("the node did not ask for %s: % x", what, p)
+				}
 			}
 			member(t, to, s.MN, Device, unix.IP_DROP_MEMBERSHIP)
 			until(t, "end of the membership", func() bool { return len(s.Agent.Groups(AgentKey)) == 0 })
-			for p := wire(); p != nil; p = wire() {
-			}
-			say(t, from, group, "too late")
-			if n := count(wire, tunnelled(shape.T)); n != 0 {
-				t.Errorf("%d packets for a group that was left", n)
+			if p := s.reaches(t, shape.T, wire, from, group, "too late"); p != nil {
+				t.Errorf("for a group that was left: % x", p)
 			}
 			Apply(t, s.Agent, forward.Change{Op: forward.Delete, Entry: AgentEntry()})
 		})
@@ -255,24 +269,24 @@ func testCastsFromNode(t *testing.T, open Open) {
 			Put(t, s.Agent, asking(AtAgent(shape.T)))
 			for _, dst := range []netip.Addr{group, limited, directed} {
 				say(t, from, dst, dst.String()+shape.Name)
-				if got, src := hear(to, 5*time.Second); got != dst.String()+shape.Name || src != Home {
+				if got, src := hear(to); got != dst.String()+shape.Name || src != Home {
 					t.Errorf("%v: heard %q from %v", dst, got, src)
 				}
 			}
-			for p := link(); p != nil; p = link() {
-			}
 			say(t, from, netip.MustParseAddr("224.0.0.99"), "stays on its link")
-			if p := first(link, func(p []byte) bool { return addr4(p[12:]) == Home }); p != nil {
+			say(t, from, group, "goes behind it")
+			if p := before(t, link, saying("stays on its link"), saying("goes behind it")); p != nil {
 				t.Errorf("on the home link: % x", p)
 			}
+			if got, _ := hear(to); got != "goes behind it" {
+				t.Errorf("heard %q", got)
+			}
 		})
-	}
-	for p := link(); p != nil; p = link() {
 	}
 	for range 1000 {
 		say(t, from, limited, "flood")
 	}
-	if n := count(link, func(p []byte) bool { return addr4(p[12:]) == Home && addr4(p[16:]) == limited }); n == 0 || n > 700 {
+	if n := countTo(1, link, saying("flood")); n == 0 || n > 700 {
 		t.Errorf("%d of a flood of 1000 broadcasts are on the home link", n)
 	}
 }

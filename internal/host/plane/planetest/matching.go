@@ -21,7 +21,7 @@ func testSimultaneous(t *testing.T, open Open) {
 	second := netip.MustParseAddr("198.51.100.11")
 	s.MN.Address("eth0", "198.51.100.11/24")
 	// One by one: what leaves in trains would be seen as one long packet.
-	on(s.HA, func() { must(t, offload.Segment("wan0")) })
+	s.HA.In(func() { must(t, offload.Segment("wan0")) })
 	wire := tap(t, s.R, "eth0")
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
@@ -34,16 +34,18 @@ func testSimultaneous(t *testing.T, open Open) {
 			}
 			SendRaw(t, s.CN, packets...)
 			got := make(map[netip.Addr]int)
-			for p := wire(); p != nil; p = wire() {
-				if len(p) < 20 || p[9] != uint8(shape.T.Encap) || addr4(p[12:]) != Agent {
-					continue
+			ours := func(p []byte) bool { return p[9] == uint8(shape.T.Encap) && addr4(p[12:]) == Agent }
+			countTo(2*len(packets), wire, func(p []byte) bool {
+				if !ours(p) {
+					return false
 				}
 				h, inner, err := pull(p)
 				if err != nil || !between(Correspondent, Home)(inner) || len(inner) != len(packets[0]) {
 					t.Errorf("%v: % x", err, p)
 				}
 				got[h.Dst]++
-			}
+				return true
+			})
 			if got[CareOf] != 5 || got[second] != 5 {
 				t.Errorf("copies: %v", got)
 			}
@@ -52,11 +54,12 @@ func testSimultaneous(t *testing.T, open Open) {
 			Put(t, s.Agent, AgentEntry(one, two))
 			SendRaw(t, s.CN, packets[0])
 			clear(got)
-			for p := wire(); p != nil; p = wire() {
-				if p[9] == uint8(shape.T.Encap) && addr4(p[12:]) == Agent {
+			countTo(1, wire, func(p []byte) bool {
+				if ours(p) {
 					got[addr4(p[16:])]++
 				}
-			}
+				return ours(p)
+			})
 			if got[CareOf] != 0 || got[second] != 1 {
 				t.Errorf("copies after the end of one: %v", got)
 			}
@@ -73,12 +76,12 @@ func testMobileNetwork(t *testing.T, open Open) {
 			Put(t, s.Agent, forward.Entry{Key: "network", Role: forward.HomeAgent, Inner: netip.MustParsePrefix("10.20.0.0/25"), Tunnels: []forward.Tunnel{AtAgent(shape.T)}})
 			inside, outside := netip.MustParseAddr("10.20.0.100"), netip.MustParseAddr("10.20.0.200")
 			SendRaw(t, s.CN, UDPPacket(Correspondent, inside, 10), UDPPacket(Correspondent, outside, 10))
-			if n := count(wire, tunnelled(shape.T)); n != 1 {
+			if n := countTo(1, wire, tunnelled(shape.T)); n != 1 {
 				t.Errorf("%d packets tunnelled, want 1", n)
 			}
 			h := header(shape.T, CareOf, Agent)
 			SendRaw(t, s.R, forge(t, h, UDPPacket(inside, Correspondent, 10)), forge(t, h, UDPPacket(outside, Correspondent, 10)))
-			if n := count(out, func(p []byte) bool { return p[9] == 17 && addr4(p[16:]) == Correspondent }); n != 1 {
+			if n := countTo(1, out, func(p []byte) bool { return p[9] == 17 && addr4(p[16:]) == Correspondent }); n != 1 {
 				t.Errorf("%d packets taken, want 1", n)
 			}
 		})
@@ -98,11 +101,13 @@ func testLongestPrefix(t *testing.T, open Open) {
 			Put(t, s.Agent, AgentEntry(AtAgent(shape.T)))
 			SendRaw(t, s.CN, UDPPacket(Correspondent, Home, 10), UDPPacket(Correspondent, Home.Next(), 10))
 			var to []netip.Addr
-			for p := wire(); p != nil; p = wire() {
-				if p[0]>>4 == 4 && addr4(p[12:]) == Agent && p[9] != 1 {
+			countTo(2, wire, func(p []byte) bool {
+				ours := addr4(p[12:]) == Agent && p[9] != 1
+				if ours {
 					to = append(to, addr4(p[16:]))
 				}
-			}
+				return ours
+			})
 			slices.SortFunc(to, netip.Addr.Compare)
 			if !slices.Equal(to, []netip.Addr{CareOf, elsewhere}) {
 				t.Errorf("went to %v", to)
@@ -111,13 +116,18 @@ func testLongestPrefix(t *testing.T, open Open) {
 	}
 }
 
-// passes tells whether packets go through both ways.
-func (s *Scene) passes(t *testing.T, shape forward.Tunnel) (in, out bool) {
+// passes tells whether packets go through both ways, which they must or must not.
+func (s *Scene) passes(t *testing.T, shape forward.Tunnel, must bool) (in, out bool) {
 	t.Helper()
 	wire, lan := tap(t, s.R, "eth0"), tap(t, s.CN, "eth0")
-	SendRaw(t, s.CN, UDPPacket(Correspondent, Home, 10))
-	SendRaw(t, s.R, forge(t, header(shape, CareOf, Agent), UDPPacket(Home, Correspondent, 10)))
-	return first(wire, tunnelled(shape)) != nil, first(lan, between(Home, Correspondent)) != nil
+	packet := UDPPacket(Correspondent, Home, 10)
+	if must {
+		SendRaw(t, s.CN, packet)
+		in = await(wire, tunnelled(shape)) != nil
+	} else {
+		in = s.inwards(t, shape, wire, tunnelled(shape), packet) != nil
+	}
+	return in, s.taken(t, must, shape, lan, forge(t, header(shape, CareOf, Agent), UDPPacket(Home, Correspondent, 10))) != nil
 }
 
 // A tunnel ends by itself, and a refresh moves its end.
@@ -127,7 +137,7 @@ func testUntil(t *testing.T, open Open) {
 		t.Run(shape.Name, func(t *testing.T) {
 			check := func(when string, want bool) {
 				t.Helper()
-				if in, out := s.passes(t, shape.T); in != want || out != want {
+				if in, out := s.passes(t, shape.T, want); in != want || out != want {
 					t.Errorf("%s: inwards %v, outwards %v, want %v", when, in, out, want)
 				}
 			}
@@ -143,7 +153,7 @@ func testUntil(t *testing.T, open Open) {
 			extend(clock.Mono().Add(time.Hour))
 			check("extended", true)
 			extend(clock.Mono().Add(500 * time.Millisecond))
-			until(t, "the end of its life", func() bool { in, out := s.passes(t, shape.T); return !in && !out })
+			until(t, "the end of its life", func() bool { in, out := s.passes(t, shape.T, false); return !in && !out })
 			extend(time.Time{})
 			check("without an end", true)
 			Apply(t, s.Agent, forward.Change{Op: forward.Delete, Entry: AgentEntry()})
@@ -155,7 +165,7 @@ func testUntil(t *testing.T, open Open) {
 // until waits for something to become true.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !is(); {
+	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("no %s", what)
 		}
@@ -175,25 +185,24 @@ func testDrain(t *testing.T, open Open) {
 			Put(t, s.Agent, AgentEntry(now, old))
 			wire, out := tap(t, s.R, "eth0"), tap(t, s.CN, "eth0")
 			SendRaw(t, s.CN, UDPPacket(Correspondent, Home, 10))
-			p := first(wire, func(p []byte) bool { return addr4(p[12:]) == Agent && p[9] == uint8(shape.T.Encap) })
+			p := await(wire, func(p []byte) bool { return addr4(p[12:]) == Agent && p[9] == uint8(shape.T.Encap) })
 			if p == nil || addr4(p[16:]) != CareOf.Next() {
 				t.Errorf("sent % x", p)
 			}
 			h := header(shape.T, CareOf, Agent)
 			SendRaw(t, s.R, forge(t, h, UDPPacket(Home, Correspondent, 10)))
-			if first(out, between(Home, Correspondent)) == nil {
+			if await(out, between(Home, Correspondent)) == nil {
 				t.Error("the old tunnel takes nothing")
 			}
 			old.Until = clock.Mono().Add(-time.Millisecond)
 			Put(t, s.Agent, AgentEntry(now, old))
 			Apply(t, s.Agent, forward.Change{Op: forward.Extend, Entry: AgentEntry(), Until: clock.Mono().Add(time.Hour)})
-			SendRaw(t, s.R, forge(t, h, UDPPacket(Home, Correspondent, 10)))
-			if first(out, between(Home, Correspondent)) != nil {
+			packet := forge(t, h, UDPPacket(Home, Correspondent, 10))
+			if s.outwards(t, shape.T, out, between(Home, Correspondent), packet) != nil {
 				t.Error("the old tunnel takes packets after its end")
 			}
 			Put(t, s.Agent, AgentEntry(AtAgent(forward.Tunnel{Encap: shape.T.Encap, Inside: shape.T.Inside, HasKey: shape.T.HasKey, Key: shape.T.Key, Mode: forward.Send})))
-			SendRaw(t, s.R, forge(t, h, UDPPacket(Home, Correspondent, 10)))
-			if first(out, between(Home, Correspondent)) != nil {
+			if s.outwards(t, shape.T, out, between(Home, Correspondent), packet) != nil {
 				t.Error("a tunnel that only sends takes packets")
 			}
 		})
@@ -209,7 +218,7 @@ func testHalfBound(t *testing.T, open Open) {
 	half := AtAgent(forward.Tunnel{Encap: encap.UDP, AnyPort: true})
 	half.Peer = netip.AddrPortFrom(CareOf, 0)
 	Put(t, s.Agent, AgentEntry(half))
-	if in, out := s.passes(t, forward.Tunnel{Encap: encap.UDP}); in || out {
+	if in, out := s.passes(t, forward.Tunnel{Encap: encap.UDP}, false); in || out {
 		t.Errorf("half bound: inwards %v, outwards %v", in, out)
 	}
 	e := waitFor[forward.EndpointSeen](t, s.Agent)
@@ -224,12 +233,12 @@ func testHalfBound(t *testing.T, open Open) {
 //rfc:3519#4.3
 func testRebinding(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
-	s.Bind(t, forward.Tunnel{Encap: encap.UDP})
+	shape := forward.Tunnel{Encap: encap.UDP}
+	s.Bind(t, shape)
 	out := tap(t, s.CN, "eth0")
-	h := header(forward.Tunnel{Encap: encap.UDP}, CareOf.Next(), Agent)
+	h := header(shape, CareOf.Next(), Agent)
 	h.SrcPort = 50000
-	SendRaw(t, s.R, forge(t, h, UDPPacket(Home, Correspondent, 10)))
-	if first(out, between(Home, Correspondent)) != nil {
+	if s.outwards(t, shape, out, between(Home, Correspondent), forge(t, h, UDPPacket(Home, Correspondent, 10))) != nil {
 		t.Error("forwarded")
 	}
 	e := waitFor[forward.EndpointSeen](t, s.Agent)
@@ -275,8 +284,7 @@ func testLoops(t *testing.T, open Open) {
 			nested := forge(t, header(shape.T, CareOf, Home), UDPPacket(Home, Correspondent, 10))
 			// What came out of a tunnel with the care-of address as its
 			// source, on its way to the home address.
-			SendRaw(t, s.CN, UDPPacket(CareOf, Home, 10), nested)
-			if p := first(wire, tunnelled(shape.T)); p != nil {
+			if p := s.inwards(t, shape.T, wire, tunnelled(shape.T), UDPPacket(CareOf, Home, 10), nested); p != nil {
 				t.Errorf("tunnelled: % x", p)
 			}
 		})
@@ -287,18 +295,19 @@ func testLoops(t *testing.T, open Open) {
 // other network; others are not.
 func testUnbound(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
-	s.Bind(t, forward.Tunnel{Encap: encap.IPIP})
+	shape := forward.Tunnel{Encap: encap.IPIP}
+	s.Bind(t, shape)
 	answers, wire := tap(t, s.CN, "eth0"), tap(t, s.R, "eth0")
 	SendRaw(t, s.CN, UDPPacket(Correspondent, Home.Next(), 10))
-	if first(answers, isICMP(Correspondent, encap.DestinationUnreachable, encap.HostUnreachable)) == nil {
+	if await(answers, isICMP(Correspondent, encap.DestinationUnreachable, encap.HostUnreachable)) == nil {
 		t.Error("no host unreachable")
 	}
-	SendRaw(t, s.CN, UDPPacket(Correspondent, netip.MustParseAddr("10.20.0.1"), 10))
-	if p := first(answers, func(p []byte) bool { return p[9] == 1 }); p != nil {
-		t.Errorf("answered for a network that is not ours: % x", p)
-	}
-	if first(wire, func(p []byte) bool { return addr4(p[12:]) == Agent || addr4(p[12:]) == Correspondent }) != nil {
+	left := func(p []byte) bool { return addr4(p[12:]) == Agent || addr4(p[12:]) == Correspondent }
+	if s.inwards(t, shape, wire, left, UDPPacket(Correspondent, netip.MustParseAddr("10.20.0.1"), 10)) != nil {
 		t.Error("something left")
+	}
+	if p := s.outwards(t, shape, answers, func(p []byte) bool { return p[9] == 1 }); p != nil {
+		t.Errorf("answered for a network that is not ours: % x", p)
 	}
 }
 
@@ -338,23 +347,22 @@ func testShared(t *testing.T, open Open) {
 	a.Key, b.Key = "a", "b"
 	Put(t, s.Agent, a)
 	Put(t, s.Agent, b)
-	taken := func(kind encap.Kind) bool {
-		out := tap(t, s.CN, "eth0")
-		SendRaw(t, s.R, forge(t, header(forward.Tunnel{Encap: kind}, CareOf, Agent), UDPPacket(Home, Correspondent, 10)))
-		return first(out, between(Home, Correspondent)) != nil
+	taken := func(kind encap.Kind, must bool) bool {
+		shape := forward.Tunnel{Encap: kind}
+		return s.taken(t, must, shape, tap(t, s.CN, "eth0"), forge(t, header(shape, CareOf, Agent), UDPPacket(Home, Correspondent, 10))) != nil
 	}
-	if !taken(encap.IPIP) || !taken(encap.GRE) {
+	if !taken(encap.IPIP, true) || !taken(encap.GRE, true) {
 		t.Error("not both are taken")
 	}
 	Apply(t, s.Agent, forward.Change{Op: forward.Delete, Entry: a})
-	if taken(encap.IPIP) || !taken(encap.GRE) {
+	if taken(encap.IPIP, false) || !taken(encap.GRE, true) {
 		t.Error("the wrong one is gone")
 	}
-	if in, _ := s.passes(t, forward.Tunnel{Encap: encap.GRE}); !in {
+	if in, _ := s.passes(t, forward.Tunnel{Encap: encap.GRE}, true); !in {
 		t.Error("the other one sends no more")
 	}
 	Apply(t, s.Agent, forward.Change{Op: forward.Delete, Entry: b})
-	if taken(encap.GRE) {
+	if taken(encap.GRE, false) {
 		t.Error("taken without an entry")
 	}
 }

@@ -3,16 +3,13 @@ package planetest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
@@ -102,12 +99,9 @@ func NewScene(t testing.TB, open Open, mtu int) *Scene {
 	s.MN.Address("eth0", "198.51.100.10/24")
 	s.MN.Route("192.0.2.0/24", "198.51.100.2", "", "")
 
-	for _, n := range []*nstest.Node{s.CN, s.HA, s.R, s.MN} {
-		n.Sysctl("net/ipv4/icmp_ratelimit", 0)
-	}
 	// Somebody takes the suite's datagrams, so that no kernel answers them.
 	for _, n := range []*nstest.Node{s.CN, s.MN} {
-		on(n, func() {
+		n.In(func() {
 			c, err := net.ListenPacket("udp4", "0.0.0.0:2000")
 			must(t, err)
 			t.Cleanup(func() { c.Close() })
@@ -127,7 +121,7 @@ func NewScene(t testing.TB, open Open, mtu int) *Scene {
 // NewEnd opens a plane on a node.
 func (s *Scene) NewEnd(t testing.TB, n *nstest.Node, c Config) (p Plane, set *sock.Set) {
 	t.Helper()
-	on(n, func() {
+	n.In(func() {
 		set = sock.New(sock.Receiver{
 			Signal: func(engine.Packet) {},
 			Data:   func(d []sock.Data) { p.Deliver(d) },
@@ -230,7 +224,7 @@ var Shapes = []Shape{
 func Transfer(t testing.TB, from *nstest.Node, fromAddr netip.Addr, to *nstest.Node, toAddr netip.Addr, n int64) time.Duration {
 	t.Helper()
 	var l net.Listener
-	on(to, func() {
+	to.In(func() {
 		var err error
 		l, err = net.Listen("tcp4", netip.AddrPortFrom(toAddr, 0).String())
 		must(t, err)
@@ -244,13 +238,16 @@ func Transfer(t testing.TB, from *nstest.Node, fromAddr netip.Addr, to *nstest.N
 			return
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.SetDeadline(time.Now().Add(patience))
 		k, _ := io.Copy(io.Discard, c)
+		// The last acknowledgment would come after this has returned, and be
+		// counted by whoever counts packets next: a reset asks for none.
+		must(t, errors.Join(c.(*net.TCPConn).SetLinger(0), c.Close()))
 		got <- k
 	}()
 	start := time.Now()
-	on(from, func() {
-		d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: fromAddr.AsSlice()}}
+	from.In(func() {
+		d := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: fromAddr.AsSlice()}}
 		c, err := d.Dial("tcp4", l.Addr().String())
 		if err != nil {
 			t.Error(err)
@@ -258,7 +255,7 @@ func Transfer(t testing.TB, from *nstest.Node, fromAddr netip.Addr, to *nstest.N
 			return
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.SetDeadline(time.Now().Add(patience))
 		_, err = io.CopyN(c, zeros{}, n)
 		must(t, err)
 	})
@@ -274,14 +271,14 @@ func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
 // forgetPaths makes a node's kernel forget what it was told about paths.
 func forgetPaths(t testing.TB, n *nstest.Node) {
-	on(n, func() { must(t, os.WriteFile("/proc/sys/net/ipv4/route/flush", []byte("1"), 0)) })
+	n.In(func() { must(t, os.WriteFile("/proc/sys/net/ipv4/route/flush", []byte("1"), 0)) })
 }
 
 // SendRaw sends whole IPv4 packets from a node, whatever they say about
 // themselves.
 func SendRaw(t testing.TB, n *nstest.Node, packets ...[]byte) {
 	t.Helper()
-	on(n, func() {
+	n.In(func() {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		if err != nil {
 			t.Error(err)
@@ -313,7 +310,19 @@ func UDPPacket(src, dst netip.Addr, n int, change ...func(*encap.IPv4)) []byte {
 
 func addr4(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b[:4])) }
 
-// first returns a copy of the first packet that fits, nil when none came.
+// patience bounds how long a packet that must come may take on a busy machine.
+const patience = 20 * time.Second
+
+// await is first for a packet that must come: silence alone does not end it.
+func await(next func() []byte, fits func([]byte) bool) (p []byte) {
+	for end := time.Now().Add(patience); p == nil && time.Now().Before(end); {
+		p = first(next, fits)
+	}
+	return p
+}
+
+// first returns a copy of the first packet that fits, nil when it was silent
+// before one came.
 func first(next func() []byte, fits func([]byte) bool) []byte {
 	for p := next(); p != nil; p = next() {
 		if len(p) >= 20 && p[0]>>4 == 4 && fits(p) {
@@ -333,12 +342,22 @@ func pull(p []byte) (encap.Header, []byte, error) {
 	return encap.Pull(p)
 }
 
-// count counts the packets that fit.
+// count counts the packets that fit, until it is silent.
 func count(next func() []byte, fits func([]byte) bool) (n int) {
 	for p := next(); p != nil; p = next() {
 		if len(p) >= 20 && p[0]>>4 == 4 && fits(p) {
 			n++
 		}
+	}
+	return n
+}
+
+// countTo is count for packets of which so many must come: before that, silence
+// does not end it.
+func countTo(want int, next func() []byte, fits func([]byte) bool) (n int) {
+	n = count(next, fits)
+	for end := time.Now().Add(patience); n < want && time.Now().Before(end); {
+		n += count(next, fits)
 	}
 	return n
 }
@@ -371,66 +390,16 @@ func forge(t testing.TB, h encap.Header, inner []byte) []byte {
 	return p
 }
 
-// on runs f on a thread of a node. Unlike Node.Do it does not end a subtest
-// because an earlier one has failed.
-func on(n *nstest.Node, f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and the thread ends with the goroutine
-		if err := netns.Set(n.NS); err != nil {
-			panic(fmt.Sprintf("planetest: %s: %v", n.Name, err))
-		}
-		f()
-	}()
-	<-done
-}
-
-// tap is Node.Packets by other means, for the same reason.
+// tap reads the packets of a node's link, until it is silent.
 func tap(t testing.TB, n *nstest.Node, link string) (next func() []byte) {
 	t.Helper()
-	fd := -1
-	on(n, func() {
-		var err error
-		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ALL))); err != nil {
-			return
-		}
-		ifi, err := net.InterfaceByName(link)
-		if err == nil {
-			err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: ifi.Index})
-		}
-		if err != nil {
-			unix.Close(fd)
-			fd = -1
-		}
-	})
-	if fd < 0 {
-		t.Fatalf("%s: no packet socket on %s", n.Name, link)
-	}
-	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 80_000})
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20)
-	t.Cleanup(func() { unix.Close(fd) })
-	buf := make([]byte, 1<<16)
-	return func() []byte {
-		for {
-			c, _, err := unix.Recvfrom(fd, buf, 0)
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			if err != nil {
-				return nil
-			}
-			return buf[:c]
-		}
-	}
+	return n.Tap(t, link, 80*time.Millisecond)
 }
-
-func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
 // waitFor reads events until one fits.
 func waitFor[E forward.Event](t testing.TB, p forward.Plane) E {
 	t.Helper()
-	end := time.After(5 * time.Second)
+	end := time.After(patience)
 	for {
 		select {
 		case e := <-p.Events():

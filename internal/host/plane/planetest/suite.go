@@ -56,10 +56,10 @@ var duties = []duty{
 	{"strangers where nobody is bound", testNobodyBound},
 }
 
-// Run runs the suite.
+// Run runs the suite. Duties mostly wait for silence, and each has a network of its own.
 func Run(t *testing.T, open Open) {
 	for _, d := range duties {
-		t.Run(d.name, func(t *testing.T) { d.run(t, open) })
+		t.Run(d.name, func(t *testing.T) { t.Parallel(); d.run(t, open) })
 	}
 }
 
@@ -98,16 +98,21 @@ func (s *Scene) transferBoth(t *testing.T, n int64) {
 	}
 }
 
-// The same with packets as they are on a wire: every device on the way cuts
-// trains into packets.
-func testSegments(t *testing.T, open Open) {
-	s := NewScene(t, open, 1420)
+// eachLink does something at every end of the network, in its namespace.
+func (s *Scene) eachLink(do func(link string)) {
 	for _, end := range []struct {
 		n    *nstest.Node
 		link string
 	}{{s.HA, "wan0"}, {s.HA, "lan0"}, {s.MN, "eth0"}, {s.CN, "eth0"}, {s.R, "eth0"}, {s.R, "eth1"}} {
-		on(end.n, func() { must(t, offload.Segment(end.link)) })
+		end.n.In(func() { do(end.link) })
 	}
+}
+
+// The same with packets as they are on a wire: every device on the way cuts
+// trains into packets.
+func testSegments(t *testing.T, open Open) {
+	s := NewScene(t, open, 1420)
+	s.eachLink(func(link string) { must(t, offload.Segment(link)) })
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
 			s.Bind(t, shape.T)
@@ -128,15 +133,10 @@ func testSegments(t *testing.T, open Open) {
 // network cards do.
 func testMerged(t *testing.T, open Open) {
 	s := NewScene(t, open, 1420)
-	for _, end := range []struct {
-		n    *nstest.Node
-		link string
-	}{{s.HA, "wan0"}, {s.HA, "lan0"}, {s.MN, "eth0"}, {s.CN, "eth0"}, {s.R, "eth0"}, {s.R, "eth1"}} {
-		on(end.n, func() {
-			must(t, offload.Segment(end.link))
-			must(t, offload.Merge(end.link))
-		})
-	}
+	s.eachLink(func(link string) {
+		must(t, offload.Segment(link))
+		must(t, offload.Merge(link))
+	})
 	for _, shape := range Shapes {
 		t.Run(shape.Name, func(t *testing.T) {
 			s.Bind(t, shape.T)
@@ -159,7 +159,7 @@ func testEveryPart(t *testing.T, open Open) {
 			s.Bind(t, shape.T)
 			good := header(shape.T, CareOf, Agent)
 			SendRaw(t, s.R, forge(t, good, inner))
-			if first(out, between(Home, Correspondent)) == nil {
+			if await(out, between(Home, Correspondent)) == nil {
 				t.Fatal("a good packet was not taken")
 			}
 			wrong := map[string]func(h *encap.Header, inner *[]byte){
@@ -208,8 +208,8 @@ func testEveryPart(t *testing.T, open Open) {
 					packet = forge(t, h, inner)
 					copy(packet[len(packet)-len(in):], in)
 				}
-				SendRaw(t, s.R, packet)
-				if p := first(out, func(p []byte) bool { return addr4(p[16:]) == Correspondent && p[9] == 17 }); p != nil {
+				taken := func(p []byte) bool { return addr4(p[16:]) == Correspondent && p[9] == 17 }
+				if p := s.outwards(t, forward.Tunnel{Encap: h.Kind}, out, taken, packet); p != nil {
 					t.Errorf("%s: taken: % x", name, p[:20])
 				}
 			}
@@ -243,7 +243,7 @@ func testOuterChecksum(t *testing.T, open Open) {
 		test.change(p)
 		SendRaw(t, s.R, p)
 		if test.passes {
-			got := first(out, func(p []byte) bool { return between(Home, Correspondent)(p) && len(p) == 28+size })
+			got := await(out, func(p []byte) bool { return between(Home, Correspondent)(p) && len(p) == 28+size })
 			if got == nil {
 				t.Errorf("%s: not forwarded", test.name)
 			}
@@ -253,7 +253,7 @@ func testOuterChecksum(t *testing.T, open Open) {
 		last := forge(t, h, UDPPacket(Home, Correspondent, 50))
 		SendRaw(t, s.R, last)
 		var bad bool
-		if first(out, func(p []byte) bool {
+		if await(out, func(p []byte) bool {
 			ours := between(Home, Correspondent)(p)
 			bad = bad || ours && len(p) == 28+size
 			return ours && len(p) == 28+50

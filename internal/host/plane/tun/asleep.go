@@ -62,11 +62,11 @@ const sleepersInBlock = 1 << 12
 func maySleep(e *forward.Entry) bool {
 	if e.Role != forward.HomeAgent || e.Inner.Bits() != 32 || len(e.Tunnels) != 1 || e.Broadcast ||
 		len(e.Routes) > 0 || len(e.Direct) > 0 || e.Deliver != (forward.Deliver{}) || e.HomeLink != "" ||
-		e.HomeNetwork.IsValid() || e.LocalGroups || e.Plain || e.Router.IsValid() {
+		e.HomeNetwork.IsValid() || e.LocalGroups || e.Plain || e.Counts() || e.Router.IsValid() {
 		return false
 	}
 	t := &e.Tunnels[0]
-	return t.Link == "" && !t.Secured() && t.Budget == 0 && !t.Spare && !t.Copies && t.MTU >= 0 && t.MTU <= math.MaxUint16 && (!t.Wrap.IsValid() || t.Wrap.Is4() && !t.Wrap.IsUnspecified())
+	return t.Link == "" && !t.Secured() && t.Budget == 0 && !t.Spare && !t.Copies && !t.Checksum && t.MTU >= 0 && t.MTU <= math.MaxUint16 && (!t.Wrap.IsValid() || t.Wrap.Is4() && !t.Wrap.IsUnspecified())
 }
 
 func (s *sleeping) at(i uint32) *sleeper {

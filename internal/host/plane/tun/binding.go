@@ -90,6 +90,15 @@ func (t *tunnel) sends(now int64) bool {
 	return t.t.Mode != forward.Receive && !t.t.AnyPort && now < t.until.Load()
 }
 
+// count counts a packet of n octets that went into the tunnel.
+func (t *tunnel) count(n int, now int64) {
+	st := t.of.stats
+	st.sentPackets.Add(1)
+	st.sentBytes.Add(uint64(n))
+	st.sent.Store(now)
+	t.sent.Store(now)
+}
+
 // A verdict is what a tunnel says to a packet from the network.
 type verdict uint8
 

@@ -309,7 +309,7 @@ func (p *Plane) into(t *tunnel, packet []byte, now int64) {
 	for _, f := range pieces {
 		if t.t.Secured() {
 			if wrapped, err := wrapCast(t, f); err == nil {
-				p.pushSealed(t, wrapped, now)
+				p.pushSealed(t, wrapped, false, now)
 			}
 			continue
 		}

@@ -3,6 +3,7 @@ package tun
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"os"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 
 	"careof/internal/core/forward"
 	"careof/internal/host/sock"
@@ -62,6 +64,8 @@ func (d *fakeDevice) write(trains []train) error {
 
 func (d *fakeDevice) alive() bool { return true }
 
+func (d *fakeDevice) finish() { d.Close() }
+
 func (d *fakeDevice) Close() error { d.once.Do(func() { close(d.closed) }); return nil }
 
 // fakeRaw is raw sockets that the test holds.
@@ -70,6 +74,7 @@ type fakeRaw struct {
 	closed chan struct{}
 	once   sync.Once
 	mtu    int
+	gone   string // the name of a link that is not there
 }
 
 func (r *fakeRaw) send(packets []ipv4.Message) int {
@@ -79,7 +84,10 @@ func (r *fakeRaw) send(packets []ipv4.Message) int {
 	return 0
 }
 func (r *fakeRaw) receive(int, func(*batch)) { <-r.closed }
-func (r *fakeRaw) link(string, netip.Addr) (int, int, error) {
+func (r *fakeRaw) link(name string, _ netip.Addr) (int, int, error) {
+	if name != "" && name == r.gone {
+		return 0, 0, fmt.Errorf("link %s: %w", name, unix.ENODEV)
+	}
 	return 2, r.mtu, nil
 }
 func (r *fakeRaw) close() error { r.once.Do(func() { close(r.closed) }); return nil }
@@ -241,7 +249,7 @@ func one[T any](b *bench, what string, c <-chan T) T {
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		b.Fatalf("no %s", what)
 	}
 	panic("unreachable")

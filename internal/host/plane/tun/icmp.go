@@ -3,6 +3,7 @@ package tun
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -18,10 +19,15 @@ const (
 	minOuterMTU = 576
 	// minInnerMTU is the smallest MTU of a tunnel whatever is configured.
 	minInnerMTU = 296
+	// keepDoubted is how long more a "too big" is believed that a mobile node's probes
+	// are about to prove or to refute: longer than they take.
+	keepDoubted = int64(5 * time.Second)
 	// recent is how long after a packet an ICMP error about it is plausible.
 	recent = int64(time.Minute)
 	// unreachableInterval bounds Unreachable events of one tunnel.
 	unreachableInterval = int64(time.Second)
+	// doubtInterval bounds TooBig events of one tunnel.
+	doubtInterval = int64(time.Second)
 )
 
 // softState is what routers have told about a tunnel (RFC 2003 section 5). It
@@ -34,6 +40,11 @@ type softState struct {
 	whyUntil atomic.Int64
 
 	told limiter // Unreachable events
+
+	// proven is the tunnel's MTU that the node's probes have shown the path to
+	// carry, 0 when none has; doubted are TooBig events.
+	proven  atomic.Int32
+	doubted limiter
 }
 
 // limit is the tunnel's MTU now.
@@ -64,6 +75,7 @@ func (s *softState) inherit(old *binding, t *tunnel) {
 		if o.t.Peer.Addr() == t.t.Peer.Addr() && o.t.Local.Addr() == t.t.Local.Addr() && o.t.Encap == t.t.Encap && o.t.Link == t.t.Link {
 			s.mtu.Store(o.soft.mtu.Load())
 			s.mtuUntil.Store(o.soft.mtuUntil.Load())
+			s.proven.Store(o.soft.proven.Load())
 			t.sent.Store(o.sent.Load())
 			return
 		}
@@ -76,16 +88,24 @@ func (s *softState) inherit(old *binding, t *tunnel) {
 func (p *Plane) icmpPackets() func(*batch) {
 	relay := newBucket(100, 50)
 	return func(b *batch) {
-		now := p.now()
 		for i := range b.n {
-			e, err := encap.ParseTunnelError(b.packets[i])
-			if err != nil {
-				continue // about something else than tunnels
-			}
-			p.tunnelError(&e, now, &relay)
+			p.icmpPacket(b.packets[i], &relay)
 		}
 	}
 }
+
+func (p *Plane) icmpPacket(packet []byte, relay *bucket) {
+	e, err := encap.ParseTunnelError(packet)
+	if err != nil {
+		return // about something else than tunnels
+	}
+	p.tunnelError(&e, p.now(), relay)
+}
+
+// OuterError takes an ICMP error that did not come over IPv4, as the IPv4 packet that
+// says the same. It is believed as far as others are, and called from one goroutine
+// alone.
+func (p *Plane) OuterError(packet []byte) { p.icmpPacket(packet, &p.outerErrors) }
 
 // tunnelError believes an ICMP error as far as it can be: the quoted packet
 // must be one that a live tunnel sent within the last minute.
@@ -111,6 +131,12 @@ func (p *Plane) tunnelError(e *encap.TunnelError, now int64, relay *bucket) {
 			if t.t.Secured() {
 				m.MTU &^= cipherUnit - 1
 			}
+			if int32(m.MTU) < t.soft.proven.Load() {
+				if t.soft.doubted.allow(now, doubtInterval) {
+					p.emit(forward.TooBig{Key: t.of.entry.Key, Peer: t.t.Peer.Addr(), Link: t.t.Link, MTU: int(m.MTU)})
+				}
+				continue
+			}
 			t.soft.mtu.Store(int32(m.MTU))
 			t.soft.mtuUntil.Store(now + keepMTU)
 			p.heed(t, int(m.MTU), now+keepMTU)
@@ -133,6 +159,53 @@ func (p *Plane) tunnelError(e *encap.TunnelError, now int64, relay *bucket) {
 			told = true
 			p.sendError(encap.ICMPError(m, anyAddress, e.Quote))
 		}
+	}
+}
+
+// Learn keeps what a mobile node's probes have shown, as [forward.Learner] says, and
+// tells whether something else was believed until now. Probes say what is true of a path. What
+// routers say where there are any "MUST NOT be used directly to set the PLPMTU",
+// and is a reason for a probe (RFC 8899 section 4.6.2): who can forge one would
+// otherwise have a tunnel narrow for ten minutes.
+//
+//rfc:8899#4.6.2
+func (p *Plane) Learn(c forward.Carried) (lifted bool) {
+	now := p.now()
+	var space [8]*tunnel
+	for _, t := range p.peers.get(space[:0], word(c.Peer)) {
+		if t.of.entry.Role != forward.MobileNode || t.t.Link != c.Link {
+			continue
+		}
+		mtu := 0
+		if c.Octets > 0 {
+			mtu = max(0, c.Octets-t.overhead())
+		}
+		t.soft.proven.Store(int32(mtu))
+		if now < t.soft.mtuUntil.Load() && int(t.soft.mtu.Load()) < mtu {
+			t.soft.mtuUntil.Store(0)
+			p.heed(t, mtu, now)
+			lifted = true
+		}
+	}
+	return lifted
+}
+
+// contradicted: a home agent answers a mobile node's probe that is longer than routers
+// say that the path carries. So the node is finding out what is true, both ways, and
+// tells the home agent when it is less ("pathmtu"); what routers say "MUST NOT be used
+// directly to set the PLPMTU" (RFC 8899 section 4.6.2) and is believed for a moment
+// more, in which the node can. Else whoever forges one has the tunnel narrow for ten
+// minutes.
+//
+//rfc:8899#4.6.2
+func (p *Plane) contradicted(t *tunnel, pkt []byte, now int64) {
+	end, src := t.soft.mtuUntil.Load(), word4(pkt[12:16])
+	if t.of.entry.Role != forward.HomeAgent || end <= now+keepDoubted ||
+		src != t.t.Local.Addr() && !slices.Contains(p.own.Load().identities, src) {
+		return
+	}
+	if t.soft.mtuUntil.CompareAndSwap(end, now+keepDoubted) {
+		p.heed(t, int(t.soft.mtu.Load()), now+keepDoubted)
 	}
 }
 

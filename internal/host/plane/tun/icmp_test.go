@@ -2,6 +2,7 @@ package tun
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -67,6 +68,154 @@ func TestForgedTooBig(t *testing.T) {
 	b.wait(time.Duration(keepMTU))
 	if limit() != 1480 {
 		t.Errorf("MTU %d after ten minutes, want it forgotten", limit())
+	}
+}
+
+// At the home agent a forged "fragmentation needed" costs a node that probes its path
+// seconds, and not ten minutes: once the home agent answers a probe that is longer,
+// the node will tell what is true, and what routers said ends. A stranger's packet
+// that looks like such an answer ends nothing, nor does a probe that would fit.
+//
+//rfc:8899#4.6.2
+func TestAForgedTooBigCostsAProbingNodeSeconds(t *testing.T) {
+	b := newBench(t)
+	programs := &sentByShortcut{at: b.clock}
+	b.p.SetShortcut(programs)
+	b.put(agentEntry(toCareOf(forward.Tunnel{Encap: encap.IPIP})))
+	limit := func() int {
+		tun := b.p.agents(word(homeAddr))[0].tunnels[0]
+		return tun.soft.limit(tun.mtu, b.p.now())
+	}
+	answer := func(from netip.Addr, octets int) []byte {
+		probe, err := encap.AppendProbe(nil, encap.Echo{Type: encap.EchoReply, Src: from, Dst: homeAddr, ID: 1, Seq: 1}, 1, octets, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return probe
+	}
+	pkt := udpPacket(cnAddr, homeAddr, 1400, setDF)
+	sent, err := encap.Append(nil, &encap.Header{Kind: encap.IPIP, Src: haAddr, Dst: careOf, DF: true}, pkt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.icmp(tooBig(1000, sent))
+	b.fromKernel(answer(cnAddr, 1480), answer(haAddr, 900))
+	b.wait(time.Minute)
+	if limit() != 980 {
+		t.Fatalf("forgotten, and nothing contradicts: %d", limit())
+	}
+	before := len(programs.heeded)
+	for i := range 5 { // one a second
+		b.fromKernel(answer(haAddr, 1480))
+		if limit() != 980 {
+			t.Fatalf("%d s after the first probe that contradicts: %d", i, limit())
+		}
+		b.wait(time.Second)
+	}
+	if limit() != 1480 {
+		t.Errorf("%d octets, 5 s after the first probe that contradicts", limit())
+	}
+	if n := len(programs.heeded) - before; n != 1 {
+		t.Errorf("the programs were told %d times", n)
+	}
+}
+
+// Where probes have shown what a mobile node's path carries, who says "too big" all
+// the same is not believed, and neither are programs told: what they had been told
+// they would heed for ten minutes. That somebody said so is told, for another probe.
+// What was believed before is forgotten as soon as the probe is answered.
+//
+//rfc:8899#4.6.2
+func TestWhatProbesContradictIsNotBelieved(t *testing.T) {
+	for _, kind := range []encap.Kind{encap.IPIP, encap.UDP} {
+		b := newBench(t)
+		b.p.SetShortcut(&sentByShortcut{at: b.clock})
+		over := forward.Tunnel{
+			Local: netip.AddrPortFrom(careOf, mnPort), Peer: netip.AddrPortFrom(haAddr, encap.Port), Link: "wlan0", Encap: kind,
+		}
+		b.put(mobileEntry(over))
+		limit := func() int {
+			tun := b.p.bindings["home"].tunnels[0]
+			return tun.soft.limit(tun.mtu, b.p.now())
+		}
+		whole := limit()
+		pkt := udpPacket(homeAddr, cnAddr, 1400, setDF)
+		sent, err := encap.Append(nil, &encap.Header{Kind: kind, Src: careOf, Dst: haAddr, SrcPort: mnPort, DstPort: encap.Port, DF: true}, pkt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.icmp(tooBig(600, sent))
+		low := 600 - encap.Overhead(kind, false)
+		if limit() != low {
+			t.Fatalf("%v: nothing is known of the path, and a router was not believed: %d", kind, limit())
+		}
+		one(b, "relayed error", b.raw.out)
+		learn := func(octets int) { b.p.Learn(forward.Carried{Peer: haAddr, Link: "wlan0", Octets: octets}) }
+		b.p.Learn(forward.Carried{Peer: haAddr, Link: "lte0", Octets: 1500})
+		b.p.Learn(forward.Carried{Peer: other, Link: "wlan0", Octets: 1500})
+		if limit() != low {
+			t.Errorf("%v: lifted by what was probed of another path", kind)
+		}
+		learn(599)
+		if limit() != low {
+			t.Errorf("%v: lifted to %d by a probe that was no longer", kind, limit())
+		}
+		learn(1500)
+		if limit() != whole {
+			t.Fatalf("%v: %d, and a probe of the whole length was answered", kind, limit())
+		}
+		b.icmp(tooBig(600, sent))
+		b.icmp(tooBig(1499, sent))
+		if limit() != whole {
+			t.Errorf("%v: believed all the same: %d", kind, limit())
+		}
+		none(b, "error relayed to a program", b.raw.out)
+		want := forward.TooBig{Key: "home", Peer: haAddr, Link: "wlan0", MTU: low}
+		if got := one(b, "event", b.p.Events()); got != want {
+			t.Errorf("%v: told %+v, want %+v", kind, got, want)
+		}
+		none(b, "second event within a second", b.p.Events())
+		// A move and back, or a refresh: it is the same path.
+		b.put(mobileEntry(over))
+		b.icmp(tooBig(600, sent))
+		if limit() != whole {
+			t.Errorf("%v: believed after the entry was put again", kind)
+		}
+		// It is not known any more.
+		learn(0)
+		b.icmp(tooBig(600, sent))
+		if limit() != low {
+			t.Errorf("%v: not believed though nothing is known: %d", kind, limit())
+		}
+	}
+}
+
+// A home agent with a port of its own (home-agent-port) has its errors read too, and
+// nobody else's packets from there are ours.
+func TestErrorsAboutTunnelsToAnotherPort(t *testing.T) {
+	b := newBench(t)
+	b.put(mobileEntry(forward.Tunnel{Local: netip.AddrPortFrom(careOf, mnPort), Peer: netip.AddrPortFrom(haAddr, 8434), Link: "wlan0", Encap: encap.UDP}))
+	b.p.SetShortcut(&sentByShortcut{at: b.clock})
+	limit := func() int {
+		tun := b.p.bindings["home"].tunnels[0]
+		return tun.soft.limit(tun.mtu, b.p.now())
+	}
+	whole := limit()
+	sent := func(port uint16) []byte {
+		p, err := encap.Append(nil, &encap.Header{Kind: encap.UDP, Src: careOf, Dst: haAddr, SrcPort: mnPort, DstPort: port, DF: true}, udpPacket(homeAddr, cnAddr, 1400, setDF))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	b.icmp(tooBig(700, sent(8435)))
+	b.icmp(tooBig(700, sent(encap.Port)))
+	if limit() != whole {
+		t.Fatalf("believed about another port: %d", limit())
+	}
+	b.icmp(tooBig(700, sent(8434)))
+	if want := 700 - encap.Overhead(encap.UDP, false); limit() != want {
+		t.Errorf("%d, want %d", limit(), want)
 	}
 }
 

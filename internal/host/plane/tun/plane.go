@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"careof/internal/core/forward"
 	"careof/internal/host/clock"
@@ -104,11 +107,13 @@ type Totals struct {
 	EventsLost    uint64 `json:"events_lost"`
 	SendErrors    uint64 `json:"send_errors"` // refused by a socket or the device
 	Copies        uint64 `json:"copies"`      // of redundant packets, dropped since another one had come
-	Withheld      uint64 `json:"withheld"`    // for an end that has not shown to be there, beyond its budget
+	Copied        uint64 `json:"copied"`      // packets that were sent over another path besides, once for each
+	CopiedBytes   uint64 `json:"copied_bytes"`
+	Withheld      uint64 `json:"withheld"` // for an end that has not shown to be there, beyond its budget
 }
 
 type totals struct {
-	strangers, malformed, unbound, loops, congested, relayed, lost, sendErrors, withheld, copies atomic.Uint64
+	strangers, malformed, unbound, loops, congested, relayed, lost, sendErrors, withheld, copies, copied, copiedBytes atomic.Uint64
 }
 
 // own is what a running plane may be told anew.
@@ -155,8 +160,10 @@ type Plane struct {
 	asleep   sleeping // the other entries; with a lock of its own, which is taken after mu
 	closed   bool
 
-	scratch sync.Pool // *batch, for Deliver
-	readers sync.WaitGroup
+	scratch     sync.Pool // *batch, for Deliver
+	outerErrors bucket    // for OuterError
+	readers     sync.WaitGroup
+	deafened    chan struct{} // closed when the device is not read any more
 }
 
 var _ forward.Plane = (*Plane)(nil)
@@ -165,13 +172,15 @@ var _ forward.Plane = (*Plane)(nil)
 // thread's network namespace.
 func New(c Config) (*Plane, error) {
 	p := &Plane{
-		config:   c,
-		clock:    c.Clock,
-		dev:      c.Device,
-		raw:      c.raw,
-		events:   make(chan forward.Event, eventRoom),
-		bindings: make(map[forward.Key]*binding),
-		done:     make(chan struct{}),
+		config:      c,
+		clock:       c.Clock,
+		dev:         c.Device,
+		raw:         c.raw,
+		events:      make(chan forward.Event, eventRoom),
+		bindings:    make(map[forward.Key]*binding),
+		done:        make(chan struct{}),
+		deafened:    make(chan struct{}),
+		outerErrors: newBucket(100, 50),
 	}
 	p.SetOwn(c.Identities, c.HomeNetworks)
 	p.ciphers = ciphers{p: p, ends: make(map[endID]*cipherEnd), peers: make(map[peerID]*cipherPeer), ways: make(map[cipherWay][]*tunnel)}
@@ -354,6 +363,10 @@ func (p *Plane) table(r forward.Role) *table {
 	return &p.agent
 }
 
+// goneLink is the index of an interface that is not there: what is sent over it
+// gets ENODEV, where 0 would let routing choose another one.
+const goneLink = math.MaxInt32
+
 // tunnel makes a tunnel ready for packets. DF is set as RFC 2003 section 5.1 has
 // it: "requiring it to send all datagrams into the tunnel with the "Don't
 // Fragment" bit set in the outer IP header".
@@ -373,6 +386,11 @@ func (p *Plane) tunnel(b *binding, ft forward.Tunnel) (*tunnel, error) {
 		t.header.Inner = cmp.Or(ft.Inside, encap.IPIP)
 	}
 	index, mtu, err := p.raw.link(ft.Link, ft.Local.Addr())
+	if errors.Is(err, unix.ENODEV) {
+		// A modem that was pulled out. What came over it may still drain, says
+		// the entry, and the tunnels beside it must not wait for that.
+		index, mtu, err = goneLink, defaultUnderlayMTU, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -500,6 +518,7 @@ func (p *Plane) Totals() Totals {
 		Unbound: p.totals.unbound.Load(), Loops: p.totals.loops.Load(),
 		Congested: p.totals.congested.Load(), ErrorsRelayed: p.totals.relayed.Load(),
 		EventsLost: p.totals.lost.Load(), SendErrors: p.totals.sendErrors.Load(), Withheld: p.totals.withheld.Load(), Copies: p.totals.copies.Load(),
+		Copied: p.totals.copied.Load(), CopiedBytes: p.totals.copiedBytes.Load(),
 	}
 }
 
@@ -510,6 +529,14 @@ func (p *Plane) Settle() { p.settled.Store(true) }
 // Alive reports whether the device is being read. It is not once somebody has
 // deleted it.
 func (p *Plane) Alive() bool { return !p.deaf.Load() && p.dev.alive() }
+
+// Finish sends what the kernel has routed to the device by now, and reads no
+// more of it. It is for a process that ends and leaves sending to programs that
+// go on without it: what it has not read yet they never see.
+func (p *Plane) Finish() {
+	p.dev.finish()
+	<-p.deafened
+}
 
 // Close implements [forward.Plane]: it closes the device and the raw sockets
 // and waits for their readers. A persistent device stays in the kernel.

@@ -108,6 +108,7 @@ func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now i
 		}
 		b.last = matchOf(of, t, h, inner)
 	}
+	t.earn(len(inner) + t.overhead())
 	if t.counts(h) && !of.stats.copies.fresh(h.Seq, now) {
 		p.totals.copies.Add(1)
 		return
@@ -128,9 +129,8 @@ func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now i
 
 // took puts a packet that came through t into the outbox.
 func (p *Plane) took(b *batch, of *binding, t *tunnel, h *encap.Header, inner []byte, now int64) {
-	t.earn(len(inner) + t.overhead())
-	if !h.HasSeq || t.t.Mode != forward.Receive {
-		of.stats.received.Store(now) // copies over another path say nothing of the one in use
+	if !t.standby(h) {
+		of.stats.received.Store(now)
 	}
 	if f, size := merged(inner, t.mtu); size > 0 {
 		payload := len(inner) - f.head

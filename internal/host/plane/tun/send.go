@@ -37,6 +37,7 @@ type sender struct {
 // readDevice sends what the kernel routes to the device, until it is closed.
 // Being one goroutine, it never reorders a flow.
 func (p *Plane) readDevice() {
+	defer close(p.deafened)
 	defer p.deaf.Store(true)
 	s := &sender{p: p, in: newIntake(), answers: newBucket(100, 50)}
 	for {
@@ -84,7 +85,7 @@ func (s *sender) packet(buf []byte, n int) {
 		b.stats.dropped.Add(1)
 		return
 	}
-	if len(b.entry.Redundant) > 0 && b.entry.IsRedundant(pkt) && s.everywhere(b, buf, n) {
+	if len(b.entry.Redundant) > 0 && s.everywhere(b, buf, n) {
 		return
 	}
 	var first *tunnel
@@ -261,6 +262,9 @@ func (s *sender) tunnel(t *tunnel, buf []byte, n int) {
 	}
 	// A probe finds out what is true of the path, not what is believed of it.
 	if n <= mtu || n <= t.link && encap.IsProbe(pkt) {
+		if n > mtu {
+			s.p.contradicted(t, pkt, s.now)
+		}
 		s.push(t, buf, headroom, n)
 		return
 	}
@@ -280,12 +284,12 @@ func (s *sender) tunnel(t *tunnel, buf []byte, n int) {
 // push encapsulates and queues.
 func (s *sender) push(t *tunnel, buf []byte, off, n int) {
 	if t.t.Secured() {
-		if !t.pay(n + t.overhead()) {
+		if !t.affords(n + t.overhead()) { // it is paid for when it leaves
 			s.p.totals.withheld.Add(1)
 			t.of.stats.dropped.Add(1)
 			return
 		}
-		s.p.pushSealed(t, buf[off:off+n], s.now)
+		s.p.pushSealed(t, buf[off:off+n], false, s.now)
 		return
 	}
 	h := t.header
@@ -327,11 +331,7 @@ func (s *sender) push(t *tunnel, buf []byte, off, n int) {
 		t.of.stats.dropped.Add(1)
 		return
 	}
-	st := t.of.stats
-	st.sentPackets.Add(1)
-	st.sentBytes.Add(uint64(size))
-	st.sent.Store(s.now)
-	t.sent.Store(s.now)
+	t.count(size, s.now)
 	if h.Kind != encap.UDP {
 		s.queueRaw(t, buf[off:off+n])
 		return

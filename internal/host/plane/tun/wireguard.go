@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -82,13 +83,23 @@ type cipherPeer struct {
 	// does takes nothing from it.
 	proven atomic.Pointer[netip.Addr]
 
-	tunnels []*tunnel                 // guarded by ciphers.mu
-	sending atomic.Pointer[[]*tunnel] // where its packets go
-	inner   []netip.Prefix            // allowed, in order; guarded by Plane.mu
-	talked  atomic.Bool               // there has been a session in this process
-	polite  atomic.Bool               // it will greet first
-	asked   limiter                   // handshakes begun because it seems to have a session and we none
-	greeted atomic.Pointer[greeting]  // an initiation that has not been answered
+	tunnels []*tunnel // guarded by ciphers.mu
+	paths   atomic.Pointer[cipherPaths]
+	tally   tally                    // of messages that came
+	gate    gate                     // for handshakes
+	inner   []netip.Prefix           // allowed, in order; guarded by Plane.mu
+	talked  atomic.Bool              // there has been a session in this process
+	polite  atomic.Bool              // it will greet first
+	asked   limiter                  // handshakes begun because it seems to have a session and we none
+	greeted atomic.Pointer[greeting] // an initiation that has not been answered
+}
+
+// cipherPaths are where a peer's packets go, as of one moment: when the paths
+// change places meanwhile, a redundant packet must not find each of them in the
+// place that it does not look at.
+type cipherPaths struct {
+	sending []*tunnel // all
+	copying []*tunnel // redundant ones, besides
 }
 
 // errNoSecret says that nothing can be encrypted here.
@@ -213,12 +224,25 @@ func (w *cipherPeer) refresh() {
 	sending := slices.DeleteFunc(slices.Clone(w.tunnels), func(t *tunnel) bool {
 		return t.t.Mode == forward.Receive || t.t.AnyPort || !w.mayBe(ownerOf(&t.of.entry))
 	})
+	copying := slices.DeleteFunc(slices.Clone(w.tunnels), func(t *tunnel) bool {
+		return !t.t.Copies || t.t.Mode != forward.Receive || !w.mayBe(ownerOf(&t.of.entry))
+	})
 	if w.end.id.role == forward.HomeAgent {
-		sending = latest(sending)
+		sending, copying = latest(sending), latest(copying)
 	}
-	// A mobile network's entry has its router's tunnels.
-	sending = slices.CompactFunc(sending, func(a, b *tunnel) bool { return a.t == b.t })
-	w.sending.Store(&sending)
+	w.paths.Store(&cipherPaths{distinct(sending), distinct(copying)})
+}
+
+// distinct leaves the first of equal tunnels: a mobile network's entry has its
+// router's.
+func distinct(tunnels []*tunnel) []*tunnel {
+	var kept []*tunnel
+	for _, t := range tunnels {
+		if !slices.ContainsFunc(kept, func(o *tunnel) bool { return o.t == t.t }) {
+			kept = append(kept, t)
+		}
+	}
+	return kept
 }
 
 // claimants bounds to how many nodes copies go that say that one key is theirs.
@@ -326,7 +350,7 @@ func (w *cipherPeer) greetUntilAnswered(message []byte) {
 	if w.polite.Swap(false) {
 		g.tries = politeTries
 	} else {
-		w.end.sendThrough(*w.sending.Load(), [][]byte{message})
+		w.say([][]byte{message}, true)
 	}
 	w.greeted.Store(g)
 	time.AfterFunc(firstPause<<g.tries, g.again)
@@ -337,10 +361,59 @@ func (g *greeting) again() {
 	if w.greeted.Load() != g || w.end.c.p.isClosed() {
 		return
 	}
-	w.end.sendThrough(*w.sending.Load(), [][]byte{g.message})
+	w.say([][]byte{g.message}, true)
 	if g.tries++; g.tries < greetingTries {
 		time.AfterFunc(firstPause<<g.tries, g.again)
 	}
+}
+
+// A gate lets a message of a handshake through to the library once. That handles
+// several at a time, and a response that came twice could begin two sessions with
+// the same keys, each from counter 0: two packets would be encrypted alike. Copies
+// are what redundant paths bring, networks do, and so can anybody on the way, who
+// may change what nothing covers: the sender's index and the MACs.
+type gate struct {
+	mu     sync.Mutex
+	passed [8]passage
+	next   int
+}
+
+type passage struct {
+	message [sha256.Size]byte
+	at      int64
+}
+
+// repeatable is after how long a greeting passes again: the library may have
+// taken the first for one too many, and [greeting.again] has been patient.
+const repeatable = int64(firstPause / 2)
+
+func (g *gate) pass(m []byte, now int64) bool {
+	var covered []byte // from the ephemeral key, or the receiver's index, to the last tag
+	switch {
+	case len(m) == device.MessageInitiationSize && m[0] == device.MessageInitiationType:
+		covered = m[8:116]
+	case len(m) == device.MessageResponseSize && m[0] == device.MessageResponseType:
+		covered = m[8:60]
+	default:
+		return true
+	}
+	sum := sha256.Sum256(covered)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range g.passed {
+		x := &g.passed[i]
+		if x.message != sum {
+			continue
+		}
+		if m[0] == device.MessageResponseType || now-x.at < repeatable {
+			return false
+		}
+		x.at = now
+		return true
+	}
+	g.passed[g.next] = passage{sum, now}
+	g.next = (g.next + 1) % len(g.passed)
+	return true
 }
 
 // greetInterval is the library's RekeyTimeout.
@@ -350,22 +423,15 @@ const greetInterval = int64(5 * time.Second)
 // encrypted.
 const cipherUnit = device.PaddingMultiple
 
-// pushSealed puts a packet into an encrypted tunnel, and counts it.
-func (p *Plane) pushSealed(t *tunnel, packet []byte, now int64) {
-	st := t.of.stats
-	if !p.seal(t, packet) {
-		st.dropped.Add(1)
-		return
+// pushSealed puts a packet into an encrypted tunnel, or into all of its peer's for
+// copies, counts it for this one, and reports whether there was room.
+func (p *Plane) pushSealed(t *tunnel, packet []byte, copies bool, now int64) bool {
+	if t.cipher == nil || t.of.entry.Role == forward.HomeAgent && !t.cipher.mayBe(ownerOf(&t.of.entry)) || !t.cipher.end.send(packet, copies) {
+		t.of.stats.dropped.Add(1)
+		return false
 	}
-	st.sentPackets.Add(1)
-	st.sentBytes.Add(uint64(len(packet)))
-	st.sent.Store(now)
-	t.sent.Store(now)
-}
-
-// seal puts a packet into an encrypted tunnel. It reports whether there was room.
-func (p *Plane) seal(t *tunnel, packet []byte) bool {
-	return t.cipher != nil && (t.of.entry.Role != forward.HomeAgent || t.cipher.mayBe(ownerOf(&t.of.entry))) && t.cipher.end.send(packet)
+	t.count(len(packet), now)
+	return true
 }
 
 // sealed takes a WireGuard message from the network.
@@ -382,13 +448,18 @@ func (p *Plane) sealed(d *sock.Data, m []byte, h *encap.Header, now int64) {
 		w := t.cipher
 		t.earn(len(m) + outerHeaders)
 		if strings.HasPrefix(string(m[:4]), encap.WireGuardHandshake) {
-			if m = m[4:]; len(m) > 0 && m[0] == device.MessageResponseType {
+			if m = m[4:]; !w.gate.pass(m, now) {
+				return
+			}
+			if len(m) > 0 && m[0] == device.MessageResponseType {
 				w.greeted.Store(nil)
 			}
 		} else if !w.talked.Load() && w.asked.allow(now, greetInterval) {
 			// It has a session and we have not: this end was started anew.
 			w.polite.Store(false)
 			w.greet()
+		} else if t.of.entry.Counts() && w.tally.again(m, now) {
+			p.totals.copies.Add(1)
 		}
 		w.end.receive(t, m)
 		return
@@ -396,8 +467,8 @@ func (p *Plane) sealed(d *sock.Data, m []byte, h *encap.Header, now int64) {
 	p.totals.strangers.Add(1)
 }
 
-// opened takes one packet that was decrypted.
-func (p *Plane) opened(b *batch, e *cipherEnd, inner []byte, now int64) {
+// opened takes one packet that was decrypted, and came from there.
+func (p *Plane) opened(b *batch, e *cipherEnd, inner []byte, from cipherWay, now int64) {
 	ip, err := encap.ParseIPv4(inner)
 	if err != nil || ip.TTL == 0 {
 		p.totals.malformed.Add(1)
@@ -409,21 +480,37 @@ func (p *Plane) opened(b *batch, e *cipherEnd, inner []byte, now int64) {
 		address, table = ip.Dst, &p.mobile
 	}
 	for _, of := range table.find(word(address)) {
-		for _, t := range of.tunnels {
-			if t.cipher == nil || t.cipher.end != e || t.t.Mode == forward.Send || now >= t.until.Load() || !t.cipher.shown(ownerOf(&of.entry)) {
-				continue
-			}
-			if e.id.role == forward.MobileNode && ip.Protocol == uint8(encap.IPIP) {
-				if cast := p.castWithin(of, inner); cast != nil {
-					inner = cast
-				}
-			}
-			h := encap.Header{Kind: encap.UDP, Src: t.t.Peer.Addr(), Dst: t.t.Local.Addr(), SrcPort: t.t.Peer.Port()}
-			p.took(b, of, t, &h, inner, now)
-			return
+		t := of.opens(e, from, now)
+		if t == nil || !t.cipher.shown(ownerOf(&of.entry)) {
+			continue
 		}
+		if e.id.role == forward.MobileNode && ip.Protocol == uint8(encap.IPIP) {
+			if cast := p.castWithin(of, inner); cast != nil {
+				inner = cast
+			}
+		}
+		h := encap.Header{Kind: encap.UDP, Src: t.t.Peer.Addr(), Dst: t.t.Local.Addr(), SrcPort: t.t.Peer.Port()}
+		p.took(b, of, t, &h, inner, now)
+		return
 	}
 	p.totals.strangers.Add(1)
+}
+
+// opens is the tunnel that a packet came through which was decrypted: that from
+// there, or another one when that has gone meanwhile; nil without any.
+func (b *binding) opens(e *cipherEnd, from cipherWay, now int64) (other *tunnel) {
+	for _, t := range b.tunnels {
+		if t.cipher == nil || t.cipher.end != e || t.t.Mode == forward.Send || now >= t.until.Load() {
+			continue
+		}
+		if t.t.Local.Addr() == from.local && t.t.Peer == from.peer {
+			return t
+		}
+		if other == nil {
+			other = t
+		}
+	}
+	return other
 }
 
 // wrapCast is a broadcast or multicast in a packet to the home address: in an

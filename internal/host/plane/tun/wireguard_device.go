@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -36,19 +37,20 @@ type cipherEnd struct {
 
 // A parcel is a packet or a message on its way to the library.
 type parcel struct {
-	from *tunnel // of a message
-	n    int
-	b    []byte
+	from   *tunnel // of a message
+	copies bool    // of a packet: it goes over every path
+	n      int
+	b      []byte
 }
 
 var parcels = sync.Pool{New: func() any { return &parcel{b: make([]byte, maxCopy)} }}
 
-func parcelOf(b []byte, from *tunnel) *parcel {
+func parcelOf(b []byte) *parcel {
 	x := parcels.Get().(*parcel)
 	if len(x.b) < len(b) {
 		x.b = make([]byte, len(b))
 	}
-	x.n, x.from = copy(x.b, b), from
+	x.n, x.from, x.copies = copy(x.b, b), nil, false
 	return x
 }
 
@@ -81,13 +83,51 @@ func newEnd(c *ciphers, id endID, secret *Secret) (*cipherEnd, error) {
 }
 
 // send queues a packet to be encrypted, and reports whether there was room.
-func (e *cipherEnd) send(packet []byte) bool { return offer(e.out, parcelOf(packet, nil)) }
+func (e *cipherEnd) send(packet []byte, copies bool) bool {
+	x := parcelOf(packet)
+	x.copies = copies
+	return offer(e.out, x)
+}
 
 // receive queues a message that came through t.
 func (e *cipherEnd) receive(t *tunnel, message []byte) {
-	if !offer(e.in, parcelOf(message, t)) {
+	x := parcelOf(message)
+	x.from = t
+	if !offer(e.in, x) {
 		t.of.stats.dropped.Add(1)
 	}
+}
+
+// What a plane knows of a packet goes with it through the library at the end of
+// its buffer: that is an array of [device.MaxMessageSize] octets, which packets are
+// encrypted and decrypted in, and no packet is so long. Where a buffer turned out
+// to be another, nothing would be known: such a packet goes over one path, and
+// has come over any.
+const (
+	slipLen = 10
+	// The last octet of a packet to be encrypted is for all paths.
+	slipOne, slipAll = 0, 1
+)
+
+// slip is the end of the buffer that a packet is in, nil when it is another.
+func slip(packet []byte) []byte {
+	if packet = packet[:cap(packet)]; len(packet) != device.MaxMessageSize {
+		return nil
+	}
+	return packet[len(packet)-slipLen:]
+}
+
+// note writes where a message came from.
+func (w cipherWay) note(slip []byte) {
+	local, peer := w.local.As4(), w.peer.Addr().As4()
+	copy(slip, local[:])
+	copy(slip[4:], peer[:])
+	binary.BigEndian.PutUint16(slip[8:], w.peer.Port())
+}
+
+// noted reads it again.
+func noted(slip []byte) cipherWay {
+	return cipherWay{word4(slip), netip.AddrPortFrom(word4(slip[4:]), binary.BigEndian.Uint16(slip[8:]))}
 }
 
 func offer(queue chan *parcel, x *parcel) bool {
@@ -130,6 +170,12 @@ var _ wgtun.Device = cipherTUN{}
 func (e cipherTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	n := gather(e.out, e.gone, min(len(bufs), cipherBatch), func(i int, x *parcel) {
 		sizes[i] = copy(bufs[i][offset:], x.b[:x.n])
+		if end := slip(bufs[i]); end != nil {
+			end[slipLen-1] = slipOne
+			if x.copies {
+				end[slipLen-1] = slipAll
+			}
+		}
 	})
 	if n == 0 {
 		return 0, os.ErrClosed
@@ -144,7 +190,11 @@ func (e cipherTUN) Write(bufs [][]byte, offset int) (int, error) {
 	b.used = 0
 	now := p.now()
 	for _, buf := range bufs {
-		p.opened(b, e.cipherEnd, buf[offset:], now)
+		var from cipherWay
+		if end := slip(buf); end != nil {
+			from = noted(end)
+		}
+		p.opened(b, e.cipherEnd, buf[offset:], from, now)
 	}
 	p.write(b)
 	return len(bufs), nil
@@ -188,6 +238,9 @@ func (e cipherBind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 		n := gather(e.in, closed, min(len(bufs), cipherBatch), func(i int, x *parcel) {
 			sizes[i] = copy(bufs[i], x.b[:x.n])
 			eps[i] = messageFrom{x.from}
+			if end := slip(bufs[i]); end != nil {
+				cipherWay{x.from.t.Local.Addr(), x.from.t.Peer}.note(end)
+			}
 			x.from = nil
 		})
 		if n == 0 {
@@ -227,7 +280,9 @@ func (e cipherBind) ParseEndpoint(s string) (conn.Endpoint, error) {
 }
 
 // Send sends messages to where the peer is registered now: a copy each, when it
-// has several bindings, of which the other end takes the first.
+// has several bindings, of which the other end takes the first. Redundant ones go
+// over the paths for copies, too, and so do handshakes, which nothing gets through
+// without.
 func (e cipherBind) Send(messages [][]byte, to conn.Endpoint) error {
 	p := e.c.p
 	if p.config.Datagrams == nil || len(messages) == 0 {
@@ -243,7 +298,7 @@ func (e cipherBind) Send(messages [][]byte, to conn.Endpoint) error {
 	}
 	switch to := to.(type) {
 	case messageFrom:
-		e.sendThrough([]*tunnel{to.t}, messages)
+		e.sendThrough([]*tunnel{to.t}, (*tunnel).sends, messages)
 	case *cipherPeer:
 		switch kind := kindOf(messages[0]); {
 		case kind == device.MessageInitiationType:
@@ -253,9 +308,30 @@ func (e cipherBind) Send(messages [][]byte, to conn.Endpoint) error {
 			to.talked.Store(true)
 			to.greeted.Store(nil)
 		}
-		e.sendThrough(*to.sending.Load(), messages)
+		to.say(messages, handshake)
 	}
 	return nil
+}
+
+// say sends messages to the peer: those that are redundant over all paths.
+func (w *cipherPeer) say(messages [][]byte, handshake bool) {
+	paths := w.paths.Load()
+	w.end.sendThrough(paths.sending, (*tunnel).sends, messages)
+	if len(paths.copying) == 0 {
+		return
+	}
+	redundant := messages
+	if !handshake {
+		redundant = nil
+		for _, m := range messages {
+			if end := slip(m); end != nil && end[slipLen-1] == slipAll && len(m) > device.MessageKeepaliveSize {
+				redundant = append(redundant, m)
+			}
+		}
+	}
+	if len(redundant) > 0 {
+		w.end.sendThrough(paths.copying, (*tunnel).copies, redundant)
+	}
 }
 
 // kindOf is the type of a message as it is on the wire.
@@ -266,8 +342,8 @@ func kindOf(m []byte) byte {
 	return m[0]
 }
 
-// sendThrough sends messages into all of these tunnels that are live.
-func (e *cipherEnd) sendThrough(tunnels []*tunnel, messages [][]byte) {
+// sendThrough sends messages into all of these tunnels that are good for it now.
+func (e *cipherEnd) sendThrough(tunnels []*tunnel, good func(*tunnel, int64) bool, messages [][]byte) {
 	p := e.c.p
 	now := p.now()
 	n := len(messages) * outerHeaders
@@ -276,7 +352,7 @@ func (e *cipherEnd) sendThrough(tunnels []*tunnel, messages [][]byte) {
 	}
 	var spare *tunnel
 	for _, t := range tunnels {
-		if !t.sends(now) {
+		if !good(t, now) {
 			continue
 		}
 		if !t.pay(n) {

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 	"careof/internal/proto/mip4/advertise"
-	"careof/internal/proto/mip4/fa"
 	"careof/wire/adv4"
 	"careof/wire/encap"
 )
@@ -75,7 +75,7 @@ func TestABusyForeignAgentSaysSo(t *testing.T) {
 //rfc:6245#4.1-4
 func TestAdvertisedFlagsFollowTheConfiguration(t *testing.T) {
 	cfg := config()
-	cfg.Encapsulations, cfg.ReverseTunnel = []encap.Kind{encap.IPIP}, fa.Refused
+	cfg.Encapsulations, cfg.ReverseTunnel = []encap.Kind{encap.IPIP}, forward.ReverseTunnelRefused
 	d := newDriver(t, cfg)
 	d.advance(15 * time.Second)
 	if _, a := advertisement(t, d.announced[len(d.announced)-1]); a.Flags != adv4.FlagF {

@@ -282,26 +282,13 @@ func (a *Agent) packet(p engine.Packet) {
 }
 
 func (a *Agent) plane(ev forward.Event) {
-	v := a.visitors.byEntry[entryOf(ev)]
+	v := a.visitors.byEntry[ev.Entry()]
 	if v == nil {
 		return
 	}
 	for _, run := range a.onPlane {
 		run(v, ev)
 	}
-}
-
-// entryOf is the key of the entry that an event of the data plane concerns.
-func entryOf(ev forward.Event) forward.Key {
-	switch ev := ev.(type) {
-	case forward.EndpointSeen:
-		return ev.Key
-	case forward.EchoReply:
-		return ev.Key
-	case forward.Unreachable:
-		return ev.Key
-	}
-	return ""
 }
 
 // linkChanged keeps the addresses that are this host's.

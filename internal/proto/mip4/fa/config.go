@@ -8,29 +8,12 @@ import (
 	"time"
 
 	"careof/internal/core/assoc"
+	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/internal/proto/mip4/advertise"
 	"careof/wire/adv4"
 	"careof/wire/encap"
 )
-
-// A Policy says what is done with a request to use something.
-type Policy uint8
-
-const (
-	Allowed  Policy = iota // as the mobile node likes
-	Required               // refused without it
-	Refused                // refused with it
-)
-
-var policies = [...]string{Allowed: "allowed", Required: "required", Refused: "refused"}
-
-func (p Policy) String() string {
-	if int(p) < len(policies) {
-		return policies[p]
-	}
-	return fmt.Sprintf("Policy(%d)", uint8(p))
-}
 
 // Defaults of a [Config].
 const (
@@ -70,7 +53,7 @@ type Config struct {
 	// MaxLifetime is the longest lifetime that is relayed: 10 minutes.
 	MaxLifetime time.Duration
 	// ReverseTunnel says what is done with the T bit (RFC 3024).
-	ReverseTunnel Policy
+	ReverseTunnel forward.ReverseTunnel
 	// DirectDeliveryOnly refuses the encapsulating delivery style of RFC 3024
 	// section 5.2 with code 79.
 	DirectDeliveryOnly bool
@@ -226,7 +209,7 @@ func (c *Config) advertisement() advertise.Config {
 	if slices.Contains(c.Encapsulations, encap.GRE) {
 		out.Flags |= adv4.FlagG
 	}
-	if c.ReverseTunnel != Refused {
+	if c.ReverseTunnel != forward.ReverseTunnelRefused {
 		out.Flags |= adv4.FlagT
 	}
 	return out

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 	"careof/internal/proto/mip4/fa"
 	"careof/wire/mip4"
 )
@@ -175,8 +176,8 @@ func TestCornerE11_ReverseTunnelRequests(t *testing.T) {
 		{"the TTL of multicast", nil, func(r *request) { r.ttl = 1 }, mip4.CodeFATooDistant},
 		{"encapsulating style that is not offered", func(c *fa.Config) { c.DirectDeliveryOnly = true },
 			func(r *request) { r.after = []mip4.Payload{&mip4.EncapsulatingDelivery{}} }, mip4.CodeFADeliveryStyle},
-		{"no reverse tunnels here", func(c *fa.Config) { c.ReverseTunnel = fa.Refused }, nil, mip4.CodeFAReverseTunnelUnavailable},
-		{"reverse tunnels only", func(c *fa.Config) { c.ReverseTunnel = fa.Required }, func(r *request) { r.flags = 0 }, mip4.CodeFAReverseTunnelMandatory},
+		{"no reverse tunnels here", func(c *fa.Config) { c.ReverseTunnel = forward.ReverseTunnelRefused }, nil, mip4.CodeFAReverseTunnelUnavailable},
+		{"reverse tunnels only", func(c *fa.Config) { c.ReverseTunnel = forward.ReverseTunnelRequired }, func(r *request) { r.flags = 0 }, mip4.CodeFAReverseTunnelMandatory},
 	} {
 		cfg := config()
 		if c.tune != nil {

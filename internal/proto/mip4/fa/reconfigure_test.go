@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"careof/internal/core/assoc"
+	"careof/internal/core/forward"
 	"careof/internal/proto/mip4/fa"
 	"careof/wire/mip4"
 )
@@ -25,7 +26,7 @@ func TestVisitsOutliveAnotherConfiguration(t *testing.T) {
 	d.announced = nil
 	cfg := config()
 	cfg.MaxLifetime = 77 * time.Second
-	cfg.ReverseTunnel = fa.Required
+	cfg.ReverseTunnel = forward.ReverseTunnelRequired
 	cfg.HomeAgents[0].Keys = []*assoc.Association{key(333, "another-another-")}
 	d.reconfigure(cfg)
 	if got := d.accepted(); len(got) != 1 || got[0] != home || len(d.changes) != changes {
@@ -56,7 +57,7 @@ func TestAForeignAgentRefusesWhatItCannotChange(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := newDriver(t, config())
 			cfg := config()
-			cfg.ReverseTunnel = fa.Required
+			cfg.ReverseTunnel = forward.ReverseTunnelRequired
 			change(&cfg)
 			if r := d.command(fa.Reconfigure{Config: cfg}); r.Err == nil {
 				t.Fatal("taken")

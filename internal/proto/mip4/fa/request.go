@@ -7,6 +7,7 @@ import (
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
 	"careof/wire/mip4"
@@ -291,11 +292,11 @@ func (a *Agent) checkReverseTunnel(x *Exchange) engine.Verdict {
 	reverse := x.Request.Flags.Has(mip4.FlagT)
 	direct := unicast(x.Packet.Dst.Addr())
 	switch {
-	case !reverse && a.cfg.ReverseTunnel == Required && !x.Deregisters():
+	case !reverse && a.cfg.ReverseTunnel == forward.ReverseTunnelRequired && !x.Deregisters():
 		return engine.Deny(uint8(mip4.CodeFAReverseTunnelMandatory), "reverse tunnelling is required here")
 	case reverse && direct && x.Packet.TTL != 255:
 		return engine.Deny(uint8(mip4.CodeFATooDistant), "the TTL is not 255")
-	case reverse && a.cfg.ReverseTunnel == Refused && !x.Deregisters():
+	case reverse && a.cfg.ReverseTunnel == forward.ReverseTunnelRefused && !x.Deregisters():
 		return engine.Deny(uint8(mip4.CodeFAReverseTunnelUnavailable), "reverse tunnelling is refused here")
 	}
 	return engine.Next()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/fa"
 	"careof/wire/encap"
@@ -159,8 +160,8 @@ func TestDenials(t *testing.T) {
 		{"delivery style without the T bit", 70, nil, func(r *request) { r.after, r.flags = style, 0 }},
 		{"TTL is not 255", 76, nil, func(r *request) { r.ttl = 254 }},
 		{"TTL is not 255 in a deregistration", 76, nil, func(r *request) { r.ttl, r.lifetime = 64, 0 }},
-		{"reverse tunnel unavailable", 74, func(c *fa.Config) { c.ReverseTunnel = fa.Refused }, func(*request) {}},
-		{"reverse tunnel mandatory", 75, func(c *fa.Config) { c.ReverseTunnel = fa.Required }, func(r *request) { r.flags = 0 }},
+		{"reverse tunnel unavailable", 74, func(c *fa.Config) { c.ReverseTunnel = forward.ReverseTunnelRefused }, func(*request) {}},
+		{"reverse tunnel mandatory", 75, func(c *fa.Config) { c.ReverseTunnel = forward.ReverseTunnelRequired }, func(r *request) { r.flags = 0 }},
 		{"home agent not allowed", 65, func(c *fa.Config) { c.AllowHomeAgents = []netip.Prefix{netip.PrefixFrom(plainHA, 32)} }, func(*request) {}},
 		{"too long to relay", 64, nil, func(r *request) {
 			r.rawHead = tooLong
@@ -232,8 +233,8 @@ func TestAcceptedRequests(t *testing.T) {
 		{"co-located, with T and any TTL", nil, func(r *request) {
 			r.flags, r.ttl, r.careOf = mip4.FlagD|mip4.FlagT, 64, netip.MustParseAddr("192.168.1.77")
 		}},
-		{"deregistration where reverse tunnelling is refused", func(c *fa.Config) { c.ReverseTunnel = fa.Refused }, func(r *request) { r.lifetime = 0 }},
-		{"deregistration without T where it is required", func(c *fa.Config) { c.ReverseTunnel = fa.Required }, func(r *request) { r.lifetime, r.flags = 0, 0 }},
+		{"deregistration where reverse tunnelling is refused", func(c *fa.Config) { c.ReverseTunnel = forward.ReverseTunnelRefused }, func(r *request) { r.lifetime = 0 }},
+		{"deregistration without T where it is required", func(c *fa.Config) { c.ReverseTunnel = forward.ReverseTunnelRequired }, func(r *request) { r.lifetime, r.flags = 0, 0 }},
 		{"the own home agent of the same box", func(c *fa.Config) { c.OwnHomeAgents = []netip.Addr{linkAddr} }, func(r *request) { r.agent = linkAddr }},
 		{"home address 0 with a NAI", nil, func(r *request) { r.home, r.nai, r.src = zero, "van@fleet", netip.AddrPortFrom(zero, 68) }},
 		{"an extension of the mobile node for its home agent, unknown here", nil, func(r *request) { r.rawHead = []byte{99, 1, 7} }},
@@ -404,8 +405,8 @@ func TestEveryDenialCodeIsReachable(t *testing.T) {
 	reach(70, config(), with(func(r *request) { r.home = allAgents }), nil)
 	reach(71, config(), none, answered(func(a *answer) { a.agent = plainHA }))
 	reach(72, cfg(func(c *fa.Config) { c.Encapsulations = []encap.Kind{encap.IPIP} }), with(func(r *request) { r.flags |= mip4.FlagG }), nil)
-	reach(74, cfg(func(c *fa.Config) { c.ReverseTunnel = fa.Refused }), none, nil)
-	reach(75, cfg(func(c *fa.Config) { c.ReverseTunnel = fa.Required }), with(func(r *request) { r.flags = 0 }), nil)
+	reach(74, cfg(func(c *fa.Config) { c.ReverseTunnel = forward.ReverseTunnelRefused }), none, nil)
+	reach(75, cfg(func(c *fa.Config) { c.ReverseTunnel = forward.ReverseTunnelRequired }), with(func(r *request) { r.flags = 0 }), nil)
 	reach(76, config(), with(func(r *request) { r.ttl = 254 }), nil)
 	reach(77, config(), with(func(r *request) { r.careOf = linkAddr }), nil)
 	reach(78, config(), none, func(d *driver, _ engine.Send) []engine.Send { d.advance(8 * time.Second); return d.take() })

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 	"careof/wire/mip4"
 )
 
@@ -92,7 +93,7 @@ func (a *Agent) checkHomeAddress(x *Exchange) engine.Verdict {
 //rfc:3024#4.3.1
 func (a *Agent) checkReverseTunnel(x *Exchange) engine.Verdict {
 	reverse := x.Request.Flags.Has(mip4.FlagT)
-	if !x.Deregisters() && !reverse && a.cfg.ReverseTunnel == Required {
+	if !x.Deregisters() && !reverse && a.cfg.ReverseTunnel == forward.ReverseTunnelRequired {
 		return engine.Deny(uint8(mip4.CodeHAReverseTunnelMandatory), "reverse tunnelling is required here")
 	}
 	return engine.Next()

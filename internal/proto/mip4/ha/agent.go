@@ -62,6 +62,7 @@ type Agent struct {
 
 	furtherKeys   []func(netip.Addr) []*assoc.Association
 	allowNetworks func(*Node, []netip.Prefix) []netip.Prefix
+	assignable    func(netip.Addr) bool
 
 	started  bool
 	expiry   engine.Agenda[engine.Ordinal] // by Node.index

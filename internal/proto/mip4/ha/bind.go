@@ -91,7 +91,7 @@ func (a *Agent) judgeBinding(x *Exchange) engine.Verdict {
 		// encapsulation it MUST return code 139" (RFC 3024 section 4.3.1).
 		return engine.Deny(uint8(mip4.CodeHAEncapsulationUnavailable), "requested encapsulation is not offered")
 	}
-	if x.Request.Flags.Has(mip4.FlagT) && a.cfg.ReverseTunnel == Refused {
+	if x.Request.Flags.Has(mip4.FlagT) && a.cfg.ReverseTunnel == forward.ReverseTunnelRefused {
 		// "As a last check, the home agent determines whether it can support a
 		// reverse tunnel with the same configuration as the forward tunnel. If
 		// it cannot, it MUST send back a registration denial with code 137".
@@ -176,7 +176,7 @@ func (a *Agent) newBinding(x *Exchange) binding.Binding {
 		// The tunnel starts at the home agent address that the reply names,
 		// or at the local one behind a 1:1 NAT.
 		Tunnel: forward.Tunnel{
-			Local: local, Peer: x.Endpoint, AnyPort: x.AnyPort,
+			Local: local, Peer: x.Endpoint, AnyPort: x.AnyPort, Link: a.underlay(&x.Packet, x.Endpoint.Addr()),
 			Encap: x.Encap, Inside: x.Inside, PeerKey: x.PeerKey,
 			Key: x.Key, HasKey: x.HasKey,
 			Mode: x.Mode, MTU: x.MTU, Budget: x.Budget,

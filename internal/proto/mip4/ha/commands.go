@@ -219,13 +219,15 @@ func (a *Agent) show(n *Node) []Binding {
 	all := n.list.All()
 	for _, b := range all {
 		var classes []string
+		standby := false
 		if r := n.redundancy; r != nil && len(all) >= forward.Copyable {
+			standby = b.ID != r.First
 			for _, c := range r.Classes {
 				classes = append(classes, c.String())
 			}
 		}
 		list = append(list, Binding{
-			Redundant: classes, Standby: len(classes) > 0 && b.ID != n.redundancy.First,
+			Redundant: classes, Standby: standby,
 			HomeAddress: n.home, NAI: string(n.config.NAI), ID: b.ID.String(),
 			CareOfAddress: b.CareOfAddress, Endpoint: b.Tunnel.Peer, Source: b.Source,
 			Encapsulation: tunnelName(b.Tunnel), HalfBound: b.Tunnel.AnyPort, Encrypted: b.Tunnel.Secured(),

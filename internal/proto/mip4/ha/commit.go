@@ -89,21 +89,25 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		// retained. Otherwise, the home agent removes all previous entries".
 		keep := x.Request.Flags.Has(mip4.FlagS) && (a.cfg.SimultaneousBindings > 1 || x.Redundancy != nil)
 		b = a.newBinding(x)
+		anew := !n.redundancy.same(x.Redundancy)
 		n.redundancy = x.Redundancy
 		former, _ := n.list.Get(x.ID)
 		change, removed = n.list.Put(b, keep, a.Now().Mono)
 		x.refreshes, x.former = change == binding.Same, term{former.Lifetime, former.Renewed, former.Expires}
 		n.hold(x.Networks)
-		switch change {
-		case binding.Added:
+		switch {
+		case change == binding.Added || change != binding.Same && n.besides(x.ID):
 			kind = note.Bound
 			a.counters.bound++
-		case binding.Same:
+		case change == binding.Same:
 			kind = note.Refreshed
 			a.counters.refreshed++
 		default:
 			kind = note.Moved
 			a.counters.moved++
+		}
+		if anew && change == binding.Same {
+			change = binding.Altered // to the data plane
 		}
 	}
 	a.vacate(n)
@@ -115,6 +119,9 @@ func (a *Agent) accept(x *Exchange, send engine.Send) {
 		nt.Level = note.Debug
 	}
 	nt.HomeAgent, nt.Lifetime = x.HomeAgent, finite(x.Lifetime)
+	if kind != note.Unbound && n.besides(x.ID) {
+		nt.Why = n.redundancy.purpose()
+	}
 	if b.Tunnel.Encap != 0 {
 		nt.Encapsulation = tunnelName(b.Tunnel)
 		nt.Endpoint = b.Tunnel.Peer

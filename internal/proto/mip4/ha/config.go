@@ -7,35 +7,10 @@ import (
 	"time"
 
 	"careof/internal/core/assoc"
+	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/wire/encap"
 )
-
-// A Policy says what is done with a request to use something.
-type Policy uint8
-
-const (
-	Allowed  Policy = iota // as the mobile node likes
-	Required               // refused without it
-	Refused                // refused with it
-)
-
-var policies = [...]string{Allowed: "allowed", Required: "required", Refused: "refused"}
-
-func (p Policy) String() string {
-	if int(p) < len(policies) {
-		return policies[p]
-	}
-	return fmt.Sprintf("Policy(%d)", uint8(p))
-}
-
-// ParsePolicy reads a policy's name as it stands in the configuration.
-func ParsePolicy(name string) (Policy, error) {
-	if i := slices.Index(policies[:], name); i >= 0 {
-		return Policy(i), nil
-	}
-	return 0, fmt.Errorf("ha: unknown policy %q (allowed, required, refused)", name)
-}
 
 // Defaults of a [Config].
 const (
@@ -62,6 +37,9 @@ type Config struct {
 
 	// Links are the home links' interfaces.
 	Links []string
+	// Device is the tunnel device: what comes in from it has come through a
+	// tunnel. Empty: that is not to be told apart.
+	Device string
 	// Networks are the home networks. Every home address lies in one.
 	Networks []Network
 	// ForeignCareOf are the care-of addresses of a foreign agent in the same
@@ -75,7 +53,7 @@ type Config struct {
 	// binding.Infinite grants what is asked for.
 	MaxLifetime time.Duration
 	// ReverseTunnel says what is done with the T bit (RFC 3024).
-	ReverseTunnel Policy
+	ReverseTunnel forward.ReverseTunnel
 	// Encapsulations are the ones offered: all when empty. encap.UDP stands
 	// for NAT traversal.
 	Encapsulations []encap.Kind

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"careof/internal/core/assoc"
+	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/ha"
@@ -283,10 +284,10 @@ func TestDenials(t *testing.T) {
 		{"0 reserved bits are ignored", nil, func(r *request) { r.flags |= mip4.FlagReservedR | mip4.FlagReservedX }, 0},
 		{"136 the Home Agent field names another", nil, func(r *request) { r.agent = netip.MustParseAddr("198.51.100.9") }, 136},
 		{"136 the Home Agent field is zero", nil, func(r *request) { r.agent = netip.AddrFrom4([4]byte{}) }, 136},
-		{"137 reverse tunnelling refused", func(c *ha.Config) { c.ReverseTunnel = ha.Refused }, func(*request) {}, 137},
-		{"0 reverse tunnelling refused, not asked for", func(c *ha.Config) { c.ReverseTunnel = ha.Refused }, func(r *request) { r.flags = mip4.FlagD }, 0},
-		{"138 reverse tunnelling required", func(c *ha.Config) { c.ReverseTunnel = ha.Required }, func(r *request) { r.flags = mip4.FlagD }, 138},
-		{"0 reverse tunnelling required, asked for", func(c *ha.Config) { c.ReverseTunnel = ha.Required }, func(*request) {}, 0},
+		{"137 reverse tunnelling refused", func(c *ha.Config) { c.ReverseTunnel = forward.ReverseTunnelRefused }, func(*request) {}, 137},
+		{"0 reverse tunnelling refused, not asked for", func(c *ha.Config) { c.ReverseTunnel = forward.ReverseTunnelRefused }, func(r *request) { r.flags = mip4.FlagD }, 0},
+		{"138 reverse tunnelling required", func(c *ha.Config) { c.ReverseTunnel = forward.ReverseTunnelRequired }, func(r *request) { r.flags = mip4.FlagD }, 138},
+		{"0 reverse tunnelling required, asked for", func(c *ha.Config) { c.ReverseTunnel = forward.ReverseTunnelRequired }, func(*request) {}, 0},
 		{"139 encapsulation", func(c *ha.Config) { c.Encapsulations = []encap.Kind{encap.IPIP} }, func(r *request) { r.flags |= mip4.FlagG }, 139},
 	} {
 		t.Run(c.name, func(t *testing.T) {

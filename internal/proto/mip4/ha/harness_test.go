@@ -1,10 +1,8 @@
 package ha_test
 
 import (
-	"maps"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
@@ -66,7 +64,7 @@ type driver struct {
 	t     testing.TB
 	a     *ha.Agent
 	now   engine.Now
-	store map[string][]byte
+	store enginetest.Store
 	plane enginetest.Plane
 
 	sent    []engine.Send
@@ -91,7 +89,7 @@ func newDriver(t testing.TB, cfg ha.Config, features ...func(*ha.Agent)) *driver
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &driver{t: t, a: a, store: make(map[string][]byte), plane: make(enginetest.Plane)}
+	d := &driver{t: t, a: a, store: make(enginetest.Store), plane: make(enginetest.Plane)}
 	d.now = engine.Now{Mono: time.Unix(1000, 0), Wall: epoch}
 	return d
 }
@@ -102,11 +100,7 @@ func (d *driver) restart(cfg ha.Config, away time.Duration, features ...func(*ha
 	n := newDriver(d.t, cfg, features...)
 	n.now = engine.Now{Mono: time.Unix(5, 0), Wall: d.now.Wall.Add(away)}
 	n.store = d.store
-	for _, k := range slices.Sorted(maps.Keys(d.store)) {
-		if err := n.a.Restore(n.now, engine.Record{Key: []byte(k), Value: d.store[k]}); err != nil {
-			d.t.Fatalf("restore %q: %v", k, err)
-		}
-	}
+	n.store.Restore(d.t, n.a, n.now)
 	for e := range n.a.Entries() {
 		n.plane[e.Key] = e
 	}
@@ -166,13 +160,7 @@ func (d *driver) commit(c engine.Commit) {
 		return
 	}
 	d.tell(c)
-	for _, r := range c.Records {
-		if r.Value == nil {
-			delete(d.store, string(r.Key))
-		} else {
-			d.store[string(r.Key)] = r.Value
-		}
-	}
+	d.store.Keep(c.Records)
 	for _, ch := range c.Changes {
 		d.changes = append(d.changes, ch)
 		d.tell(ch)

@@ -92,7 +92,7 @@ func (n *Node) networkKey(p netip.Prefix) forward.Key {
 //rfc:5177#7-3
 func (n *Node) networkEntry(p netip.Prefix, home forward.Entry) forward.Entry {
 	return forward.Entry{
-		Key: n.networkKey(p), Role: home.Role, Inner: p, Router: n.home, Tunnels: home.Tunnels, Redundant: home.Redundant,
+		Key: n.networkKey(p), Role: home.Role, Inner: p, Router: n.home, Tunnels: home.Tunnels, Redundant: home.Redundant, Numbered: home.Numbered,
 	}
 }
 
@@ -169,6 +169,10 @@ func (a *Agent) entries(space []forward.Tunnel, n *Node, yield func(forward.Entr
 func (a *Agent) KeepNetworks(allowed func(*Node, []netip.Prefix) []netip.Prefix) {
 	a.allowNetworks = allowed
 }
+
+// Assignable says which addresses mobile networks may have that are assigned to
+// nodes, beside the configured ones.
+func (a *Agent) Assignable(contains func(netip.Addr) bool) { a.assignable = contains }
 
 // restoreNetworks are those of a record that the node may still have. They are
 // in the data plane, if anything is.
@@ -267,6 +271,28 @@ func (a *Agent) judgeNested(n *Node, careOf netip.Addr) (nested bool, v engine.V
 		return true, engine.Deny(uint8(mip4.CodeHAProhibited), "the care-of address lies in the router's own mobile network")
 	}
 	return nested, engine.Next()
+}
+
+// underlay is the interface by which this host reaches a care-of address, or who
+// relays for it, that lies in a mobile network without being there. Routing
+// leads packets for it into the tunnel of the network's router, and that is right
+// for a node that visits the router (RFC 5177 section 8): its requests have come
+// out of that tunnel. Those of a node in another network with the same addresses
+// have not, and it is reached the way that they came. Empty lets routing decide.
+//
+//rfc:5177#8
+func (a *Agent) underlay(p *engine.Packet, to netip.Addr) string {
+	if a.cfg.Device == "" || p.Link == a.cfg.Device || !a.inMobileNetwork(to) {
+		return ""
+	}
+	return p.Link
+}
+
+// inMobileNetwork says whether packets for an address may go to a mobile router,
+// now or as soon as it registers.
+func (a *Agent) inMobileNetwork(addr netip.Addr) bool {
+	_, configured := a.routerOf(addr)
+	return configured || a.assignable != nil && a.assignable(addr)
 }
 
 // onlyBinding is the node's one binding when nothing of it changed but its end.

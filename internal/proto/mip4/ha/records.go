@@ -54,6 +54,7 @@ const (
 	bitLimited   // Tunnel.Budget: how much of it is left is not kept
 	bitValidated // followed by when
 	bitSecured
+	bitAside // Tunnel.Link is the link of the reply
 )
 
 // record is the node's durable state:
@@ -115,7 +116,7 @@ func (a *Agent) appendBinding(b []byte, v *binding.Binding) []byte {
 		set bool
 		bit byte
 	}{{t.AnyPort, bitAnyPort}, {t.HasKey, bitHasKey}, {numbered, bitNumbered}, {v.Lifetime == binding.Infinite, bitInfinite},
-		{t.Budget > 0, bitLimited}, {!v.Validated.IsZero(), bitValidated}, {t.Secured(), bitSecured}} {
+		{t.Budget > 0, bitLimited}, {!v.Validated.IsZero(), bitValidated}, {t.Secured(), bitSecured}, {t.Link != "" && t.Link == v.ReplyTo.Link, bitAside}} {
 		if f.set {
 			bits |= f.bit
 		}
@@ -342,6 +343,9 @@ func (r *reader) binding(now engine.Now) binding.Binding {
 	b.ReplyTo.Src, b.ReplyTo.Dst = r.addrPort(), b.Source
 	b.ReplyTo.HW = engine.HardwareAddr(r.take(6))
 	b.ReplyTo.Link = string(r.take(int(r.u8())))
+	if bits&bitAside != 0 {
+		t.Link = b.ReplyTo.Link
+	}
 	if bits&bitValidated != 0 {
 		b.Validate(r.wall(now))
 	}

@@ -29,7 +29,7 @@ func lifetime(field uint16) time.Duration {
 //rfc:5944#3.8.3.1
 //rfc:5944#3.5.4-2
 func (a *Agent) replyPath(x *Exchange) binding.ReplyTo {
-	to := binding.ReplyTo{Src: x.Packet.Dst, Dst: x.Packet.Src}
+	to := binding.ReplyTo{Link: a.underlay(&x.Packet, x.Packet.Src.Addr()), Src: x.Packet.Dst, Dst: x.Packet.Src}
 	if a.isBroadcast(to.Src.Addr()) {
 		to.Src = netip.AddrPortFrom(a.local(x.HomeAgent), to.Src.Port())
 	}

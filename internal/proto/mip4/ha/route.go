@@ -118,16 +118,8 @@ func speaksOf(data []byte) ident.Node {
 	return who
 }
 
+// planeHome is the home address that an event of the data plane concerns.
 func planeHome(ev forward.Event) netip.Addr {
-	var key forward.Key
-	switch ev := ev.(type) {
-	case forward.EndpointSeen:
-		key = ev.Key
-	case forward.EchoReply:
-		key = ev.Key
-	case forward.Unreachable:
-		key = ev.Key
-	}
-	home, _ := homeOf(key)
+	home, _ := homeOf(ev.Entry())
 	return home
 }

@@ -138,7 +138,7 @@ func (n *Node) settle(x *Response, took time.Duration) {
 	n.Tell(n.noteOf(r, note.Note{
 		Kind: note.Registered, Level: note.Info,
 		Encapsulation: r.form(), Endpoint: tunnel.Peer, SPI: x.Association.SPI(), Code: uint8(x.Reply.Code),
-		Identification: x.Sent.Identification, Lifetime: r.Granted, Took: took,
+		Identification: x.Sent.Identification, Lifetime: r.Granted, Took: took, Why: n.besides(r),
 	}))
 	if before != n.active || n.active == r && fresh {
 		m := &Movement{Now: n.now, Node: n, From: before, To: n.active}

@@ -8,7 +8,7 @@ import (
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
-	"careof/internal/core/forward"
+	"careof/wire/mip4"
 )
 
 // choose decides which uplinks register now.
@@ -54,11 +54,11 @@ func (n *Node) choose() {
 	// The tunnel works. Wanted are the preferred uplinks, as many as may
 	// register at a time; a better one than the active is registered before
 	// the active is left.
-	wanted := n.choice[:min(n.width(), len(n.choice))]
+	wanted := slices.DeleteFunc(slices.Clone(n.wanted()), n.Awaits)
 	for _, c := range wanted {
 		n.want(c, agent)
 	}
-	if r := n.links[n.choice[0].key(agent)]; len(n.redundant) > 0 && r != nil && r != n.active && r.live && r.try == nil && r.refusals == 0 {
+	if r := n.links[n.choice[0].key(agent)]; n.redundancy.Agreed && r != nil && r != n.active && r.live && r.try == nil && r.refusals == 0 {
 		n.begin(r, Register) // so far it was for copies only
 	}
 	if u := n.uplinks[n.active.Key.Link]; u != nil && u.attached {
@@ -66,7 +66,7 @@ func (n *Node) choose() {
 	}
 	suspect := n.active.try != nil && n.active.try.transmissions > 1
 	for _, r := range n.registrations() {
-		if r == n.active || r.try == nil || slices.ContainsFunc(wanted, r.of) {
+		if r == n.active || r.try == nil || slices.ContainsFunc(wanted, r.of) || n.postponed(r) && r.young(n.now.Mono) {
 			continue
 		}
 		if !suspect {
@@ -138,30 +138,32 @@ func (n *Node) want(c Candidate, agent candidateAgent) {
 	r.CoLocated = c.coLocates()
 	u := n.uplinks[c.Link.Name]
 	// One for copies only becomes the one for all when that is lost.
-	promoted := r.live && r != n.active && len(n.redundant) > 0 && n.broken()
-	if !u.attached && (r.live && !promoted || r.try != nil) {
+	promoted := r.live && r != n.active && n.redundancy.Agreed && n.broken()
+	// What is on its way may be for copies only, too.
+	under := r.try != nil && !(promoted && r.try.sent.Request.Flags.Has(mip4.FlagS))
+	if !u.attached && (r.live && !promoted || under) {
 		return
 	}
 	n.begin(r, Register)
 }
 
-// width is how many uplinks register at a time.
-func (n *Node) width() int {
-	if n.plainOnly {
-		return 1
+// Awaits says that a candidate is preferred to the path in use, which works, and that
+// it is registered when a feature knows that something comes back over it. Of one
+// that is deaf the home agent would hear the request, and send there what is
+// lost: nothing but the reply tells the node.
+func (n *Node) Awaits(c Candidate) bool {
+	agent, ok := n.roster.current()
+	if !c.Unproven || !c.coLocates() || !ok || n.home != nil || n.stopped || n.broken() || n.active.Key.HomeAgent != agent.address {
+		return false
 	}
-	if len(n.redundant) > 0 {
-		return max(n.cfg.Simultaneous, forward.Copyable)
-	}
-	return n.cfg.Simultaneous
+	place := func(is func(Candidate) bool) int { return slices.IndexFunc(n.choice, is) }
+	return place(func(o Candidate) bool { return o.Link.Name == c.Link.Name }) < place(n.active.of)
 }
 
-// SetRedundant says which packets go over two uplinks, as the home agent has
-// agreed to; none ends it.
-func (n *Node) SetRedundant(classes []forward.Class) {
-	if !slices.Equal(n.redundant, classes) {
-		n.redundant, n.rechoose = classes, true
-	}
+// postponed says that a registration waits for that. What was sent before may be
+// answered.
+func (n *Node) postponed(r *Registration) bool {
+	return slices.ContainsFunc(n.choice, func(c Candidate) bool { return r.of(c) && n.Awaits(c) })
 }
 
 // Foremost says whether packets go over the registration's path rather than
@@ -223,7 +225,11 @@ func (n *Node) uplinksByName() []*uplink {
 func chooseAddress(x *Choice) engine.Verdict {
 	for i := range x.Candidates {
 		c := &x.Candidates[i]
-		if c.Link.Gone || !c.Link.Up {
+		switch {
+		case c.Link.Gone:
+			c.Unusable = "there is no such interface"
+			continue
+		case !c.Link.Up:
 			c.Unusable = "link is down"
 			continue
 		}

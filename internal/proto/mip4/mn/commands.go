@@ -65,7 +65,7 @@ type RegistrationInfo struct {
 	State          string         `json:"state"`             // registered, renewing, requesting, refused, deregistering, idle
 	Code           uint8          `json:"code,omitempty"`    // refused: with what
 	Meaning        string         `json:"meaning,omitempty"` // refused: of Code
-	Active         bool           `json:"active"`
+	Active         bool           `json:"active"`            // packets go over it
 	Encapsulation  string         `json:"encapsulation,omitempty"`
 	Encrypted      bool           `json:"encrypted,omitempty"`
 	Since          time.Time      `json:"since,omitzero"`
@@ -98,8 +98,12 @@ type UplinkInfo struct {
 	ForeignAgent  netip.Addr   `json:"foreign_agent,omitzero"`
 	Gateways      []netip.Addr `json:"gateways"`
 	Active        bool         `json:"active"`
+	Unanswered    int          `json:"unanswered,omitempty"` // requests in a row over it that nobody has answered, but for the last one
 	Quality       Quality      `json:"-"`
+	Keepalive     Keepalive    `json:"-"`
+	Doubts        Doubts       `json:"-"`
 	Answered      time.Time    `json:"answered,omitzero"` // Quality.Answered on the wall clock
+	Measured      time.Time    `json:"measured,omitzero"` // Quality.Measured there
 }
 
 // AgentInfo is a mobility agent that is heard on a link.
@@ -282,7 +286,7 @@ func (n *Node) forget() {
 func (n *Node) status() Status {
 	s := Status{
 		Role: role, State: n.state(), HomeAddress: n.address, NAI: string(n.cfg.NAI),
-		Routes: n.routes(), Networks: slices.Clone(n.networks), Registered: n.infos(),
+		Routes: n.routes(), Networks: n.networkStates(), Registered: n.infos(),
 	}
 	if agent, ok := n.roster.current(); ok {
 		s.HomeAgent = agent.address
@@ -326,7 +330,7 @@ func (n *Node) infos() []RegistrationInfo {
 		}
 		i := RegistrationInfo{
 			Link: r.Key.Link, CareOfAddress: r.Key.CareOf, HomeAgent: r.Key.HomeAgent, ForeignAgent: r.Key.Agent,
-			State: r.state(), Active: r == n.active && r.live,
+			State: r.state(), Active: n.Carries(r) && r.live && !n.broken(),
 			NextRequest: n.now.WallOf(engine.Earliest(r.retryAt, r.renewAt)), Message: r.Message,
 		}
 		if r.association != nil {

@@ -51,8 +51,30 @@ type Candidate struct {
 	Demoted    Demotion
 	Preference int
 	Why        string
+	// Unproven says, as a feature does, that nothing has come back over its path
+	// since it is there, that the home agent would answer a question, and that it is
+	// being asked: see [Node.Awaits].
+	Unproven bool
 	// Quality is what was measured of its path, for people.
 	Quality Quality
+	// Keepalive is how often a NAT on the path is reminded of the tunnel, for
+	// people too.
+	Keepalive Keepalive
+	// Doubts are how often packets went over another one besides since it was in
+	// doubt, for people too.
+	Doubts Doubts
+}
+
+// Doubts are times in which an uplink was in use and in doubt.
+type Doubts struct {
+	Times  int
+	Lasted time.Duration // all of them
+}
+
+// A Keepalive is an interval between keepalives (RFC 3519 section 4.9).
+type Keepalive struct {
+	Interval time.Duration // in use, or to be used; 0: none, or nothing is known
+	Assigned time.Duration // what the home agent has said, or the default; 0: not yet
 }
 
 // A Demotion says how far a candidate stands back.
@@ -80,6 +102,8 @@ type Quality struct {
 	Probes    int           // of the last ones, that Loss is of
 	Loss      float64       // the part that was not answered, 0 to 1
 	Answered  time.Time     // when something last came back over it; zero: never
+	Measured  time.Time     // when the last of Probes was answered or given up
+	Probed    bool          // it goes on being measured
 }
 
 // A Purpose says what a request is for.

@@ -35,7 +35,7 @@ func (n *Node) flush() []engine.Action {
 	}
 	var then []engine.Action
 	switch {
-	case len(change) > 0 && (homeLink || behind):
+	case len(change) > 0 && (homeLink || behind || n.makes()):
 		then = append(n.arp, n.sends...)
 	case refused && n.linkNow != n.homeLink():
 		// The data plane refused the change of the home link: what waits for
@@ -53,12 +53,28 @@ func (n *Node) flush() []engine.Action {
 		}
 		n.withheld = nil
 	}
+	if n.puts == 0 && n.putAgain.IsZero() {
+		n.carrying = n.active
+	}
 	if records := n.changedRecords(); len(records) > 0 {
 		out = append(out, engine.Commit{Records: records})
 	}
 	out = append(out, n.rest...)
 	n.arp, n.sends, n.rest = nil, nil, nil
 	return out
+}
+
+// makes says that another path is being made before the present one is broken.
+func (n *Node) makes() bool {
+	if n.broken() {
+		return false
+	}
+	for _, r := range n.registrations() {
+		if r.try != nil && r.try.purpose == Register && r.try.anew {
+			return true
+		}
+	}
+	return false
 }
 
 // withhold takes what waits for the data plane out of what this step tells.

@@ -2,6 +2,7 @@ package mn_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +73,38 @@ func TestSlowDiskKeepsTheOrderOfLeaving(t *testing.T) {
 	r.run(time.Minute)
 	if r.tunnels() != "wlan0 ipip both" {
 		t.Errorf("away again: %s", r.tunnels())
+	}
+}
+
+// Over a short way the first packets by a new path come as soon as the request has
+// left: while the old path works, the data plane has the tunnel before. When it
+// does not, nothing waits.
+func TestAPathIsMadeBeforeItsRequestLeaves(t *testing.T) {
+	for _, breaks := range []bool{false, true} {
+		r := newRig(t, config(t))
+		r.other = granting(-1)
+		r.up("lte0", lteAddress)
+		r.run(10 * time.Second)
+		before := len(r.requests)
+		r.stalled = true
+		if breaks {
+			r.lose("lte0")
+		}
+		r.up("wlan0", wifiAddress)
+		if left := len(r.requests) > before; left != breaks {
+			t.Errorf("the old path is gone: %v; the request has left: %v", breaks, left)
+		}
+		for len(r.held) > 0 {
+			r.release()
+			if len(r.requests) > before && !breaks && !strings.Contains(r.tunnels(), "wlan0") {
+				t.Errorf("the request has left, and the data plane has %s", r.tunnels())
+			}
+		}
+		r.stalled = false
+		r.run(2 * time.Second)
+		if !strings.HasPrefix(r.tunnels(), "wlan0 ipip both") {
+			t.Errorf("in the end: %s", r.tunnels())
+		}
 	}
 }
 

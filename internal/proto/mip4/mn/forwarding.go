@@ -44,7 +44,7 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 		}
 		e.Tunnels = append(e.Tunnels, t)
 	}
-	e.Redundant = n.redundant
+	e.Redundant, e.Numbered = n.redundancy.Classes, n.redundancy.Agreed
 	broken := n.broken()
 	moving := false // a registration is live, so that packets may come and go
 	for _, r := range n.registrations() {
@@ -54,7 +54,7 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 		e.Deliver = n.active.Deliver
 		t := n.active.Tunnel
 		t.Until = n.active.expires
-		t.Copies = n.copies(n.active)
+		t.Copies = n.Copies(n.active)
 		if !n.active.Reverse {
 			t.Mode = forward.Receive // packets from the home address go their own way
 		}
@@ -68,7 +68,7 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 		if r := n.earliest(); r != nil {
 			t := r.try.tunnels[0]
 			t.Mode = forward.Both
-			t.Copies = n.copies(r)
+			t.Copies = n.Copies(r)
 			add(t)
 		}
 	}
@@ -76,7 +76,7 @@ func (n *Node) entry() (e forward.Entry, ok bool) {
 		if r.live {
 			t := r.Tunnel
 			t.Mode, t.Until = forward.Receive, r.expires
-			t.Copies = n.copies(r)
+			t.Copies = n.Copies(r)
 			add(t)
 			add(n.wrapped(r))
 		}
@@ -105,12 +105,6 @@ func (n *Node) routes() []netip.Prefix {
 		}
 	}
 	return list
-}
-
-// copies says whether redundant packets go over a registration's path and
-// another one.
-func (n *Node) copies(r *Registration) bool {
-	return len(n.redundant) > 0 && r.live && r.CoLocated && r.Reverse && n.others(r)
 }
 
 // direct is what the home address reaches over the visited link while packets

@@ -15,6 +15,7 @@ type uplink struct {
 	attached bool          // attached anew since the last attempt over it
 	rtt      time.Duration // smoothed, request to reply; 0 while unknown
 	requests bucket
+	portAt   time.Time  // monotonic, when a request last left from another port than before
 	own      netip.Addr // the co-located address that could be registered at the last choice
 
 	search        search

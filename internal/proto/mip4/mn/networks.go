@@ -25,6 +25,25 @@ type MobileNetwork struct {
 // knows what the home agent agreed to.
 func (n *Node) SetNetworks(list []MobileNetwork) { n.networks = slices.Clone(list) }
 
+// networkStates are the mobile networks as they stand: what the home agent has
+// agreed to serve waits while nothing is registered.
+func (n *Node) networkStates() []MobileNetwork {
+	list := slices.Clone(n.networks)
+	home, _ := n.entry()
+	for i := range list {
+		m := &list[i]
+		e := n.networkEntry(*m, home)
+		if m.Served && e.HomeLink == "" && !slices.ContainsFunc(e.Tunnels, func(t forward.Tunnel) bool { return sending(t) == 1 }) {
+			m.Served, m.State = false, unregistered
+		}
+	}
+	return list
+}
+
+// unregistered is the state of a network that would be served if its router were
+// registered.
+const unregistered = "its router is not registered: packets go nowhere"
+
 // NetworkKey is the key of a mobile network's forwarding entry. It does not name the home address, which may not be known yet when
 // the network's packets have to be kept from leaving another way.
 func NetworkKey(p netip.Prefix) forward.Key {
@@ -63,7 +82,7 @@ func (n *Node) networkEntry(m MobileNetwork, home forward.Entry) forward.Entry {
 	if m.Assigned {
 		e.Gateway = m.Prefix.Addr().Next()
 	}
-	e.Redundant = home.Redundant
+	e.Redundant, e.Numbered = home.Redundant, home.Numbered
 	switch {
 	case e.HomeLink != "":
 		e.Deliver = home.Deliver // of the home link's router

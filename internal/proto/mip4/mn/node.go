@@ -37,7 +37,7 @@ type Node struct {
 	validations []validation // unanswered, oldest first
 	aside       []aside
 	holds       func(*Registration) bool // see Hold
-	redundant   []forward.Class          // agreed on with the home agent: they go over two uplinks
+	redundancy  Redundancy               // agreed on with the home agent
 	rechoose    bool
 	more        time.Time // links are still being told of: the choice waits until then
 	plainOnly   bool      // the home agent knows no simultaneous bindings (code 1)
@@ -52,6 +52,7 @@ type Node struct {
 	putAgain time.Time       // when to repeat what the data plane refused
 	puts     int             // of the entry, under way to the data plane
 	homePuts int             // of those, the ones that change the home link
+	carrying *Registration   // the active one, as far as the data plane has been made so
 	withheld []engine.Tell   // what is true once the data plane has the entry
 
 	led []netip.Prefix // see Lead

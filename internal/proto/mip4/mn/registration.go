@@ -180,6 +180,15 @@ func (r *Registration) Expires() time.Time { return r.expires }
 // Association is shared with the home agent.
 func (r *Registration) Association() *assoc.Association { return r.association }
 
+// Asked is when the last request of a present attempt was sent, on the monotonic
+// clock; zero without one.
+func (r *Registration) Asked() time.Time {
+	if r.try == nil {
+		return time.Time{}
+	}
+	return r.try.sent.At
+}
+
 func (r *Registration) deadline() time.Time {
 	at := r.retryAt
 	if r.live {
@@ -225,6 +234,10 @@ func (n *Node) retry(r *Registration) {
 		return
 	}
 	if r.try.background && r.try.transmissions > 0 {
+		r.giveUp()
+		return
+	}
+	if r.try.transmissions > 0 && r.try.purpose == Register && n.postponed(r) {
 		r.giveUp()
 		return
 	}

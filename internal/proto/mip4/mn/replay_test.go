@@ -13,6 +13,25 @@ import (
 	"careof/wire/mip4"
 )
 
+// stamping is a home agent with that mark and a clock of its own: what is not
+// fresh there is denied with 133, and all else accepted.
+func stamping(mark assoc.Mark, clock func() time.Time) func(*rig, engine.Send) []engine.Packet {
+	return func(r *rig, s engine.Send) []engine.Packet {
+		wall := clock()
+		id := r.last().request.Identification
+		if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
+			return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
+		}
+		mark = mark.Accept(assoc.Timestamps, id)
+		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
+	}
+}
+
+// since is a clock that was right at the start, when it showed wall.
+func (r *rig) since(wall time.Time) func() time.Time {
+	return func() time.Time { return wall.Add(r.now.Mono.Sub(start.Mono)) }
+}
+
 // "the mobile node MUST adjust the parameters it uses to compute the
 // Identification field": a clock that is wrong costs one round trip.
 //
@@ -21,16 +40,7 @@ import (
 func TestResynchronisation(t *testing.T) {
 	for _, ahead := range []time.Duration{-time.Hour, -8 * time.Second, 8 * time.Second, time.Hour, 20 * 365 * 24 * time.Hour} {
 		r := newRig(t, config(t))
-		var mark assoc.Mark
-		r.other = func(r *rig, s engine.Send) []engine.Packet {
-			wall := r.now.Wall.Add(ahead)
-			id := r.last().request.Identification
-			if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
-				return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
-			}
-			mark = mark.Accept(assoc.Timestamps, id)
-			return []engine.Packet{r.reply(s, answer{lifetime: -1})}
-		}
+		r.other = stamping(assoc.Mark{}, func() time.Time { return r.now.Wall.Add(ahead) })
 		r.up("wlan0", wifiAddress)
 		r.run(100 * time.Millisecond) // two round trips
 		if r.status().State != "registered" || r.count(note.Resync) != 1 || len(r.requests) != 2 {
@@ -167,19 +177,8 @@ func TestCrashBeforeTheRecordIsDurable(t *testing.T) {
 // earlier life stored.
 func TestClockWithoutBattery(t *testing.T) {
 	for _, stored := range []bool{true, false} {
-		var mark assoc.Mark
-		real := start.Wall
-		other := func(r *rig, s engine.Send) []engine.Packet {
-			wall := real.Add(r.now.Mono.Sub(start.Mono))
-			id := r.last().request.Identification
-			if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
-				return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
-			}
-			mark = mark.Accept(assoc.Timestamps, id)
-			return []engine.Packet{r.reply(s, answer{lifetime: -1})}
-		}
 		r := newRig(t, config(t))
-		r.other = other
+		r.other = stamping(assoc.Mark{}, r.since(start.Wall))
 		r.up("wlan0", wifiAddress)
 		r.run(10 * time.Second)
 		if !stored {
@@ -202,15 +201,7 @@ func TestMarkAheadOfTheClock(t *testing.T) {
 	r := newRig(t, config(t))
 	mark := assoc.Mark{Highest: assoc.Timestamp(start.Wall.Add(6 * time.Second))}
 	r.now.Wall = r.now.Wall.Add(-time.Hour)
-	r.other = func(r *rig, s engine.Send) []engine.Packet {
-		wall := start.Wall.Add(r.now.Mono.Sub(start.Mono))
-		id := r.last().request.Identification
-		if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
-			return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
-		}
-		mark = mark.Accept(assoc.Timestamps, id)
-		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
-	}
+	r.other = stamping(mark, r.since(start.Wall))
 	r.up("wlan0", wifiAddress)
 	r.run(250 * time.Millisecond)
 	if r.status().State != "registered" {
@@ -276,16 +267,7 @@ func TestRaceWithAWrongClock(t *testing.T) {
 	cfg.Uplinks = append(cfg.Uplinks, mn.UplinkConfig{Interface: "eth0", Priority: 200})
 	r := newRig(t, cfg)
 	ahead := time.Duration(0)
-	var mark assoc.Mark
-	r.other = func(r *rig, s engine.Send) []engine.Packet {
-		wall := r.now.Wall.Add(ahead)
-		id := r.last().request.Identification
-		if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
-			return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
-		}
-		mark = mark.Accept(assoc.Timestamps, id)
-		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
-	}
+	r.other = stamping(assoc.Mark{}, func() time.Time { return r.now.Wall.Add(ahead) })
 	r.up("eth0", lteAddress)
 	r.run(5 * time.Second)
 	r.down["lte0"], r.down["wlan0"] = true, true
@@ -324,17 +306,7 @@ func TestLateDenialsAfterResynchronisation(t *testing.T) {
 // nothing.
 func TestWallClockJumps(t *testing.T) {
 	r := newRig(t, config(t))
-	real := start.Wall
-	var mark assoc.Mark
-	r.other = func(r *rig, s engine.Send) []engine.Packet {
-		wall := real.Add(r.now.Mono.Sub(start.Mono))
-		id := r.last().request.Identification
-		if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
-			return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
-		}
-		mark = mark.Accept(assoc.Timestamps, id)
-		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
-	}
+	r.other = stamping(assoc.Mark{}, r.since(start.Wall))
 	r.up("wlan0", wifiAddress)
 	r.run(time.Second)
 	for _, jump := range []time.Duration{time.Hour, -3 * time.Hour, 40 * 24 * time.Hour} {
@@ -350,16 +322,7 @@ func TestWallClockJumps(t *testing.T) {
 func TestClockWithoutBatteryIn2050(t *testing.T) {
 	r := newRig(t, config(t))
 	real := time.Date(2050, 1, 1, 0, 0, 0, 0, time.UTC)
-	var mark assoc.Mark
-	r.other = func(r *rig, s engine.Send) []engine.Packet {
-		wall := real.Add(r.now.Mono.Sub(start.Mono))
-		id := r.last().request.Identification
-		if ok, _ := mark.Fresh(assoc.Timestamps, id, wall, assoc.DefaultWindow); !ok {
-			return []engine.Packet{r.reply(s, answer{code: 133, high: assoc.Timestamp(wall) >> 32})}
-		}
-		mark = mark.Accept(assoc.Timestamps, id)
-		return []engine.Packet{r.reply(s, answer{lifetime: -1})}
-	}
+	r.other = stamping(assoc.Mark{}, r.since(real))
 	r.now.Wall = time.Unix(0, 0)
 	r.up("wlan0", wifiAddress)
 	r.run(100 * time.Millisecond)

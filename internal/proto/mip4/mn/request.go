@@ -136,6 +136,9 @@ func (n *Node) sent(r *Registration, s Sent) {
 	t.transmissions++
 	if t.fresh {
 		r.portAt = n.now.Mono
+		if u := n.uplinks[r.Key.Link]; u != nil {
+			u.portAt = r.portAt
+		}
 	}
 	t.fresh = false
 	r.lastSent = n.now.Mono

@@ -11,6 +11,7 @@ import (
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/engine/enginetest"
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/mn"
@@ -59,7 +60,7 @@ type rig struct {
 	requests []sent
 	notes    []note.Note
 	entries  map[forward.Key]forward.Entry
-	store    map[string][]byte
+	store    enginetest.Store
 	results  []engine.Result
 
 	solicited []solicited
@@ -120,7 +121,7 @@ func newRig(t testing.TB, cfg mn.Config, features ...func(*mn.Node) error) *rig 
 	r := &rig{
 		t: t, now: start, delay: 25 * time.Millisecond,
 		down: make(map[string]bool), entries: make(map[forward.Key]forward.Entry),
-		store: make(map[string][]byte), names: make(map[string][]netip.Addr),
+		store: make(enginetest.Store), names: make(map[string][]netip.Addr),
 	}
 	r.boot(cfg, features...)
 	return r
@@ -133,16 +134,7 @@ func (r *rig) boot(cfg mn.Config, features ...func(*mn.Node) error) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	keys := make([]string, 0, len(r.store))
-	for k := range r.store {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		if err := node.Restore(r.now, engine.Record{Key: []byte(k), Value: r.store[k]}); err != nil {
-			r.t.Fatal(err)
-		}
-	}
+	r.store.Restore(r.t, node, r.now)
 	r.node, r.queue = node, nil
 }
 
@@ -175,13 +167,7 @@ func (r *rig) execute(actions []engine.Action) {
 				err = nil
 			}
 			if err == nil {
-				for _, rec := range a.Records {
-					if rec.Value == nil {
-						delete(r.store, string(rec.Key))
-					} else {
-						r.store[string(rec.Key)] = rec.Value
-					}
-				}
+				r.store.Keep(a.Records)
 				for _, c := range a.Changes {
 					r.apply(c)
 				}

@@ -38,6 +38,7 @@ type tables struct {
 	encapsulations  []Encapsulation
 	timers          []timer
 	planeHandlers   []planeHandler
+	doubtful        []func(*Registration)
 	commands        []commandHandler
 	records         []recordHandler
 	advertisedTypes []adv4.ExtType

@@ -62,9 +62,10 @@ func (n *Node) Validate(c Candidate, done func(Validation), extensions ...mip4.P
 	named := c.CareOf
 	for _, r := range n.links {
 		own := r.live && r.of(c)
-		// A home agent that knows of redundant packets knows the question, too.
-		known := len(n.redundant) > 0 && r.Key.HomeAgent == agent.address
-		if r.try != nil || own && !known {
+		// A home agent that knows of redundant packets knows the question, too, and
+		// does not count it.
+		known := n.redundancy.Agreed && r.Key.HomeAgent == agent.address
+		if (r.try != nil || own) && !known {
 			return false
 		}
 		if r.live && !own && r.Key.CareOf == c.CareOf {
@@ -119,6 +120,15 @@ func (n *Node) Renew(r *Registration) {
 	if r.live && r.try == nil && n.home == nil && !n.stopped {
 		n.begin(r, Register)
 	}
+}
+
+// PortAt is when the node last took another port of its own on a link; zero: it
+// never has.
+func (n *Node) PortAt(link string) time.Time {
+	if u := n.uplinks[link]; u != nil {
+		return u.portAt
+	}
+	return time.Time{}
 }
 
 // OnAside adds to the questions over paths: ask gives extensions for one over

@@ -1,7 +1,6 @@
 package standard_test
 
 import (
-	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"careof/internal/core/aaa"
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/engine/enginetest"
 	"careof/internal/proto/mip4/standard"
 	"careof/wire/encap"
 	"careof/wire/mip4"
@@ -194,14 +194,10 @@ func TestAHomeAgentKeepsTheKeysOfAAAOverARestart(t *testing.T) {
 	for _, keeps := range []bool{true, false} {
 		var made plan
 		j, c := carried(t, func(p *plan) { made = *p })
-		store := map[string][]byte{}
+		store := enginetest.Store{}
 		j.commits = func(h *post, records []engine.Record) {
-			for _, r := range records {
-				if h == j.home && r.Value != nil {
-					store[string(r.Key)] = r.Value
-				} else if h == j.home {
-					delete(store, string(r.Key))
-				}
+			if h == j.home {
+				store.Keep(records)
 			}
 		}
 		j.attach(j.fa(1), netip.Addr{})
@@ -212,16 +208,14 @@ func TestAHomeAgentKeepsTheKeysOfAAAOverARestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		kept := 0
-		for _, k := range slices.Sorted(maps.Keys(store)) {
+		for k := range store {
 			if strings.HasPrefix(k, "ha/aaa-foreign/") {
 				if kept++; !keeps {
-					continue
+					delete(store, k)
 				}
 			}
-			if err := m.Restore(j.now, engine.Record{Key: []byte(k), Value: store[k]}); err != nil {
-				t.Errorf("%s: %v", k, err)
-			}
 		}
+		store.Restore(t, m, j.now)
 		if kept != 1 {
 			t.Errorf("%d keys with the foreign agent are kept", kept)
 		}

@@ -85,6 +85,10 @@ func TestTheKeepaliveIntervalIsSearched(t *testing.T) {
 		if k := p.interval(); k < c.from || k > c.to {
 			t.Errorf("%v: the interval is %v\n%s", c.idle, k, p.trace())
 		}
+		shown := p.uplink("wlan0").Keepalive
+		if off := (shown.Interval - p.interval()).Abs(); off > time.Second || shown.Assigned != natt.DefaultKeepalive {
+			t.Errorf("%v: what is shown is %+v, and keepalives are %v apart", c.idle, shown, p.interval())
+		}
 		p.agree()
 		// It is found, and the search is over.
 		n := p.asides
@@ -119,15 +123,23 @@ func TestANATThatChanges(t *testing.T) {
 	if k := p.interval(); k < 12*time.Second || k > 25*time.Second {
 		t.Errorf("the interval is %v", k)
 	}
-	// A new network is nobody's lesson.
+	// Away from it, the way back is known; a new network is nobody's lesson.
+	learnt := p.uplink("wlan0").Keepalive.Interval
 	p.idle = time.Hour
 	p.step(p.node, engine.LinkChanged{Link: engine.Link{Name: "wlan0"}})
 	p.run(time.Second)
 	p.nat[behindNAT] = 30000
 	p.upVia("wlan0", behindNAT, 77)
 	p.silent(10 * time.Minute)
-	if k := p.interval(); k != 110*time.Second {
-		t.Errorf("in a new network the interval is %v", k)
+	if k := p.interval(); k != 110*time.Second || p.uplink("wlan0").Keepalive.Interval != k {
+		t.Errorf("in a new network the interval is %v, and %+v is shown", k, p.uplink("wlan0").Keepalive)
+	}
+	// Back, and before it is registered there.
+	p.step(p.node, engine.LinkChanged{Link: engine.Link{Name: "wlan0"}})
+	p.run(time.Second)
+	p.up("wlan0", behindNAT)
+	if k := p.uplink("wlan0").Keepalive; k.Interval != learnt || learnt >= 25*time.Second {
+		t.Errorf("%v was learnt of this network, and %+v is shown", learnt, k)
 	}
 }
 

@@ -2,7 +2,6 @@ package standard_test
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"careof/internal/core/aaa"
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/engine/enginetest"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/feature/aaakey"
 	"careof/internal/proto/mip4/ha"
@@ -379,7 +379,7 @@ func TestForgedNoncesChangeNothing(t *testing.T) {
 //
 //rfc:3957#3
 func TestLostKeys(t *testing.T) {
-	restart := func(j *journey, h *post, store map[string][]byte) {
+	restart := func(j *journey, h *post, store enginetest.Store) {
 		var m engine.Persistent
 		var err error
 		p := newPlan(t)
@@ -399,11 +399,7 @@ func TestLostKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, k := range slices.Sorted(maps.Keys(store)) {
-			if err := m.Restore(j.now, engine.Record{Key: []byte(k), Value: store[k]}); err != nil {
-				t.Errorf("%s: %v", k, err)
-			}
-		}
+		store.Restore(t, m, j.now)
 		h.machine = m
 		if h != j.node {
 			j.boot(h)
@@ -414,18 +410,12 @@ func TestLostKeys(t *testing.T) {
 		keeps bool
 	}{{"node", true}, {"node", false}, {"home agent", true}, {"home agent", false}} {
 		j := onDemand(t, 4*time.Hour, nil)
-		stores := map[*post]map[string][]byte{}
+		stores := map[*post]enginetest.Store{}
 		j.commits = func(h *post, records []engine.Record) {
 			if stores[h] == nil {
-				stores[h] = map[string][]byte{}
+				stores[h] = enginetest.Store{}
 			}
-			for _, r := range records {
-				if r.Value == nil {
-					delete(stores[h], string(r.Key))
-					continue
-				}
-				stores[h][string(r.Key)] = slices.Clone(r.Value)
-			}
+			stores[h].Keep(records)
 		}
 		j.attach(j.fa(1), netip.Addr{})
 		j.run(5 * time.Second)

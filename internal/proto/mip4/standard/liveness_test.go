@@ -134,6 +134,53 @@ func TestADeadPathIsNoDeadHomeAgent(t *testing.T) {
 	}
 }
 
+// When the path carries again, and another home agent's answer is there before that
+// of the one that serves, the node stays, also when just then it gives a request up.
+func TestTheFirstAnswerOverAPathThatIsBackDecidesNothing(t *testing.T) {
+	for offset := time.Duration(0); offset < time.Second; offset += 100 * time.Millisecond {
+		for _, d := range []time.Duration{6 * time.Second, 14 * time.Second, 30 * time.Second} {
+			c := watched(t, 2, liveness.DefaultLimit, nil)
+			c.behind = 600 * time.Millisecond
+			c.hole = true
+			c.run(offset)
+			c.step(c.node, engine.Plane{Event: forward.Unreachable{Key: c.node.machine.(*mn.Node).Key(), Peer: agentAt(0)}})
+			c.run(d)
+			c.hole = false
+			c.run(10 * time.Second)
+			c.serves(0)
+		}
+	}
+}
+
+// A request that was lost while the path was dead, and is given up long after it
+// carries again, says nothing about the home agent: packets come from it all the time.
+func TestARequestThatADeadPathLostDecidesNothing(t *testing.T) {
+	c := watched(t, 2, liveness.DefaultLimit, nil)
+	c.hole = true
+	c.step(c.node, engine.Plane{Event: forward.Unreachable{Key: c.node.machine.(*mn.Node).Key(), Peer: agentAt(0)}})
+	c.run(18 * time.Second)
+	c.hole = false
+	began := len(c.to)
+	for range 20 {
+		c.used = c.now.Mono
+		c.run(time.Second)
+	}
+	c.serves(0)
+	renewals := 0
+	for i, r := range c.sent[began:] {
+		switch {
+		case r.CareOfAddress != wifi: // a question
+		case c.to[began+i] == agentAt(0):
+			renewals++
+		default:
+			t.Errorf("the node registers with %v", c.to[began+i])
+		}
+	}
+	if renewals == 0 {
+		t.Error("no request was repeated: nothing is tested")
+	}
+}
+
 // TestARestartIsNoDeath: nor is a host that answers no echo while its daemon
 // answers questions, nor a daemon that is away while its host answers and the
 // tunnel carries.

@@ -15,7 +15,6 @@ import (
 	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
-	"careof/internal/proto/mip4/feature/natt"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/internal/proto/mip4/standard"
@@ -69,12 +68,14 @@ type host struct {
 	machine engine.Persistent
 	skew    time.Duration
 	entries enginetest.Plane
-	store   map[string][]byte
+	store   enginetest.Store
 	notes   []note.Note
 	results []engine.Result
 	puts    int
-	use     time.Time // of LastUse
-	deaf    time.Time // when it last received, if that is earlier
+	use     time.Time         // of LastUse
+	slow    time.Duration     // until a commit is true
+	deaf    time.Time         // when it last received, if that is earlier
+	carried []forward.Carried // that the data plane was told
 }
 
 // A pair is a home agent and a mobile node, 25 ms apart, in virtual time.
@@ -91,6 +92,7 @@ type pair struct {
 	asides  int                   // what left from there
 	narrow  bool                  // the NAT lets out nothing from there
 	down    map[string]bool
+	unheard map[netip.Addr]bool // what nothing of the home agent's reaches
 	lossy   func() bool
 	sent    int // requests of the node
 	echoes  []time.Time
@@ -100,24 +102,26 @@ type pair struct {
 	tap     func([]byte) // sees every registration message
 	replies int          // of the home agent
 
-	probes int                      // echo requests that the node sent into its tunnel
-	ways   map[string]time.Duration // round trips over links, where it is not 50 ms
-	losses map[string]func() bool   // of probes of either kind over links
-	widths map[string]int           // the longest outer packet that gets through, where that matters
-	user   int                      // packets of programs that the node's data plane has sent
+	probes int                             // echo requests that the node sent into its tunnel
+	ways   map[string]time.Duration        // round trips over links, where it is not 50 ms
+	jitter map[string]func() time.Duration // what a round trip takes besides
+	losses map[string]func() bool          // of probes of either kind over links
+	widths map[string]int                  // the longest outer packet that gets through, where that matters
+	user   int                             // packets of programs that the node's data plane has sent
 }
 
 // A parcel is what arrives at a host.
 type parcel struct {
-	to *host
-	ev engine.Event
+	to   *host
+	ev   engine.Event
+	done func() // in place of an event
 }
 
 func newPair(t testing.TB, ac ha.Config, nc mn.Config, c standard.Config) *pair {
 	t.Helper()
 	p := &pair{t: t, timeline: newTimeline[parcel](), nat: map[netip.Addr]uint16{}, down: map[string]bool{}, lossy: func() bool { return false }, answers: true}
-	p.agent = &host{entries: enginetest.Plane{}, store: map[string][]byte{}}
-	p.node = &host{entries: enginetest.Plane{}, store: map[string][]byte{}}
+	p.agent = &host{entries: enginetest.Plane{}, store: enginetest.Store{}}
+	p.node = &host{entries: enginetest.Plane{}, store: enginetest.Store{}}
 	p.bootAgent(ac, c)
 	p.bootNode(nc, c)
 	return p
@@ -143,16 +147,7 @@ func (p *pair) bootNode(cfg mn.Config, c standard.Config) {
 
 func (p *pair) restore(h *host, m engine.Persistent) {
 	h.machine = m
-	var keys []string
-	for k := range h.store {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		if err := m.Restore(p.clock(h), engine.Record{Key: []byte(k), Value: h.store[k]}); err != nil {
-			p.t.Fatal(err)
-		}
-	}
+	h.store.Restore(p.t, m, p.clock(h))
 	p.recall(func(m parcel) bool { return m.to == h })
 }
 
@@ -168,7 +163,7 @@ func (p *pair) step(h *host, ev engine.Event) {
 }
 
 func (p *pair) later(d time.Duration, to *host, ev engine.Event) {
-	p.after(d, parcel{to, ev})
+	p.after(d, parcel{to: to, ev: ev})
 }
 
 func (p *pair) execute(h *host, actions []engine.Action) {
@@ -177,23 +172,11 @@ func (p *pair) execute(h *host, actions []engine.Action) {
 		case engine.Send:
 			p.send(h, a)
 		case engine.Commit:
-			for _, r := range a.Records {
-				if r.Value == nil {
-					delete(h.store, string(r.Key))
-				} else {
-					h.store[string(r.Key)] = r.Value
-				}
+			if h.slow > 0 {
+				p.after(h.slow, parcel{done: func() { p.commit(h, a) }})
+				continue
 			}
-			for _, c := range a.Changes {
-				if c.Op == forward.Put {
-					h.puts++
-				}
-				h.entries.Apply(p.t, c)
-			}
-			p.execute(h, a.Then)
-			if a.Ticket != 0 {
-				p.later(0, h, engine.Answer{Ticket: a.Ticket})
-			}
+			p.commit(h, a)
 		case engine.Ask:
 			ans := engine.Answer{Ticket: a.Ticket}
 			if _, ok := a.Question.(engine.LastUse); ok {
@@ -202,6 +185,9 @@ func (p *pair) execute(h *host, actions []engine.Action) {
 					use.Received = h.deaf
 				}
 				ans.Value = use
+			}
+			if c, ok := a.Question.(forward.Carried); ok {
+				h.carried = append(h.carried, c)
 			}
 			if _, ok := a.Question.(engine.Traffic); ok {
 				ans.Value = forward.Counters{SentPackets: uint64(p.user + p.probes)}
@@ -214,6 +200,20 @@ func (p *pair) execute(h *host, actions []engine.Action) {
 		case engine.Result:
 			h.results = append(h.results, a)
 		}
+	}
+}
+
+func (p *pair) commit(h *host, a engine.Commit) {
+	h.store.Keep(a.Records)
+	for _, c := range a.Changes {
+		if c.Op == forward.Put {
+			h.puts++
+		}
+		h.entries.Apply(p.t, c)
+	}
+	p.execute(h, a.Then)
+	if a.Ticket != 0 {
+		p.later(0, h, engine.Answer{Ticket: a.Ticket})
 	}
 }
 
@@ -258,7 +258,7 @@ func (p *pair) send(from *host, s engine.Send) {
 			dst = netip.AddrPortFrom(inside, 40434)
 		}
 	}
-	if p.lossy() {
+	if p.lossy() || p.unheard[dst.Addr()] {
 		return
 	}
 	p.later(25*time.Millisecond, p.node, engine.Packet{Src: netip.AddrPortFrom(agent, 434), Dst: dst, TTL: 60, Data: data})
@@ -274,7 +274,7 @@ func (p *pair) translate(s engine.Send) uint16 {
 			port = max(port, 20000) + 1
 		}
 	}
-	if p.forgotten(port) {
+	if p.forgotten(port) || s.Fresh && !s.Aside {
 		port++
 	}
 	if s.Aside {
@@ -296,10 +296,14 @@ func (p *pair) forgotten(port uint16) bool {
 }
 
 func (p *pair) way(link string) time.Duration {
-	if w := p.ways[link]; w != 0 {
-		return w
+	w := 50 * time.Millisecond
+	if p.ways[link] != 0 {
+		w = p.ways[link]
 	}
-	return 50 * time.Millisecond
+	if more := p.jitter[link]; more != nil {
+		w += more()
+	}
+	return w
 }
 
 func (p *pair) loses(link string) bool {
@@ -321,11 +325,12 @@ func (p *pair) originate(h *host, packet []byte) {
 		}
 		header := encap.Header{Kind: t.Encap, Inner: t.Inside, HasKey: t.HasKey}
 		wide := p.widths[t.Link] == 0 || len(packet)+header.Overhead() <= p.widths[t.Link]
-		if !p.answers || p.down[t.Link] || p.loses(t.Link) || !wide {
+		if !p.answers || slices.ContainsFunc(p.sendsTo(), func(a netip.Addr) bool { return p.unheard[a] }) || p.down[t.Link] || p.loses(t.Link) || !wide {
 			return
 		}
-		p.later(p.way(t.Link), h, engine.Plane{Event: forward.EchoReply{
-			Key: h.machine.(*mn.Node).Key(), From: t.Peer, ID: e.ID, Seq: e.Seq, Token: e.Token(), Received: p.now.Mono.Add(p.way(t.Link)),
+		took := p.way(t.Link)
+		p.later(took, h, engine.Plane{Event: forward.EchoReply{
+			Key: h.machine.(*mn.Node).Key(), From: t.Peer, ID: e.ID, Seq: e.Seq, Token: e.Token(), Received: p.now.Mono.Add(took),
 		}})
 		return
 	}
@@ -361,7 +366,13 @@ func (p *pair) echo(s engine.Send) {
 
 func (p *pair) run(d time.Duration) {
 	p.t.Helper()
-	p.pass(p.t, d, func(m parcel) { p.step(m.to, m.ev) }, func() (at time.Time, wake func()) {
+	p.pass(p.t, d, func(m parcel) {
+		if m.done != nil {
+			m.done()
+			return
+		}
+		p.step(m.to, m.ev)
+	}, func() (at time.Time, wake func()) {
 		for _, h := range []*host{p.agent, p.node} {
 			at, wake = sooner(at, wake, h.machine.Deadline(), func() { p.step(h, engine.Wake{}) })
 		}
@@ -475,212 +486,6 @@ func TestNodeMoves(t *testing.T) {
 	if p.node.count(note.Lost)+p.agent.count(note.Expired)+p.agent.count(note.Denied) != 0 {
 		t.Errorf("in five hours:\n%s", p.trace())
 	}
-}
-
-// Behind a NAT the tunnel goes through UDP, to the address and port that the
-// home agent sees; before it and after it, it does not.
-//
-//rfc:3519#4.4
-//rfc:3519#4.6
-//rfc:3519#4.7-1
-//rfc:3519#4.4-6
-func TestThroughNATAndBack(t *testing.T) {
-	p := newPair(t, agentConfig(t), nodeConfig(t), standard.Config{})
-	p.up("wlan0", wifi)
-	p.run(time.Second)
-	p.agree()
-	p.nat[behindNAT] = 61001
-	p.up("lte0", behindNAT)
-	p.run(time.Second)
-	p.lose("wlan0")
-	// Data go through the NAT together with the request, in UDP.
-	if e := p.node.entries[p.node.machine.(*mn.Node).Key()]; e.Tunnels[0].Encap != encap.UDP || e.Tunnels[0].Mode != forward.Both {
-		t.Errorf("tunnels %+v", e.Tunnels)
-	}
-	p.run(time.Second)
-	p.agree()
-	if got := p.status().Encapsulation; got != "udp" {
-		t.Errorf("encapsulation %s behind the NAT", got)
-	}
-	p.up("wlan0", wifi)
-	p.run(time.Second)
-	p.agree()
-	if got := p.status().Encapsulation; got != "ipip" {
-		t.Errorf("encapsulation %s before the NAT", got)
-	}
-}
-
-// Forced UDP, without a NAT.
-//
-//rfc:3519#3.1.1
-func TestForcedUDP(t *testing.T) {
-	c := standard.Config{NATTraversal: natt.Config{Mode: natt.Force}}
-	p := newPair(t, agentConfig(t), nodeConfig(t), c)
-	p.up("wlan0", wifi)
-	p.run(time.Second)
-	if got := p.status().Encapsulation; got != "udp" {
-		t.Errorf("encapsulation %s\n%s", got, p.trace())
-	}
-}
-
-// Keepalives go out when nothing else was sent for K, and only then.
-//
-//rfc:3519#4.9
-//rfc:3519#3.2-2
-//rfc:3519#4.9-2
-func TestKeepalives(t *testing.T) {
-	c := standard.Config{NATTraversal: natt.Config{Keepalive: 20 * time.Second}}
-	p := newPair(t, agentConfig(t), nodeConfig(t), c)
-	p.nat[behindNAT] = 61001
-	p.up("wlan0", behindNAT)
-	start := p.now.Mono
-	p.run(65 * time.Second)
-	if len(p.echoes) != 3 || p.echoes[0].Sub(start) != 20*time.Second || p.echoes[1].Sub(start) != 40*time.Second {
-		t.Errorf("keepalives at %v\n%s", p.echoes, p.trace())
-	}
-	// Traffic both ways makes them needless.
-	n := len(p.echoes)
-	for range 60 {
-		p.node.use = p.now.Mono
-		p.run(5 * time.Second)
-	}
-	if len(p.echoes) > n+1 {
-		t.Errorf("%d keepalives beside traffic", len(p.echoes)-n)
-	}
-	if p.node.count(natt.MappingLost) != 0 {
-		t.Error("a mapping was lost")
-	}
-}
-
-// The NAT forgets the mapping: no answers, so the node registers again, the
-// home agent learns the new port, and the interval is halved, down to 10 s.
-//
-//rfc:3519#4.10
-//rfc:3519#4.9-4
-//rfc:3519#4.10-1
-//rfc:3519#4.10-3
-func TestLostMapping(t *testing.T) {
-	c := standard.Config{NATTraversal: natt.Config{Keepalive: 30 * time.Second}}
-	p := newPair(t, agentConfig(t), nodeConfig(t), c)
-	p.narrow = true // so that nothing is learnt but by losses
-	p.nat[behindNAT] = 61001
-	p.up("wlan0", behindNAT)
-	p.run(time.Second)
-	for i, want := range []time.Duration{15, 10, 10} {
-		p.nat[behindNAT]++
-		// K may pass, then three tries of 1, 2 and 4 s.
-		p.run(40 * time.Second)
-		if got := p.node.count(natt.MappingLost); got != i+1 {
-			t.Fatalf("%d mappings lost, want %d\n%s", got, i+1, p.trace())
-		}
-		p.agree()
-		p.run(100 * time.Second)
-		if k := p.echoes[len(p.echoes)-1].Sub(p.echoes[len(p.echoes)-2]); k != want*time.Second {
-			t.Errorf("after loss %d the interval is %v, want %v", i+1, k, want*time.Second)
-		}
-	}
-	// "it SHOULD return to its original keepalive interval" in a new network.
-	p.step(p.node, engine.LinkChanged{Link: engine.Link{
-		Name: "wlan0", Up: true, Addresses: []netip.Prefix{netip.PrefixFrom(behindNAT, 24)},
-		Gateways: []netip.Addr{netip.MustParseAddr("192.168.8.1")}, GatewayHW: engine.HardwareAddr{2, 0, 0, 0, 0, 99},
-	}})
-	p.run(100 * time.Second)
-	if k := p.echoes[len(p.echoes)-1].Sub(p.echoes[len(p.echoes)-2]); k != 30*time.Second {
-		t.Errorf("in a new network the interval is %v", k)
-	}
-}
-
-// Back in a network whose NAT forgets early, the node keeps its mapping there as
-// it has learnt to, and loses none.
-//
-//rfc:3519#4.10
-func TestWhatANATForgetsIsRemembered(t *testing.T) {
-	c := standard.Config{NATTraversal: natt.Config{Keepalive: 40 * time.Second}}
-	p := newPair(t, agentConfig(t), nodeConfig(t), c)
-	p.narrow = true // so that nothing is learnt but by losses
-	p.nat[behindNAT] = 61001
-	network := func(last byte) {
-		p.lose("wlan0")
-		p.run(time.Second)
-		p.step(p.node, engine.LinkChanged{Link: engine.Link{
-			Name: "wlan0", Up: true, Addresses: []netip.Prefix{netip.PrefixFrom(behindNAT, 24)},
-			Gateways: []netip.Addr{netip.MustParseAddr("192.168.8.1")}, GatewayHW: engine.HardwareAddr{2, 0, 0, 0, 0, last},
-		}})
-		p.run(150 * time.Second)
-	}
-	interval := func(want time.Duration) {
-		t.Helper()
-		if k := p.echoes[len(p.echoes)-1].Sub(p.echoes[len(p.echoes)-2]); k != want {
-			t.Errorf("the interval is %v, want %v", k, want)
-		}
-	}
-	network(1)
-	interval(40 * time.Second)
-	p.nat[behindNAT]++
-	p.run(150 * time.Second)
-	interval(20 * time.Second)
-	network(2)
-	interval(40 * time.Second)
-	network(1)
-	interval(20 * time.Second)
-	if n := p.node.count(natt.MappingLost); n != 1 {
-		t.Errorf("%d mappings lost", n)
-	}
-	// Very many networks later it has been forgotten, and the state is bounded.
-	for i := range 70 {
-		network(byte(10 + i))
-		p.nat[behindNAT]++
-		p.run(60 * time.Second)
-	}
-	network(1)
-	interval(40 * time.Second)
-}
-
-// A node that goes on sending notices too that its mapping has changed: it
-// gets nothing any more.
-//
-//rfc:3519#4.10
-func TestLostMappingUnderTraffic(t *testing.T) {
-	c := standard.Config{NATTraversal: natt.Config{Keepalive: 15 * time.Second}}
-	p := newPair(t, agentConfig(t), nodeConfig(t), c)
-	p.nat[behindNAT] = 61001
-	p.up("wlan0", behindNAT)
-	p.run(10 * time.Second)
-	p.node.deaf = p.now.Mono
-	p.nat[behindNAT]++
-	for range 40 {
-		p.node.use = p.now.Mono
-		p.run(time.Second)
-	}
-	p.agree()
-	if p.node.count(natt.MappingLost) != 1 {
-		t.Errorf("not noticed\n%s", p.trace())
-	}
-}
-
-// "A change in the link layer address indicates probable movement to a new
-// network": equal private addresses behind two NATs.
-//
-//rfc:3519#5.1
-func TestEqualPrivateNetworks(t *testing.T) {
-	p := newPair(t, agentConfig(t), nodeConfig(t), standard.Config{})
-	p.nat[behindNAT] = 61001
-	p.up("wlan0", behindNAT)
-	p.run(5 * time.Second)
-	p.nat[behindNAT] = 7777
-	n := p.sent
-	l := engine.Link{
-		Name: "wlan0", Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.PrefixFrom(behindNAT, 24)},
-		Gateways: []netip.Addr{netip.MustParseAddr("192.168.8.1")},
-	}
-	p.step(p.node, engine.LinkChanged{Link: l}) // not resolved yet
-	l.GatewayHW = engine.HardwareAddr{2, 0, 0, 0, 0, 44}
-	p.step(p.node, engine.LinkChanged{Link: l})
-	if p.sent != n+1 {
-		t.Fatalf("%d requests", p.sent-n)
-	}
-	p.run(100 * time.Millisecond)
-	p.agree()
 }
 
 // A pool address by NAI; nonces; loss; a restart of either end with a clock of 1970.

@@ -198,3 +198,66 @@ func TestAProbeIsAnsweredOnlyByWhoSawIt(t *testing.T) {
 	}
 	p.mustCarry(1104)
 }
+
+// told is what the data plane was last told that the path carries.
+func (h *host) told() (octets int) {
+	if n := len(h.carried); n > 0 {
+		return h.carried[n-1].Octets
+	}
+	return 0
+}
+
+// The data plane is told what probes have shown, once, so that it believes no forged
+// "too big"; such a one is answered with a probe at once, also while the path rests,
+// and changes nothing.
+//
+//rfc:8899#4.6.2
+func TestWhatRoutersSayIsProbed(t *testing.T) {
+	p := narrow(t, 1500, standard.Config{Paths: path.Config{Profile: path.Off}})
+	p.run(time.Minute)
+	if got := p.node.carried; len(got) != 1 || got[0].Peer != agent || got[0].Octets < 1480 || got[0].Octets > 1500 {
+		t.Fatalf("told %+v", got)
+	}
+	said := p.node.carried[0]
+	forged := engine.Plane{Event: forward.TooBig{Key: p.node.machine.(*mn.Node).Key(), Peer: said.Peer, Link: said.Link, MTU: 556}}
+	for range 20 {
+		before := p.probes
+		p.step(p.node, forged)
+		if p.probes != before+1 {
+			t.Fatalf("%d probes", p.probes-before)
+		}
+		p.run(10 * time.Millisecond)
+		p.step(p.node, forged) // one is on its way
+		if p.probes != before+1 {
+			t.Fatalf("%d probes", p.probes-before)
+		}
+		p.run(time.Second)
+		p.mustCarry(0)
+	}
+	if len(p.node.carried) != 1 {
+		t.Errorf("told %+v", p.node.carried)
+	}
+	// A true one is found out about, in no more time than the search takes.
+	p.widths["wlan0"] = 1124
+	p.step(p.node, engine.Plane{Event: forward.TooBig{Key: p.node.machine.(*mn.Node).Key(), Peer: said.Peer, Link: said.Link, MTU: 1104}})
+	p.run(2 * time.Second)
+	p.mustCarry(1104)
+	if got := p.node.told(); got != 1124 {
+		t.Errorf("told that %d octets get through", got)
+	}
+	// Of another path it says nothing.
+	before := p.probes
+	for _, ev := range []forward.TooBig{{Peer: stranger, Link: said.Link, MTU: 556}, {Peer: said.Peer, Link: "lte0", MTU: 556}} {
+		p.step(p.node, engine.Plane{Event: ev})
+	}
+	if p.probes != before {
+		t.Errorf("%d probes for another path", p.probes-before)
+	}
+	// When nobody answers any more, nothing is known of the path.
+	p.answers = false
+	p.step(p.node, forged)
+	p.use(30 * time.Second)
+	if got := p.node.told(); got != 0 {
+		t.Errorf("nobody answers, and %d octets get through", got)
+	}
+}

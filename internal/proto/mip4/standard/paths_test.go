@@ -119,6 +119,24 @@ func TestABlackHoleMovesTheNodeToItsOtherUplinkAndBack(t *testing.T) {
 	}
 }
 
+// A network over which nothing has ever come back may be one that lets no
+// registrations through, which is another thing to do something about than a path
+// that was good.
+func TestAnUplinkThatHasNeverWorkedIsSaidToBeBlocked(t *testing.T) {
+	const blocked = "its network may block the home agent's UDP port"
+	p := paths(t, nil)
+	p.down["lte0"] = true
+	p.run(30 * time.Second)
+	p.saysOf("lte0", "dead", "dead for")
+	if u := p.uplink("lte0"); strings.Contains(u.Why, blocked) {
+		t.Errorf("what was good is said to be blocked: %s", u.Why)
+	}
+	p.lose("lte0")
+	p.upVia("lte0", behindNAT, 9) // another network
+	p.run(30 * time.Second)
+	p.saysOf("lte0", "dead", "dead for", blocked)
+}
+
 // When both are dead it is not the path: the registration stays, and goes on
 // as soon as anything answers.
 func TestWhenNothingAnswersTheRegistrationStays(t *testing.T) {
@@ -355,6 +373,31 @@ func TestWithOneUplinkNothingIsProbed(t *testing.T) {
 	}
 }
 
+// A single uplink is not probed: what is known of its loss is of the time when
+// there was another one, and says so.
+func TestTheLossOfASingleUplinkIsOld(t *testing.T) {
+	p := paths(t, nil)
+	luck := rand.New(rand.NewPCG(3, 4))
+	p.losses["wlan0"] = func() bool { return luck.Float64() < 0.3 }
+	p.run(20 * time.Second)
+	q := p.uplink("wlan0").Quality
+	if q.Loss < 0.1 || !q.Probed || p.clock(p.node).Mono.Sub(q.Measured) > 2*time.Second {
+		t.Errorf("while it is measured: %+v at %v", q, p.clock(p.node).Mono)
+	}
+	if q := p.uplink("lte0").Quality; !q.Probed || p.clock(p.node).Mono.Sub(q.Measured) > 6*time.Second {
+		t.Errorf("the other one: %+v at %v", q, p.clock(p.node).Mono)
+	}
+	p.lose("lte0")
+	delete(p.losses, "wlan0")
+	p.run(5 * time.Minute)
+	if q := p.uplink("wlan0").Quality; q.Probed || q.Loss < 0.1 || p.clock(p.node).Mono.Sub(q.Measured) < 299*time.Second {
+		t.Errorf("five minutes later: %+v at %v", q, p.clock(p.node).Mono)
+	}
+	if age := p.clock(p.node).Wall.Sub(p.uplink("wlan0").Measured); age < 299*time.Second || age > 6*time.Minute {
+		t.Errorf("on the wall clock that was %v ago", age)
+	}
+}
+
 // A question binds nothing and is written nowhere, and a captured one that is
 // sent again changes as little.
 func TestAQuestionChangesNothingAtTheHomeAgent(t *testing.T) {
@@ -395,4 +438,27 @@ func TestAnUplinkWithTheHomeAddressSaysSo(t *testing.T) {
 	p.up("lte0", homeAddress)
 	p.run(time.Second)
 	p.saysOf("lte0", "unusable", "its address is the home address")
+}
+
+// What is sent before the data plane sends over a new path is lost, and says nothing of
+// the path: a perfect one has no loss from its first probe on.
+func TestAPathThatIsNotMadeYetIsNotProbed(t *testing.T) {
+	p := newPair(t, agentConfig(t), nodeConfig(t), standard.Config{})
+	p.node.slow = 15 * time.Millisecond
+	p.up("wlan0", wifi)
+	p.up("lte0", lte)
+	p.run(3 * time.Second)
+	q := p.uplink("wlan0").Quality
+	if q.Probes < 10 || q.Loss > 0 {
+		t.Errorf("%.1f %% of %d probes were lost", 100*q.Loss, q.Probes)
+	}
+	p.lose("wlan0")
+	p.run(3 * time.Second)
+	p.up("wlan0", wifi)
+	p.run(3 * time.Second)
+	for _, link := range []string{"wlan0", "lte0"} {
+		if q := p.uplink(link).Quality; q.Probes == 0 || q.Loss > 0 {
+			t.Errorf("after a move, %s: %.1f %% of %d probes were lost", link, 100*q.Loss, q.Probes)
+		}
+	}
 }

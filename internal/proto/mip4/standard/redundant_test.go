@@ -1,6 +1,7 @@
 package standard_test
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -9,7 +10,11 @@ import (
 
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
+	"careof/internal/proto/mip4/feature"
+	"careof/internal/proto/mip4/feature/natt"
+	"careof/internal/proto/mip4/feature/path"
 	"careof/internal/proto/mip4/feature/redundant"
+	"careof/internal/proto/mip4/feature/wireguard"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/standard"
 )
@@ -128,5 +133,110 @@ func TestOthersGetNoSecondRegistration(t *testing.T) {
 	p.agree()
 	if s := p.status(); s.Link != "wlan0" || len(s.Registered) != 1 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// encryptedRedundancy is a pair whose node encrypts and sends redundant packets.
+func encryptedRedundancy(t *testing.T) *pair {
+	t.Helper()
+	p := encrypting(t, wireguard.Allowed)
+	nc := nodeConfig(t)
+	nc.Encrypted = true
+	p.bootNode(nc, standard.Config{
+		NATTraversal: natt.Config{Mode: natt.Force}, WireGuard: wireguard.Config{Own: nodeKey}, Redundant: redundancy(t).Redundant,
+	})
+	return p
+}
+
+// In encrypted tunnels it is the same, from the first uplink to the loss of one and
+// a restart of the home agent, and no tunnel is ever in the clear.
+func TestRedundantPacketsGoOverTwoEncryptedUplinks(t *testing.T) {
+	p := encryptedRedundancy(t)
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.up("lte0", lte)
+	p.run(time.Second)
+	p.both(wifi)
+	if !p.sealed() {
+		t.Fatal("in the clear")
+	}
+	if w := p.uplink("wlan0"); !strings.Contains(w.Why, "redundant packets go over it and another") {
+		t.Errorf("shown as %q", w.Why)
+	}
+	p.bootAgent(agentConfig(t), atAgent(wireguard.Allowed))
+	for e := range p.agent.machine.Entries() {
+		p.agent.entries[e.Key] = e
+	}
+	p.both(wifi)
+	p.run(time.Hour)
+	p.lose("wlan0")
+	for range 100 {
+		p.run(10 * time.Millisecond)
+		p.sealed()
+	}
+	p.agree()
+	if s := p.status(); s.Link != "lte0" {
+		t.Errorf("over %s", s.Link)
+	}
+	p.up("wlan0", wifi)
+	p.run(time.Minute)
+	p.both(wifi)
+	if !p.sealed() {
+		t.Fatal("in the clear")
+	}
+}
+
+// The second uplink is kept open in the NAT before it, also with a profile that
+// probes nothing and while no packet goes: the copies of what comes after a long
+// rest get through.
+func TestTheSecondEncryptedUplinksMappingIsKept(t *testing.T) {
+	p := encryptedRedundancy(t)
+	nc := nodeConfig(t)
+	nc.Encrypted = true
+	p.bootNode(nc, standard.Config{
+		NATTraversal: natt.Config{Mode: natt.Force}, WireGuard: wireguard.Config{Own: nodeKey},
+		Redundant: redundancy(t).Redundant, Paths: path.Config{Profile: path.Off},
+	})
+	p.nat, p.idle = map[netip.Addr]uint16{lte: 30000}, 30*time.Second // keepalives are due every 20 s
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.up("lte0", lte)
+	p.run(time.Second)
+	p.both(wifi)
+	for range 60 {
+		p.run(time.Minute)
+		if port := p.nat[lte]; port != 30000 || p.forgotten(port) {
+			t.Fatalf("the NAT has forgotten the second uplink: port %d\n%s", port, p.trace())
+		}
+	}
+	p.both(wifi)
+}
+
+// A home agent that encrypts and knows nothing of redundant packets gets one
+// registration, and each packet once.
+func TestOthersThatEncryptGetNoSecondRegistration(t *testing.T) {
+	p := encryptedRedundancy(t)
+	others := slices.DeleteFunc(standard.Features(atAgent(wireguard.Allowed)), func(f feature.Feature) bool { return f.Name == redundant.Name })
+	a, err := standard.HomeAgent(agentConfig(t), others, rand.New(rand.NewPCG(1, 99)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.restore(p.agent, a)
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.up("lte0", lte)
+	p.run(10 * time.Minute)
+	if s := p.status(); s.Link != "wlan0" || len(s.Registered) != 1 {
+		t.Errorf("%+v", s)
+	}
+	for _, h := range []*host{p.agent, p.node} {
+		for _, e := range h.entries {
+			if len(e.Tunnels) != 1 || e.Tunnels[0].Copies {
+				t.Errorf("%+v", e)
+			}
+		}
+	}
+	if !p.sealed() {
+		t.Error("in the clear")
 	}
 }

@@ -221,6 +221,7 @@ func TestAHomeAgentWithoutMobileNetworks(t *testing.T) {
 //
 //rfc:5177#6.2.1
 //rfc:5177#6.2.1-1
+//rfc:6626#3.2-2
 func TestNetworksOutliveARestart(t *testing.T) {
 	ac := agentConfig(t)
 	ac.Nodes[0].Prefixes = []netip.Prefix{lan, depot}
@@ -341,6 +342,44 @@ func TestAPrefixIsAssigned(t *testing.T) {
 	p.run(time.Second)
 	if third := p.status().Networks[2]; third.Served || third.State != "prefix not assigned" {
 		t.Errorf("the third network is %+v", third)
+	}
+}
+
+// A pool that is empty when a router comes is not empty for ever. The router asks
+// again when it renews, and moves as fast as any meanwhile.
+//
+//rfc:6626#3.1
+func TestAPrefixThatWasNotFreeIsAskedForAgain(t *testing.T) {
+	pool := mobilenetwork.Pool{Prefix: netip.MustParsePrefix("10.30.0.0/24"), Length: 24, PerNode: 1}
+	c := standard.Config{Networks: mobilenetwork.Config{Pools: []mobilenetwork.Pool{pool}, Networks: []mobilenetwork.Network{{Link: "lan0"}}}}
+	ac := agentConfig(t)
+	ac.Shard, ac.Shards = 1, 2 // the only prefix is the other one's
+	p := newPair(t, ac, nodeConfig(t), c)
+	p.up("lte0", lte)
+	p.run(time.Hour)
+	if got := p.status().Networks[0]; got.Served || got.State != "prefix not assigned" {
+		t.Fatalf("%+v\n%s", got, p.trace())
+	}
+	denied := p.agent.count(note.Denied)
+	if denied > 10 {
+		t.Errorf("%d denials in an hour", denied)
+	}
+	p.lose("lte0")
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	if n := p.agent.count(note.Denied); n != denied {
+		t.Error("a move waited for a denial")
+	}
+	p.bootAgent(agentConfig(t), c)
+	p.run(time.Hour)
+	p.served(pool.Prefix)
+	if got := p.status().Networks[0]; !got.Served {
+		t.Errorf("%+v", got)
+	}
+	p.lose("wlan0")
+	p.run(time.Minute)
+	if got := p.status().Networks[0]; got.Served || got.State == "served" {
+		t.Errorf("without a link %+v", got)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/fa"
 	"careof/internal/proto/mip4/feature/message"
@@ -247,7 +248,7 @@ func TestMessagesForTheUser(t *testing.T) {
 		}
 	}
 
-	p.home.ReverseTunnel = ha.Refused
+	p.home.ReverseTunnel = forward.ReverseTunnelRefused
 	p.node.ReverseTunnel = mn.ReverseRequired
 	j = newJourney(t, p)
 	j.attach(j.fa(1), netip.Addr{})
@@ -257,7 +258,7 @@ func TestMessagesForTheUser(t *testing.T) {
 	}
 
 	p = newPlan(t)
-	p.foreign.ReverseTunnel, p.node.ReverseTunnel = fa.Required, mn.ReverseOff
+	p.foreign.ReverseTunnel, p.node.ReverseTunnel = forward.ReverseTunnelRequired, mn.ReverseOff
 	p.atForeign.Messages = message.Texts{mip4.CodeFAReverseTunnelMandatory: "ask for a reverse tunnel"}
 	j = newJourney(t, p)
 	j.attach(j.fa(1), netip.Addr{})

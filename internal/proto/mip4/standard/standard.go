@@ -32,6 +32,7 @@ import (
 	"careof/internal/proto/mip4/feature/revoke"
 	"careof/internal/proto/mip4/feature/service"
 	"careof/internal/proto/mip4/feature/subscriber"
+	"careof/internal/proto/mip4/feature/twins"
 	"careof/internal/proto/mip4/feature/validate"
 	"careof/internal/proto/mip4/feature/vendor"
 	"careof/internal/proto/mip4/feature/wireguard"
@@ -94,6 +95,7 @@ func Features(c Config) []feature.Feature {
 		service.New(c.Service),
 		hostconfig.New(c.Host, vendors),
 		notification.New(c.Notification),
+		twins.New(),
 	}
 }
 

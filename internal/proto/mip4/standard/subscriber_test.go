@@ -10,6 +10,7 @@ import (
 	"careof/internal/core/aaa"
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/engine/enginetest"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/feature/subscriber"
 	"careof/internal/proto/mip4/ha"
@@ -216,12 +217,10 @@ func TestAAAEndsASession(t *testing.T) {
 //rfc:5944#5.7
 func TestAnAdoptedNodeOutlivesTheHomeAgent(t *testing.T) {
 	j := subscribed(t, nil)
-	store := map[string][]byte{}
+	store := enginetest.Store{}
 	j.commits = func(h *post, records []engine.Record) {
 		if h == j.home {
-			for _, r := range records {
-				store[string(r.Key)] = slices.Clone(r.Value)
-			}
+			store.Keep(records)
 		}
 	}
 	var captured []byte
@@ -243,16 +242,7 @@ func TestAnAdoptedNodeOutlivesTheHomeAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var keys []string
-	for k := range store {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		if err := m.Restore(j.now, engine.Record{Key: []byte(k), Value: store[k]}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	store.Restore(t, m, j.now)
 	entries := 0
 	for e := range m.Entries() {
 		entries++

@@ -187,6 +187,26 @@ func TestTheNodeLearnsItsOuterAddress(t *testing.T) {
 	}
 }
 
+// After silence the node leaves from another port, and so its outer address is
+// another one: that is nobody's doing but its own.
+func TestAPortOfItsOwnChoiceIsNoRewrittenAddress(t *testing.T) {
+	p := newPair(t, agentConfig(t), nodeConfig(t), validating)
+	p.nat[behindNAT] = 4711
+	p.up("wlan0", behindNAT)
+	p.run(time.Second)
+	p.lossy = func() bool { return true } // the home agent is away
+	p.step(p.node, engine.Command{Ticket: 1, Value: mn.Reregister{}})
+	p.run(5 * time.Second)
+	p.lossy = func() bool { return false }
+	p.run(20 * time.Second)
+	if got := p.status().Registered[0].Outer; got.Addr() != natAddress || got.Port() == 4711 {
+		t.Fatalf("seen at %v", got)
+	}
+	if n := p.node.count(validate.OuterChanged); n != 0 {
+		t.Errorf("told %d times", n)
+	}
+}
+
 // Others are served as ever, at both ends; a home agent that requires it
 // refuses them.
 func TestPeersThatKnowNothingOfChallenges(t *testing.T) {

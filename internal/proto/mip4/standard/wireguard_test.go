@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"careof/internal/core/engine/enginetest"
 	"careof/internal/core/forward"
 	"careof/internal/core/note"
 	"careof/internal/proto/mip4/feature/natt"
@@ -174,7 +175,7 @@ func TestEncryptionMayBeRequired(t *testing.T) {
 		t.Fatalf("the node that encrypts is not registered\n%s", p.trace())
 	}
 	p.node.entries = map[forward.Key]forward.Entry{}
-	p.node.store = map[string][]byte{}
+	p.node.store = enginetest.Store{}
 	p.bootNode(nodeConfig(t), standard.Config{})
 	p.up("wlan0", wifi)
 	p.run(5 * time.Second)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compiles careof.c for both byte orders. Needs clang, llvm-strip and libbpf's
+# Compiles careof.c, with its headers, for both byte orders. Needs clang, llvm-strip and libbpf's
 # headers; users need none of them, for the objects are committed.
 set -eu
 cd "$(dirname "$0")"
@@ -13,4 +13,4 @@ for order in el eb; do
 		-fdebug-compilation-dir=. -c careof.c -o "$out/careof_bpf$order.o"
 	llvm-strip -g "$out/careof_bpf$order.o"
 done
-{ sha256sum careof.c; clang --version | head -n 1; } >"$out/built.txt"
+{ sha256sum *.c *.h; clang --version | head -n 1; } >"$out/built.txt"

@@ -30,6 +30,7 @@ type home struct {
 	reportAt time.Time // monotonic
 	cursor   int       // in the agent's nodes: whose holding is told next
 	news     []holding // bound since the last report
+	released []released
 	asking   asking
 	moved    uint64 // nodes that were sent on
 }

@@ -29,6 +29,9 @@ const (
 	// leaving is how long a node that has gone to another home agent may take to
 	// say so itself.
 	leaving = 2 * time.Second
+	// tellReleased is in how many reports a node stands that has gone to another
+	// home agent: one of them may be lost.
+	tellReleased = 3
 )
 
 // A member is what is known of another home agent of the pool.
@@ -106,7 +109,7 @@ func (h *home) tick() {
 			h.tell(m, MemberLost, note.Warn, fmt.Sprintf("no word for %v", h.cfg.DeadAfter))
 		}
 	}
-	holds := append(h.news, h.turn()...)
+	holds := slices.Concat(h.news, h.turn(), h.tellOfReleased())
 	h.news = nil
 	for first := true; first || len(holds) > 0; first = false {
 		n := min(perReport, len(holds))
@@ -160,6 +163,25 @@ func (h *home) turn() (holds []holding) {
 			}
 		}
 	}
+	return holds
+}
+
+// A released node is one that this home agent has let go of because another one
+// has it. Whoever hears of it claims it again (see contest): the home link may
+// believe this home agent, which has risen with its old bindings and said so to
+// everybody, and has perhaps been told better before it could report them.
+type released struct {
+	holding
+	times int // that it is still told
+}
+
+// tellOfReleased is what to report of the released nodes.
+func (h *home) tellOfReleased() (holds []holding) {
+	for i := range h.released {
+		holds = append(holds, h.released[i].holding)
+		h.released[i].times--
+	}
+	h.released = slices.DeleteFunc(h.released, func(r released) bool { return r.times == 0 })
 	return holds
 }
 
@@ -236,6 +258,8 @@ func (h *home) drop(holds []holding) {
 		}
 		if !h.bound[n] || h.agent.Now().Mono.Sub(since) >= leaving {
 			h.agent.Remove(n, binding.ID{}, MovedOn)
+			h.released = append(h.released, released{holding{n.Home(), id}, tellReleased})
+			h.reportAt = h.agent.Now().Mono
 		}
 	}
 }

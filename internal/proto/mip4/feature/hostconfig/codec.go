@@ -91,12 +91,9 @@ func (c *Configuration) extensions() (list []mip4.Payload) {
 // covered calls visit with every host configuration extension that stands before the
 // last authorization-enabling one.
 func covered(m *mip4.Message, visit func(s SubType, content []byte)) {
-	last, signed := m.LastAuthorizing()
-	for i, e := range m.Exts {
-		if signed && e.Off > last.Off {
-			return
-		}
-		value, found := vendor.Find(m.Exts[i:i+1], false, Cisco, HostConfiguration)
+	exts := m.Authorized()
+	for i := range exts {
+		value, found := vendor.Find(exts[i:i+1], false, Cisco, HostConfiguration)
 		if found && len(value) >= 2 {
 			visit(SubType(binary.BigEndian.Uint16(value)), value[2:])
 		}

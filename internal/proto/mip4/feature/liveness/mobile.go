@@ -197,11 +197,11 @@ func (m *mobile) holds(r *mn.Registration) bool {
 		return false
 	}
 	if m.asked == 0 { // the next request gets through, where the last ones did not
-		return !m.revived.IsZero() && m.node.Now().Mono.Sub(m.revived) < m.limit(r)/2
+		return !m.revived.IsZero() && (r.Asked().Before(m.revived) || m.node.Now().Mono.Sub(m.revived) < m.limit(r)/2)
 	}
 	knows := false
 	for _, a := range m.node.Others(r) {
-		if _, answered := m.others[a]; answered {
+		if m.before(a, m.pause(m.limit(r))) {
 			return false
 		}
 		knows = knows || m.known[a]
@@ -211,10 +211,17 @@ func (m *mobile) holds(r *mn.Registration) bool {
 
 func (m *mobile) pause(limit time.Duration) time.Duration { return min(between, limit/(2*rounds)) }
 
+// before says that another home agent has answered so long ago: when a path
+// carries again that was dead, the answer of the one that serves may be just behind.
+func (m *mobile) before(a netip.Addr, ago time.Duration) bool {
+	at, answered := m.others[a]
+	return answered && m.node.Now().Mono.Sub(at) >= ago
+}
+
 // leave goes to the first of the others that has answered lately.
 func (m *mobile) leave(r *mn.Registration, others []netip.Addr, now time.Time) bool {
 	for _, a := range others {
-		if at, answered := m.others[a]; !answered || now.Sub(at) > m.limit(r)/2 {
+		if !m.before(a, m.pause(m.limit(r))/2) || now.Sub(m.others[a]) > m.limit(r)/2 {
 			continue
 		}
 		if !m.node.Leave(r, a) {

@@ -174,7 +174,7 @@ func Printable(text string) string {
 		switch {
 		case unicode.IsSpace(r):
 			return ' '
-		case r == utf8.RuneError, !unicode.IsGraphic(r):
+		case !unicode.IsGraphic(r):
 			return utf8.RuneError
 		}
 		return r

@@ -37,6 +37,9 @@ func addHome(cfg Config, a *ha.Agent) error {
 		Place: ha.Covered, Section: "5177#4.1",
 	})
 	a.KeepNetworks(h.keep)
+	a.Assignable(func(addr netip.Addr) bool {
+		return slices.ContainsFunc(h.pools, func(p *pool) bool { return p.Prefix.Contains(addr) })
+	})
 	a.Bind.Add(Name, "prefixes", h.bind)
 	a.Reply.Add(Name, "acknowledgements", h.reply)
 	return nil

@@ -45,16 +45,21 @@ type agent struct {
 	now   engine.Now
 	plane enginetest.Plane
 	reply *mip4.Message
-	fail  error // of the next commit
+	sent  engine.Send // the reply
+	from  string      // the interface that requests come in by
+	fail  error       // of the next commit
+
+	records map[string][]byte
 }
 
 func newAgent(t *testing.T, cfg mobilenetwork.Config) *agent {
 	t.Helper()
-	p := &agent{t: t, plane: make(enginetest.Plane)}
+	p := &agent{t: t, plane: make(enginetest.Plane), from: "wan0", records: make(map[string][]byte)}
 	p.now = engine.Now{Mono: time.Unix(1000, 0), Wall: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
 	var err error
 	p.ha, err = ha.New(ha.Config{
 		Addresses: []netip.Addr{homeAgent},
+		Device:    "careof0",
 		Networks:  []ha.Network{{Prefix: netip.MustParsePrefix("10.10.0.0/24"), Virtual: true}},
 		Nodes: []ha.MobileNode{
 			{Node: ident.Node{HomeAddress: router}, Keys: []*assoc.Association{key(t)}, Prefixes: []netip.Prefix{lan, inHome}},
@@ -80,11 +85,14 @@ func (p *agent) do(acts []engine.Action) {
 			if err != nil {
 				p.t.Fatal(err)
 			}
-			p.reply = m
+			p.reply, p.sent = m, act
 		case engine.Commit:
 			err := p.fail
 			p.fail = nil
 			if err == nil {
+				for _, r := range act.Records {
+					p.records[string(r.Key)] = slices.Clone(r.Value)
+				}
 				for _, c := range act.Changes {
 					p.plane.Apply(p.t, c)
 				}
@@ -113,7 +121,7 @@ func (p *agent) ask(who, careOf netip.Addr, lifetime uint16, prefixes ...mip4.Mo
 		p.t.Fatal(err)
 	}
 	p.do(enginetest.Step(p.ha, p.now, engine.Packet{
-		Link: "wan0", Src: netip.AddrPortFrom(careOf, 40000), Dst: netip.AddrPortFrom(homeAgent, 434), TTL: 60, Data: data,
+		Link: p.from, Src: netip.AddrPortFrom(careOf, 40000), Dst: netip.AddrPortFrom(homeAgent, 434), TTL: 60, Data: data,
 	}))
 	if p.reply == nil {
 		return 255, nil
@@ -286,5 +294,55 @@ func TestAPoolIsUsedUp(t *testing.T) {
 	}
 	if e := p.plane[forward.Key("ha/10.10.0.6/"+stolen.String())]; e.Inner != stolen || e.Router != nested {
 		t.Errorf("entry %+v", e)
+	}
+}
+
+// A node is in a network that has the same addresses as a mobile network. What is
+// for it goes where its requests come from, and not to the mobile router: that would
+// have its tunnel, and the node nothing. Who does visit the router has its requests
+// come out of the router's tunnel, and is left to routing.
+//
+//rfc:5177#8
+func TestANetworkWithTheAddressesOfAMobileNetwork(t *testing.T) {
+	pool := mobilenetwork.Pool{Prefix: netip.MustParsePrefix("10.30.0.0/23"), Length: 24, PerNode: 1}
+	p := newAgent(t, mobilenetwork.Config{Pools: []mobilenetwork.Pool{pool}})
+	p.ask(router, careOf, 300, request(lan.Addr().String(), uint8(lan.Bits())))
+	key := forward.Key("ha/" + plain.String())
+	for _, where := range []netip.Addr{lan.Addr().Next().Next(), pool.Prefix.Addr().Next()} {
+		for _, one := range []struct{ from, link string }{{"wan0", "wan0"}, {"careof0", ""}, {"wan1", "wan1"}} {
+			p.from = one.from
+			code, _ := p.ask(plain, where, 300)
+			if code != 0 || p.sent.Link != one.link {
+				t.Errorf("at %v, by %s: code %d, the reply goes by %q", where, one.from, code, p.sent.Link)
+			}
+			if tunnels := p.plane[key].Tunnels; tunnels[0].Peer.Addr() != where || tunnels[0].Link != one.link {
+				t.Errorf("at %v, by %s: tunnels %+v", where, one.from, tunnels)
+			}
+			// A denial, too, must get there.
+			if code, _ := p.ask(router, where, 300); lan.Contains(where) && (code == 0 || p.sent.Link != one.link) {
+				t.Errorf("at %v, by %s: code %d, the reply goes by %q", where, one.from, code, p.sent.Link)
+			}
+		}
+		after := newAgent(t, mobilenetwork.Config{Pools: []mobilenetwork.Pool{pool}})
+		after.now = p.now
+		for k, value := range p.records {
+			if err := after.ha.Restore(p.now, engine.Record{Key: []byte(k), Value: value}); err != nil {
+				t.Error(err)
+			}
+		}
+		var link string
+		for e := range after.ha.Entries() {
+			if e.Key == key {
+				link = e.Tunnels[0].Link
+			}
+		}
+		if link != "wan1" {
+			t.Errorf("at %v, after a restart: by %q", where, link)
+		}
+	}
+	p.from = "wan0"
+	p.ask(plain, careOf, 300)
+	if tunnels := p.plane[key].Tunnels; p.sent.Link != "" || tunnels[0].Link != "" {
+		t.Errorf("elsewhere: the reply goes by %q, tunnels %+v", p.sent.Link, tunnels)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"careof/internal/core/engine"
 	"careof/internal/core/note"
@@ -21,7 +22,13 @@ type mobile struct {
 	// process ends.
 	disallowed map[netip.Addr]bool                  // any prefix: code 148
 	stopped    map[netip.Addr]map[netip.Prefix]bool // these: code 147
+	later      map[netip.Addr]time.Time             // monotonic, when a prefix may be asked for again: there was none
 }
+
+// unassignedWait is how long a router waits before it asks again for a prefix
+// that it was not assigned. It does so when it renews, since the answer may be a
+// denial and cost a move a round trip.
+const unassignedWait = 2 * time.Minute
 
 // A network is one of the configured ones, and what became of it.
 type network struct {
@@ -45,6 +52,7 @@ func addMobile(cfg Config, n *mn.Node) error {
 	m := &mobile{
 		node: n, implicit: cfg.Implicit,
 		disallowed: make(map[netip.Addr]bool), stopped: make(map[netip.Addr]map[netip.Prefix]bool),
+		later: make(map[netip.Addr]time.Time),
 	}
 	for _, c := range cfg.Networks {
 		m.networks = append(m.networks, network{Network: c, state: waiting})
@@ -98,7 +106,7 @@ func (m *mobile) request(x *mn.Attempt) engine.Verdict {
 	}
 	for _, n := range m.networks {
 		switch {
-		case !n.Prefix.IsValid() && m.stopped[agent][zero]:
+		case !n.Prefix.IsValid() && (m.stopped[agent][zero] || m.waits(x)):
 		case !n.Prefix.IsValid():
 			x.Add(mip4.ZoneHome, &mip4.MobileNetworkRequest{PrefixLength: uint8(n.Length), Prefix: netip.IPv4Unspecified()})
 		case !m.stopped[agent][n.Prefix]:
@@ -106,6 +114,13 @@ func (m *mobile) request(x *mn.Attempt) engine.Verdict {
 		}
 	}
 	return engine.Next()
+}
+
+// waits says that it is not the time to ask again for a prefix that the home
+// agent had none of.
+func (m *mobile) waits(x *mn.Attempt) bool {
+	at, refused := m.later[x.Registration.Key.HomeAgent]
+	return refused && (x.Now.Mono.Before(at) || !x.Registration.Live())
 }
 
 // zero stands for a prefix that is asked for.
@@ -168,7 +183,7 @@ func (m *mobile) accepted(x *mn.Response) engine.Verdict {
 			n.state = disallowed
 		case answered:
 			n.state = code.String()
-		case m.stopped[x.Registration.Key.HomeAgent][key]:
+		case m.stopped[x.Registration.Key.HomeAgent][key], key == zero && !m.later[x.Registration.Key.HomeAgent].IsZero():
 			// what it was refused with stands
 		case len(acks) == 0:
 			n.state = unknown
@@ -256,7 +271,13 @@ func (m *mobile) denied(x *mn.Response) engine.Verdict {
 					n.Prefix, n.assigned, n.served, n.state = netip.Prefix{}, false, false, waiting
 					x.Retry = true
 				case n.Prefix == p || !n.Prefix.IsValid() && p == zero:
-					m.stop(agent, p)
+					if p == zero && a.Code == mip4.MobileNetworkUnassigned {
+						// All are taken now. What the router must stop asking for are prefixes
+						// that an acknowledgement names, and this one names none.
+						m.later[agent] = x.Now.Mono.Add(unassignedWait)
+					} else {
+						m.stop(agent, p)
+					}
 					m.refuse(x, n, a.Code.String())
 					x.Retry = true
 				}

@@ -124,16 +124,15 @@ const Told note.Kind = "identity"
 //rfc:3846#4
 //rfc:3846#5
 func (m *mobile) learn(x *mn.Response) engine.Verdict {
-	last, signed := x.Message.LastAuthorizing()
 	if !x.Authentic {
 		return engine.Next()
 	}
 	at := x.Registration.Key.HomeAgent
 	known := m.names[at]
 	before := known
-	for _, e := range x.Message.Exts {
+	for _, e := range x.Message.Authorized() {
 		v, err := mip4.Decode[mip4.NAICarrying](e)
-		if err != nil || signed && e.Off > last.Off {
+		if err != nil {
 			continue
 		}
 		switch v.Kind {

@@ -23,16 +23,6 @@ func (m Mode) String() string {
 	return fmt.Sprintf("Mode(%d)", uint8(m))
 }
 
-// ParseMode reads a mode's name as it stands in the configuration.
-func ParseMode(name string) (Mode, error) {
-	for m, s := range modes {
-		if s == name {
-			return Mode(m), nil
-		}
-	}
-	return 0, fmt.Errorf("natt: unknown mode %q (off, auto, force)", name)
-}
-
 // DefaultKeepalive is the keepalive interval K: "a parameter with a default
 // value of 110 seconds" (RFC 3519 section 4.9).
 const DefaultKeepalive = 110 * time.Second

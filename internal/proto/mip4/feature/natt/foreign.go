@@ -86,7 +86,7 @@ func addForeign(cfg Config, a *fa.Agent) error {
 //rfc:3519#4.5-6
 //rfc:3519#3.1.5-2
 func (f *foreign) request(x *fa.Exchange) engine.Verdict {
-	if f.behind && !x.CoLocated() && !x.Deregisters() && !x.Request.Flags.Has(mip4.FlagT) && f.agent.Config().ReverseTunnel != fa.Refused {
+	if f.behind && !x.CoLocated() && !x.Deregisters() && !x.Request.Flags.Has(mip4.FlagT) && f.agent.Config().ReverseTunnel != forward.ReverseTunnelRefused {
 		return engine.Deny(uint8(mip4.CodeFAReverseTunnelMandatory), "plain packets would not pass the NAT with their addresses")
 	}
 	return engine.Next()

@@ -1,7 +1,6 @@
 package natt_test
 
 import (
-	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -10,6 +9,7 @@ import (
 
 	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
+	"careof/internal/core/engine/enginetest"
 	"careof/internal/core/forward"
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
@@ -51,8 +51,8 @@ type homeWorld struct {
 	t     *testing.T
 	a     *ha.Agent
 	now   engine.Now
-	plane map[forward.Key]forward.Entry
-	store map[string][]byte
+	plane enginetest.Plane
+	store enginetest.Store
 	sent  []engine.Send
 	notes []note.Kind
 }
@@ -70,7 +70,7 @@ func newHome(t *testing.T, agent ha.Config, cfg natt.Config) *homeWorld {
 	return &homeWorld{
 		t: t, a: a,
 		now:   engine.Now{Mono: time.Unix(1000, 0), Wall: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)},
-		plane: make(map[forward.Key]forward.Entry), store: make(map[string][]byte),
+		plane: make(enginetest.Plane), store: make(enginetest.Store),
 	}
 }
 
@@ -84,16 +84,9 @@ func (w *homeWorld) do(actions []engine.Action) {
 		case engine.Tell:
 			w.notes = append(w.notes, act.Note.Kind)
 		case engine.Commit:
-			for _, r := range act.Records {
-				w.store[string(r.Key)] = r.Value
-			}
+			w.store.Keep(act.Records)
 			for _, c := range act.Changes {
-				switch c.Op {
-				case forward.Put:
-					w.plane[c.Entry.Key] = c.Entry
-				case forward.Delete:
-					delete(w.plane, c.Entry.Key)
-				}
+				w.plane.Apply(w.t, c)
 			}
 			w.do(act.Then)
 			w.step(engine.Answer{Ticket: act.Ticket})
@@ -481,11 +474,7 @@ func TestHalfBound(t *testing.T) {
 	}
 	// The port is durable.
 	again := newHome(t, homeConfig(t), natt.Config{})
-	for _, k := range slices.Sorted(maps.Keys(w.store)) {
-		if err := again.a.Restore(w.now, engine.Record{Key: []byte(k), Value: w.store[k]}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w.store.Restore(t, again.a, w.now)
 	for e := range again.a.Entries() {
 		if e.Tunnels[0].Peer.Port() != 60001 || e.Tunnels[0].AnyPort {
 			t.Errorf("restored tunnel %+v", e.Tunnels[0])
@@ -503,11 +492,7 @@ func TestHalfBoundEnds(t *testing.T) {
 	r.ask.Registration = true
 	w.register(r)
 	again := newHome(t, homeConfig(t), natt.Config{})
-	for k, v := range w.store {
-		if err := again.a.Restore(w.now, engine.Record{Key: []byte(k), Value: v}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w.store.Restore(t, again.a, w.now)
 	for e := range again.a.Entries() {
 		again.plane[e.Key] = e
 	}

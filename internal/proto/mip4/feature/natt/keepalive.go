@@ -145,11 +145,15 @@ func (m *mobile) echo(k *keepalive) {
 
 // within sends the echo request through the encrypted tunnel, as any packet: in
 // the clear the home agent would not take it. So it keeps the mapping of the
-// path in use and of no other.
+// path in use. Over another one, by which copies of redundant packets are to come,
+// a question to the home agent does, which ends nothing and has the same port.
 func (m *mobile) within(k *keepalive) {
 	r := k.registration
 	if r != m.node.Active() {
 		k.awaiting, k.tries, k.next = false, 0, m.node.Now().Mono.Add(k.interval)
+		if m.node.Copies(r) {
+			m.node.Inquire(r, r.Key.HomeAgent, func(mn.Validation) {})
+		}
 		return
 	}
 	packet, err := encap.AppendEcho(nil, &encap.Echo{

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"careof/internal/core/engine"
+	"careof/internal/proto/mip4/mn"
+	"careof/wire/encap"
 )
 
 // A lesson is that the NAT of a network forgets a mapping before a keepalive
@@ -42,6 +44,38 @@ func (m *mobile) learn(link string, l lesson) {
 	m.lessons = append(m.lessons, l)
 }
 
+// choose says of each uplink how often keepalives go over it, and of one that is
+// not registered, how often they would in this network, as far as that was learnt.
+// It changes nothing of the choice.
+func (m *mobile) choose(x *mn.Choice) engine.Verdict {
+	for i := range x.Candidates {
+		c := &x.Candidates[i]
+		if c.Unusable != "" || c.Home {
+			continue
+		}
+		for _, k := range m.keeps {
+			r := k.registration
+			if r.Live() && r.Of(*c) && !k.moved && r.Tunnel.Encap == encap.UDP && (c.Keepalive.Interval == 0 || k.interval < c.Keepalive.Interval) {
+				c.Keepalive = mn.Keepalive{Interval: k.interval, Assigned: k.assigned}
+			}
+		}
+		if l := m.lesson(c.Link.Name); l != nil && c.Keepalive.Interval == 0 {
+			c.Keepalive.Interval = l.interval
+		}
+	}
+	return engine.Next()
+}
+
+// lesson is what is known of the NAT in the network of a link; nil: nothing.
+func (m *mobile) lesson(link string) *lesson {
+	for i := range m.lessons {
+		if l := &m.lessons[i]; l.link == link && l.gateway == m.gateway[link] && m.node.Now().Mono.Sub(l.at) < lessonAge {
+			return l
+		}
+	}
+	return nil
+}
+
 // apply gives a keepalive the interval to use in the network of a link: the one
 // that is assigned, or less where that was too long the last time. RFC 3519 section 4.10
 // has the node return to the original interval when it moves; a network to
@@ -50,11 +84,8 @@ func (m *mobile) learn(link string, l lesson) {
 //rfc:3519#4.10
 func (m *mobile) apply(k *keepalive, link string, assigned time.Duration) {
 	k.interval = assigned
-	gateway := m.gateway[link]
-	for _, l := range m.lessons {
-		if l.link == link && l.gateway == gateway && m.node.Now().Mono.Sub(l.at) < lessonAge {
-			k.interval = min(assigned, l.interval)
-			k.search.bad, k.search.badAt, k.search.grown = l.bad, l.badAt, l.grown
-		}
+	if l := m.lesson(link); l != nil {
+		k.interval = min(assigned, l.interval)
+		k.search.bad, k.search.badAt, k.search.grown = l.bad, l.badAt, l.grown
 	}
 }

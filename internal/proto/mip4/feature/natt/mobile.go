@@ -81,6 +81,7 @@ func addMobile(cfg Config, n *mn.Node) error {
 	n.Request.Add(Name, "ask", m.request)
 	n.Accepted.Add(Name, "tunnel", m.accepted)
 	n.Denied.Add(Name, "encapsulation", m.denied)
+	n.Choose.Add(Name, "keepalive", m.choose)
 	n.Timer(Name, m.deadline, m.due)
 	n.OnPlane(Name, m.plane)
 	return nil

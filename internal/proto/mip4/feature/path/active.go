@@ -34,6 +34,7 @@ type mobile struct {
 	// The path in use, while it is watched.
 	watched *mn.Registration
 	alive   detector
+	made    time.Time // when it can be probed; zero: the data plane has not made it
 	asking  bool      // the data plane is being asked for its last use
 	use     time.Time // when packets other than probes last went
 	last    time.Time // when the data plane last received, as it said
@@ -42,6 +43,11 @@ type mobile struct {
 	answers    netip.Addr // the home agent that has answered an echo
 	understood netip.Addr // the home agent that has answered a question as a careof one does
 	replied    netip.Addr // the home agent that has answered any question
+	knows      netip.Addr // the home agent that knows questions, as it has said over the path in use
+
+	inquired  netip.Addr // the home agent that is asked whether it does
+	inquiries int        // ... so often
+	since     time.Time  // the last one, or what made it worth asking
 }
 
 // idleAfter is how long no packets but probes go until the path rests.
@@ -59,6 +65,7 @@ func addMobile(cfg Config, n *mn.Node) error {
 	n.Heard.Add(Name, "track", m.heard)
 	n.Choose.Add(Name, "quality", m.choose)
 	n.Accepted.Add(Name, "alive", m.accepted)
+	n.Denied.Add(Name, "proven", m.denied)
 	n.Moved.Add(Name, "watch", m.moved)
 	n.Timer(Name, m.deadline, m.due)
 	n.OnPlane(Name, m.plane)
@@ -93,11 +100,24 @@ func (m *mobile) accepted(x *mn.Response) engine.Verdict {
 		// Its link was attached anew, and it is what it was: nothing moves.
 		m.watch(x.Registration)
 	}
-	if t := m.track(x.Registration.Key.Link); t.dead {
+	if agent := x.Registration.Key.HomeAgent; m.inquired != agent {
+		m.inquired, m.inquiries, m.since = agent, 0, x.Now.Mono
+	}
+	t := m.track(x.Registration.Key.Link)
+	t.proven = true
+	if t.dead {
 		t.dead = false
 		if m.watched == x.Registration {
 			m.alive.begin(m.pace(t.link), x.Now.Mono)
 		}
+	}
+	return engine.Next()
+}
+
+// denied: an answer as good as any, when the home agent has signed it.
+func (m *mobile) denied(x *mn.Response) engine.Verdict {
+	if x.Authentic {
+		m.track(x.Registration.Key.Link).proven = true
 	}
 	return engine.Next()
 }
@@ -109,13 +129,13 @@ func (m *mobile) watch(r *mn.Registration) {
 		t.leave(m.alive)
 		t.next = m.node.Now().Mono.Add(m.pace(m.watched.Key.Link).standby)
 	}
-	m.watched, m.asking = r, false
+	m.watched, m.asking, m.made = r, false, time.Time{}
 	if r == nil {
 		return
 	}
 	m.alive.begin(m.pace(r.Key.Link), m.node.Now().Mono)
 	t := m.track(r.Key.Link)
-	m.alive.outcomes = t.outcomes
+	m.alive.outcomes, m.alive.pauses = t.outcomes, t.pauses
 	m.use = m.node.Now().Mono
 }
 
@@ -123,7 +143,7 @@ func (m *mobile) watch(r *mn.Registration) {
 // node's own, while there is another uplink to go to.
 func (m *mobile) watches() bool {
 	r := m.watched
-	if r == nil || r != m.node.Active() || !r.Live() || !r.CoLocated || r.Key.Agent.IsValid() || m.node.AtHome() {
+	if r == nil || r != m.node.Active() || !m.node.Carries(r) || !r.Live() || !r.CoLocated || r.Key.Agent.IsValid() || m.node.AtHome() {
 		return false
 	}
 	for _, c := range m.node.Candidates() {
@@ -144,9 +164,13 @@ func (m *mobile) interval(now time.Time) time.Duration {
 
 // deadline is when there is something to do.
 func (m *mobile) deadline() time.Time {
-	at := m.standbyDeadline()
+	at := engine.Earliest(m.standbyDeadline(), m.inquireAt())
 	if m.watches() && !m.asking && !m.track(m.watched.Key.Link).dead {
-		at = engine.Earliest(at, m.alive.next(m.node.Now().Mono, m.interval(m.node.Now().Mono)))
+		now := m.node.Now().Mono
+		if m.made.IsZero() {
+			m.made = now.Add(time.Millisecond) // not in the step in which it was
+		}
+		at = engine.Earliest(at, later(m.alive.next(now, m.interval(now)), m.made))
 	}
 	if !at.IsZero() && at.Before(m.chosen) {
 		return m.chosen
@@ -158,6 +182,9 @@ func (m *mobile) deadline() time.Time {
 func (m *mobile) due() {
 	now := m.node.Now().Mono
 	if m.watches() && !m.asking && !m.track(m.watched.Key.Link).dead && !m.alive.next(now, m.interval(now)).After(now) {
+		if m.alive.pace.doubtful && m.alive.dubious(now) && m.alive.knows(m.answers == m.watched.Key.HomeAgent) {
+			m.node.Doubt(m.watched)
+		}
 		if m.alive.doubts(now) || m.alive.pace.idle != m.alive.pace.interval {
 			m.ask()
 		} else {
@@ -165,6 +192,9 @@ func (m *mobile) due() {
 		}
 	}
 	m.standbyDue(now)
+	if at := m.inquireAt(); !at.IsZero() && !at.After(now) {
+		m.inquire(now)
+	}
 }
 
 // ask learns from the data plane what has gone and come besides the probes.
@@ -253,7 +283,7 @@ func (m *mobile) plane(ev forward.Event) {
 	t := m.track(m.watched.Key.Link)
 	if t.dead && m.watched == m.node.Active() {
 		// Late, but it came: nobody has taken over yet.
-		t.dead = false
+		t.dead, t.proven = false, true
 		m.node.Trust(m.watched)
 	}
 }

@@ -2,6 +2,7 @@ package path
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"careof/internal/core/engine"
@@ -19,6 +20,8 @@ const (
 	// worth is how much better another path of equal priority and cost must be,
 	// beside a third.
 	worth = 20 * time.Millisecond
+	// stale is the age from which on it is said how old a measurement is.
+	stale = 10 * time.Second
 	// lossWeight is the round trip that losing everything counts for.
 	lossWeight = time.Second
 )
@@ -28,7 +31,7 @@ const (
 func (m *mobile) choose(x *mn.Choice) engine.Verdict {
 	now := x.Now.Mono
 	m.chosen = now.Add(time.Millisecond)
-	active := m.node.Active()
+	active, asked := m.node.Active(), m.standbys()
 	for i := range x.Candidates {
 		c := &x.Candidates[i]
 		if c.Unusable != "" || c.Home {
@@ -37,10 +40,12 @@ func (m *mobile) choose(x *mn.Choice) engine.Verdict {
 		t := m.track(c.Link.Name)
 		used := active != nil && active.Live() && active.Of(*c)
 		c.Quality = m.quality(t, used)
+		c.Quality.Probed = used && m.watches() || slices.ContainsFunc(asked, func(o mn.Candidate) bool { return o.Link.Name == t.link })
 		if lost := m.unanswered(t, used, now); lost > 0 {
 			// Whatever was measured before.
 			c.Quality.Probes, c.Quality.Loss = lost, 1
 			if !t.dead {
+				c.Quality.Measured = m.alive.lastSent
 				since := m.alive.answered
 				if since.IsZero() {
 					since = m.alive.lateSince()
@@ -56,6 +61,15 @@ func (m *mobile) choose(x *mn.Choice) engine.Verdict {
 			c.Why = fmt.Sprintf("its link went down %d times within a minute", t.flaps(now))
 		case t.held:
 			c.Demoted, c.Why = mn.Held, t.heldWhy
+			if q := c.Quality; !q.Probed && !q.Measured.IsZero() && now.Sub(q.Measured) > stale {
+				c.Why += fmt.Sprintf(", when it was last probed, %v ago", now.Sub(q.Measured).Round(time.Second))
+			}
+		}
+		c.Unproven = !t.proven && !used && active != nil && m.answering(active.Key.HomeAgent)
+		if !c.Unproven {
+			t.hurried = false
+		} else if !t.hurried && !t.dead && t.asked.IsZero() {
+			t.hurried, t.next = true, time.Time{}
 		}
 		switch {
 		case used:
@@ -73,7 +87,10 @@ func (m *mobile) deadWords(t *track, now time.Time) string {
 	case !t.good.IsZero():
 		return s + fmt.Sprintf("; it answers again, and is preferred again after %v of that, of which %v have passed", t.hold, now.Sub(t.good).Round(time.Second))
 	case !m.backAt(t).IsZero():
-		return s + fmt.Sprintf("; tried again in %v", m.backAt(t).Sub(now).Round(time.Second))
+		s += fmt.Sprintf("; tried again in %v", m.backAt(t).Sub(now).Round(time.Second))
+	}
+	if t.heard.IsZero() {
+		s += "; nothing has ever come back over it: its network may block the home agent's UDP port"
 	}
 	return s
 }
@@ -92,11 +109,11 @@ func (m *mobile) unanswered(t *track, used bool, now time.Time) int {
 
 // quality is what was measured.
 func (m *mobile) quality(t *track, used bool) mn.Quality {
-	q := mn.Quality{RoundTrip: t.rtt, Answered: t.heard}
+	q := mn.Quality{RoundTrip: t.rtt, Answered: t.heard, Measured: t.counted}
 	q.Probes, q.Loss = t.outcomes.of(ofStandby)
 	if used && m.watched == m.node.Active() && m.watched != nil && !t.dead {
 		q.Probes, q.Loss = m.alive.outcomes.rate()
-		q.Answered = later(q.Answered, m.alive.answered)
+		q.Answered, q.Measured = later(q.Answered, m.alive.answered), later(q.Measured, m.alive.answered)
 		if m.alive.rtt > 0 {
 			q.RoundTrip = m.alive.rtt
 		}
@@ -132,9 +149,9 @@ func (m *mobile) limit(t *track, q mn.Quality, now time.Time) {
 	why := ""
 	switch {
 	case u.MaxLoss > 0 && loss > float64(u.MaxLoss):
-		why = fmt.Sprintf("%.0f %% of its probes are lost, more than max-loss (%d %%)", loss, u.MaxLoss)
+		why = fmt.Sprintf("%.1f %% of its probes were lost, more than max-loss (%d %%)", loss, u.MaxLoss)
 	case u.MaxRoundTrip > 0 && rtt > u.MaxRoundTrip:
-		why = fmt.Sprintf("it answers in %v, more than max-round-trip (%v)", rtt.Round(time.Millisecond), u.MaxRoundTrip)
+		why = fmt.Sprintf("it answered in %v, more than max-round-trip (%v)", rtt.Round(time.Millisecond), u.MaxRoundTrip)
 	}
 	switch {
 	case why != "":

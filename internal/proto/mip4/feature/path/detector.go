@@ -2,6 +2,7 @@ package path
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -13,21 +14,28 @@ type detector struct {
 	heard    time.Time // the last sign of life: an answer, or any packet from the tunnel
 	answered time.Time // the last answer; zero: never
 	lastSent time.Time
-	pending  []probe // unanswered, oldest first
+	newest   time.Time // when the latest probe was sent that was answered
+	pending  []probe   // unanswered, oldest first
+	lost     []probe   // the last that were taken for lost, oldest first
 	rtt, dev time.Duration
 	outcomes outcomes
+	pauses   pauses
 }
 
 type probe struct {
 	seq uint16
 	at  time.Time
+	n   uint64 // lost: the number of its outcome
 }
 
 const (
-	// patience is the least that a round trip may take longer than usual.
+	// patience is that of most paces.
 	patience = 20 * time.Millisecond
-	// maxPending bounds what is kept of probes that nobody answers.
-	maxPending = 128
+	// maxPending and maxLost bound what is kept of probes that nobody answers.
+	maxPending, maxLost = 128, 32
+	// losing is the loss from which on each probe that is overdue is a doubt: what
+	// copies are for.
+	losing = 0.03
 	// leastLost is how many probes in a row must be lost on a path that loses
 	// none otherwise, and mostLost on any.
 	leastLost, mostLost = 5, 32
@@ -53,7 +61,7 @@ func (d *detector) sent(seq uint16, now time.Time) {
 	if len(d.pending) >= maxPending {
 		d.pending = d.pending[1:]
 	}
-	d.pending = append(d.pending, probe{seq, now})
+	d.pending = append(d.pending, probe{seq: seq, at: now})
 	d.lastSent = now
 }
 
@@ -65,6 +73,7 @@ func (d *detector) answer(seq uint16, now time.Time) bool {
 			continue
 		}
 		due := d.expected()
+		d.resumed(p, now)
 		d.measure(now.Sub(p.at))
 		d.outcomes.add(true)
 		d.heard, d.answered = now, now
@@ -74,8 +83,11 @@ func (d *detector) answer(seq uint16, now time.Time) bool {
 		for j, o := range d.pending {
 			switch {
 			case j == i:
-			case j < i && now.Sub(o.at) > due+patience:
-				d.outcomes.add(false)
+			case j < i && now.Sub(o.at) > due+d.pace.patience:
+				o.n = d.outcomes.add(false)
+				if d.lost = append(d.lost, o); len(d.lost) > maxLost {
+					d.lost = d.lost[1:]
+				}
 			default:
 				rest = append(rest, o)
 			}
@@ -83,7 +95,68 @@ func (d *detector) answer(seq uint16, now time.Time) bool {
 		d.pending = rest
 		return true
 	}
-	return false
+	return d.overtaken(seq, now)
+}
+
+// overtaken takes the answer to a probe that was taken for lost, since one that was
+// sent later was answered before it.
+func (d *detector) overtaken(seq uint16, now time.Time) bool {
+	i := slices.IndexFunc(d.lost, func(p probe) bool { return p.seq == seq })
+	if i < 0 {
+		return false
+	}
+	d.outcomes.correct(d.lost[i].n)
+	d.measure(now.Sub(d.lost[i].at))
+	d.heard, d.answered = now, now
+	d.lost = slices.Delete(d.lost, i, i+1)
+	return true
+}
+
+// awaited is when the next answer that would be news should have come after the
+// usual round trip: to the first probe after those that were answered. Zero when
+// nothing is awaited.
+func (d *detector) awaited() time.Time {
+	for _, p := range d.pending {
+		if p.at.After(d.newest) {
+			return p.at.Add(d.rtt)
+		}
+	}
+	return time.Time{}
+}
+
+// resumed learns from the answer to p how long the path pauses.
+func (d *detector) resumed(p probe, now time.Time) {
+	if !p.at.After(d.newest) {
+		return
+	}
+	if d.rtt != 0 {
+		if pause := now.Sub(d.awaited()); pause <= d.pace.limit/2 {
+			d.pauses.add(pause, now)
+		}
+	}
+	d.newest = p.at
+}
+
+// dubiousAt is when the path will be in doubt if nothing is answered until then:
+// when it has been silent for longer than it pauses now and then, and a quarter, so
+// that what is ordinary of it is no doubt. What pauses for half of the time that
+// makes it dead is not ordinary. Zero when nothing is awaited.
+func (d *detector) dubiousAt() time.Time {
+	at := d.awaited()
+	if at.IsZero() || d.rtt == 0 {
+		return time.Time{}
+	}
+	slack := d.expected() - d.rtt
+	if d.outcomes.often < losing {
+		slack = max(slack, d.pauses.usual()*5/4)
+	}
+	return at.Add(slack)
+}
+
+// dubious says that the path is in doubt.
+func (d *detector) dubious(now time.Time) bool {
+	at := d.dubiousAt()
+	return d.overdue(now) > 0 && (at.IsZero() && d.rtt == 0 || !at.IsZero() && !at.After(now))
 }
 
 // life takes another sign of life.
@@ -109,7 +182,7 @@ func (d *detector) expected() time.Duration {
 	if d.rtt == 0 {
 		return time.Second
 	}
-	return d.rtt + max(4*d.dev, patience)
+	return d.rtt + max(4*d.dev, d.pace.patience)
 }
 
 // overdue counts the probes that should have been answered by now.
@@ -149,13 +222,16 @@ func inARow(loss, mistake float64, least, most int) int {
 	return min(max(int(math.Ceil(math.Log(mistake)/math.Log(min(loss, 0.99)))), least), most)
 }
 
-// doubts says that a probe is overdue.
+// doubts says that a probe is overdue, so that others should follow it quickly.
 func (d *detector) doubts(now time.Time) bool { return d.overdue(now) > 0 }
+
+// knows says whether silence tells anything.
+func (d *detector) knows(answers bool) bool { return !d.answered.IsZero() || answers }
 
 // dead says that the path is. A path that never answered tells nothing, unless
 // the home agent is known to answer.
 func (d *detector) dead(now time.Time, answers bool) bool {
-	if d.answered.IsZero() && !answers {
+	if !d.knows(answers) {
 		return false
 	}
 	lost := d.overdue(now)
@@ -195,7 +271,11 @@ func (d *detector) next(now time.Time, interval time.Duration) time.Time {
 		return d.lastSent.Add(max(interval, deafInterval))
 	}
 	if d.doubts(now) {
-		return d.lastSent.Add(d.pace.burst)
+		at := d.lastSent.Add(d.pace.burst)
+		if doubt := d.dubiousAt(); d.pace.doubtful && doubt.After(now) && doubt.Before(at) {
+			return doubt
+		}
+		return at
 	}
 	at := d.lastSent.Add(interval)
 	if len(d.pending) > 0 {
@@ -209,16 +289,35 @@ func (d *detector) next(now time.Time, interval time.Duration) time.Time {
 // outcomes are of the last probes: a bit each, 1 for an answer, the latest
 // lowest.
 type outcomes struct {
-	bits uint64
-	n    int
+	bits  uint64
+	n     int
+	ever  uint64
+	often float64 // the part that was lost, of some hundreds
 }
 
-func (o *outcomes) add(answered bool) {
+// memory is of how many probes the loss is that makes a path a losing one.
+const memory = 256
+
+// add takes an outcome, and gives its number.
+func (o *outcomes) add(answered bool) uint64 {
 	o.bits <<= 1
+	o.often -= o.often / memory
 	if answered {
 		o.bits |= 1
+	} else {
+		o.often += 1.0 / memory
 	}
 	o.n = min(o.n+1, 64)
+	o.ever++
+	return o.ever
+}
+
+// correct takes the answer to a probe that was taken for lost.
+func (o *outcomes) correct(number uint64) {
+	if age := o.ever - number; age < 64 {
+		o.bits |= 1 << age
+	}
+	o.often = max(0, o.often-1.0/memory)
 }
 
 // rate is of how many probes which part was lost.

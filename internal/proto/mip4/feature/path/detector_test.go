@@ -196,3 +196,17 @@ func TestProbesAreFewWhileAllIsWell(t *testing.T) {
 		}
 	}
 }
+
+// What is answered after a later probe was has taken another way, and was not lost.
+func TestAnAnswerThatWasOvertakenIsNoLoss(t *testing.T) {
+	r := newRoad(Fast, func(at time.Duration) (time.Duration, bool) {
+		if at > time.Second && at%time.Second < 50*time.Millisecond {
+			return 200 * time.Millisecond, false
+		}
+		return 50 * time.Millisecond, false
+	})
+	r.run(time.Minute)
+	if n, loss := r.d.outcomes.rate(); n < 64 || loss > 1.0/64 {
+		t.Errorf("%.1f %% of %d probes were lost on a path that loses none", 100*loss, n)
+	}
+}

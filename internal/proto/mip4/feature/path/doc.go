@@ -25,6 +25,11 @@
 //     it is answered so much later, for who wants to know how long a NAT keeps
 //     a mapping (package natt).
 //
+// While packets go over a path, a preferred one over which nothing has come back is
+// asked over before it is registered ([mn.Node.Awaits]), where the home agent is known
+// to answer: it would take the request and send there, and the node would not hear of
+// it over a path that is deaf.
+//
 // A home agent that answers no echo is never taken for a dead path: a path
 // must have answered, or another one to the same home agent.
 //
@@ -32,6 +37,7 @@
 //	pace.go       the profiles
 //	active.go     echoes through the tunnel
 //	standby.go    questions over the other paths
+//	inquire.go    does the home agent know questions?
 //	choice.go     what follows for the choice of an uplink
 //	home.go       the home agent's answer
 //

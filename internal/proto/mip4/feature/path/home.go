@@ -77,8 +77,8 @@ func (h *home) question(x *ha.Exchange) engine.Verdict {
 	if !x.Authentic || x.Association == nil || !x.Deregisters() || x.DeregistersAll() {
 		return engine.Next()
 	}
-	value, asked := vendor.Find(x.Message.Exts, true, vendor.Careof, Question)
-	if !asked || !signed(x.Message) {
+	value, asked := vendor.Find(x.Message.Authorized(), true, vendor.Careof, Question)
+	if !asked {
 		return engine.Next()
 	}
 	now, window := x.Now().Wall, x.Agent.Config().Window
@@ -126,21 +126,4 @@ func (h *home) question(x *ha.Exchange) engine.Verdict {
 		h.due.Set(key, x.Now().Mono.Add(wait))
 	}
 	return engine.Done()
-}
-
-// signed says whether the question stands before the authenticator that was
-// checked: what stands behind it is anybody's.
-func signed(m *mip4.Message) bool {
-	last, ok := m.LastAuthorizing()
-	if !ok {
-		return true // algorithm none
-	}
-	for _, e := range m.Exts {
-		if e.Type == mip4.ExtCVSE && e.Off < last.Off {
-			if _, found := vendor.Find([]mip4.Ext{e}, true, vendor.Careof, Question); found {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -33,6 +33,8 @@ type pace struct {
 	burst    time.Duration // between them when one is overdue
 	limit    time.Duration // of silence
 	standby  time.Duration // between questions over another path
+	patience time.Duration // the least that a round trip may take longer than usual
+	doubtful bool          // in doubt packets are to go over another path, too
 }
 
 // The paces. Detection takes the limit, counted from the first probe that gets
@@ -43,9 +45,9 @@ type pace struct {
 // An uplink that is metered is left alone while it rests, and asked rarely
 // while another is used: [metered].
 var paces = [profiles]pace{
-	Default: {interval: 150 * time.Millisecond, idle: 150 * time.Millisecond, burst: 50 * time.Millisecond, limit: 700 * time.Millisecond, standby: 5 * time.Second},
-	Fast:    {interval: 40 * time.Millisecond, idle: 40 * time.Millisecond, burst: 10 * time.Millisecond, limit: 150 * time.Millisecond, standby: time.Second},
-	Battery: {interval: 5 * time.Second, idle: 2 * time.Minute, burst: 250 * time.Millisecond, limit: 7 * time.Second, standby: 2 * time.Minute},
+	Default: {interval: 150 * time.Millisecond, idle: 150 * time.Millisecond, burst: 50 * time.Millisecond, limit: 700 * time.Millisecond, standby: 5 * time.Second, patience: patience},
+	Fast:    {interval: 40 * time.Millisecond, idle: 40 * time.Millisecond, burst: 10 * time.Millisecond, limit: 150 * time.Millisecond, standby: time.Second, patience: patience / 2, doubtful: true},
+	Battery: {interval: 5 * time.Second, idle: 2 * time.Minute, burst: 250 * time.Millisecond, limit: 7 * time.Second, standby: 2 * time.Minute, patience: patience},
 }
 
 // metered is the pace over an uplink where every octet is paid for.

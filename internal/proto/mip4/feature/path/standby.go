@@ -2,6 +2,7 @@ package path
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -16,9 +17,13 @@ import (
 type track struct {
 	link     string
 	outcomes outcomes      // of its last probes, of either kind
+	pauses   pauses        // of it while it was in use
 	rtt      time.Duration // smoothed
 	heard    time.Time     // when something last came back; zero: never
+	counted  time.Time     // when the last of outcomes was known
 
+	proven   bool // something has come back over it since it is there, or was dead
+	hurried  bool // it is not, and the first question over it does not wait for the others
 	dead     bool
 	since    time.Time     // of death
 	row      int           // probes in a row that it left unanswered when it died in use
@@ -70,11 +75,12 @@ func (m *mobile) track(link string) *track {
 
 // leave keeps what was measured of a path that was in use.
 func (t *track) leave(d detector) {
-	t.outcomes, t.asked, t.misses, t.better, t.settled = d.outcomes, time.Time{}, 0, time.Time{}, false
+	t.outcomes, t.pauses = d.outcomes, d.pauses
+	t.asked, t.misses, t.better, t.settled = time.Time{}, 0, time.Time{}, false
 	if d.rtt > 0 {
 		t.rtt = d.rtt
 	}
-	t.heard = later(t.heard, d.answered)
+	t.heard, t.counted = later(t.heard, d.answered), later(t.counted, d.answered)
 }
 
 // fail notes a death.
@@ -83,7 +89,7 @@ func (t *track) fail(now time.Time, hold time.Duration) {
 		t.failures = 0
 	}
 	t.failures++
-	t.dead, t.row, t.since, t.failed, t.good = true, 0, now, now, time.Time{}
+	t.dead, t.proven, t.row, t.since, t.failed, t.counted, t.good = true, false, 0, now, now, now, time.Time{}
 	t.hold = hold << min(t.failures-1, maxHold)
 }
 
@@ -102,6 +108,7 @@ func (m *mobile) heard(x *mn.Hearing) engine.Verdict {
 	if x.Attached {
 		downs := t.downs
 		*t = track{link: t.link, downs: downs}
+		m.since = now
 		if m.watched != nil && m.watched.Key.Link == t.link {
 			m.watched = nil // until it is registered again
 		}
@@ -131,7 +138,7 @@ func (m *mobile) standbyDeadline() (at time.Time) {
 		if !t.asked.IsZero() {
 			at = engine.Earliest(at, t.asked.Add(m.patience(t)))
 		} else {
-			at = engine.Earliest(at, m.askAt(t))
+			at = engine.Earliest(at, m.askAt(c, t))
 		}
 		at = engine.Earliest(at, m.backAt(t), m.settledAt(t), t.calmAt(m.node.Now().Mono))
 	}
@@ -142,10 +149,14 @@ func (m *mobile) standbyDeadline() (at time.Time) {
 func (m *mobile) patience(t *track) time.Duration { return max(wait, 3*t.rtt) }
 
 // askAt is when the next question over a path is due. The node begins a second
-// after it is registered, when the home agent has other things to do no more.
-func (m *mobile) askAt(t *track) time.Time {
+// after it is registered, when the home agent has other things to do no more, and
+// at once over a path that it waits for.
+func (m *mobile) askAt(c mn.Candidate, t *track) time.Time {
 	if t.next.IsZero() {
 		t.next = m.node.Now().Mono.Add(wait)
+		if m.node.Awaits(c) {
+			t.next = m.node.Now().Mono.Add(time.Millisecond)
+		}
 	}
 	return t.next
 }
@@ -153,11 +164,14 @@ func (m *mobile) askAt(t *track) time.Time {
 // backAt is when a dead path may be preferred again, if nothing happens before:
 // where nobody answers questions it is tried after a while.
 func (m *mobile) backAt(t *track) time.Time {
-	if r := m.node.Active(); t.dead && r != nil && m.replied != r.Key.HomeAgent {
+	if r := m.node.Active(); t.dead && r != nil && !m.answering(r.Key.HomeAgent) {
 		return t.since.Add(t.hold)
 	}
 	return time.Time{}
 }
+
+// answering says that a home agent answers questions, as far as is known.
+func (m *mobile) answering(agent netip.Addr) bool { return agent == m.replied || agent == m.knows }
 
 // calmAt is when a link that went and came may be relied on again.
 func (t *track) calmAt(now time.Time) time.Time {
@@ -196,7 +210,7 @@ func (m *mobile) standbyDue(now time.Time) {
 			}
 			m.miss(t, now)
 		}
-		if !m.askAt(t).After(now) {
+		if !m.askAt(c, t).After(now) {
 			m.question(c, t, now)
 		}
 	}
@@ -239,21 +253,21 @@ func (m *mobile) question(c mn.Candidate, t *track, now time.Time) {
 	if m.replied == agent && m.understood != agent {
 		every = max(every, foreignPace)
 	}
-	if t.dead && m.replied == agent {
+	if t.dead && t.hold > 0 && m.answering(agent) {
 		every = min(every, max(t.hold/6, again)) // is it back?
 	}
 	t.next = now.Add(every)
 	if m.node.Validate(c, func(v mn.Validation) { m.reply(t, v) }, &mip4.CVSE{Vendor: vendor.Careof, VendorType: Question}) {
 		t.asked = now
-	} else {
-		t.next = now.Add(min(every, again))
+	} else if t.next = now.Add(min(every, again)); m.node.Awaits(c) {
+		t.next = now.Add(again / 10) // another request is under way, and answered soon
 	}
 }
 
 // miss: a question was not answered.
 func (m *mobile) miss(t *track, now time.Time) {
 	t.asked, t.good, t.better, t.settled = time.Time{}, time.Time{}, time.Time{}, false
-	if m.replied != m.node.Active().Key.HomeAgent {
+	if !m.answering(m.node.Active().Key.HomeAgent) {
 		// Perhaps it is the home agent that answers no such question.
 		if t.misses++; t.misses >= missed {
 			t.next = now.Add(mute)
@@ -262,12 +276,17 @@ func (m *mobile) miss(t *track, now time.Time) {
 	}
 	_, loss := t.outcomes.of(ofStandby)
 	t.outcomes.add(false)
+	t.counted = now
 	t.misses++
 	switch {
 	case t.misses < inARow(loss, missedMistake, missed, missedMost):
 		t.next = now
 	case !t.dead:
-		t.fail(now, m.cfg.FailBack)
+		hold := m.cfg.FailBack
+		if t.heard.IsZero() && !t.proven {
+			hold = 0 // it has never been good, and so never failed: its first answer is news
+		}
+		t.fail(now, hold)
 		m.node.Tell(note.Note{Kind: PathDead, Level: note.Info, Link: t.link, Why: "a standby path: nothing is answered over it"})
 		m.node.Rechoose()
 	}
@@ -284,8 +303,12 @@ func (m *mobile) reply(t *track, v mn.Validation) {
 	if _, ok := vendor.Find(v.Message.Exts, false, vendor.Careof, Answer); ok {
 		m.understood = r.Key.HomeAgent
 	}
-	t.asked, t.misses, t.row, t.heard = time.Time{}, 0, 0, now
+	t.asked, t.misses, t.row, t.heard, t.counted = time.Time{}, 0, 0, now, now
 	t.outcomes.add(true)
+	if !t.proven {
+		t.proven = true
+		m.node.Rechoose() // it may have been waited for
+	}
 	if t.rtt == 0 {
 		t.rtt = v.Took
 	}

@@ -20,5 +20,7 @@
 // does not know the extension skips it. Nothing is sent in registrations while
 // the path carries all that its link does.
 //
-// What must not go in here: what routers say. The data plane keeps that.
+// What routers say ("fragmentation needed") the data plane keeps, where nothing is
+// known of the path. Where it is, it believes none that contradicts it, and says so
+// here, for a probe at once.
 package pathmtu

@@ -10,7 +10,6 @@ import (
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
 	"careof/wire/encap"
-	"careof/wire/mip4"
 )
 
 // Name is the feature's name in stages and tables.
@@ -54,18 +53,12 @@ func New(cfg Config, g *vendor.Registry) feature.Feature {
 // told takes the mobile node's word for how long packets to it may be. It is
 // authentic, and harms only itself with another.
 func told(x *ha.Exchange) engine.Verdict {
-	last, signed := x.Message.LastAuthorizing()
-	for _, e := range x.Message.Exts {
-		if signed && e.Off > last.Off {
-			break // from whoever is on the way
-		}
-		value, found := vendor.Find([]mip4.Ext{e}, false, vendor.Careof, Told)
-		if !found || len(value) != 2 {
-			continue
-		}
-		if path := int(binary.BigEndian.Uint16(value)); path >= leastPath {
-			x.MTU = path - overhead(x.Encap, x.Inside, x.HasKey)
-		}
+	value, _ := vendor.Find(x.Message.Authorized(), false, vendor.Careof, Told)
+	if len(value) != 2 {
+		return engine.Next()
+	}
+	if path := int(binary.BigEndian.Uint16(value)); path >= leastPath {
+		x.MTU = path - overhead(x.Encap, x.Inside, x.HasKey)
 	}
 	return engine.Next()
 }

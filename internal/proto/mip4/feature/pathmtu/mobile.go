@@ -49,6 +49,7 @@ type mobile struct {
 	used    time.Time // when packets went last
 	heard   bool      // some probe was answered, ever, by this home agent
 	id, seq uint16
+	learnt  int // the outer length that the data plane has been told to get through; 0: none
 
 	// What was counted at the last poll.
 	counted    forward.Counters
@@ -162,7 +163,7 @@ func (m *mobile) moved(x *mn.Movement) engine.Verdict {
 	if m.watched != nil && (x.To == nil || x.To.Key.HomeAgent != m.watched.Key.HomeAgent) {
 		m.heard = false
 	}
-	m.watched, m.search = x.To, search{}
+	m.watched, m.search, m.learnt = x.To, search{}, 0
 	m.startAt, m.pollAt, m.tellAt = x.Now.Mono, time.Time{}, time.Time{}
 	return engine.Next()
 }
@@ -290,6 +291,7 @@ func (m *mobile) over(now time.Time) {
 		m.send(next, now)
 		return
 	}
+	m.learn()
 	m.pollAt = now.Add(m.every())
 	if m.search.failed() && !m.heard {
 		// A home agent that answers no echoes, or none of this length.
@@ -298,6 +300,36 @@ func (m *mobile) over(now time.Time) {
 	if l := m.of(m.watched.Key.Link); l.path != 0 && !l.raiseAt.After(now) {
 		l.raiseAt = now.Add(raiseAfter)
 	}
+}
+
+// learn tells the data plane how long packets are known to get through, so that it
+// believes no router that says otherwise; and when that is not known any more.
+//
+//rfc:8899#4.6.2
+func (m *mobile) learn() {
+	carried := 0
+	if m.search.low >= m.search.size {
+		carried = m.search.size + m.around()
+	}
+	if carried == m.learnt {
+		return
+	}
+	m.learnt = carried
+	t := m.watched.Tunnel
+	m.node.Ask(forward.Carried{Peer: t.Peer.Addr(), Link: t.Link, Octets: carried}, func(engine.Answer) {})
+}
+
+// doubt: routers say that less gets through than is known to. "Triggering an
+// immediate probe" (RFC 8899 section 4.6.2) tells.
+//
+//rfc:8899#4.6.2
+func (m *mobile) doubt(ev forward.TooBig) {
+	if !m.watches() || m.search.most == 0 || m.search.state != idle || m.startAt != (time.Time{}) ||
+		ev.Peer != m.watched.Tunnel.Peer.Addr() || ev.Link != m.watched.Tunnel.Link {
+		return
+	}
+	m.search.hint = ev.MTU
+	m.send(m.search.confirm(), m.node.Now().Mono)
 }
 
 // apply makes what was found the tunnel's MTU at both ends.
@@ -375,6 +407,10 @@ func (m *mobile) poll() {
 
 // plane takes the answers.
 func (m *mobile) plane(ev forward.Event) {
+	if big, ok := ev.(forward.TooBig); ok {
+		m.doubt(big)
+		return
+	}
 	reply, ok := ev.(forward.EchoReply)
 	if !ok || reply.Key != m.node.Key() {
 		return

@@ -24,6 +24,7 @@ type search struct {
 	ends     time.Time // of the round
 	rounds   int
 	rtt      time.Duration
+	hint     int // what a router has said to be the longest; 0: none has
 }
 
 type probe struct {
@@ -129,11 +130,15 @@ func (s *search) over() []int {
 	s.rounds++
 	switch {
 	case s.state == confirming && s.answered > 0:
-		s.state = idle
+		s.state, s.hint = idle, 0
 		return nil
 	case s.state == confirming:
 		s.state = searching
 		sizes := append([]int{s.least}, between(s.least, s.most)...)
+		if s.hint > s.least && s.hint < s.size {
+			sizes = s.with(sizes, s.hint)
+		}
+		s.hint = 0
 		return s.with(append(sizes, s.most), s.size)
 	case s.low == 0:
 		// Not even the shortest: it is not for their length that they are

@@ -7,9 +7,16 @@
 // tells in its requests which packets are to go over two paths, and whether this
 // one is the one for the rest ([Ask]); a home agent that knows how agrees
 // ([Agreed]). Only then the node registers a second uplink, with the S bit. Both
-// ends number these packets, and give on the first copy of each: package tun.
+// ends number these packets, and give on the first copy of each: package tun. Of
+// encrypted ones WireGuard's counter is the number.
 // What the path for copies only gets besides is nothing; it becomes the one for
 // all by another request.
+//
+// Without classes nothing is copied, and the second uplink stands by. A node that
+// finds the path in use to be in doubt (package path) asks over the other one for
+// copies of everything, and sends its own packets over both at once: a silent
+// black hole costs it no more than that, and a mistake nothing but copies. Ten
+// seconds after the last doubt it asks for none again: doubt.go.
 //
 // What was agreed is a record of its own, for a home agent that starts again.
 package redundant
@@ -34,7 +41,8 @@ import (
 const Name = "redundant-mode"
 
 // The vendor extensions, both normal ones (134): Ask in a request is rank8 and
-// classes ([forward.Class.Append]), Agreed in the reply has no value.
+// classes ([forward.Class.Append]), of which there may be none; Agreed in the reply
+// has no value.
 const (
 	Ask    = vendor.FirstType + 0x38
 	Agreed = vendor.FirstType + 0x39
@@ -49,9 +57,14 @@ const (
 // MaxClasses bounds the classes of a node.
 const MaxClasses = 16
 
-// Config configures the feature: a mobile node's classes, none to do without.
-// A home agent agrees to what nodes ask.
-type Config struct{ Classes []forward.Class }
+// Config configures the feature at a mobile node. A home agent agrees to what
+// nodes ask.
+type Config struct {
+	// Classes are copied all the time; there may be none.
+	Classes []forward.Class
+	// InDoubt has all packets copied while the path in use is in doubt.
+	InDoubt bool
+}
 
 // New is the feature.
 func New(cfg Config, g *vendor.Registry) feature.Feature {
@@ -68,7 +81,9 @@ func New(cfg Config, g *vendor.Registry) feature.Feature {
 			if len(cfg.Classes) > MaxClasses {
 				return fmt.Errorf("redundant: %d classes, more than %d", len(cfg.Classes), MaxClasses)
 			}
-			if len(cfg.Classes) > 0 {
+			// What registers several uplinks for itself has its packets copied already.
+			cfg.InDoubt = cfg.InDoubt && n.Config().Simultaneous <= 1
+			if len(cfg.Classes) > 0 || cfg.InDoubt {
 				addMobile(cfg, n)
 			}
 			return nil
@@ -102,8 +117,8 @@ func bind(x *ha.Exchange) engine.Verdict {
 		return engine.Next()
 	}
 	before := x.Node.Redundancy()
-	value, asked := signed(x.Message, Ask)
-	if asked && len(value) > 1 {
+	value, asked := vendor.Find(x.Message.Authorized(), false, vendor.Careof, Ask)
+	if asked && len(value) > 0 {
 		classes, err := forward.ParseClasses(value[1:], MaxClasses)
 		if err != nil {
 			return engine.Deny(uint8(mip4.CodeHAPoorlyFormed), "malformed classes of redundant packets")
@@ -158,46 +173,4 @@ func parse(b []byte) (*ha.Redundancy, error) {
 	var err error
 	r.Classes, err = forward.ParseClasses(b[7:], MaxClasses)
 	return r, err
-}
-
-// addMobile asks with every request, and takes the answer.
-func addMobile(cfg Config, n *mn.Node) {
-	var classes []byte
-	for _, c := range cfg.Classes {
-		classes = c.Append(classes)
-	}
-	n.Request.Add(Name, "ask", func(x *mn.Attempt) engine.Verdict {
-		if x.Purpose != mn.Register || x.Registration.Key.Agent.IsValid() {
-			return engine.Next()
-		}
-		rank := byte(first)
-		if x.Request.Flags.Has(mip4.FlagS) && !n.Foremost(x.Registration) {
-			rank = copies
-		}
-		x.Add(mip4.ZoneHome, &mip4.NVSE{Vendor: vendor.Careof, VendorType: Ask, Value: append([]byte{rank}, classes...)})
-		return engine.Next()
-	})
-	n.Accepted.Add(Name, "agreed", func(x *mn.Response) engine.Verdict {
-		if _, agreed := signed(x.Message, Agreed); agreed {
-			n.SetRedundant(cfg.Classes)
-		} else {
-			n.SetRedundant(nil)
-		}
-		return engine.Next()
-	})
-}
-
-// signed is the content of the extension among those that the authenticator
-// covers.
-func signed(m *mip4.Message, number uint16) ([]byte, bool) {
-	exts := m.Exts
-	if last, ok := m.LastAuthorizing(); ok {
-		for i := range exts {
-			if exts[i].Off >= last.Off {
-				exts = exts[:i]
-				break
-			}
-		}
-	}
-	return vendor.Find(exts, false, vendor.Careof, number)
 }

@@ -32,8 +32,16 @@ type (
 	// Unblock lets a node in again. It is answered with a Report, or with an
 	// error that is [ha.ErrNotFound].
 	Unblock struct{ Node ident.Node }
-	// ListBlocked is answered with []BlockedNode, by name.
+	// ListBlocked is answered with []BlockedNode, by name; of several shards
+	// the first one has them.
 	ListBlocked struct{}
+	// Standing asks whether one node is blocked. It is answered with a
+	// [BlockedNode], whose Since is zero when it is not.
+	Standing struct{ Node ident.Node }
+	// Spread tells all shards what has come of Revoke or Unblock at the one
+	// that has the node: all know of all who are blocked, since nodes come and
+	// go with the configuration. It is answered with nil.
+	Spread BlockedNode
 )
 
 // Subject is whom the command concerns: see [ha.Routed].
@@ -41,6 +49,9 @@ func (r Revoke) Subject() ident.Node { return r.Node }
 
 // Subject is whom the command concerns: see [ha.Routed].
 func (u Unblock) Subject() ident.Node { return u.Node }
+
+// Subject is whom the command concerns: see [ha.Routed].
+func (s Standing) Subject() ident.Node { return s.Node }
 
 // A Report is what came of a command.
 type Report struct {
@@ -84,9 +95,11 @@ type order struct {
 	until  time.Time
 }
 
-func (o *order) answered(careOf netip.Addr, ack *mip4.RevocationAck) {
+// answered takes an acknowledgment, nil where none came. A node with a co-located
+// care-of address is who acknowledges: there is nobody who could tell it.
+func (o *order) answered(careOf netip.Addr, ack *mip4.RevocationAck, relayed bool) {
 	o.waits--
-	o.report.Peers = append(o.report.Peers, Peer{CareOfAddress: careOf, Acknowledged: ack != nil, Informed: ack != nil && ack.Inform})
+	o.report.Peers = append(o.report.Peers, Peer{CareOfAddress: careOf, Acknowledged: ack != nil, Informed: relayed && ack != nil && ack.Inform})
 }
 
 func (h *home) addBlocks() {
@@ -115,16 +128,6 @@ func (h *home) restoreBlock(_ engine.Now, rec engine.Record) error {
 	return nil
 }
 
-// mine tells whether this shard speaks for a blocked node: all shards know of
-// all, since nodes come and go with the configuration.
-func (h *home) mine(name string) bool {
-	if h.agent.Named(name) != nil {
-		return true
-	}
-	cfg := h.agent.Config()
-	return cfg.Shard == 0 && !slices.ContainsFunc(cfg.Nodes, func(n ha.MobileNode) bool { return n.String() == name })
-}
-
 func (h *home) command(c engine.Command) bool {
 	switch v := c.Value.(type) {
 	case Revoke:
@@ -133,14 +136,22 @@ func (h *home) command(c engine.Command) bool {
 		h.unblock(c.Ticket, v.Node)
 	case ListBlocked:
 		list := []BlockedNode{}
-		for name, since := range h.blocked {
-			if !h.mine(name) {
-				continue
+		if h.agent.Config().Shard == 0 {
+			for name, since := range h.blocked {
+				list = append(list, BlockedNode{name, since})
 			}
-			list = append(list, BlockedNode{name, since})
 		}
 		slices.SortFunc(list, func(x, y BlockedNode) int { return cmp.Compare(x.Node, y.Node) })
 		h.agent.Do(engine.Result{Ticket: c.Ticket, Value: list})
+	case Standing:
+		name := h.nameOf(v.Node)
+		h.agent.Do(engine.Result{Ticket: c.Ticket, Value: BlockedNode{name, h.blocked[name]}})
+	case Spread:
+		delete(h.blocked, v.Node)
+		if !v.Since.IsZero() {
+			h.blocked[v.Node] = v.Since
+		}
+		h.agent.Do(engine.Result{Ticket: c.Ticket})
 	default:
 		return false
 	}
@@ -201,13 +212,17 @@ func (h *home) order(t engine.Ticket, r Revoke) {
 	})
 }
 
-func (h *home) unblock(t engine.Ticket, who ident.Node) {
-	name := string(who.NAI)
-	if n, err := h.find(who); err == nil {
-		name = n.String()
-	} else if name == "" {
-		name = who.HomeAddress.String()
+// nameOf is the name under which a node is blocked, also of one that is not
+// configured any more.
+func (h *home) nameOf(who ident.Node) string {
+	if n := h.agent.Find(who); n != nil {
+		return n.String()
 	}
+	return who.String()
+}
+
+func (h *home) unblock(t engine.Ticket, who ident.Node) {
+	name := h.nameOf(who)
 	since, out := h.blocked[name]
 	if !out {
 		h.agent.Do(engine.Result{Ticket: t, Err: fmt.Errorf("%w: %s is not blocked (careof show blocked lists who is)", ha.ErrNotFound, name)})

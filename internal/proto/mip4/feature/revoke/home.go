@@ -222,7 +222,7 @@ func (h *home) revoke(n *ha.Node, b binding.Binding, a *agreement, inform bool) 
 		return // the association is gone from the configuration
 	}
 	home, careOf := n.Home(), b.CareOfAddress
-	o := h.orderOf(n)
+	o, relayed := h.orderOf(n), a.relayed
 	h.courier.send(&parcel{
 		support: &a.support, home: home, until: b.Expires,
 		note: note.Note{HomeAddress: home, NAI: string(n.Identity().NAI), HomeAgent: a.agent, CareOfAddress: careOf, Endpoint: b.Source},
@@ -240,13 +240,13 @@ func (h *home) revoke(n *ha.Node, b binding.Binding, a *agreement, inform bool) 
 		authentic: func(m *mip4.Message) bool { return signed(m, by, keys) },
 		withdrawn: func() {
 			if o != nil {
-				o.answered(careOf, nil)
+				o.answered(careOf, nil, relayed)
 				h.overdueOrders()
 			}
 		},
 		done: func(ack *mip4.RevocationAck) {
 			if o != nil {
-				o.answered(careOf, ack)
+				o.answered(careOf, ack, relayed)
 				h.overdueOrders()
 			}
 		},

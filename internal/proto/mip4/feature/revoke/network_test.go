@@ -78,7 +78,7 @@ type network struct {
 	now                   engine.Now
 	home, foreign, mobile *machine
 	queue                 []arrival
-	store                 map[string][]byte    // of the home agent
+	store                 enginetest.Store     // of the home agent
 	adverts               []adv4.MobilityAgent // unicast to the visitor
 	replies               []mip4.RegistrationReply
 	sent                  []engine.Send // between the machines
@@ -89,7 +89,7 @@ func newNetwork(t *testing.T, homeCfg, foreignCfg revoke.Config) *network {
 	t.Helper()
 	n := &network{
 		t: t, now: engine.Now{Mono: time.Unix(100_000, 0), Wall: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)},
-		store: map[string][]byte{}, lost: func(engine.Send) bool { return false },
+		store: enginetest.Store{}, lost: func(engine.Send) bool { return false },
 	}
 	n.bootHome(homeCfg)
 	agent, err := fa.New(fa.Config{
@@ -144,26 +144,7 @@ func (n *network) bootHome(cfg revoke.Config) {
 		n.t.Fatal(err)
 	}
 	n.home = &machine{Machine: agent, plane: enginetest.Plane{}}
-	keys := make([]string, 0, len(n.store))
-	for k := range n.store {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	// Nodes come before what features keep about them, as from the store.
-	slices.SortStableFunc(keys, func(a, b string) int {
-		rank := func(s string) int {
-			if len(s) > 8 && s[:8] == "ha/node/" {
-				return 0
-			}
-			return 1
-		}
-		return rank(a) - rank(b)
-	})
-	for _, k := range keys {
-		if err := agent.Restore(n.now, engine.Record{Key: []byte(k), Value: n.store[k]}); err != nil {
-			n.t.Fatal(err)
-		}
-	}
+	n.store.Restore(n.t, agent, n.now)
 }
 
 func (n *network) step(m *machine, ev engine.Event) {
@@ -189,15 +170,8 @@ func (n *network) do(m *machine, actions []engine.Action) {
 			}
 			n.adverts = append(n.adverts, agent)
 		case engine.Commit:
-			for _, r := range act.Records {
-				if m != n.home {
-					continue
-				}
-				if r.Value == nil {
-					delete(n.store, string(r.Key))
-				} else {
-					n.store[string(r.Key)] = r.Value
-				}
+			if m == n.home {
+				n.store.Keep(act.Records)
 			}
 			for _, c := range act.Changes {
 				m.plane.Apply(n.t, c)

@@ -352,7 +352,7 @@ func TestADirectNodeIsTold(t *testing.T) {
 		t.Fatal("the node is not registered")
 	}
 	r, err := n.order(revoke.Revoke{Node: ident.Node{HomeAddress: direct}})
-	if err != nil || len(r.Peers) != 1 || !r.Peers[0].Acknowledged {
+	if err != nil || len(r.Peers) != 1 || !r.Peers[0].Acknowledged || r.Peers[0].Informed {
 		t.Errorf("report %+v, %v", r, err)
 	}
 	if n.mobile.told(revoke.Revoked) != 1 {

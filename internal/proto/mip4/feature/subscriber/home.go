@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"careof/internal/core/aaa"
+	"careof/internal/core/assoc"
 	"careof/internal/core/engine"
 	"careof/internal/core/ident"
 	"careof/internal/core/note"
@@ -22,7 +23,8 @@ type home struct {
 	facts *ha.Slot[fact]
 	ends  engine.Agenda[ident.NAI] // of the keys that AAA has made
 
-	warnAgain time.Time // monotonic: of grants that cannot be
+	warnAgain time.Time            // monotonic: of grants that cannot be
+	later     []*assoc.Association // stand for keys that a node will ask for
 }
 
 // A word is what AAA has said of a node.
@@ -44,6 +46,7 @@ type fact struct {
 func addHome(c Config, a *ha.Agent) *home {
 	h := &home{cfg: c, agent: a, words: make(map[*ha.Node]*word), facts: new(ha.Slot[fact])}
 	a.AllowAdoption()
+	h.examines()
 	a.Identify.Add(Name, "ask", h.identify)
 	if c.Keys {
 		a.Claims.Add(

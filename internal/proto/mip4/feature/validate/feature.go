@@ -10,7 +10,6 @@ import (
 	"careof/internal/proto/mip4/feature/vendor"
 	"careof/internal/proto/mip4/ha"
 	"careof/internal/proto/mip4/mn"
-	"careof/wire/mip4"
 )
 
 // Name is the feature's name in stages and tables.
@@ -100,19 +99,4 @@ func parseSight(b []byte) (s sight, ok bool) {
 	s.outer = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[1:5])), binary.BigEndian.Uint16(b[5:]))
 	s.challenge = b[7:]
 	return s, true
-}
-
-// find is the content of the extension among those that the authenticator
-// covers: what stands behind it is anybody's.
-func find(m *mip4.Message, number uint16) ([]byte, bool) {
-	exts := m.Exts
-	if last, ok := m.LastAuthorizing(); ok {
-		for i := range exts {
-			if exts[i].Off >= last.Off {
-				exts = exts[:i]
-				break
-			}
-		}
-	}
-	return vendor.Find(exts, false, vendor.Careof, number)
 }

@@ -81,7 +81,7 @@ func (h *home) answer(x *ha.Exchange) engine.Verdict {
 	if !x.Authentic || x.Node == nil || !x.Packet.Src.Addr().Is4() {
 		return engine.Next()
 	}
-	value, can := find(x.Message, Ask)
+	value, can := vendor.Find(x.Message.Authorized(), false, vendor.Careof, Ask)
 	h.asked.Of(x).can = can
 	p := place{x.Node, x.Packet.Src}
 	if len(value) != challengeSize || !hmac.Equal(value, h.challenge(p, 0)) && !hmac.Equal(value, h.challenge(p, 1)) {

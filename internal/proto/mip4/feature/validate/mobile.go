@@ -29,6 +29,7 @@ type spot struct {
 // A view is how a home agent sees the node there.
 type view struct {
 	outer     netip.AddrPort
+	port      time.Time // see [mn.Node.PortAt]: that of outer
 	challenge []byte
 	tries     int       // answers to challenges in a row, of which none has helped
 	next      time.Time // monotonic: when to answer again; zero: not by itself
@@ -112,22 +113,25 @@ func (m *mobile) heard(link string, careOf netip.Addr, msg *mip4.Message) {
 
 // see reads what the home agent has seen. An outer address that has changed
 // while the own has not is a NAT that binds anew, or somebody on the way who
-// rewrites addresses: the reply is authentic, so that he cannot hide it.
+// rewrites addresses: the reply is authentic, so that he cannot hide it. A port
+// that is another one since the node has left from another itself is neither.
 func (m *mobile) see(at spot, msg *mip4.Message) (netip.AddrPort, bool) {
-	value, found := find(msg, Seen)
+	value, found := vendor.Find(msg.Authorized(), false, vendor.Careof, Seen)
 	s, ok := parseSight(value)
 	if !found || !ok {
 		return netip.AddrPort{}, false
 	}
 	v := m.view(at)
 	now := m.node.Now().Mono
-	if v.outer.IsValid() && v.outer != s.outer {
+	port := m.node.PortAt(at.link)
+	ours := port != v.port && v.outer.Addr() == s.outer.Addr()
+	if v.outer.IsValid() && v.outer != s.outer && !ours {
 		m.node.Tell(note.Note{
 			Kind: OuterChanged, Level: note.Warn, Link: at.link, CareOfAddress: at.careOf, Endpoint: s.outer,
 			Why: "the home agent saw " + v.outer.String() + " before: a NAT, or somebody on the way, has changed it",
 		})
 	}
-	v.outer, v.heard, v.challenge = s.outer, now, slices.Clone(s.challenge)
+	v.outer, v.port, v.heard, v.challenge = s.outer, port, now, slices.Clone(s.challenge)
 	switch {
 	case s.validated || len(s.challenge) == 0:
 		v.tries, v.next = 0, time.Time{}

@@ -56,19 +56,9 @@ func extension(own forward.PublicKey) mip4.Payload {
 // find is the other end's key among what an authorization-enabling extension
 // covers; there says that one was sent, whether or not it is any good.
 func find(m *mip4.Message) (key forward.PublicKey, there bool) {
-	last, signed := m.LastAuthorizing()
-	for i, e := range m.Exts {
-		if signed && e.Off > last.Off {
-			break
-		}
-		value, found := vendor.Find(m.Exts[i:i+1], false, vendor.Careof, Key)
-		if !found {
-			continue
-		}
-		if len(value) != 32 {
-			return key, true
-		}
-		return forward.KeyOf([32]byte(value)), true
+	value, there := vendor.Find(m.Authorized(), false, vendor.Careof, Key)
+	if len(value) != 32 {
+		return key, there
 	}
-	return key, false
+	return forward.KeyOf([32]byte(value)), true
 }

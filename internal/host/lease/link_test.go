@@ -1,9 +1,9 @@
-package dhcp
+package lease
 
 import (
 	"math/rand/v2"
+	"net"
 	"net/netip"
-	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -34,7 +34,7 @@ type rig struct {
 func newRig(t *testing.T, past []Lease, configured bool) *rig {
 	return &rig{
 		t: t, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
-		m: NewMachine(own, rand.New(rand.NewPCG(1, 2)), past, configured),
+		m: ForLink(own, rand.New(rand.NewPCG(1, 2)), past, configured, nil),
 	}
 }
 
@@ -95,7 +95,7 @@ func (r *rig) says(t dhcpv4.MessageType, a netip.Prefix, more ...dhcpv4.Modifier
 	p.OpCode = dhcpv4.OpcodeBootReply
 	if t != dhcpv4.MessageTypeNak {
 		for _, add := range []dhcpv4.Modifier{
-			dhcpv4.WithYourIP(a.Addr().AsSlice()), dhcpv4.WithNetmask(ipNet(a).Mask),
+			dhcpv4.WithYourIP(a.Addr().AsSlice()), dhcpv4.WithNetmask(net.CIDRMask(a.Bits(), 32)),
 		} {
 			add(p)
 		}
@@ -111,7 +111,7 @@ func (r *rig) says(t dhcpv4.MessageType, a netip.Prefix, more ...dhcpv4.Modifier
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.out = r.m.Message(r.now, p)
+	r.out = r.m.Message(r.now, true, p)
 }
 
 // bound is a rig with a lease, and its gateway's link-layer address.
@@ -137,6 +137,7 @@ func bound(t *testing.T) *rig {
 //
 //rfc:2131#3.1
 //rfc:2131#4.4.1
+//rfc:8910#2-1
 func TestALinkGetsALease(t *testing.T) {
 	r := newRig(t, nil, false)
 	r.up()
@@ -146,6 +147,9 @@ func TestALinkGetsALease(t *testing.T) {
 	began := r.now
 	r.says(dhcpv4.MessageTypeOffer, given)
 	s := r.sent(dhcpv4.MessageTypeRequest)
+	if !slices.ContainsFunc(s.Message.ParameterRequestList(), func(c dhcpv4.OptionCode) bool { return c.Code() == optionPortal.Code() }) {
+		t.Errorf("the request does not ask for the captive portal's API: %v", s.Message.ParameterRequestList())
+	}
 	if addrOf(s.Message.RequestedIPAddress()) != given.Addr() || addrOf(s.Message.ServerIdentifier()) != gateway || !addrOf(s.Message.ClientIPAddr).IsUnspecified() {
 		t.Errorf("request %v", s.Message.Summary())
 	}
@@ -350,12 +354,14 @@ func TestAnAddressInUseIsDeclined(t *testing.T) {
 
 // What a network must not do with a link: routes that win over the tunnel, and
 // connected networks that take public addresses out of it.
+//
+//rfc:8910#5-1
 func TestANetworkCannotDrawPacketsOutOfTheTunnel(t *testing.T) {
 	now := time.Now()
-	lease := func(address string, router string, more ...dhcpv4.Modifier) (Lease, error) {
+	read := func(address string, router string, more ...dhcpv4.Modifier) (Lease, error) {
 		a := netip.MustParsePrefix(address)
 		p, err := dhcpv4.New(append([]dhcpv4.Modifier{
-			dhcpv4.WithYourIP(a.Addr().AsSlice()), dhcpv4.WithNetmask(ipNet(a).Mask), dhcpv4.WithLeaseTime(3600),
+			dhcpv4.WithYourIP(a.Addr().AsSlice()), dhcpv4.WithNetmask(net.CIDRMask(a.Bits(), 32)), dhcpv4.WithLeaseTime(3600),
 			dhcpv4.WithOption(dhcpv4.OptServerIdentifier(gateway.AsSlice())),
 		}, more...)...)
 		if err != nil {
@@ -364,44 +370,52 @@ func TestANetworkCannotDrawPacketsOutOfTheTunnel(t *testing.T) {
 		if router != "" {
 			p.UpdateOption(dhcpv4.OptRouter(netip.MustParseAddr(router).AsSlice()))
 		}
-		return leaseOf(now, p)
+		return leaseOf(now, p, netip.Addr{})
 	}
+	tunnelled := []netip.Prefix{netip.MustParsePrefix("10.10.0.0/24")}
 	for _, c := range []struct {
 		address, router string
 		connected       bool
 	}{
 		{"192.168.8.100/24", "192.168.8.1", true},
-		{"10.1.2.3/8", "10.0.0.1", true},
-		{"100.64.0.5/10", "100.64.0.1", true},
+		{"10.1.2.3/16", "10.1.0.1", true},
+		{"10.1.2.3/8", "10.0.0.1", false},
+		{"100.64.0.5/10", "100.64.0.1", false},
+		// The home network is reached through the tunnel, whatever a network says.
+		{"10.10.0.77/24", "10.10.0.1", false},
+		{"10.10.0.77/16", "10.10.0.1", false},
+		{"10.10.0.130/25", "", false},
 		{"198.51.100.7/1", "198.51.100.1", false},
 		{"198.51.100.7/24", "198.51.100.1", false},
 		{"198.51.100.7/24", "", true},
 		{"198.51.100.7/4", "", false},
 		{"10.1.2.3/4", "10.0.0.1", false},
 	} {
-		if l, err := lease(c.address, c.router); err != nil || l.connected() != c.connected {
-			t.Errorf("%s: connected %v, %v", c.address, l.connected(), err)
+		if l, err := read(c.address, c.router); err != nil || l.Connected(tunnelled) != c.connected {
+			t.Errorf("%s: connected %v, %v", c.address, l.Connected(tunnelled), err)
 		}
 	}
 	// Option 121 counts more than option 3, and only its default route counts.
 	routes := dhcpv4.WithGeneric(dhcpv4.OptionClasslessStaticRoute, []byte{8, 8, 192, 168, 8, 9, 0, 192, 168, 8, 7})
-	if l, err := lease("192.168.8.100/24", "192.168.8.1", routes); err != nil || l.Gateway != netip.MustParseAddr("192.168.8.7") {
+	if l, err := read("192.168.8.100/24", "192.168.8.1", routes); err != nil || l.Gateway != netip.MustParseAddr("192.168.8.7") {
 		t.Errorf("gateway %v, %v", l.Gateway, err)
 	}
-	for _, wrong := range []string{"0.0.0.0/24", "224.0.0.5/24", "127.0.0.1/8", "255.255.255.255/32"} {
-		if _, err := lease(wrong, ""); err == nil {
+	for _, wrong := range []string{"0.0.0.0/24", "224.0.0.5/24", "127.0.0.1/8", "255.255.255.255/32", "192.168.8.255/24", "192.168.8.0/24"} {
+		if _, err := read(wrong, ""); err == nil {
 			t.Errorf("%s was taken", wrong)
 		}
 	}
-	if _, err := lease("192.168.8.100/24", "", dhcpv4.WithLeaseTime(1)); err == nil {
+	if _, err := read("192.168.8.100/24", "", dhcpv4.WithLeaseTime(1)); err == nil {
 		t.Error("a lease of one second was taken")
 	}
 	portal := dhcpv4.WithGeneric(optionPortal, []byte("https://login.example/api"))
-	if l, _ := lease("192.168.8.100/24", "", portal); l.Portal != "https://login.example/api" {
+	if l, _ := read("192.168.8.100/24", "", portal); l.Portal != "https://login.example/api" {
 		t.Errorf("portal %q", l.Portal)
 	}
-	if l, _ := lease("192.168.8.100/24", "", dhcpv4.WithGeneric(optionPortal, []byte("a\x1b[2J"))); l.Portal != "" {
-		t.Errorf("portal %q", l.Portal)
+	for _, wrong := range []string{"a\x1b[2J", "https://login.example/%zz", "https://[fe80::1/api"} {
+		if l, _ := read("192.168.8.100/24", "", dhcpv4.WithGeneric(optionPortal, []byte(wrong))); l.Portal != "" {
+			t.Errorf("portal %q", l.Portal)
+		}
 	}
 }
 
@@ -437,43 +451,37 @@ func TestMessagesOfOthersChangeNothing(t *testing.T) {
 	}
 }
 
-func TestLeasesAreRememberedAndBounded(t *testing.T) {
-	path := t.TempDir() + "/leases.json"
-	b := openBook(path)
-	var m memory
-	for i := range 2 * mostPast {
-		m = m.with(Lease{
-			Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), 0, 5}), 24), Gateway: netip.AddrFrom4([4]byte{10, byte(i), 0, 1}),
-			Server: gateway, GatewayHW: router, Until: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
-		})
+// A network that gives the link the home agent's address would have the home
+// agent's packets go to this host, over whatever uplink: it is as if it had
+// offered nothing, at first and when it is asked to renew.
+func TestTheHomeAgentsAddressIsNotTaken(t *testing.T) {
+	agent := netip.MustParsePrefix("198.51.100.1/24")
+	r := newRig(t, nil, false)
+	r.m.never = func(a netip.Addr) bool { return a == agent.Addr() }
+	r.up()
+	r.sent(dhcpv4.MessageTypeDiscover)
+	r.says(dhcpv4.MessageTypeOffer, agent)
+	if r.m.State() != Selecting || len(r.out) > 0 {
+		t.Fatalf("%v, %+v", r.m.State(), r.out)
 	}
-	if err := b.keep("wwan0", m, []string{"wwan0"}); err != nil {
-		t.Fatal(err)
+	if why := r.m.Why(); why != "no lease that can be used: 198.51.100.1 is the home agent's address" {
+		t.Errorf("why: %q", why)
 	}
-	read := openBook(path).links["wwan0"]
-	if len(read) != mostPast || !reflect.DeepEqual(read, m) {
-		t.Errorf("%d leases of %d: %+v", len(read), mostPast, read)
+	r.says(dhcpv4.MessageTypeOffer, given)
+	r.sent(dhcpv4.MessageTypeRequest)
+	if why := r.m.Why(); why != "" {
+		t.Errorf("why: %q", why)
 	}
-	if err := b.keep("wlan0", m[:1], []string{"wlan0"}); err != nil {
-		t.Fatal(err)
+	r.says(dhcpv4.MessageTypeAck, given)
+	for r.m.State() != Bound {
+		r.due()
 	}
-	if links := openBook(path).links; len(links) != 1 {
-		t.Errorf("an uplink that is no more is remembered: %v", links)
+	for r.m.State() != Renewing {
+		r.due()
 	}
-}
-
-func FuzzFrame(f *testing.F) {
-	r := newRig(&testing.T{}, nil, false)
-	for _, a := range r.m.Up(r.now) {
-		f.Add(frame(own, netip.Addr{}, a.(Send).Message.ToBytes()))
+	r.sent(dhcpv4.MessageTypeRequest)
+	r.says(dhcpv4.MessageTypeAck, agent)
+	if l, _ := r.m.Lease(); l.Address != given || r.m.State() != Renewing {
+		t.Errorf("%v with %v", r.m.State(), l.Address)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r := newRig(t, nil, false)
-		r.up()
-		if p := messageOf(b); p != nil {
-			p.TransactionID, p.ClientHWAddr, p.OpCode = r.m.xid, own[:], dhcpv4.OpcodeBootReply
-			r.m.Message(r.now, p)
-			_, _ = leaseOf(r.now, p)
-		}
-	})
 }

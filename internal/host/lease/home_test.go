@@ -1,10 +1,9 @@
-package homedhcp
+package lease
 
 import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -19,29 +18,53 @@ var (
 	server = net.IP{10, 10, 0, 67}
 )
 
+// A change is what happened to the lease.
+type change string
+
+const (
+	gotten   change = "got" // there is one, or it says something else than before
+	extended change = "extended"
+	lost     change = "lost"
+	without  change = "without"
+	informed change = "informed"
+)
+
 // A bench runs a machine in virtual time and keeps what it wants.
 type bench struct {
 	t       *testing.T
 	m       *Machine
 	now     time.Time
 	sent    []*dhcpv4.DHCPv4
-	changes []Change
+	changes []change
+	told    Lease // without a lease
 }
 
 func newBench(t *testing.T, before Lease) *bench {
-	return &bench{t: t, m: NewMachine(home, "van7@fleet.example", rand.New(rand.NewPCG(1, 2)), before), now: start}
+	return &bench{t: t, m: ForHome(home, "van7@fleet.example", rand.New(rand.NewPCG(1, 2)), before), now: start}
 }
 
-func (b *bench) do(s Step) {
-	if s.Send != nil {
-		parsed, err := dhcpv4.FromBytes(s.Send.ToBytes())
-		if err != nil {
-			b.t.Fatal(err)
+func (b *bench) do(actions []Action) {
+	for _, a := range actions {
+		switch a := a.(type) {
+		case Send:
+			parsed, err := dhcpv4.FromBytes(a.Message.ToBytes())
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			b.sent = append(b.sent, parsed)
+		case Configure:
+			b.changes = append(b.changes, gotten)
+		case Extend:
+			b.changes = append(b.changes, extended)
+		case Withdraw:
+			b.changes = append(b.changes, lost)
+		case Without:
+			b.changes = append(b.changes, without)
+		case Inform:
+			b.changes, b.told = append(b.changes, informed), a.Lease
+		default:
+			b.t.Errorf("%T without a link", a)
 		}
-		b.sent = append(b.sent, parsed)
-	}
-	if s.Change != Nothing {
-		b.changes = append(b.changes, s.Change)
 	}
 }
 
@@ -93,7 +116,7 @@ func (b *bench) hear(byRelay bool, kind dhcpv4.MessageType, change ...dhcpv4.Mod
 
 func (b *bench) lease() {
 	b.t.Helper()
-	b.do(b.m.Arrived(b.now))
+	b.do(b.m.Up(b.now))
 	b.answer(dhcpv4.MessageTypeOffer)
 	b.answer(dhcpv4.MessageTypeAck)
 	if _, has := b.m.Lease(); !has || b.m.State() != Bound {
@@ -102,7 +125,7 @@ func (b *bench) lease() {
 	b.sent, b.changes = nil, nil
 }
 
-func only(t *testing.T, got []Change, want ...Change) {
+func heard(t *testing.T, got []change, want ...change) {
 	t.Helper()
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("heard of %v, want %v", got, want)
@@ -115,7 +138,7 @@ func only(t *testing.T, got []Change, want ...Change) {
 //rfc:2132#9.14
 func TestALeaseForTheHomeAddress(t *testing.T) {
 	b := newBench(t, Lease{})
-	b.do(b.m.Arrived(b.now))
+	b.do(b.m.Up(b.now))
 	d := b.last()
 	if d.MessageType() != dhcpv4.MessageTypeDiscover || !d.RequestedIPAddress().Equal(home.AsSlice()) || !d.ClientIPAddr.IsUnspecified() || !d.GatewayIPAddr.IsUnspecified() ||
 		string(d.Options.Get(dhcpv4.OptionClientIdentifier)) != "\x00van7@fleet.example" {
@@ -129,10 +152,10 @@ func TestALeaseForTheHomeAddress(t *testing.T) {
 	}
 	b.answer(dhcpv4.MessageTypeAck)
 	l, has := b.m.Lease()
-	if !has || l.Address != home || l.Server != netip.MustParseAddr("10.10.0.67") || !l.Until.Equal(start.Add(1000*time.Second)) || !l.Renew.Equal(start.Add(500*time.Second)) {
+	if !has || l.Address.Addr() != home || l.Server != netip.MustParseAddr("10.10.0.67") || !l.Until.Equal(start.Add(1000*time.Second)) || !l.Renew.Equal(start.Add(500*time.Second)) {
 		t.Errorf("the lease is %+v", l)
 	}
-	only(t, b.changes, Got)
+	heard(t, b.changes, gotten)
 }
 
 // At a new place the server is asked at once whether the lease holds, with the address and
@@ -144,12 +167,12 @@ func TestAMoveRenewsTheLease(t *testing.T) {
 	b := newBench(t, Lease{})
 	b.lease()
 	b.pass(100 * time.Second)
-	b.m.Left()
+	b.m.Down()
 	b.pass(20 * time.Second)
 	if len(b.sent) != 0 {
 		t.Errorf("it says something without a registration: %s", b.last().Summary())
 	}
-	b.do(b.m.Arrived(b.now))
+	b.do(b.m.Up(b.now))
 	r := b.last()
 	if r.MessageType() != dhcpv4.MessageTypeRequest || !r.ClientIPAddr.Equal(home.AsSlice()) || r.ServerIdentifier() != nil || r.RequestedIPAddress() != nil {
 		t.Errorf("renews with %s", r.Summary())
@@ -162,7 +185,7 @@ func TestAMoveRenewsTheLease(t *testing.T) {
 	if l, _ := b.m.Lease(); !l.Until.Equal(b.now.Add(1000*time.Second)) || b.m.State() != Bound {
 		t.Errorf("%v until %v", b.m.State(), l.Until)
 	}
-	only(t, b.changes, Extended)
+	heard(t, b.changes, extended)
 }
 
 // A server that is silent after a move is not asked every minute for nothing: after the first
@@ -172,7 +195,7 @@ func TestAMoveRenewsTheLease(t *testing.T) {
 func TestASilentServer(t *testing.T) {
 	b := newBench(t, Lease{})
 	b.lease()
-	b.do(b.m.Arrived(b.now))
+	b.do(b.m.Up(b.now))
 	b.pass(999 * time.Second)
 	if n := len(b.sent); n > 14 || n < 6 {
 		t.Errorf("asked %d times", n)
@@ -180,13 +203,13 @@ func TestASilentServer(t *testing.T) {
 	if b.m.State() != Rebinding {
 		t.Errorf("%v at the end", b.m.State())
 	}
-	only(t, b.changes, Silence)
+	heard(t, b.changes, without)
 	b.sent = nil
 	b.pass(2 * time.Second)
 	if _, has := b.m.Lease(); has || b.m.State() != Selecting || b.last().MessageType() != dhcpv4.MessageTypeDiscover {
 		t.Errorf("%v, has a lease %v", b.m.State(), has)
 	}
-	only(t, b.changes, Silence, Lost)
+	heard(t, b.changes, without, lost)
 	b.sent = nil
 	b.pass(24 * time.Hour)
 	if n := len(b.sent); n < 100 || n > 200 {
@@ -214,7 +237,7 @@ func TestTimeRenewsTheLease(t *testing.T) {
 		t.Errorf("%v after T2", b.m.State())
 	}
 	b.answer(dhcpv4.MessageTypeAck, dhcpv4.WithDNS(net.IP{10, 10, 0, 54}))
-	only(t, b.changes, Silence, Got) // other name servers are news
+	heard(t, b.changes, without, gotten) // other name servers are news
 	b.pass(501 * time.Second)
 	if b.last().TransactionID == first {
 		t.Error("the next exchange has the same identifier")
@@ -227,12 +250,12 @@ func TestTimeRenewsTheLease(t *testing.T) {
 func TestARefusal(t *testing.T) {
 	b := newBench(t, Lease{})
 	b.lease()
-	b.do(b.m.Arrived(b.now))
+	b.do(b.m.Up(b.now))
 	b.answer(dhcpv4.MessageTypeNak)
 	if b.last().MessageType() != dhcpv4.MessageTypeDiscover {
 		t.Errorf("after a refusal: %s", b.last().Summary())
 	}
-	only(t, b.changes, Lost)
+	heard(t, b.changes, lost)
 }
 
 // The home address is the home agent's to give: another one is no lease. The server is asked
@@ -242,18 +265,18 @@ func TestARefusal(t *testing.T) {
 //rfc:2131#4.4.3
 func TestAnotherAddressIsNoLease(t *testing.T) {
 	b := newBench(t, Lease{})
-	b.do(b.m.Arrived(b.now))
+	b.do(b.m.Up(b.now))
 	b.answer(dhcpv4.MessageTypeOffer, dhcpv4.WithYourIP(net.IP{10, 10, 0, 150}))
 	b.pass(6 * time.Second)
 	i := b.last()
 	if i.MessageType() != dhcpv4.MessageTypeInform || !i.ClientIPAddr.Equal(home.AsSlice()) || i.IsOptionRequested(dhcpv4.OptionIPAddressLeaseTime) || i.RequestedIPAddress() != nil {
 		t.Errorf("asks with %s", i.Summary())
 	}
-	only(t, b.changes, NoLease)
+	heard(t, b.changes, without)
 	b.hear(false, dhcpv4.MessageTypeAck, dhcpv4.WithYourIP(net.IPv4zero)) // "directly to the address given in the 'ciaddr' field"
-	only(t, b.changes, NoLease, Informed)
-	if _, has := b.m.Lease(); has || len(b.m.Told().DNS) != 1 {
-		t.Errorf("has a lease %v, told %+v", has, b.m.Told())
+	heard(t, b.changes, without, informed)
+	if _, has := b.m.Lease(); has || len(b.told.DNS) != 1 {
+		t.Errorf("has a lease %v, told %+v", has, b.told)
 	}
 	n := len(b.sent)
 	b.pass(refusedWait - 7*time.Second)
@@ -271,7 +294,7 @@ func TestAnotherAddressIsNoLease(t *testing.T) {
 //rfc:2131#4.4.1
 func TestOnlyTheRelayIsBelieved(t *testing.T) {
 	b := newBench(t, Lease{})
-	b.do(b.m.Arrived(b.now))
+	b.do(b.m.Up(b.now))
 	b.hear(false, dhcpv4.MessageTypeOffer)
 	b.answer(dhcpv4.MessageTypeOffer, dhcpv4.WithTransactionID(dhcpv4.TransactionID{1}))
 	b.answer(dhcpv4.MessageTypeOffer, dhcpv4.WithHwAddr(net.HardwareAddr{2, 0, 10, 10, 0, 6}))
@@ -291,39 +314,26 @@ func TestOnlyTheRelayIsBelieved(t *testing.T) {
 	}
 }
 
-// A process that follows has the lease of the one before, asks whether it holds, and begins
-// anew when it is of another address.
+// A process that follows asks whether the lease of the one before holds, and begins anew when
+// it has ended or is of another address.
 func TestALeaseOutlivesTheProcess(t *testing.T) {
 	b := newBench(t, Lease{})
 	b.lease()
-	l, _ := b.m.Lease()
-	path := filepath.Join(t.TempDir(), "home-lease.json")
-	if err := l.Write(path); err != nil {
-		t.Fatal(err)
-	}
-	back := ReadLease(path)
-	if !back.same(l) || !back.Until.Equal(l.Until) {
-		t.Fatalf("came back as %+v", back)
-	}
+	back, _ := b.m.Lease()
 	next := newBench(t, back)
-	next.do(next.m.Arrived(start.Add(time.Second)))
+	next.do(next.m.Up(start.Add(time.Second)))
 	if next.m.State() != Renewing {
 		t.Errorf("the next one is %v", next.m.State())
 	}
 	late := newBench(t, back)
-	late.do(late.m.Arrived(start.Add(time.Hour)))
-	back.Address = netip.MustParseAddr("10.10.0.6")
+	late.do(late.m.Up(start.Add(time.Hour)))
+	back.Address = netip.MustParsePrefix("10.10.0.6/32")
 	other := newBench(t, back)
-	other.do(other.m.Arrived(start))
+	other.do(other.m.Up(start))
 	if late.m.State() != Selecting || other.m.State() != Selecting {
 		t.Errorf("after its end %v, with another address %v", late.m.State(), other.m.State())
 	}
-	if err := (Lease{}).Write(path); err != nil || ReadLease(path).Server.IsValid() {
-		t.Errorf("it is still there: %v", err)
-	}
-	if err := (Lease{}).Write(path); err != nil {
-		t.Error(err)
-	}
+	heard(t, late.changes, lost)
 }
 
 // Classless routes lead through the tunnel, whatever their routers are, but for the default
@@ -347,7 +357,7 @@ func TestRoutesOfALease(t *testing.T) {
 		{[]*dhcpv4.Route{route("127.0.0.0/8", net.IPv4zero), route("224.0.0.0/4", net.IPv4zero), route("169.254.9.0/24", net.IPv4zero), route("192.0.2.0/24", net.IPv4zero), route("192.0.2.0/24", net.IPv4zero)}, "192.0.2.0/24", netip.Addr{}},
 	} {
 		b := newBench(t, Lease{})
-		b.do(b.m.Arrived(b.now))
+		b.do(b.m.Up(b.now))
 		more := []dhcpv4.Modifier{dhcpv4.WithRouter(net.IP{10, 10, 0, 9})}
 		if c.routes != nil {
 			more = append(more, dhcpv4.WithOption(dhcpv4.OptClasslessStaticRoute(c.routes...)))
@@ -359,8 +369,8 @@ func TestRoutesOfALease(t *testing.T) {
 		for _, p := range l.Routes {
 			got = append(got, p.String())
 		}
-		if strings.Join(got, " ") != c.want || l.Router != c.router {
-			t.Errorf("routes %v, router %v; want %q, %v", got, l.Router, c.want, c.router)
+		if strings.Join(got, " ") != c.want || l.Gateway != c.router {
+			t.Errorf("routes %v, router %v; want %q, %v", got, l.Gateway, c.want, c.router)
 		}
 	}
 }
