@@ -9,8 +9,8 @@ check: vet tests ## every day, a few minutes: all but what takes a minute and mo
 full: vet tests ## everything below but fuzz and lab; CI runs this
 
 tests:
-	go test $(SHORT) -timeout 10m $$(go list ./... | grep -v -x -F "$$(go list $(LIVE))")
-	go test $(SHORT) -timeout 10m -p 1 $(LIVE)
+	go test $(SHORT) -timeout 30m $$(go list ./... | grep -v -x -F "$$(go list $(LIVE))")
+	go test $(SHORT) -timeout 30m -p 1 $(LIVE)
 
 vet: ## gofmt, vet and staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted (gofmt -w): $$files"; exit 1; }

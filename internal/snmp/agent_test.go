@@ -3,6 +3,7 @@ package snmp
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -110,10 +111,15 @@ func freePort(t *testing.T) int {
 	return c.LocalAddr().(*net.UDPAddr).Port
 }
 
-// snmp runs one of net-snmp's programs.
+// snmp runs one of net-snmp's programs, and gives what it answers; when it fails, with
+// what it complains of. One that runs for the first time on a machine says, beside its
+// answer, that it has made a folder.
 func snmp(address, program string, args ...string) (string, error) {
 	args = append([]string{"-v2c", "-c", "public", "-On", "-t", "2", "-r", "1", address}, args...)
-	out, err := exec.Command(program, args...).CombinedOutput()
+	out, err := exec.Command(program, args...).Output()
+	if failed := (*exec.ExitError)(nil); errors.As(err, &failed) {
+		out = append(out, failed.Stderr...)
+	}
 	return string(out), err
 }
 
@@ -185,7 +191,7 @@ func TestSnmpwalkReadsTheMIB(t *testing.T) {
 		}
 	}
 	if bulk, err := snmp(address, "snmpbulkwalk", mib); err != nil || bulk != walk {
-		t.Errorf("by GetBulk it reads otherwise (%v):\n%s", err, bulk)
+		t.Errorf("by GetBulk it reads (%v):\n%s\nby GetNext:\n%s", err, bulk, walk)
 	}
 	for name, want := range map[string]string{".1.1.1.7.0": "No Such Object", ".1.6.3.1.1.2.9.9.9.9.1.1.1.1": "No Such Instance"} {
 		if got, err := snmp(address, "snmpget", mib+name); err != nil || !strings.Contains(got, want) {

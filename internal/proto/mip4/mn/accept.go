@@ -227,6 +227,7 @@ func (n *Node) release(r *Registration) {
 	if u := n.uplinks[r.Key.Link]; u != nil && slices.ContainsFunc(n.choice, r.of) {
 		n.begin(r, DeregisterOne)
 		r.giveUp()
+		n.parting = true
 		// A registration may still be under way to it: what it says to that is
 		// history when it arrives.
 		if last := len(r.pending) - 1; last >= 0 && r.pending[last].Purpose == DeregisterOne {

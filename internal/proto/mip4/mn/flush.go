@@ -13,8 +13,10 @@ import (
 //
 // A request that belongs to a change of the home link waits for that change,
 // in the order of RFC 5944 section 4.6, and so does one that follows while the
-// change is still under way. All others leave at once: a request promises
-// nothing, and a handover must not wait for a disk.
+// change is still under way. One that ends the registration at a home agent that
+// packets have gone to until now waits until they go to another one. All others
+// leave at once: a request promises nothing, and a handover must not wait for a
+// disk.
 //
 // Who hears that the node is registered uses the home address at once, so
 // that waits for address and routes, too.
@@ -35,7 +37,7 @@ func (n *Node) flush() []engine.Action {
 	}
 	var then []engine.Action
 	switch {
-	case len(change) > 0 && (homeLink || behind || n.makes()):
+	case len(change) > 0 && (homeLink || behind || n.makes() || n.parting):
 		then = append(n.arp, n.sends...)
 	case refused && n.linkNow != n.homeLink():
 		// The data plane refused the change of the home link: what waits for
@@ -60,7 +62,7 @@ func (n *Node) flush() []engine.Action {
 		out = append(out, engine.Commit{Records: records})
 	}
 	out = append(out, n.rest...)
-	n.arp, n.sends, n.rest = nil, nil, nil
+	n.arp, n.sends, n.rest, n.parting = nil, nil, nil, false
 	return out
 }
 

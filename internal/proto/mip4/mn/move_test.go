@@ -190,6 +190,37 @@ func TestSilentUplinkIsLeft(t *testing.T) {
 	}
 }
 
+// A request lost over a path that carries packets both ways moves nobody: it is sent
+// again over that path alone, and over another one in the end, before the
+// registration has ended.
+func TestALostRequestIsNoDeadPath(t *testing.T) {
+	r := newRig(t, config(t))
+	r.other = granting(60)
+	r.node.Choose.Add("test", "echoes", func(x *mn.Choice) engine.Verdict {
+		for i := range x.Candidates {
+			if c := &x.Candidates[i]; c.Link.Name == "wlan0" {
+				c.Quality.Answered = x.Now.Mono.Add(-100 * time.Millisecond) // as if it were probed every 150 ms
+			}
+		}
+		return engine.Next()
+	})
+	r.up("wlan0", wifiAddress)
+	r.up("lte0", lteAddress)
+	r.run(time.Second)
+	r.down["wlan0"] = true // for requests
+	before := len(r.requests)
+	for r.count(note.Lost) == 0 && r.status().Link == "wlan0" && len(r.requests) < before+20 {
+		r.run(100 * time.Millisecond)
+	}
+	over := map[string]int{}
+	for _, q := range r.requests[before:] {
+		over[q.Link]++
+	}
+	if s := r.status(); s.Link != "lte0" || r.count(note.Lost) != 0 || over["wlan0"] < 4 || over["lte0"] != 1 {
+		t.Errorf("over %s after %d lost requests and %d over the other path, registrations ended %d times", s.Link, over["wlan0"], over["lte0"], r.count(note.Lost))
+	}
+}
+
 // "a mobile node MUST NOT attempt to register more often than once per second"
 // on average, however a link flaps.
 //

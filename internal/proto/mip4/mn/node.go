@@ -73,6 +73,7 @@ type Node struct {
 
 	// what the present Step says, by kind
 	arp, sends, rest []engine.Action
+	parting          bool // one of sends ends the registration at a home agent that is left: see flush
 	saves            map[string][]byte
 	stored           map[string]string
 }

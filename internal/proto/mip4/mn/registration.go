@@ -95,6 +95,7 @@ type try struct {
 	timeout       time.Duration
 	octets        []byte // of the last request, for the identical retransmission under nonces
 	sent          Sent
+	before        time.Time        // when the request before that one was sent, or that one is the first
 	tunnels       []forward.Tunnel // to expect
 	until         time.Time        // of those tunnels
 }
@@ -137,6 +138,9 @@ const (
 	// failedAfter is how many unanswered requests make the node try another
 	// home agent.
 	failedAfter = 3
+	// believed is how many requests over a path that carries packets may be lost:
+	// where three packets in ten are, each way, one attempt in fifty loses so many.
+	believed = 6
 	// freshEvery: behind a NAT the first request that is not answered, and each
 	// that comes so many after it, makes the next one leave from another port.
 	// Not each: a NAT has room for so many mappings, and a home agent that is
@@ -259,8 +263,8 @@ func (n *Node) retry(r *Registration) {
 		t.fresh = t.translated && t.unanswered%freshEvery == 1
 	}
 	n.transmit(r)
-	if r.try != nil && r.try.transmissions == 2 {
-		n.rechoose = true // the path is suspect: others may do better
+	if r.try != nil && r.try.transmissions >= 2 {
+		n.rechoose = true // the path may be suspect: others may do better
 	}
 }
 

@@ -141,6 +141,9 @@ func (n *Node) sent(r *Registration, s Sent) {
 		}
 	}
 	t.fresh = false
+	if t.before = n.now.Mono; t.transmissions > 1 {
+		t.before = r.lastSent
+	}
 	r.lastSent = n.now.Mono
 	limit := n.cfg.RetransmitCap
 	if l := lifetimeOf(s.Request.Lifetime); s.Purpose == Register {
