@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -354,107 +353,120 @@ func (d *daemon) restore(ctx context.Context) error {
 
 // run serves until ctx ends or something fails.
 func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *enrol.Server) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
+	if err := d.prepare(); err != nil {
+		return err
+	}
+	c := muster(ctx)
+	for _, driver := range d.drivers() {
+		if driver != nil {
+			c.running.Go(func() { driver.Run(c.machines) })
+		}
+	}
+	defer d.closeLeases()
+	if err := d.openInputs(); err != nil {
+		c.dismiss()
+		return err
+	}
+	d.employ(c)
+	for _, server := range servers {
+		c.spawn("control", func(context.Context) error { return server.Serve() })
+	}
+	if enrolment != nil {
+		c.spawn("enrolment", enrolment.Serve)
+	}
+	defer d.live.stop()
+	d.tellReady()
+	<-c.ctx.Done()
+	notify(d.log, "STOPPING=1")
+	d.attend(false)
+	d.withdraw()
+	c.silence()
+	d.closeDiameter()
+	var err error
+	for _, server := range servers {
+		err = errors.Join(err, server.Close())
+	}
+	c.dismiss()
+	if d.plane != nil {
+		d.plane.Finish()
+	}
+	d.log.Info("stopped; bindings and forwarding state are kept")
+	return errors.Join(c.failed(), err)
+}
+
+// prepare makes what may fail before anything runs.
+func (d *daemon) prepare() (err error) {
 	if c := d.cfg.HomeAgent; c != nil && c.Canary > 0 {
-		var err error
 		if d.canary, err = d.newCanary(); err != nil {
 			return err
 		}
 	}
 	if master := d.cfg.SNMP.Master; master != "" {
-		var err error
-		if d.snmp, err = snmp.New(master, d, d.log); err != nil {
-			return err
-		}
+		d.snmp, err = snmp.New(master, d, d.log)
 	}
-	var running sync.WaitGroup
-	spawn := func(what string, run func() error) {
-		running.Add(1)
-		go func() {
-			defer running.Done()
-			if err := run(); err != nil {
-				stop(fmt.Errorf("%s: %w", what, err))
-			}
-		}()
-	}
-	// Machines have a last word when everything else has been told to end.
-	machines, silence := context.WithCancel(context.WithoutCancel(ctx))
-	defer silence()
-	for _, driver := range d.drivers() {
-		if driver != nil {
-			spawn("machines", func() error { driver.Run(machines); return nil })
-		}
-	}
+	return err
+}
+
+// openInputs lets in what the machines, which run already, are to hear.
+func (d *daemon) openInputs() error {
 	if err := errors.Join(d.listen(), d.listenForeign(), d.serveDiameter()); err != nil {
-		stop(nil)
-		silence()
-		running.Wait()
 		return err
 	}
 	d.attend(true)
 	if d.mobile != nil {
 		if err := d.openLeases(); err != nil {
-			stop(nil)
-			silence()
-			running.Wait()
 			return d.failed("mobile-node.uplink.address", err)
 		}
-		defer d.leases.Load().Close()
 		if err := d.openTranslators(); err != nil {
-			stop(nil)
-			silence()
-			running.Wait()
 			return d.failed("mobile-node.uplink.nat64-prefix", err)
 		}
 	}
-	if err := d.openRelay(); err != nil {
-		stop(nil)
-		silence()
-		running.Wait()
-		return err
+	return d.openRelay()
+}
+
+// employ starts what runs beside the machines.
+func (d *daemon) employ(c *crew) {
+	forever := func(what string, run func(context.Context)) {
+		c.spawn(what, func(ctx context.Context) error { run(ctx); return nil })
 	}
 	if d.translators.finder != nil {
-		spawn("translators", func() error { return d.runTranslators(ctx) })
+		c.spawn("translators", d.runTranslators)
 	}
 	if d.relay != nil {
-		spawn("relay", func() error { return d.relay.Run(ctx) })
+		c.spawn("relay", d.relay.Run)
 	}
 	if d.plane != nil {
-		spawn("links", func() error { return d.watch(ctx) })
-		spawn("plane", func() error { d.planeEvents(ctx); return nil })
-		spawn("upkeep", func() error { return d.upkeep(ctx) })
-	}
-	for _, server := range servers {
-		spawn("control", server.Serve)
-	}
-	if enrolment != nil {
-		spawn("enrolment", func() error { return enrolment.Serve(ctx) })
+		c.spawn("links", d.watch)
+		forever("plane", d.planeEvents)
+		c.spawn("upkeep", d.upkeep)
 	}
 	if d.snmp != nil {
-		spawn("snmp", func() error { d.snmp.Run(ctx); return nil })
+		forever("snmp", d.snmp.Run)
 	}
 	if a := d.aaa; a != nil && a.ledger != nil {
-		spawn("accounting", func() error { a.ledger.Run(ctx); return nil })
+		forever("accounting", a.ledger.Run)
 	}
 	if a := d.aaa; a != nil && a.orders != nil {
-		spawn("aaa", func() error { return a.orders.Run(ctx) })
+		c.spawn("aaa", a.orders.Run)
 	}
-	if c := d.cfg.MobileNode; c != nil && (c.PortalCheck != "" || len(leased(c)) > 0) {
-		spawn("portals", func() error { d.watchPortals(ctx); return nil })
+	if m := d.cfg.MobileNode; m != nil && (m.PortalCheck != "" || len(leased(m)) > 0) {
+		forever("portals", d.watchPortals)
 	}
 	if d.dns != nil {
-		spawn("dns", func() error { d.watchDNS(ctx, machines); return nil })
+		forever("dns", func(ctx context.Context) { d.watchDNS(ctx, c.machines) })
 		switch d.cfg.MobileNode.HomeDHCP {
 		case config.HomeDHCPOn:
-			spawn("home-dhcp", func() error { d.watchHomeDHCP(ctx); return nil })
+			forever("home-dhcp", d.watchHomeDHCP)
 		case config.HomeDHCPLease:
-			spawn("home-dhcp", func() error { d.watchHomeLease(ctx); return nil })
+			forever("home-dhcp", d.watchHomeLease)
 		}
 	}
-	spawn("watchdog", func() error { d.watchdog(ctx); return nil })
-	spawn("hangup", func() error { d.hangup(ctx); return nil })
-	defer d.live.stop()
+	forever("watchdog", d.watchdog)
+	forever("hangup", d.hangup)
+}
+
+// tellReady tells the log and the service manager that the daemon serves.
+func (d *daemon) tellReady() {
 	device := ""
 	if d.plane != nil {
 		device = d.cfg.Plane.Device
@@ -467,25 +479,6 @@ func (d *daemon) run(ctx context.Context, servers []*control.Server, enrolment *
 	}
 	d.log.Info("ready", "version", buildinfo.Read().Version, "roles", d.roles(), "device", device, "socket", d.cfg.Control.Socket)
 	notify(d.log, "READY=1")
-	<-ctx.Done()
-	notify(d.log, "STOPPING=1")
-	d.attend(false)
-	d.withdraw()
-	silence()
-	d.closeDiameter()
-	var err error
-	for _, server := range servers {
-		err = errors.Join(err, server.Close())
-	}
-	running.Wait()
-	if d.plane != nil {
-		d.plane.Finish()
-	}
-	d.log.Info("stopped; bindings and forwarding state are kept")
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		return errors.Join(cause, err)
-	}
-	return err
 }
 
 // attend tells the plane whether the daemon serves.

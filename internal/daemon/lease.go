@@ -34,6 +34,13 @@ func (d *daemon) openLeases() error {
 	return err
 }
 
+// closeLeases ends it. What it has leased stays for the next start.
+func (d *daemon) closeLeases() {
+	if c := d.leases.Load(); c != nil {
+		c.Close()
+	}
+}
+
 // leaseMetric is of the default route over the best uplink that has a lease:
 // after those of network managers, which begin at 0, 100 and 1024.
 const leaseMetric = 2048
