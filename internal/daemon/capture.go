@@ -67,6 +67,8 @@ type shown struct {
 	kind mip4.MessageType // 0 for anything else
 	id   uint64
 	said bool // its note has come
+
+	held time.Time // since when the capture has it
 }
 
 // message tells of a signalling message.
@@ -253,6 +255,11 @@ func (d *daemon) Capture(ctx context.Context, order control.CaptureOrder, w io.W
 	}
 	tick := time.NewTicker(noteWait / 5)
 	defer tick.Stop()
+	return c.run(ctx, notes, tick.C)
+}
+
+// run writes packets with what is noted about them, until ctx ends.
+func (c *capturing) run(ctx context.Context, notes <-chan control.Event, tick <-chan time.Time) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -261,10 +268,26 @@ func (d *daemon) Capture(ctx context.Context, order control.CaptureOrder, w io.W
 			c.hold(s)
 		case n := <-notes:
 			c.tell(n.Note)
-		case now := <-tick.C:
-			if err := c.flush(now.Add(-noteWait)); err != nil {
+		case <-tick:
+			c.catchUp(notes)
+			if err := c.flush(time.Now().Add(-noteWait)); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// catchUp takes what is there already: after a time in which this host stood still, what
+// a message waits for has come, as well as the time to write it without.
+func (c *capturing) catchUp(notes <-chan control.Event) {
+	for {
+		select {
+		case s := <-c.packets:
+			c.hold(s)
+		case n := <-notes:
+			c.tell(n.Note)
+		default:
+			return
 		}
 	}
 }
@@ -360,6 +383,7 @@ func (c *capturing) hold(s shown) {
 			s.say(n.text)
 		}
 	}
+	s.held = time.Now()
 	c.held = append(c.held, s)
 }
 
@@ -371,13 +395,13 @@ func (s *shown) say(text string) {
 	s.comment += text
 }
 
-// flush writes what has its note, or has waited long enough: since before the
+// flush writes what has its note, or has waited long enough: here since before the
 // given time, which is zero at the end. The order of the packets is kept.
 func (c *capturing) flush(before time.Time) error {
 	n := 0
 	for ; n < len(c.held); n++ {
 		s := &c.held[n]
-		if !before.IsZero() && !s.said && s.time.After(before) {
+		if !before.IsZero() && !s.said && s.held.After(before) {
 			break
 		}
 		if err := c.write(s); err != nil {

@@ -16,6 +16,8 @@ import (
 
 	"careof/internal/capture"
 	"careof/internal/control"
+	"careof/internal/core/note"
+	"careof/wire/mip4"
 )
 
 // A file that can be read while it is written.
@@ -119,6 +121,36 @@ func TestACaptureTellsWhatTheDaemonMadeOfEachMessage(t *testing.T) {
 	if text := string(out); !strings.Contains(text, "wan0\t1\t420\treceived") || !strings.Contains(text, "\t3\t420\tsent") {
 		t.Errorf("tshark says\n%s", text)
 	}
+}
+
+// After a time in which the host stood still a message has waited for long enough, and
+// what is said about it has come as well.
+func TestACaptureThatStoodStillHasWhatIsSaid(t *testing.T) {
+	for range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		file := &growing{}
+		c := &capturing{packets: make(chan shown, 1), links: make(map[string]int), order: control.CaptureOrder{Snap: captureSnap}}
+		c.w = capture.NewWriter(io.MultiWriter(file, ending(cancel)), "test")
+		c.hold(shown{kind: mip4.TypeRegistrationRequest, id: 7, data: make([]byte, 20)})
+		c.held[0].held = time.Now().Add(-time.Minute)
+		notes, tick := make(chan control.Event, 1), make(chan time.Time, 1)
+		notes <- control.Event{Note: note.Note{Kind: note.Refreshed, Role: "home-agent", Identification: 7}}
+		tick <- time.Now()
+		if err := c.run(ctx, notes, tick); err != nil {
+			t.Fatal(err)
+		}
+		if list := file.packets(t); len(list) != 1 || !strings.Contains(list[0].Comment, "home-agent refreshed") {
+			t.Fatalf("the file has %+v", list)
+		}
+	}
+}
+
+// ending is a file that ends what it is called for once something is written.
+type ending func()
+
+func (e ending) Write(b []byte) (int, error) {
+	e()
+	return len(b), nil
 }
 
 func TestACaptureOfDataShowsTheTunnels(t *testing.T) {
