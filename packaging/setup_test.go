@@ -24,7 +24,8 @@ func TestANewMachineIsSetUp(t *testing.T) {
 		for name, text := range map[string]string{
 			"id":    "echo 0",
 			"sleep": ":",
-			"go":    ":",
+			// Its first download fails.
+			"go": `[ -e "$BIN/fetched" ] || { >"$BIN/fetched"; exit 1; }`,
 			// Its first installation fails, and each one with the package that is unknown.
 			"apt-get": `case "$*" in *" update"*) exit 0;; esac
 [ -e "$BIN/failed" ] || { >"$BIN/failed"; exit 100; }
