@@ -70,6 +70,51 @@ func TestAnotherServerTakesNoLeaseAway(t *testing.T) {
 	}
 }
 
+// So it is when that server is quicker than the gateway, and when it has offered an
+// address of its own by then. A refusal by the lease's own server is the last word.
+//
+//rfc:4436#2.1.1
+func TestTheGatewayAnswersAfterARefusal(t *testing.T) {
+	answer := arp.Packet{Op: arp.Reply, SenderHW: router, Sender: gateway, TargetHW: own, Target: given.Addr()}
+	foreign := netip.MustParsePrefix("192.168.8.200/24")
+	for _, want := range []State{Selecting, Requesting, Probing} {
+		r := bound(t)
+		r.m.Down()
+		r.up()
+		r.says(dhcpv4.MessageTypeNak, given, from("192.168.8.66"))
+		if want != Selecting {
+			r.says(dhcpv4.MessageTypeOffer, foreign, from("192.168.8.66"))
+		}
+		if want == Probing {
+			r.says(dhcpv4.MessageTypeAck, foreign, from("192.168.8.66"))
+		}
+		if r.m.State() != want {
+			t.Fatalf("%v, want %v", r.m.State(), want)
+		}
+		r.out = r.m.Heard(r.now, answer)
+		if l := only[Configure](r).Lease; l.Address != given || r.m.State() != Rebooting {
+			t.Fatalf("the gateway answered: %v with %v", r.m.State(), l.Address)
+		}
+		r.sent(dhcpv4.MessageTypeRequest)
+		r.says(dhcpv4.MessageTypeNak, given, from("192.168.8.66"))
+		if _, has := r.m.Lease(); !has || len(r.out) > 0 {
+			t.Fatalf("refused by the same server again: %v, %+v", r.m.State(), r.out)
+		}
+		r.says(dhcpv4.MessageTypeAck, given)
+		if l, has := r.m.Lease(); !has || l.Address != given || r.m.State() != Bound {
+			t.Errorf("%v with %+v", r.m.State(), l)
+		}
+	}
+	r := bound(t)
+	r.m.Down()
+	r.up()
+	r.says(dhcpv4.MessageTypeNak, given)
+	r.out = r.m.Heard(r.now, answer)
+	if _, has := r.m.Lease(); has || r.m.State() != Selecting {
+		t.Errorf("refused by the lease's own server: %v, %+v", r.m.State(), r.out)
+	}
+}
+
 // An acknowledgment of another address than was asked for again is nobody's
 // lease: it would be used without being probed.
 //

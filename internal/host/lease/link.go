@@ -62,7 +62,7 @@ func (m *Machine) Heard(now time.Time, p arp.Packet) []Action {
 	switch {
 	case m.state == Probing && (p.Sender == offered || p.Sender.IsUnspecified() && p.Target == offered):
 		return m.decline(now)
-	case m.state == Rebooting && p.Op == arp.Reply && !m.sure:
+	case (m.state == Rebooting || m.doubted && (m.state == Selecting || m.state == Requesting || m.state == Probing)) && p.Op == arp.Reply && !m.sure:
 		return m.recognise(now, p)
 	case m.has && p.Op == arp.Reply && p.Sender == m.lease.Gateway && !m.learning.IsZero():
 		m.learning, m.lease.GatewayHW = time.Time{}, p.SenderHW
@@ -74,7 +74,8 @@ func (m *Machine) Heard(now time.Time, p arp.Packet) []Action {
 
 // recognise finds that the link is on a network of before: the gateway there
 // has the same addresses. The lease is used at once; the server's word, when it
-// comes, counts more.
+// comes, counts more. Where another server than the lease's has refused it before the
+// gateway answered, the lease's own is asked once more.
 //
 //rfc:4436#2.1.1
 func (m *Machine) recognise(now time.Time, p arp.Packet) (out []Action) {
@@ -86,7 +87,7 @@ func (m *Machine) recognise(now time.Time, p arp.Packet) (out []Action) {
 		if !m.has || !m.lease.same(l) {
 			out = m.give(l)
 		}
-		if m.offer.Address != l.Address {
+		if m.state != Rebooting || m.offer.Address != l.Address {
 			m.offer = l
 			m.begin(Rebooting, now)
 			out = append(out, m.reboot(now)...)

@@ -135,6 +135,7 @@ type Machine struct {
 
 	// Of a link.
 	sure     bool // the gateway answered: the link is where the lease is from (RFC 4436)
+	doubted  bool // the refusal that this exchange began with was another server's than the lease's, and no gateway had answered
 	refused  int  // how often in a row there was no lease in the end
 	learning time.Time
 	past     Memory
@@ -326,7 +327,10 @@ func (m *Machine) Message(now time.Time, believed bool, p *dhcpv4.DHCPv4) []Acti
 	case t == dhcpv4.MessageTypeAck && asked:
 		return m.acknowledged(now, p)
 	case t == dhcpv4.MessageTypeNak && asked && m.entitled(addrOf(p.ServerIdentifier())):
-		return m.refuse(now)
+		doubted := m.state == Rebooting && addrOf(p.ServerIdentifier()).IsValid() && addrOf(p.ServerIdentifier()) != m.offer.Server
+		out := m.refuse(now)
+		m.doubted = doubted
+		return out
 	case t == dhcpv4.MessageTypeAck && m.state == Refused && addrOf(p.YourIPAddr) != m.home:
 		m.next = m.again
 		l := read(p)
@@ -341,7 +345,8 @@ func (m *Machine) Message(now time.Time, believed bool, p *dhcpv4.DHCPv4) []Acti
 // section 3.2). Not so where the gateway has shown that it is in the same one: there
 // only the lease's own server knows. Another one "MUST remain silent" about a client
 // that it has no record of (section 4.3.2), and some do not; should the own one be
-// gone, any server is asked in time (T2).
+// gone, any server is asked in time (T2). The gateway may say so after the refusal
+// (recognise): a network that is another one is not to wait for an answer that never comes.
 //
 //rfc:2131#4.3.2
 func (m *Machine) entitled(server netip.Addr) bool {

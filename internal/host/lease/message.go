@@ -19,7 +19,7 @@ const (
 
 // begin begins an exchange.
 func (m *Machine) begin(s State, now time.Time) {
-	m.state, m.tries, m.began, m.moved, m.other = s, 0, now, false, netip.Addr{}
+	m.state, m.tries, m.began, m.moved, m.doubted, m.other = s, 0, now, false, false, netip.Addr{}
 	m.draw()
 }
 
