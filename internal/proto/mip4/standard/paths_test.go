@@ -206,6 +206,22 @@ func TestLossBeyondTheLimitHoldsAnUplinkBack(t *testing.T) {
 	}
 }
 
+// What held an uplink back while it was in use holds it back no more when its latest
+// probes have let it go: it is not left again for what it lost then.
+func TestAnUplinkThatIsLetGoIsNotHeldBackForWhatItLostBefore(t *testing.T) {
+	p := paths(t, func(c *mn.Config) { c.Uplinks[0].MaxLoss = 20 })
+	n := 0
+	p.losses["wlan0"] = func() bool { n++; return n%5 < 2 }
+	p.over("lte0", time.Second, 30*time.Second)
+	delete(p.losses, "wlan0")
+	p.over("wlan0", 20*time.Second, 10*time.Minute)
+	moves := p.told(note.Registered)
+	p.run(time.Minute)
+	if u := p.uplink("wlan0"); u.State != "in-use" || p.told(note.Registered) != moves {
+		t.Errorf("it is %s after %d registrations more: %s", u.State, p.told(note.Registered)-moves, u.Why)
+	}
+}
+
 // A link that goes and comes for an instant, with the same address, is registered
 // over again and nothing moves: its path is watched as before.
 func TestAPathIsWatchedAfterItsLinkCameBack(t *testing.T) {

@@ -166,6 +166,7 @@ func (m *mobile) limit(t *track, q mn.Quality, now time.Time) {
 		}
 		if now.Sub(t.good) >= m.cfg.FailBack {
 			t.held = false
+			t.outcomes.n = min(t.outcomes.n, q.Probes) // what was before would hold it back at once when it is used
 			m.node.Rechoose()
 		}
 	}
