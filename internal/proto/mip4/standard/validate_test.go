@@ -272,6 +272,29 @@ func TestChallengesWithNonces(t *testing.T) {
 	}
 }
 
+// So does the answer of a path that stands by, or takes copies, which no question
+// goes over.
+func TestChallengesOfASecondPathWithNonces(t *testing.T) {
+	ac, nc := agentConfig(t), nodeConfig(t)
+	ac.Nodes[0].Keys[0], nc.Association = association(t, assoc.Nonces), association(t, assoc.Nonces)
+	c := redundancy(t)
+	c.Validation = validating.Validation
+	p := newPair(t, ac, nc, c)
+	p.up("wlan0", wifi)
+	p.run(time.Second)
+	p.up("lte0", lte)
+	p.run(5 * time.Second)
+	p.both(wifi)
+	for _, tunnel := range p.agent.entries["ha/"+forward.Key(homeAddress.String())].Tunnels {
+		if tunnel.Budget != 0 {
+			t.Errorf("few packets may go to %v: %+v", tunnel.Peer, tunnel)
+		}
+	}
+	if n := p.told(note.Registered); n > 6 {
+		t.Errorf("registered %d times", n)
+	}
+}
+
 // Through a foreign agent that the home agent does not know the answer comes
 // with another registration, which the agent relays as any; one that shares a
 // key with the home agent is not challenged.

@@ -171,10 +171,12 @@ func (m *mobile) due() {
 	}
 }
 
-// answer sends the answer by the shortest way there is.
+// answer sends the answer by the shortest way there is: with a question, or where
+// none can be asked with the next registration, now.
 func (m *mobile) answer(s spot, v *view) {
 	question := &mip4.CVSE{Vendor: vendor.Careof, VendorType: path.Question}
-	if r := m.node.Active(); r != nil && r.Live() && r.Key.Link == s.link && r.Key.CareOf == s.careOf {
+	r := m.node.Active()
+	if r != nil && r.Live() && r.Key.Link == s.link && r.Key.CareOf == s.careOf {
 		if !m.node.Confirm(r, func(mn.Validation) {}, question) {
 			m.node.Renew(r)
 		}
@@ -182,7 +184,13 @@ func (m *mobile) answer(s spot, v *view) {
 	}
 	for _, c := range m.node.Candidates() {
 		if c.Link.Name == s.link && c.CareOf == s.careOf {
-			m.node.Validate(c, func(mn.Validation) {}, question)
+			asked := m.node.Validate(c, func(mn.Validation) {}, question)
+			if !asked && r != nil && r.Live() {
+				// One that stands by, or takes copies.
+				if o := m.node.Registration(mn.RegistrationKey{Link: s.link, CareOf: s.careOf, HomeAgent: r.Key.HomeAgent}); o != nil {
+					m.node.Renew(o)
+				}
+			}
 			return
 		}
 	}
