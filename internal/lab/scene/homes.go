@@ -143,5 +143,9 @@ var simultaneous = &Scene{
 		if r := down.Report(began, began+2*time.Second); r.Lost > 0 {
 			l.Fatalf("%d of %d packets are lost when one of two links dies", r.Lost, r.Sent)
 		}
+		// What the node sends goes over the other one by now.
+		if !l.Reaches(mobile, peer) {
+			l.Fatalf("the node sends nothing after one of two links has died")
+		}
 	},
 }

@@ -58,8 +58,8 @@ func (n *Node) choose() {
 	for _, c := range wanted {
 		n.want(c, agent)
 	}
-	if r := n.links[n.choice[0].key(agent)]; n.redundancy.Agreed && r != nil && r != n.active && r.live && r.try == nil && r.refusals == 0 {
-		n.begin(r, Register) // so far it was for copies only
+	if r := n.links[n.choice[0].key(agent)]; r != nil && r != n.active && r.live && r.try == nil && r.refusals == 0 {
+		n.begin(r, Register) // so far it was for copies only, or to receive
 	}
 	if u := n.uplinks[n.active.Key.Link]; u != nil && u.attached {
 		n.begin(n.active, Register)
@@ -148,8 +148,8 @@ func (n *Node) want(c Candidate, agent candidateAgent) {
 	r := n.registration(c.key(agent), agent)
 	r.CoLocated = c.coLocates()
 	u := n.uplinks[c.Link.Name]
-	// One for copies only becomes the one for all when that is lost.
-	promoted := r.live && r != n.active && n.redundancy.Agreed && n.broken()
+	// One of several becomes the one that is sent through when that is lost.
+	promoted := r.live && r != n.active && n.broken()
 	// What is on its way may be for copies only, too.
 	under := r.try != nil && !(promoted && r.try.sent.Request.Flags.Has(mip4.FlagS))
 	if !u.attached && (r.live && !promoted || under) {
