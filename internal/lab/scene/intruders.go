@@ -95,11 +95,11 @@ func flipEveryBit(l Lab, seen func() [][]byte) bool {
 	// The node's own request never arrives: what is flipped is new to the
 	// home agent.
 	l.BlackHole("edge", true)
-	before := len(requests(seen()))
+	before := len(registrations(seen()))
 	l.Plug(mobile, wlan, access1)
 	var captured []signal
 	l.Until("the node asks", 15*time.Second, func() bool {
-		captured = requests(seen())[before:]
+		captured = registrations(seen())[before:]
 		return len(captured) > 0
 	})
 	l.Unplug(mobile, wlan)
@@ -135,7 +135,7 @@ var forged = &Scene{
 		arrive(l, wlan, access1)
 		stream := l.Stream(mobile, peer, 50_000)
 		l.Wait(time.Second)
-		all := requests(seen())
+		all := registrations(seen())
 		r := all[len(all)-1]
 		m, err := mip4.Parse(r.data)
 		if err != nil {
@@ -166,11 +166,11 @@ var forged = &Scene{
 				l.Inject(access1, datagram(l, r.to, r.from, data))
 			}
 		}
-		l.Wait(3 * time.Second)
+		l.Wait(6 * time.Second) // the node asks a question of its own meanwhile
 		if after := l.Binding(mobile); !after.same(before) {
 			l.Fatalf("the binding went from %+v to %+v", before, after)
 		}
-		if n := len(requests(seen())); n != sent {
+		if n := len(registrations(seen())); n != sent {
 			l.Fatalf("the forged replies made the node send %d requests", n-sent)
 		}
 		well(l, stream, 30*time.Second)

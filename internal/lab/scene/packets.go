@@ -2,6 +2,7 @@ package scene
 
 import (
 	"net/netip"
+	"slices"
 
 	"careof/internal/lab/check"
 	"careof/wire/encap"
@@ -42,6 +43,19 @@ func requests(packets [][]byte) []signal {
 		}
 	}
 	return list
+}
+
+// registrations picks the requests out of packets that bind something, or end it. Those
+// by which a node asks how its paths are name an address that is nobody's (RFC 7600).
+func registrations(packets [][]byte) []signal {
+	return slices.DeleteFunc(requests(packets), func(s signal) bool {
+		m, err := mip4.Parse(s.data)
+		if err != nil {
+			return false
+		}
+		q, err := m.Request()
+		return err == nil && q.CareOfAddress == netip.AddrFrom4([4]byte{192, 0, 0, 8})
+	})
 }
 
 // datagram makes an IP packet with a UDP datagram.

@@ -27,7 +27,7 @@ var redirect = &Scene{
 		l.Plug(mobile, wlan, access1)
 		var captured []signal
 		l.Until("the node asks", 15*time.Second, func() bool {
-			captured = requests(seen())
+			captured = registrations(seen())
 			return len(captured) > 0
 		})
 		l.Unplug(mobile, wlan)
@@ -84,12 +84,12 @@ var rewritten = &Scene{
 		l.Wait(time.Second)
 		began := l.Now()
 		// The node attaches anew, and its request is kept back.
-		before := len(requests(seen()))
+		before := len(registrations(seen()))
 		l.BlackHole("edge", true)
 		l.Plug(mobile, wlan, access1)
 		var kept []signal
 		l.Until("the node asks", 5*time.Second, func() bool {
-			kept = requests(seen())
+			kept = registrations(seen())
 			return len(kept) > before
 		})
 		victim := l.Intruder("site")
