@@ -162,6 +162,11 @@ func (m *mobile) interval(now time.Time) time.Duration {
 	return m.alive.often()
 }
 
+// look is when to look at the path in use again.
+func (m *mobile) look(now time.Time) time.Time {
+	return m.alive.next(now, m.interval(now), m.answers == m.watched.Key.HomeAgent)
+}
+
 // deadline is when there is something to do.
 func (m *mobile) deadline() time.Time {
 	at := engine.Earliest(m.standbyDeadline(), m.inquireAt())
@@ -170,7 +175,7 @@ func (m *mobile) deadline() time.Time {
 		if m.made.IsZero() {
 			m.made = now.Add(time.Millisecond) // not in the step in which it was
 		}
-		at = engine.Earliest(at, later(m.alive.next(now, m.interval(now)), m.made))
+		at = engine.Earliest(at, later(m.look(now), m.made))
 	}
 	if !at.IsZero() && at.Before(m.chosen) {
 		return m.chosen
@@ -181,7 +186,7 @@ func (m *mobile) deadline() time.Time {
 // due does it.
 func (m *mobile) due() {
 	now := m.node.Now().Mono
-	if m.watches() && !m.asking && !m.track(m.watched.Key.Link).dead && !m.alive.next(now, m.interval(now)).After(now) {
+	if m.watches() && !m.asking && !m.track(m.watched.Key.Link).dead && !m.look(now).After(now) {
 		if m.alive.pace.doubtful && m.alive.dubious(now) && m.alive.knows(m.answers == m.watched.Key.HomeAgent) {
 			m.node.Doubt(m.watched)
 		}

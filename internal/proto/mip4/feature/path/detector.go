@@ -199,9 +199,9 @@ func (d *detector) overdue(now time.Time) (n int) {
 // lateSince is when the first probe that is not answered was overdue.
 func (d *detector) lateSince() time.Time { return d.pending[0].at.Add(d.expected()) }
 
-// deaf says that no probe over the path was ever answered: perhaps the home
-// agent answers none.
-func (d *detector) deaf() bool { return d.answered.IsZero() && len(d.pending) >= deafAfter }
+// deaf says that no probe over the path was ever answered, nor over another one, which
+// answers says: perhaps the home agent answers none.
+func (d *detector) deaf(answers bool) bool { return !d.knows(answers) && len(d.pending) >= deafAfter }
 
 // needed is how many probes must be lost in a row: on a path that is known to
 // lose some, so many that this would hardly be chance.
@@ -262,12 +262,13 @@ func (d *detector) often() time.Duration {
 	return d.pace.interval
 }
 
-// next is when to look again; interval is between probes while all is well.
-func (d *detector) next(now time.Time, interval time.Duration) time.Time {
+// next is when to look again; interval is between probes while all is well, and answers
+// says that the home agent is known to answer them.
+func (d *detector) next(now time.Time, interval time.Duration, answers bool) time.Time {
 	if d.lastSent.IsZero() {
 		return now
 	}
-	if d.deaf() {
+	if d.deaf(answers) {
 		return d.lastSent.Add(max(interval, deafInterval))
 	}
 	if d.doubts(now) {

@@ -34,7 +34,7 @@ func newRoad(p Profile, trip func(time.Duration) (time.Duration, bool)) *road {
 // when that was; 0 when it was not.
 func (r *road) run(until time.Duration) (died time.Duration) {
 	for {
-		next := r.d.next(r.now, r.d.often())
+		next := r.d.next(r.now, r.d.often(), true)
 		which := -1
 		for i, a := range r.back {
 			if !a.at.After(next) {
@@ -87,6 +87,17 @@ func TestABlackHoleIsNoticedWithinTheProfilesTime(t *testing.T) {
 					t.Errorf("%v, round trip %v: a hole at %v was noticed at %v", profile, rtt, hole, died)
 				}
 			}
+		}
+	}
+}
+
+// So it is on a path that dies before a probe over it was answered, when the home agent
+// is known to answer them: a second more, since its round trip is not known.
+func TestABlackHoleIsNoticedOnAPathThatWasJustTaken(t *testing.T) {
+	for profile, limit := range promised {
+		r := newRoad(profile, func(time.Duration) (time.Duration, bool) { return 0, true })
+		if died := r.run(time.Minute); died == 0 || died > limit+time.Second {
+			t.Errorf("%v: noticed after %v", profile, died)
 		}
 	}
 }
@@ -183,7 +194,7 @@ func TestAHomeAgentThatAnswersNoEchoIsNotADeadPath(t *testing.T) {
 			t.Fatal("taken for dead")
 		}
 	}
-	if at := d.next(r.now.Add(10*time.Second), d.pace.interval); at.Sub(d.lastSent) < deafInterval {
+	if at := d.next(r.now.Add(10*time.Second), d.pace.interval, false); at.Sub(d.lastSent) < deafInterval {
 		t.Errorf("the next probe comes %v after the last", at.Sub(d.lastSent))
 	}
 }
