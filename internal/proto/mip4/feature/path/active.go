@@ -108,7 +108,7 @@ func (m *mobile) accepted(x *mn.Response) engine.Verdict {
 	if t.dead {
 		t.dead = false
 		if m.watched == x.Registration {
-			m.alive.begin(m.pace(t.link), x.Now.Mono)
+			m.begin(t)
 		}
 	}
 	return engine.Next()
@@ -133,10 +133,15 @@ func (m *mobile) watch(r *mn.Registration) {
 	if r == nil {
 		return
 	}
-	m.alive.begin(m.pace(r.Key.Link), m.node.Now().Mono)
 	t := m.track(r.Key.Link)
+	m.begin(t)
 	m.alive.outcomes, m.alive.pauses = t.outcomes, t.pauses
 	m.use = m.node.Now().Mono
+}
+
+// begin has the detector begin anew over a path.
+func (m *mobile) begin(t *track) {
+	m.alive.begin(m.pace(t.link), m.node.Now().Mono, max(t.rtt, m.node.RoundTrip(t.link)))
 }
 
 // watches says whether there is a path to watch: one over an address of the

@@ -18,6 +18,7 @@ type detector struct {
 	pending  []probe   // unanswered, oldest first
 	lost     []probe   // the last that were taken for lost, oldest first
 	rtt, dev time.Duration
+	guess    time.Duration // at the round trip, as long as none is measured; zero: none
 	outcomes outcomes
 	pauses   pauses
 }
@@ -53,8 +54,11 @@ const (
 	oneWayLeast = 1100 * time.Millisecond
 )
 
-// begin starts anew at a time: nothing is known yet.
-func (d *detector) begin(p pace, now time.Time) { *d = detector{pace: p, heard: now} }
+// begin starts anew at a time: nothing is known yet but perhaps about how long a round
+// trip takes.
+func (d *detector) begin(p pace, now time.Time, guess time.Duration) {
+	*d = detector{pace: p, heard: now, guess: guess}
+}
 
 // sent takes a probe that leaves now.
 func (d *detector) sent(seq uint16, now time.Time) {
@@ -180,7 +184,7 @@ func (d *detector) measure(took time.Duration) {
 // expected is how long after it was sent a probe is overdue.
 func (d *detector) expected() time.Duration {
 	if d.rtt == 0 {
-		return time.Second
+		return max(time.Second, 2*d.guess)
 	}
 	return d.rtt + max(4*d.dev, d.pace.patience)
 }

@@ -26,7 +26,7 @@ type arrival struct {
 func newRoad(p Profile, trip func(time.Duration) (time.Duration, bool)) *road {
 	start := time.Unix(1000, 0)
 	r := &road{now: start, started: start, trip: trip, data: func(time.Duration) bool { return false }}
-	r.d.begin(paces[p], start)
+	r.d.begin(paces[p], start, 0)
 	return r
 }
 
@@ -98,6 +98,18 @@ func TestABlackHoleIsNoticedOnAPathThatWasJustTaken(t *testing.T) {
 		r := newRoad(profile, func(time.Duration) (time.Duration, bool) { return 0, true })
 		if died := r.run(time.Minute); died == 0 || died > limit+time.Second {
 			t.Errorf("%v: noticed after %v", profile, died)
+		}
+	}
+}
+
+// A long path is none, whose round trip is known from the requests over it.
+func TestALongPathThatWasJustTakenIsNoBlackHole(t *testing.T) {
+	for profile := range promised {
+		const rtt = 1500 * time.Millisecond
+		r := newRoad(profile, func(time.Duration) (time.Duration, bool) { return rtt, false })
+		r.d.guess = rtt
+		if died := r.run(time.Minute); died != 0 {
+			t.Errorf("%v: taken for dead at %v", profile, died)
 		}
 	}
 }
