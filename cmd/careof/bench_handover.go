@@ -29,8 +29,8 @@ up (profiles default and fast, and with datagrams that go over both uplinks). On
 strongSwan (IKEv2 with MOBIKE, ESP in user space by its plugin kernel-libipsec) make
 the same moves on the same network, at the same instants: they take the uplink that
 the default routes name, as a network manager sets them, and keep nothing alive by
-themselves. In Debian that is strongswan-charon, strongswan-swanctl and
-libcharon-extra-plugins.
+themselves. In Debian that is strongswan-charon, strongswan-swanctl,
+libcharon-extra-plugins and libstrongswan-standard-plugins.
 
 Each is measured in virtual time, where the figures are exact, and in network
 namespaces with real daemons. Interrupted, it prints what it has measured.`,

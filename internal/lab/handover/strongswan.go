@@ -17,12 +17,14 @@ import (
 )
 
 // The programs of strongSwan as Debian has them (strongswan-charon,
-// strongswan-swanctl), and the plugin that has ESP in user space, since many
-// kernels have none (libcharon-extra-plugins).
+// strongswan-swanctl), the plugin that has ESP in user space, since many
+// kernels have none (libcharon-extra-plugins), and the one with the algorithms,
+// which Debian only recommends (libstrongswan-standard-plugins).
 const (
 	charon        = "/usr/lib/ipsec/charon"
 	swanctl       = "/usr/sbin/swanctl"
 	libipsec      = "/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so"
+	algorithms    = "/usr/lib/ipsec/plugins/libstrongswan-openssl.so"
 	ssChild       = "data"
 	ssStartLimit  = 60 * time.Second
 	ssOnlineLimit = 60 * time.Second
@@ -35,9 +37,9 @@ const ssInterface = "eth0"
 
 // missingStrongSwan says what is not installed.
 func missingStrongSwan() string {
-	for _, path := range []string{charon, swanctl, libipsec} {
+	for _, path := range []string{charon, swanctl, libipsec, algorithms} {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return "not measured: " + path + " is missing (Debian: strongswan-charon, strongswan-swanctl, libcharon-extra-plugins)"
+			return "not measured: " + path + " is missing (Debian: strongswan-charon, strongswan-swanctl, libcharon-extra-plugins, libstrongswan-standard-plugins)"
 		}
 	}
 	if _, err := exec.LookPath("unshare"); err != nil {
