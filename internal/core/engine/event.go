@@ -50,7 +50,7 @@ type Link struct {
 	HW        HardwareAddr
 	Addresses []netip.Prefix // IPv4 addresses with their prefix lengths, in kernel order
 	Gateways  []netip.Addr   // IPv4 next hops of the default routes over this link, best first
-	// Direct says that a default route leads over the link to no next hop, as with
+	// Direct says that what is sent over the link needs no next hop, as with
 	// modems: whatever is sent there, the other end takes.
 	Direct    bool
 	GatewayHW HardwareAddr // link-layer address of the first gateway, zero when not resolved

@@ -49,13 +49,13 @@ func listen(link string, port uint16) (*listener, error) {
 		return nil, fmt.Errorf("discovery: %s: %w", link, err)
 	}
 	e := &listener{port: port, familiar: make(map[engine.HardwareAddr]uint64)}
-	if e.socket, err = open(link, ifi.Index, filter(port, []bpf.Instruction{accept})); err != nil {
+	if e.socket, err = open(ifi, filter(port, []bpf.Instruction{accept})); err != nil {
 		return nil, err
 	}
 	if port == 0 {
 		return e, nil
 	}
-	if e.lane, err = open(link, ifi.Index, filter(port, []bpf.Instruction{drop})); err != nil {
+	if e.lane, err = open(ifi, filter(port, []bpf.Instruction{drop})); err != nil {
 		return nil, errors.Join(err, e.socket.file.Close())
 	}
 	return e, nil

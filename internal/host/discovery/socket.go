@@ -89,12 +89,13 @@ func filter(port uint16, end []bpf.Instruction) []bpf.Instruction {
 }
 
 // open makes a socket on a link. Nothing is let up before the filter is on.
-func open(link string, index int, program []bpf.Instruction) (*socket, error) {
+func open(on *net.Interface, program []bpf.Instruction) (*socket, error) {
+	link, index := on.Name, on.Index
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("discovery: %s: %w", link, err)
 	}
-	if err := prepare(fd, index, program); err != nil {
+	if err := prepare(fd, on, program); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("discovery: %s: %w", link, err)
 	}
@@ -112,7 +113,7 @@ func open(link string, index int, program []bpf.Instruction) (*socket, error) {
 //rfc:5944#2.3-3
 //rfc:1256#4.3-7
 //rfc:1256#4.3-9
-func prepare(fd, index int, program []bpf.Instruction) error {
+func prepare(fd int, on *net.Interface, program []bpf.Instruction) error {
 	if err := sock.Filter(fd, program); err != nil {
 		return err
 	}
@@ -125,14 +126,17 @@ func prepare(fd, index int, program []bpf.Instruction) error {
 	// lose those of good nodes. Without the privilege the default stays.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20)
 	for _, g := range groups {
-		m := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_MULTICAST, Alen: 6}
+		if len(on.HardwareAddr) == 0 {
+			break // a modem's interface hears all there is, and can join nothing
+		}
+		m := unix.PacketMreq{Ifindex: int32(on.Index), Type: unix.PACKET_MR_MULTICAST, Alen: 6}
 		hw := multicast(g)
 		copy(m.Address[:], hw[:])
 		if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &m); err != nil {
 			return fmt.Errorf("join %v: %w", g, err)
 		}
 	}
-	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: sock.NetworkOrder(unix.ETH_P_IP), Ifindex: index})
+	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: sock.NetworkOrder(unix.ETH_P_IP), Ifindex: on.Index})
 }
 
 // multicast is the Ethernet address of an IPv4 group (RFC 1112 section 6.4).

@@ -158,7 +158,9 @@ func (w *Watcher) snapshot(ignore func(string, bool) bool) (map[string]engine.Li
 		if ignore(attrs.Name, attrs.RawFlags&unix.IFF_POINTOPOINT != 0) {
 			continue
 		}
-		one := engine.Link{Name: attrs.Name, MTU: attrs.MTU}
+		// What has two ends needs no next hop, whether or not somebody has made a
+		// default route: pppd makes none where there is one already.
+		one := engine.Link{Name: attrs.Name, MTU: attrs.MTU, Direct: attrs.RawFlags&unix.IFF_POINTOPOINT != 0}
 		// "Up" is what a packet needs: administratively up and a carrier.
 		one.Up = attrs.RawFlags&unix.IFF_UP != 0 && attrs.RawFlags&unix.IFF_RUNNING != 0 && attrs.RawFlags&unix.IFF_LOWER_UP != 0
 		copy(one.HW[:], attrs.HardwareAddr)

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
@@ -355,6 +356,9 @@ func (k *Keeper) homeAddresses() []netip.Addr {
 // the main table for a link.
 func (k *Keeper) linkRoutes(link string) ([]Route, error) {
 	list, err := k.kernel.LinkRoutes(link)
+	if gone(err) {
+		return nil, nil // the word of that is on its way
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -417,7 +421,7 @@ func (k *Keeper) sync(sure bool) error {
 	want := k.desired()
 	err = errors.Join(
 		each(missing(want.addresses, have.addresses, comparePrefixes), func(a netip.Prefix) error { return k.kernel.AddAddress(k.c.Device, a) }),
-		each(missing(want.routes, have.routes, compareRoutes), k.kernel.AddRoute),
+		each(missing(want.routes, have.routes, compareRoutes), k.addRoute),
 		each(missing(want.rules, have.rules, compareRules), k.kernel.AddRule),
 	)
 	if k.settled || k.moved || len(want.beside.Uplinks) > 0 {
@@ -439,11 +443,28 @@ func (k *Keeper) sync(sure bool) error {
 	return err
 }
 
+// addRoute adds a route. One over an uplink that has gone, or down, since it was
+// last told of, as a modem's is when it hangs up, is passed over: the word of that is
+// on its way, and what uses another uplink is not to wait for it.
+func (k *Keeper) addRoute(r Route) error {
+	err := k.kernel.AddRoute(r)
+	if (gone(err) || errors.Is(err, unix.ENETDOWN)) && slices.Contains(k.c.Uplinks, r.Link) {
+		return nil
+	}
+	return err
+}
+
+// gone tells whether an error is that there is no such interface.
+func gone(err error) bool {
+	missing := netlink.LinkNotFoundError{}
+	return errors.As(err, &missing) || errors.Is(err, unix.ENODEV)
+}
+
 // read lists what carries our tag.
 func (k *Keeper) read() (state, error) {
 	var s state
 	addresses, err := k.kernel.Addresses(k.c.Device)
-	if gone := (netlink.LinkNotFoundError{}); err != nil && !errors.As(err, &gone) {
+	if err != nil && !gone(err) {
 		return s, err
 	}
 	routes, err := k.kernel.Routes()

@@ -200,6 +200,10 @@ func (k *linux) LinkRoutes(link string) ([]Route, error) {
 			out = append(out, routeFrom(&list[i], names, unix.AF_INET))
 		}
 	}
+	if everywhere := func(r Route) bool { return r.Dst.Bits() == 0 }; l.Attrs().RawFlags&unix.IFF_POINTOPOINT != 0 && !slices.ContainsFunc(out, everywhere) {
+		// The other end takes everything; pppd makes no default route where there is one.
+		out = append(out, Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Link: link})
+	}
 	return out, nil
 }
 

@@ -2,6 +2,7 @@ package route
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"reflect"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"careof/internal/core/engine"
 	"careof/internal/core/forward"
@@ -29,6 +32,7 @@ type fakeKernel struct {
 	beside    beside.Want
 	changes   int
 	fail      error
+	lost      map[string]error // what routes over a link end in
 }
 
 func newFake() *fakeKernel {
@@ -59,6 +63,9 @@ func remove[T comparable](list []T, v T) []T {
 
 func (k *fakeKernel) Routes() ([]Route, error) { return slices.Clone(k.routes), nil }
 func (k *fakeKernel) AddRoute(r Route) error {
+	if err := k.lost[r.Link]; err != nil {
+		return err
+	}
 	return k.change(func() { k.routes = append(remove(k.routes, r), r) })
 }
 func (k *fakeKernel) DelRoute(r Route) error {
@@ -567,5 +574,39 @@ func TestPassagesPastTheTunnel(t *testing.T) {
 	slices.SortFunc(k.rules, compareRules)
 	if diff := cmp.Diff(before, k.rules, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Errorf("something is left: %s", diff)
+	}
+}
+
+// A modem hangs up: its interface goes an instant before anybody tells of it. What
+// is registered over another uplink in that instant takes effect, and the routes
+// are there again with the next call.
+func TestAnUplinkThatGoesHindersNoOther(t *testing.T) {
+	_, missing := netlink.LinkByName("no-such-link")
+	for name, lost := range map[string]error{"gone": fmt.Errorf("route: link ppp0: %w", missing), "down": fmt.Errorf("route: add: %w", unix.ENETDOWN)} {
+		t.Run(name, func(t *testing.T) {
+			k := newFake()
+			modem := Route{Table: mainTable, Dst: all, Link: "ppp0", Metric: 700}
+			k.links["ppp0"] = []Route{modem}
+			keeper := open(t, k, Config{HomeAddresses: []netip.Addr{homeAddr}, Uplinks: []string{"wlan0", "ppp0"}})
+			up := engine.Link{Name: "ppp0", Up: true, Direct: true, Addresses: []netip.Prefix{netip.MustParsePrefix("10.64.1.2/32")}}
+			do(t, keeper.Uplink(up))
+			own := modem
+			own.Table = DefaultBase + tableUplinks + 1
+			k.routes, k.lost = remove(k.routes, own), map[string]error{"ppp0": lost}
+			do(t, keeper.Put(away(all)))
+			if slices.Contains(k.routes, own) {
+				t.Fatal("the fake kernel has a route over what is not there")
+			}
+			k.lost = nil
+			do(t, keeper.Reconcile())
+			if !slices.Contains(k.routes, own) {
+				t.Errorf("the modem's route is missing: %+v", k.routes)
+			}
+			// The device's own routes are what keeps programs in: an error about them is one.
+			k.routes, k.lost = nil, map[string]error{"careof0": lost}
+			if keeper.Reconcile() == nil {
+				t.Error("nobody hears that the tunnel's routes are missing")
+			}
+		})
 	}
 }

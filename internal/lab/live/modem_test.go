@@ -10,15 +10,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"careof/internal/core/note"
 	"careof/internal/lab/netns"
 	"careof/internal/lab/scene"
 	"careof/internal/lab/topology"
 )
 
 // A modem's link has two ends and no gateway: an address at each, a default route
-// to the device (as pppd and ModemManager make them), no link-layer addresses.
-// The node takes what is configured there, registers over it, comes back to it
-// from a Wi-Fi, and a connection survives both moves.
+// to the device (as pppd and ModemManager make them, and pppd only where there is
+// none yet), no link-layer addresses. The node takes what is configured there,
+// registers over it, comes back to it from a Wi-Fi, and a connection survives both
+// moves. Nothing is wrong with such a link.
 func TestAModemHasNoGateway(t *testing.T) {
 	t.Parallel()
 	ip, err := exec.LookPath("ip")
@@ -38,14 +40,14 @@ func TestAModemHasNoGateway(t *testing.T) {
 	for _, command := range []string{"address add 10.64.64.64 peer 10.64.1.2 dev ppp7", "link set ppp7 up"} {
 		inside(t, provider, exec.Command(ip, strings.Fields(command)...))
 	}
-	up := func() {
+	dial := func(and ...string) {
 		t.Helper()
-		for _, command := range []string{"address add 10.64.1.2 peer 10.64.64.64 dev ppp0", "link set ppp0 up", "route add default dev ppp0 metric 700"} {
+		for _, command := range append([]string{"address add 10.64.1.2 peer 10.64.64.64 dev ppp0", "link set ppp0 up"}, and...) {
 			inside(t, node, exec.Command(ip, strings.Fields(command)...))
 		}
 	}
 	err = scene.Perform(&scene.Scene{Name: "modem", Play: func(scene.Lab) {
-		up()
+		dial("route add default dev ppp0 metric 700")
 		over := func(link string) func() bool {
 			return func() bool { b := s.Binding("mn"); return b.Registered && b.Link == link }
 		}
@@ -63,11 +65,26 @@ func TestAModemHasNoGateway(t *testing.T) {
 		s.Unplug("mn", "wlan0")
 		s.Until("the node is registered over the modem again", 30*time.Second, over("ppp0"))
 		flows("over the modem again")
-		// The modem hangs up and dials again.
-		inside(t, node, exec.Command(ip, "link", "set", "ppp0", "down"))
-		inside(t, node, exec.Command(ip, "address", "flush", "dev", "ppp0"))
-		up()
+		hangUp := func() {
+			inside(t, node, exec.Command(ip, "link", "set", "ppp0", "down"))
+			inside(t, node, exec.Command(ip, "address", "flush", "dev", "ppp0"))
+		}
+		hangUp()
+		dial("route add default dev ppp0 metric 700")
 		flows("after another call")
+		// Another one is made while the Wi-Fi has the default route.
+		s.Plug("mn", "wlan0", "access1")
+		s.Until("the node is registered over the Wi-Fi", 30*time.Second, over("wlan0"))
+		hangUp()
+		dial()
+		s.Unplug("mn", "wlan0")
+		s.Until("the node is registered over the modem once more", 30*time.Second, over("ppp0"))
+		flows("over a modem without a default route")
+		for _, e := range l.Events("mn") {
+			if e.Kind == note.Failed && strings.HasPrefix(e.Why, "discovery: ") {
+				s.Fatalf("%v", e.Note)
+			}
+		}
 		if stream.Broken() != "" {
 			s.Fatalf("the stream is dead: %s", stream.Broken())
 		}

@@ -17,7 +17,7 @@ func Need(t testing.TB, program string) {
 	t.Helper()
 	install := map[string]string{
 		"dnsmasq": "dnsmasq-base", "kea-dhcp4": "kea-dhcp4-server", "dhclient": "isc-dhcp-client", "nft": "nftables", "ip": "iproute2",
-		"NetworkManager": "network-manager", "nmcli": "network-manager", "dbus-daemon": "dbus-daemon", "unshare": "util-linux", "setpriv": "util-linux",
+		"NetworkManager": "network-manager", "pppd": "ppp", "nmcli": "network-manager", "dbus-daemon": "dbus-daemon", "unshare": "util-linux", "setpriv": "util-linux",
 	}[program]
 	if _, err := exec.LookPath(program); err != nil {
 		t.Skipf("there is no %s: apt-get install %s", program, install)
