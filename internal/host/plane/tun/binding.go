@@ -33,6 +33,15 @@ type stats struct {
 	casts                                                           bucket       // what it sends to everybody, guarded by Plane.casts
 }
 
+// drop counts a packet of the entry that goes nowhere, and why, unless that is
+// counted already: what an entry has dropped is in a counter of the plane's, too.
+func (s *stats) drop(why *atomic.Uint64) {
+	if why != nil {
+		why.Add(1)
+	}
+	s.dropped.Add(1)
+}
+
 // tunnel is a forward.Tunnel ready for use.
 type tunnel struct {
 	of     *binding

@@ -244,7 +244,7 @@ func (p *Plane) flood(packet []byte, src, dst netip.Addr, here func(*forward.Ent
 			continue
 		}
 		if !c.copies.take(now) {
-			n.b.stats.dropped.Add(1)
+			n.b.stats.drop(&p.totals.overruns)
 			continue
 		}
 		to = append(to, n.b)
@@ -277,7 +277,7 @@ func (p *Plane) cast(b *binding, packet []byte, now int64) {
 			h := encap.Header{Kind: encap.IPIP, Src: t.t.Wrap, Dst: b.entry.Inner.Addr(), ID: uint16(p.ident.Add(1))}
 			wrapped, err := encap.Append(nil, &h, packet)
 			if err != nil {
-				b.stats.dropped.Add(1)
+				b.stats.drop(&p.totals.sendErrors)
 				continue
 			}
 			inside = wrapped
@@ -302,7 +302,7 @@ func (p *Plane) into(t *tunnel, packet []byte, now int64) {
 	if len(packet) > mtu {
 		var err error
 		if pieces, err = encap.Fragment(packet, mtu); err != nil {
-			t.of.stats.dropped.Add(1)
+			t.of.stats.drop(&p.totals.returned)
 			return
 		}
 	}
@@ -317,12 +317,11 @@ func (p *Plane) into(t *tunnel, packet []byte, now int64) {
 		t.unfold(&h, f)
 		h.ID = uint16(p.ident.Add(1))
 		if !t.pay(len(f) + t.overhead()) {
-			p.totals.withheld.Add(1)
-			t.of.stats.dropped.Add(1)
+			t.of.stats.drop(&p.totals.withheld)
 			continue
 		}
 		if err := p.sendInto(t, &h, f); err != nil {
-			t.of.stats.dropped.Add(1)
+			t.of.stats.drop(&p.totals.sendErrors)
 			continue
 		}
 		st := t.of.stats
@@ -439,7 +438,7 @@ func (p *Plane) mayCast(b *binding, now int64) bool {
 		*said = newBucket(nodeRate, nodeBurst)
 	}
 	if !said.take(now) {
-		b.stats.dropped.Add(1)
+		b.stats.drop(&p.totals.overruns)
 		return false
 	}
 	return true

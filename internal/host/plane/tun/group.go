@@ -29,7 +29,7 @@ func (p *Plane) castsForget(n *castNode) {
 func (p *Plane) join(n *castNode, group netip.Addr, until int64) {
 	_, had := n.groups[group]
 	if !had && len(n.groups) >= maxGroups {
-		n.b.stats.dropped.Add(1)
+		n.b.stats.drop(&p.totals.overruns)
 		return
 	}
 	n.groups[group] = until

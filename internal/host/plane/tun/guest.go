@@ -120,13 +120,12 @@ func (p *Plane) FromVisitor(link string, hw forward.HardwareAddr, own netip.Addr
 	buf := s.copy(packet)
 	packet = buf[headroom : headroom+len(packet)]
 	if !encap.DecrementTTL(packet) {
-		b.stats.dropped.Add(1)
+		b.stats.drop(&p.totals.returned)
 		s.answer(encap.ICMP{Type: encap.TimeExceeded}, packet)
 		return
 	}
 	if s.loops(b, packet) {
-		p.totals.loops.Add(1)
-		b.stats.dropped.Add(1)
+		b.stats.drop(&p.totals.loops)
 		return
 	}
 	s.homeward(b, nil, buf, len(packet))
@@ -150,8 +149,7 @@ func (p *Plane) fromOwn(b *binding, t *tunnel, link string, outer []byte, now in
 		return
 	}
 	if err := encap.SetECN(&h, inner); err != nil {
-		p.totals.congested.Add(1)
-		b.stats.dropped.Add(1)
+		b.stats.drop(&p.totals.congested)
 		return
 	}
 	b.stats.received.Store(now)
@@ -209,7 +207,7 @@ func (p *Plane) visitor(b *binding, t *tunnel, inner []byte, now int64) {
 	// Between the node and its home agent there is but one link for what goes
 	// to everybody there: the node's IGMP messages have a TTL of 1.
 	if !(t == b.own() && toMany(word4(inner[16:20]))) && !encap.DecrementTTL(inner) {
-		b.stats.dropped.Add(1)
+		b.stats.drop(&p.totals.returned)
 		s.answer(encap.ICMP{Type: encap.TimeExceeded}, inner)
 		return
 	}
@@ -218,8 +216,7 @@ func (p *Plane) visitor(b *binding, t *tunnel, inner []byte, now int64) {
 		return
 	}
 	if s.loops(b, inner) {
-		p.totals.loops.Add(1)
-		b.stats.dropped.Add(1)
+		b.stats.drop(&p.totals.loops)
 		return
 	}
 	s.homeward(b, t, s.copy(inner), len(inner))
@@ -246,7 +243,7 @@ func (s *sender) homeward(b *binding, own *tunnel, buf []byte, n int) {
 			return
 		}
 	}
-	b.stats.dropped.Add(1)
+	b.stats.drop(&s.p.totals.tunnelless)
 }
 
 // toVisitor delivers a packet, cut to what the link takes.
@@ -255,7 +252,7 @@ func (s *sender) toVisitor(b *binding, packet []byte) {
 	if len(packet) > b.linkMTU {
 		var err error
 		if pieces, err = encap.Fragment(packet, b.linkMTU); err != nil {
-			b.stats.dropped.Add(1)
+			b.stats.drop(&s.p.totals.returned)
 			if errors.Is(err, encap.ErrTooBig) {
 				s.answer(encap.ICMP{Type: encap.DestinationUnreachable, Code: encap.DatagramTooBig, MTU: uint16(b.linkMTU)}, packet)
 			}
@@ -264,8 +261,7 @@ func (s *sender) toVisitor(b *binding, packet []byte) {
 	}
 	for _, f := range pieces {
 		if err := s.p.config.Visitors.SendPacket(b.entry.Deliver.Link, b.entry.Deliver.HW, f); err != nil {
-			s.p.totals.sendErrors.Add(1)
-			b.stats.dropped.Add(1)
+			b.stats.drop(&s.p.totals.sendErrors)
 		}
 	}
 }

@@ -158,8 +158,8 @@ func TestUntilAndExtend(t *testing.T) {
 	b.fromNetwork(arriving(tun), udpPacket(homeAddr, cnAddr, 10))
 	none(b, "sent after the end", b.raw.out)
 	none(b, "taken after the end", b.dev.out)
-	if b.p.Counters("mn").DroppedPackets == 0 {
-		t.Error("not counted as dropped")
+	if c := b.p.Counters("mn"); c.DroppedPackets != 1 || b.p.Totals().Tunnelless != 1 {
+		t.Errorf("%d dropped, of them %d for want of a tunnel", c.DroppedPackets, b.p.Totals().Tunnelless)
 	}
 }
 

@@ -109,11 +109,15 @@ type Totals struct {
 	Copies        uint64 `json:"copies"`      // of redundant packets, dropped since another one had come
 	Copied        uint64 `json:"copied"`      // packets that were sent over another path besides, once for each
 	CopiedBytes   uint64 `json:"copied_bytes"`
-	Withheld      uint64 `json:"withheld"` // for an end that has not shown to be there, beyond its budget
+	Withheld      uint64 `json:"withheld"`   // for an end that has not shown to be there, beyond its budget
+	Tunnelless    uint64 `json:"tunnelless"` // of an entry that has no live tunnel
+	Returned      uint64 `json:"returned"`   // too long, or with a TTL at its end: the sender is told, where it may be
+	Overruns      uint64 `json:"overruns"`   // for which there was no room, or no leave to go to many
 }
 
 type totals struct {
-	strangers, malformed, unbound, loops, congested, relayed, lost, sendErrors, withheld, copies, copied, copiedBytes atomic.Uint64
+	strangers, malformed, unbound, loops, congested, relayed, lost, sendErrors, withheld, copies, copied, copiedBytes,
+	tunnelless, returned, overruns atomic.Uint64
 }
 
 // own is what a running plane may be told anew.
@@ -519,6 +523,7 @@ func (p *Plane) Totals() Totals {
 		Congested: p.totals.congested.Load(), ErrorsRelayed: p.totals.relayed.Load(),
 		EventsLost: p.totals.lost.Load(), SendErrors: p.totals.sendErrors.Load(), Withheld: p.totals.withheld.Load(), Copies: p.totals.copies.Load(),
 		Copied: p.totals.copied.Load(), CopiedBytes: p.totals.copiedBytes.Load(),
+		Tunnelless: p.totals.tunnelless.Load(), Returned: p.totals.returned.Load(), Overruns: p.totals.overruns.Load(),
 	}
 }
 

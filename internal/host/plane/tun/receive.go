@@ -114,8 +114,7 @@ func (p *Plane) take(b *batch, inner []byte, h *encap.Header, link string, now i
 		return
 	}
 	if err := encap.SetECN(h, inner); err != nil {
-		p.totals.congested.Add(1)
-		of.stats.dropped.Add(1)
+		of.stats.drop(&p.totals.congested)
 		return
 	}
 	if of.entry.Router.IsValid() && of.entry.Role == forward.HomeAgent && encap.Kind(inner[9]) == encap.IPIP {

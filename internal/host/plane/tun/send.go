@@ -81,15 +81,14 @@ func (s *sender) packet(buf []byte, n int) {
 		return
 	}
 	if s.loops(b, pkt) {
-		s.p.totals.loops.Add(1)
-		b.stats.dropped.Add(1)
+		b.stats.drop(&s.p.totals.loops)
 		return
 	}
 	if len(b.entry.Redundant) > 0 && s.everywhere(b, buf, n) {
 		return
 	}
 	var first *tunnel
-	held := false
+	held, why := false, &s.p.totals.tunnelless
 	for _, t := range b.tunnels {
 		if !t.sends(s.now) {
 			continue
@@ -104,6 +103,7 @@ func (s *sender) packet(buf []byte, n int) {
 			// it takes no packet from outside with one (a martian), and
 			// our own answers to keepalives must go in.
 			s.p.totals.loops.Add(1)
+			why = nil // it is told
 			continue
 		}
 		if first == nil {
@@ -118,14 +118,12 @@ func (s *sender) packet(buf []byte, n int) {
 		s.tunnel(t, s.copy(pkt), n)
 	}
 	if first == nil && held {
-		if first = b.spare(s.now); first == nil {
-			s.p.totals.withheld.Add(1)
-		}
+		first, why = b.spare(s.now), &s.p.totals.withheld
 	}
 	if first == nil {
 		// No live tunnel: fail closed, and say nothing, for the next one may
 		// be a moment away.
-		b.stats.dropped.Add(1)
+		b.stats.drop(why)
 		return
 	}
 	s.tunnel(first, buf, n)
@@ -273,7 +271,7 @@ func (s *sender) tunnel(t *tunnel, buf []byte, n int) {
 		if errors.Is(err, encap.ErrTooBig) {
 			s.answer(encap.ICMP{Type: encap.DestinationUnreachable, Code: encap.DatagramTooBig, MTU: uint16(mtu)}, pkt)
 		}
-		t.of.stats.dropped.Add(1)
+		t.of.stats.drop(&s.p.totals.returned)
 		return
 	}
 	for _, f := range pieces {
@@ -285,8 +283,7 @@ func (s *sender) tunnel(t *tunnel, buf []byte, n int) {
 func (s *sender) push(t *tunnel, buf []byte, off, n int) {
 	if t.t.Secured() {
 		if !t.affords(n + t.overhead()) { // it is paid for when it leaves
-			s.p.totals.withheld.Add(1)
-			t.of.stats.dropped.Add(1)
+			t.of.stats.drop(&s.p.totals.withheld)
 			return
 		}
 		s.p.pushSealed(t, buf[off:off+n], false, s.now)
@@ -305,7 +302,7 @@ func (s *sender) push(t *tunnel, buf []byte, off, n int) {
 		w := *t.wrap
 		w.ID = uint16(s.p.ident.Add(1))
 		if off, n, err = encap.Push(&w, buf, off, n); err != nil {
-			t.of.stats.dropped.Add(1)
+			t.of.stats.drop(&s.p.totals.sendErrors)
 			return
 		}
 	}
@@ -323,12 +320,11 @@ func (s *sender) push(t *tunnel, buf []byte, off, n int) {
 		}
 	}
 	if err != nil {
-		t.of.stats.dropped.Add(1)
+		t.of.stats.drop(&s.p.totals.sendErrors)
 		return
 	}
 	if !t.pay(size + t.overhead()) {
-		s.p.totals.withheld.Add(1)
-		t.of.stats.dropped.Add(1)
+		t.of.stats.drop(&s.p.totals.withheld)
 		return
 	}
 	t.count(size, s.now)

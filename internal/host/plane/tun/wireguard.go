@@ -426,8 +426,12 @@ const cipherUnit = device.PaddingMultiple
 // pushSealed puts a packet into an encrypted tunnel, or into all of its peer's for
 // copies, counts it for this one, and reports whether there was room.
 func (p *Plane) pushSealed(t *tunnel, packet []byte, copies bool, now int64) bool {
-	if t.cipher == nil || t.of.entry.Role == forward.HomeAgent && !t.cipher.mayBe(ownerOf(&t.of.entry)) || !t.cipher.end.send(packet, copies) {
-		t.of.stats.dropped.Add(1)
+	if t.cipher == nil || t.of.entry.Role == forward.HomeAgent && !t.cipher.mayBe(ownerOf(&t.of.entry)) {
+		t.of.stats.drop(&p.totals.tunnelless)
+		return false
+	}
+	if !t.cipher.end.send(packet, copies) {
+		t.of.stats.drop(&p.totals.overruns)
 		return false
 	}
 	t.count(len(packet), now)

@@ -94,7 +94,7 @@ func (e *cipherEnd) receive(t *tunnel, message []byte) {
 	x := parcelOf(message)
 	x.from = t
 	if !offer(e.in, x) {
-		t.of.stats.dropped.Add(1)
+		t.of.stats.drop(&e.c.p.totals.overruns)
 	}
 }
 
