@@ -52,10 +52,6 @@ type Server struct {
 // requestLimit bounds how long one question may take.
 const requestLimit = 10 * time.Second
 
-// dying is how long a process that was killed may take to go, with all that it has
-// open: the store and the device besides the socket.
-const dying = 3 * time.Second
-
 // held says whether somebody listens on a socket, and goes on doing so: one that was
 // killed, and is started anew in the same moment, need not have gone yet.
 func held(path string) bool {
@@ -73,27 +69,7 @@ func held(path string) bool {
 	if who == nil || int(who.Pid) == os.Getpid() {
 		return true
 	}
-	process, err := unix.PidfdOpen(int(who.Pid), 0)
-	if err != nil {
-		return !errors.Is(err, unix.ESRCH)
-	}
-	defer unix.Close(process)
-	// "a PID file descriptor [...] becomes readable when the process terminates"
-	// (pidfd_open(2)).
-	until := time.Now().Add(dying)
-	for {
-		left := time.Until(until)
-		if left <= 0 {
-			return true
-		}
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
-		if n > 0 {
-			return false
-		}
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return true
-		}
-	}
+	return !Ends(int(who.Pid))
 }
 
 // Listen makes the socket, with its directory when that is missing, owned by

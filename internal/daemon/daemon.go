@@ -128,7 +128,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		defer overTCP.Close()
 		servers = append(servers, overTCP)
 	}
-	if d.store, err = store.Open(cfg.StateDirectory); err != nil {
+	if d.store, err = openStore(cfg.StateDirectory, log); err != nil {
 		return d.failed("state-directory", err)
 	}
 	defer d.store.Close()

@@ -6,6 +6,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,6 +70,30 @@ func (s *Store) room() error {
 // ErrInUse says that another process has the store open.
 var ErrInUse = errors.New("store: another daemon has it open")
 
+// A Held is [ErrInUse], and who has it.
+type Held struct {
+	Path string
+	Pid  int // 0 when it cannot be told
+}
+
+func (h *Held) Error() string        { return fmt.Sprintf("%v: %s", ErrInUse, h.Path) }
+func (h *Held) Is(target error) bool { return target == ErrInUse }
+
+// holder is the other process that has Pebble's lock; 0 when none has any more. This one
+// must not have it: who closes the file lets go.
+func holder(path string) int {
+	f, err := os.Open(filepath.Join(path, "LOCK"))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	lock := unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock); err != nil || lock.Type == unix.F_UNLCK {
+		return 0
+	}
+	return max(0, int(lock.Pid))
+}
+
 // ErrFormat says that another version wrote the store.
 var ErrFormat = errors.New("store: another version of careof wrote it")
 
@@ -116,8 +141,11 @@ func (s *Store) open(path string, readOnly bool) error {
 	if err != nil {
 		// Pebble has no error value for its lock: another process's shows
 		// as the system call's error, this process's own only as text.
-		if errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "lock held") {
-			return fmt.Errorf("%w: %s", ErrInUse, path)
+		switch {
+		case errors.Is(err, syscall.EAGAIN):
+			return &Held{path, holder(path)}
+		case strings.Contains(err.Error(), "lock held"):
+			return &Held{path, os.Getpid()}
 		}
 		return fmt.Errorf("store: open %s: %w", path, err)
 	}
