@@ -56,7 +56,9 @@ func (n *Node) flush() []engine.Action {
 		n.withheld = nil
 	}
 	if n.puts == 0 && n.putAgain.IsZero() {
-		n.carrying = n.active
+		if n.carrying = n.active; n.broken() {
+			n.carrying = nil
+		}
 	}
 	if records := n.changedRecords(); len(records) > 0 {
 		out = append(out, engine.Commit{Records: records})

@@ -103,6 +103,7 @@ type pair struct {
 	replies int          // of the home agent
 
 	probes int                             // echo requests that the node sent into its tunnel
+	astray int                             // of them, those for which there was none
 	ways   map[string]time.Duration        // round trips over links, where it is not 50 ms
 	jitter map[string]func() time.Duration // what a round trip takes besides
 	losses map[string]func() bool          // of probes of either kind over links
@@ -334,6 +335,7 @@ func (p *pair) originate(h *host, packet []byte) {
 		}})
 		return
 	}
+	p.astray++
 }
 
 // echo is the home agent's data plane: it answers keepalives that come from

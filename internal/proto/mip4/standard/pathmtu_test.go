@@ -88,6 +88,21 @@ func TestANarrowPathIsFoundInUDP(t *testing.T) {
 	p.mustCarry(1124 - encap.Overhead(encap.UDP, false))
 }
 
+// No probe leaves before the data plane has a tunnel for it: it would be lost, and
+// its round with it.
+func TestNoProbeLeavesBeforeItsTunnelIsMade(t *testing.T) {
+	p := narrow(t, 1500, standard.Config{})
+	p.node.slow = 50 * time.Millisecond
+	p.run(3 * time.Second)
+	p.lose("wlan0")
+	p.run(time.Second)
+	p.up("wlan0", wifi)
+	p.run(3 * time.Second)
+	if p.probes == 0 || p.astray > 0 {
+		t.Errorf("%d of %d probes left when there was no tunnel", p.astray, p.probes)
+	}
+}
+
 // A path that carries what its link does costs one packet, and a registration
 // is as it ever was.
 func TestAWidePathCostsOneProbe(t *testing.T) {

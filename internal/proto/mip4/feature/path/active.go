@@ -175,6 +175,9 @@ func (m *mobile) look(now time.Time) time.Time {
 // deadline is when there is something to do.
 func (m *mobile) deadline() time.Time {
 	at := engine.Earliest(m.standbyDeadline(), m.inquireAt())
+	if !m.node.Carries(m.watched) {
+		m.made = time.Time{}
+	}
 	if m.watches() && !m.asking && !m.track(m.watched.Key.Link).dead {
 		now := m.node.Now().Mono
 		if m.made.IsZero() {

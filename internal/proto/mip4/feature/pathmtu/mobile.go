@@ -43,6 +43,7 @@ type mobile struct {
 	watched *mn.Registration
 	search  search
 	startAt time.Time // begin anew
+	made    time.Time // when it can be probed; zero: the data plane has not made it
 	pollAt  time.Time // see whether packets go
 	tellAt  time.Time // see whether the home agent has been told
 	polling bool      // the data plane is being asked
@@ -164,16 +165,16 @@ func (m *mobile) moved(x *mn.Movement) engine.Verdict {
 		m.heard = false
 	}
 	m.watched, m.search, m.learnt = x.To, search{}, 0
-	m.startAt, m.pollAt, m.tellAt = x.Now.Mono, time.Time{}, time.Time{}
+	m.startAt, m.pollAt, m.tellAt, m.made = x.Now.Mono, time.Time{}, time.Time{}, time.Time{}
 	return engine.Next()
 }
 
 // watches says whether there is a path whose length can be found: a tunnel
-// that ends here.
+// that ends here, and that the data plane has made.
 func (m *mobile) watches() bool {
 	r := m.watched
-	return r != nil && r == m.node.Active() && r.Live() && r.CoLocated && r.Reverse && !r.Key.Agent.IsValid() &&
-		r.Tunnel.Peer.IsValid() && !m.node.AtHome()
+	return r != nil && r == m.node.Active() && m.node.Carries(r) && r.Live() && r.CoLocated && r.Reverse && !r.Key.Agent.IsValid() &&
+		r.Tunnel.Peer.IsValid() && m.node.Sound()
 }
 
 // every is the time between confirmations.
@@ -209,8 +210,16 @@ func (m *mobile) most() int {
 
 // deadline is when there is something to do.
 func (m *mobile) deadline() time.Time {
+	now := m.node.Now().Mono
 	if !m.watches() {
+		m.made = time.Time{}
+		if m.search.state != idle {
+			m.search, m.startAt = search{}, now // what is under way is lost
+		}
 		return time.Time{}
+	}
+	if m.made.IsZero() {
+		m.made = now.Add(time.Millisecond) // not in the step in which it was
 	}
 	at := engine.Earliest(m.startAt, m.tellAt)
 	switch {
@@ -218,6 +227,9 @@ func (m *mobile) deadline() time.Time {
 		at = engine.Earliest(at, m.search.ends)
 	case !m.polling:
 		at = engine.Earliest(at, m.pollAt)
+	}
+	if !at.IsZero() && at.Before(m.made) {
+		return m.made
 	}
 	return at
 }
