@@ -57,6 +57,10 @@ type Node struct {
 
 	led []netip.Prefix // see Lead
 
+	wakeAt    time.Time // the deadline that was told last; zero: it has come
+	lateSince time.Time // every wake was late since then; zero: the last one was not
+	unread    time.Time // see Unread
+
 	tickets   engine.Ticket
 	asked     map[engine.Ticket]func(engine.Answer)
 	committed map[engine.Ticket]func(error)
@@ -207,6 +211,7 @@ func (n *Node) Ask(question any, then func(engine.Answer)) {
 // Step implements [engine.Machine].
 func (n *Node) Step(now engine.Now, ev engine.Event) []engine.Action {
 	n.now = now
+	n.noteStandstill()
 	switch ev := ev.(type) {
 	case engine.LinkChanged:
 		n.heard(ev.Link)
@@ -303,6 +308,7 @@ func (n *Node) Deadline() time.Time {
 			at = n.more
 		}
 	}
+	n.wakeAt = at
 	return at
 }
 

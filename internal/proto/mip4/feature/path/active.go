@@ -185,8 +185,8 @@ func (m *mobile) deadline() time.Time {
 		}
 		at = engine.Earliest(at, later(m.look(now), m.made))
 	}
-	if !at.IsZero() && at.Before(m.chosen) {
-		return m.chosen
+	if !at.IsZero() {
+		at = later(later(at, m.chosen), m.node.Unread())
 	}
 	return at
 }
@@ -210,6 +210,10 @@ func (m *mobile) due() {
 	}
 }
 
+// unread says that silence tells nothing now: the host has stood still, and what
+// has arrived meanwhile is being read.
+func (m *mobile) unread() bool { return m.node.Unread().After(m.node.Now().Mono) }
+
 // ask learns from the data plane what has gone and come besides the probes.
 func (m *mobile) ask() {
 	r := m.watched
@@ -229,7 +233,7 @@ func (m *mobile) ask() {
 				m.use = later(m.use, use.Received)
 			}
 		}
-		if m.watches() && !m.track(r.Key.Link).dead {
+		if m.watches() && !m.track(r.Key.Link).dead && !m.unread() {
 			m.probe(m.node.Now().Mono)
 		}
 	})
@@ -288,7 +292,7 @@ func (m *mobile) plane(ev forward.Event) {
 		return
 	}
 	now := m.node.Now().Mono
-	if !m.alive.answer(reply.Seq, now) {
+	if !m.alive.answer(reply.Seq, now, m.unread()) {
 		return
 	}
 	m.last = reply.Received

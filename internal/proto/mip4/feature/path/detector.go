@@ -70,15 +70,19 @@ func (d *detector) sent(seq uint16, now time.Time) {
 }
 
 // answer takes the answer to a probe; false when none was sent or it was
-// answered already.
-func (d *detector) answer(seq uint16, now time.Time) bool {
+// answered already. One that has lain about unread tells nothing of how long the
+// path takes.
+func (d *detector) answer(seq uint16, now time.Time, lay bool) bool {
 	for i, p := range d.pending {
 		if p.seq != seq {
 			continue
 		}
 		due := d.expected()
-		d.resumed(p, now)
-		d.measure(now.Sub(p.at))
+		if !lay {
+			d.resumed(p, now)
+			d.measure(now.Sub(p.at))
+		}
+		d.newest = later(d.newest, p.at)
 		d.outcomes.add(true)
 		d.heard, d.answered = now, now
 		// What was sent before this one and is overdue is lost; the rest may
@@ -99,18 +103,20 @@ func (d *detector) answer(seq uint16, now time.Time) bool {
 		d.pending = rest
 		return true
 	}
-	return d.overtaken(seq, now)
+	return d.overtaken(seq, now, lay)
 }
 
 // overtaken takes the answer to a probe that was taken for lost, since one that was
 // sent later was answered before it.
-func (d *detector) overtaken(seq uint16, now time.Time) bool {
+func (d *detector) overtaken(seq uint16, now time.Time, lay bool) bool {
 	i := slices.IndexFunc(d.lost, func(p probe) bool { return p.seq == seq })
 	if i < 0 {
 		return false
 	}
 	d.outcomes.correct(d.lost[i].n)
-	d.measure(now.Sub(d.lost[i].at))
+	if !lay {
+		d.measure(now.Sub(d.lost[i].at))
+	}
 	d.heard, d.answered = now, now
 	d.lost = slices.Delete(d.lost, i, i+1)
 	return true
@@ -138,7 +144,6 @@ func (d *detector) resumed(p probe, now time.Time) {
 			d.pauses.add(pause, now)
 		}
 	}
-	d.newest = p.at
 }
 
 // dubiousAt is when the path will be in doubt if nothing is answered until then:

@@ -50,7 +50,7 @@ func (r *road) run(until time.Duration) (died time.Duration) {
 		if which >= 0 {
 			a := r.back[which]
 			r.back = append(r.back[:which:which], r.back[which+1:]...)
-			r.d.answer(a.seq, r.now)
+			r.d.answer(a.seq, r.now, false)
 			continue
 		}
 		at := r.now.Sub(r.started)
