@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -143,21 +144,23 @@ func TestANodeJoinsOnce(t *testing.T) {
 // hold, from one address or from many.
 func TestStrangersKeepNobodyFromJoining(t *testing.T) {
 	for _, c := range []struct{ sources, each int }{{1, 400}, {50, 8}} {
-		o := newOffice(t)
-		token := o.serve(t, o.invite(t))
-		for i := range c.sources * c.each {
-			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i%c.sources+1))}, Timeout: 5 * time.Second}
-			stranger, err := d.Dial("tcp", token.Address)
-			if err != nil {
-				t.Fatal(err)
+		t.Run(fmt.Sprintf("%d of each of %d", c.each, c.sources), func(t *testing.T) {
+			o := newOffice(t)
+			token := o.serve(t, o.invite(t))
+			for i := range c.sources * c.each {
+				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i%c.sources+1))}, Timeout: 5 * time.Second}
+				stranger, err := d.Dial("tcp", token.Address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer stranger.Close()
 			}
-			defer stranger.Close()
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), talkLimit/2)
-		defer cancel()
-		if _, err := Join(ctx, token, []byte("the van's own choice"), "van7"); err != nil {
-			t.Errorf("%d connections from each of %d addresses: %v", c.each, c.sources, err)
-		}
+			ctx, cancel := context.WithTimeout(t.Context(), talkLimit/2)
+			defer cancel()
+			if _, err := Join(ctx, token, []byte("the van's own choice"), "van7"); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

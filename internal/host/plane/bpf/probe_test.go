@@ -53,7 +53,7 @@ func TestSupported(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(dir+"/probe", exe, 0o755)); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(dir+"/probe", exe, 0o755), os.Chmod(dir+"/probe", 0o755)); err != nil { // whatever the umask
 		t.Fatal(err)
 	}
 	// What was found to work is not tried again, which shows in that it takes no
