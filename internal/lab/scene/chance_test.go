@@ -1,6 +1,11 @@
 package scene
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"careof/internal/lab/topology"
+)
 
 // byChance are scenes in which one story in some tens once went wrong.
 var byChance = []string{"loaded-path", "ha-drain"}
@@ -13,7 +18,7 @@ func TestOtherChances(t *testing.T) {
 	case n == 0 && testing.Short():
 		n = 1
 	case n == 0:
-		n = 5
+		n = 4
 	}
 	play := func(s *Scene, n int) {
 		t.Run(s.Name, func(t *testing.T) {
@@ -34,5 +39,35 @@ func TestOtherChances(t *testing.T) {
 		for _, name := range byChance {
 			play(Find(name), 60)
 		}
+	}
+}
+
+// TestOtherProfile plays each scene with an eager node: on a network that does no more
+// than the scene says, it may do nothing that the scene forbids.
+func TestOtherProfile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("all scenes once more")
+	}
+	for _, s := range All() {
+		if !s.Simulated() || strings.HasPrefix(s.Name, "tour-") {
+			continue // the tours' golden stories have no second uplink that stands by
+		}
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			eager := *s
+			eager.Edit = func(top *topology.Topology) {
+				if s.Edit != nil {
+					s.Edit(top)
+				}
+				for i := range top.Nodes {
+					if n := &top.Nodes[i]; n.Kind == topology.MobileNode && !strings.Contains(n.Config, "profile =") {
+						n.Config = strings.Replace(n.Config, "[mobile-node]\n", "[mobile-node]\nprofile = \"fast\"\n", 1)
+					}
+				}
+			}
+			if err := PlaySimulated(&eager, *first+1, nil); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	seeds   = flag.Int("seeds", 0, "how many random stories TestSwarm plays, besides those in testdata/seeds.txt, and with how many seeds TestOtherChances each scene; 0 is 200 and 5, and 40 and 1 with -short")
+	seeds   = flag.Int("seeds", 0, "how many random stories TestSwarm plays, besides those in testdata/seeds.txt, and with how many seeds TestOtherChances each scene; 0 is 200 and 4, and 40 and 1 with -short")
 	first   = flag.Uint64("first", 1, "the first of the seeds")
 	oneSeed = flag.Uint64("seed", 0, "the one random story that TestSwarm plays; 0 plays many")
 )
