@@ -62,3 +62,55 @@ echo "pins $(ls /sys/fs/bpf) $(ls -d /run/careof* 2>/dev/null)"
 
 // kernelAlias begins the alias of devices that plane.kind = "kernel" makes.
 const kernelAlias = "careof careof0"
+
+// Before the package goes no instance runs any more, and none is started at the next
+// boot. systemctl itself says what it makes of the scripts' words: it takes patterns for
+// what runs, and none for what is enabled.
+func TestRemovalStopsAndDisablesEveryInstance(t *testing.T) {
+	for _, name := range []string{"systemctl", "unshare", "mount"} {
+		tool(t, name)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("a mount namespace needs root")
+	}
+	const setting = `set -e
+mount --make-rprivate /
+mount -t tmpfs none /run
+mkdir -p /run/systemd/system /run/bin /run/root/etc/systemd/system
+cp systemd/*.service /run/root/etc/systemd/system/
+systemctl=$(command -v systemctl)
+$systemctl -q --root=/run/root enable careof.service careof@two.service careof-guard.service careof-guard@two.service
+cat >/run/bin/systemctl <<END
+#!/bin/sh
+case "\$*" in
+*disable*) exec $systemctl --root=/run/root "\$@" ;;
+*) echo "systemctl \$*" ;;
+esac
+END
+chmod +x /run/bin/systemctl
+PATH=/run/bin:$PATH
+unset DPKG_ROOT
+SCRIPT
+echo "enabled $(find /run/root/etc/systemd/system -type l | sort | tr '\n' ' ')"
+`
+	for _, script := range []string{"debian/prerm remove", "rpm/preun 0"} {
+		cmd := exec.Command("unshare", "-m", "sh", "-c", strings.Replace(setting, "SCRIPT", "sh "+script, 1))
+		cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+		b, err := cmd.CombinedOutput()
+		out := string(b)
+		if err != nil {
+			if strings.Contains(out, "Operation not permitted") {
+				t.Skipf("no privilege for it: %s", out)
+			}
+			t.Fatalf("%s: %v\n%s", script, err, out)
+		}
+		if !strings.Contains(out, "enabled \n") {
+			t.Errorf("%s leaves instances to be started at the next boot:\n%s", script, out)
+		}
+		for _, instances := range []string{"careof@*.service", "careof-guard@*.service"} {
+			if !strings.Contains(out, "systemctl stop careof.service") || !strings.Contains(out, instances) {
+				t.Errorf("%s does not stop %s:\n%s", script, instances, out)
+			}
+		}
+	}
+}
