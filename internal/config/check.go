@@ -39,6 +39,10 @@ func (d *decoder) check(c *Config) {
 	if h := c.HomeAgent; c.Plane.Kind == PlaneKernel && h != nil && h.DHCP != nil {
 		d.problem("home-agent.dhcp", "leave one of the two out", "the kernel has a device for each tunnel, and the relay listens on one")
 	}
+	if h := c.HomeAgent; c.Plane.Kind == PlaneKernel && h != nil && h.HasMobileNetworks() {
+		d.warn("plane.kind", `leave it out, or give mobile networks addresses that no visited network has`,
+			"a node in a visited network with a mobile network's addresses, and no NAT before it, is not reached by kernel tunnel devices")
+	}
 	if h, f := c.HomeAgent, c.ForeignAgent; h != nil && f != nil {
 		for _, a := range f.CareOfAddresses {
 			if slices.Contains(h.Addresses, a) || h.LocalAddress == a {

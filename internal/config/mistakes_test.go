@@ -172,6 +172,8 @@ func TestWarnings(t *testing.T) {
 			`careof.toml:4: home-agent.encapsulations: nodes behind a NAT will be denied: udp is not granted (add "udp", or set nat-traversal = "off")`},
 		{"none", "version = 1\n[home-agent]\naddress = \"198.51.100.1\"\n[[home-agent.network]]\nprefix = \"10.10.0.0/24\"\n[[home-agent.mobile-node]]\nhome-address = \"10.10.0.5\"\nalgorithm = \"none\"\ninsecure = true\nsource = \"192.0.2.0/24\"\n",
 			`careof.toml:8: home-agent.mobile-node.algorithm: registrations are not authenticated: anybody at the right address can move this node (for teaching only)`},
+		{"networks in the kernel", strings.Replace(homeAgent, "[[home-agent.network]]", "[[home-agent.prefix-pool]]\nprefix = \"10.20.0.0/16\"\nlength = 24\n[[home-agent.network]]", 1) + "[plane]\nkind = \"kernel\"\n",
+			`careof.toml:17: plane.kind: a node in a visited network with a mobile network's addresses, and no NAT before it, is not reached by kernel tunnel devices (leave it out, or give mobile networks addresses that no visited network has)`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, mustParse(t, c.text).Warnings.Error()); diff != "" {

@@ -87,6 +87,12 @@ func (h *HomeAgent) PrefixForNode(prefix netip.Prefix) error {
 	return nil
 }
 
+// HasMobileNetworks tells whether the configuration gives any node a network of its own.
+func (h *HomeAgent) HasMobileNetworks() bool {
+	return h.MobileNetworks != Off && (len(h.PrefixPools) > 0 ||
+		slices.ContainsFunc(h.MobileNodes, func(n MobileNodePeer) bool { return len(n.Prefixes) > 0 }))
+}
+
 // checkPrefixPools looks at the prefixes that a home agent assigns.
 func (d *decoder) checkPrefixPools(h *HomeAgent) {
 	const at = "home-agent.prefix-pool"

@@ -334,6 +334,14 @@ func checkFilter(p *patient) []control.Finding {
 				Fix: "sysctl -w net.ipv4.conf." + n[1] + ".rp_filter=2"})
 		}
 	}
+	if h := p.c.HomeAgent; h != nil && h.HasMobileNetworks() {
+		for _, link := range p.Gateways() {
+			if strict(link) {
+				out = append(out, control.Finding{Result: Warn, Text: link + ": the reverse path filter is strict: a node in a visited network with a mobile network's addresses is not heard",
+					Fix: "sysctl -w net.ipv4.conf." + link + ".rp_filter=2, or give mobile networks addresses of their own"})
+			}
+		}
+	}
 	if dev := p.c.Plane.Device; p.daemon != nil && strict(dev) {
 		out = append(out, control.Finding{Result: Fail, Text: dev + ": the reverse path filter is strict: what comes out of the tunnel is dropped",
 			Fix: "sysctl -w net.ipv4.conf." + dev + ".rp_filter=2"})

@@ -175,6 +175,7 @@ func TestEveryCheckFindsWhatIsWrong(t *testing.T) {
 		{"forwarding", Warn, bad(agents), func(h *host) { h.sysctls["net/ipv4/ip_forward"] = "0" }},
 		{"forwarding", Fail, func(t *testing.T) Question { return running(question(t, agents)) }, func(h *host) { h.sysctls["net/ipv4/ip_forward"] = "0" }},
 		{"rp-filter", Warn, bad(node), func(h *host) { h.sysctls["net/ipv4/conf/all/rp_filter"] = "1" }},
+		{"rp-filter", Warn, bad(agents + "[[home-agent.prefix-pool]]\nprefix = \"10.20.0.0/16\"\nlength = 24\n"), func(h *host) { h.sysctls["net/ipv4/conf/eth0/rp_filter"] = "1" }},
 		{"rp-filter", Fail, func(t *testing.T) Question { return running(question(t, agents)) }, func(h *host) { h.sysctls["net/ipv4/conf/careof0/rp_filter"] = "1" }},
 		{"promote-secondaries", Warn, bad(node), func(h *host) {
 			h.sysctls["net/ipv4/conf/all/promote_secondaries"], h.sysctls["net/ipv4/conf/eth0/promote_secondaries"] = "0", "0"
