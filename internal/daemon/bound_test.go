@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"strings"
@@ -32,6 +33,32 @@ func TestNoProgramLeaksBesideADaemon(t *testing.T) {
 	silent("stopped")
 }
 
+// Whoever deletes the device ends the daemon, which says so; nothing leaves beside the
+// tunnel until the next start, which makes the device anew (threat T24).
+func TestADeletedDeviceLetsNothingOut(t *testing.T) {
+	n := wirePair(t)
+	n.settle()
+	silent := n.programs()
+	n.home = n.daemon(n.ha, "ha", pairHomeText)
+	n.mobile = n.daemon(n.mn, "mn", pairMobileText)
+	n.registered()
+	mobile := n.process["mn"]
+	delete(n.process, "mn")
+	if err := n.mn.H.LinkDel(n.mn.Link("careof0")); err != nil {
+		t.Fatal(err)
+	}
+	silent("while the daemon ends")
+	if err := mobile.Wait(); err == nil || !strings.Contains(fmt.Sprint(mobile.Stderr), "careof0: the tunnel device was deleted") {
+		t.Errorf("it ended with %v and said\n%s", err, mobile.Stderr)
+	}
+	silent("without a device")
+	n.start(n.mn, "mn", "/proc/self/exe")
+	n.mobile = n.answers("mn")
+	n.registered()
+	silent("started again")
+	n.end("mn", syscall.SIGTERM)
+}
+
 // programs finds the ways past a tunnel by which programs of the mobile node get out
 // while there is none. The function that it returns tells of those by which they
 // still do, and how many these are.
@@ -40,7 +67,7 @@ func (n *pairNet) programs() (silent func(when string)) {
 	var programs []nstest.Program
 	for _, network := range []string{"udp4", "tcp4"} {
 		programs = append(programs, nstest.Program{Network: network, Source: netip.MustParseAddr("203.0.113.9")},
-			nstest.Program{Network: network, Link: "eth0"})
+			nstest.Program{Network: network, Link: "eth0"}, nstest.Program{Network: network})
 	}
 	beyond := netip.MustParseAddr("2001:db8:9::9")
 	if _, err := os.Stat("/proc/net/if_inet6"); err == nil {

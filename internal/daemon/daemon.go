@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -521,9 +522,13 @@ func (d *daemon) upkeep(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-d.plane.Deaf():
 		}
 		if !d.plane.Status().Up {
-			return errDevice
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("%s: %w: the next start makes it anew, and until then nothing goes through the tunnel", d.cfg.Plane.Device, errDevice)
 		}
 		kernel.tell(d.log, "cannot repair what the kernel should have", "the kernel has what it should have again", d.plane.Reconcile())
 		pins.tell(d.log, "a restart would interrupt forwarding", "forwarding would outlive a restart again", d.plane.Trouble())

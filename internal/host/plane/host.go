@@ -379,6 +379,9 @@ func (h *Host) Attend(serves bool) error {
 // sockets may be closed.
 func (h *Host) Finish() { h.slow.Finish() }
 
+// Deaf is [tun.Plane.Deaf].
+func (h *Host) Deaf() <-chan struct{} { return h.slow.Deaf() }
+
 // Announce executes an [engine.Announce].
 func (h *Host) Announce(a engine.Announce) error {
 	return h.announcer.Announce(a.Link, a.Address, a.HW)

@@ -535,6 +535,10 @@ func (p *Plane) Settle() { p.settled.Store(true) }
 // deleted it.
 func (p *Plane) Alive() bool { return !p.deaf.Load() && p.dev.alive() }
 
+// Deaf is closed when the device is not read any more: by Close or Finish, or because
+// somebody has deleted it.
+func (p *Plane) Deaf() <-chan struct{} { return p.deafened }
+
 // Finish sends what the kernel has routed to the device by now, and reads no
 // more of it. It is for a process that ends and leaves sending to programs that
 // go on without it: what it has not read yet they never see.
