@@ -118,6 +118,8 @@ func decided(b *scene.Binding, e control.Event) bool {
 	case note.Home:
 		b.Registered, b.Took = b.AtHome, e.Took
 	case note.Lost, note.Deregistered:
+		// A node that has gone to another home agent tells the one it has left.
+		return !b.CareOf.IsValid() || e.Link == b.Link && e.CareOfAddress == b.CareOf && e.HomeAgent == b.HomeAgent
 	default:
 		return false
 	}
