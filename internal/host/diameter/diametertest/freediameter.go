@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	luck "math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -121,14 +122,19 @@ func FreeDiameter(t testing.TB, r Relay) *Daemon {
 	return d
 }
 
+// freePort is a port that nobody has, and that the kernel gives to nobody who lets it
+// choose: others test on this host meanwhile.
 func freePort(t testing.TB) uint16 {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := uint16(10_000 + luck.IntN(20_000))
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return uint16(l.Addr().(*net.TCPAddr).Port)
+	t.Fatal("there is no free port")
+	return 0
 }
 
 // An Authority signs certificates.
