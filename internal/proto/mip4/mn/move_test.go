@@ -190,6 +190,29 @@ func TestSilentUplinkIsLeft(t *testing.T) {
 	}
 }
 
+// Who asks for a renewal while the node is between two addresses of a link gets none:
+// a request from the old one reaches nobody.
+func TestNothingIsRenewedOverAnAddressThatIsGone(t *testing.T) {
+	r := newRig(t, config(t))
+	r.other = granting(60)
+	r.up("wlan0", wifiAddress)
+	r.run(time.Second)
+	r.down["wlan0"] = true
+	r.up("wlan0", lteAddress)
+	r.run(100 * time.Millisecond)
+	before := len(r.requests)
+	r.node.Renew(r.node.Active())
+	r.run(3 * time.Second)
+	for _, q := range r.requests[before:] {
+		if q.request.CareOfAddress != lteAddress {
+			t.Fatalf("a request from %v, which the link has no more", q.request.CareOfAddress)
+		}
+	}
+	if len(r.requests) == before {
+		t.Error("no request from the address that it has")
+	}
+}
+
 // A request lost over a path that carries packets both ways moves nobody: it is sent
 // again over that path alone, and over another one in the end, before the
 // registration has ended.

@@ -115,9 +115,11 @@ func (n *Node) Linger(r *Registration, fresh bool, within time.Duration, done fu
 		candidateAgent{address: r.Key.HomeAgent, association: r.association}, extensions)
 }
 
-// Renew registers again what is registered, now.
+// Renew registers again what is registered, now, unless its address is gone: such a
+// request reaches nobody, and while it is waited for an answer to another one counts
+// for less.
 func (n *Node) Renew(r *Registration) {
-	if r.live && r.try == nil && n.home == nil && !n.stopped {
+	if r.live && r.try == nil && n.canRenew(r) && !n.stopped {
 		n.begin(r, Register)
 	}
 }
