@@ -37,6 +37,7 @@ type Node struct {
 	validations []validation // unanswered, oldest first
 	aside       []aside
 	holds       func(*Registration) bool // see Hold
+	unreplied   func(*Registration, int) // see OnUnreplied
 	redundancy  Redundancy               // agreed on with the home agent
 	rechoose    bool
 	more        time.Time // links are still being told of: the choice waits until then

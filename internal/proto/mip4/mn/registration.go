@@ -88,6 +88,7 @@ type try struct {
 	anew          bool // another tunnel may come of it; not of a plain renewal
 	background    bool // asks whether the first home agent is back: once, and it may fail
 	deferred      bool // denied with 133, waits for the answer to a later request
+	reclaimed     bool // the last request was not answered in time, and the path in use was registered again: see reclaim
 	translated    bool // see [Attempt]; of the last request
 	unanswered    int  // requests that waited in vain
 	fresh         bool // the next request leaves from another port
@@ -245,6 +246,9 @@ func (n *Node) retry(r *Registration) {
 		r.giveUp()
 		return
 	}
+	if n.reclaim(r) {
+		return
+	}
 	if r.try.transmissions >= failedAfter && r.try.purpose == Register {
 		n.failed(r)
 		if r.try == nil {
@@ -263,6 +267,9 @@ func (n *Node) retry(r *Registration) {
 		t.fresh = t.translated && t.unanswered%freshEvery == 1
 	}
 	n.transmit(r)
+	if r.try != nil && n.displaces(r) {
+		r.retryAt = engine.Earliest(r.retryAt, n.now.Mono.Add(n.uplinks[r.Key.Link].firstTimeout()))
+	}
 	if r.try != nil && r.try.transmissions >= 2 {
 		n.rechoose = true // the path may be suspect: others may do better
 	}

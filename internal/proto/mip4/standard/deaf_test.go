@@ -108,6 +108,48 @@ func TestAPreferredUplinkThatComesUpDeafBreaksNothing(t *testing.T) {
 	p.well("lte0")
 }
 
+// The way over the preferred uplink leads through the node's own tunnel: a mobile router has
+// joined a network that is behind it, or behind a router that visits it. Questions are
+// answered until the home agent sends there, and nothing after that. The other uplink is
+// good, and packets go over it but for a moment now and then.
+func TestAPreferredUplinkThatLeadsThroughTheNodesOwnTunnelBreaksLittle(t *testing.T) {
+	p := alone(t, nil)
+	p.lose("wlan0")
+	p.up("lte0", lte)
+	p.run(10 * time.Second)
+	p.round = map[netip.Addr]bool{wifi: true}
+	p.up("wlan0", wifi)
+	const step = 10 * time.Millisecond
+	dark := func(d time.Duration) (sum, longest time.Duration) {
+		row := time.Duration(0)
+		for since := time.Duration(0); since < d; since += step {
+			p.run(step)
+			if row += step; slices.Equal(p.sendsTo(), []netip.Addr{lte}) {
+				row = 0
+				continue
+			}
+			sum, longest = sum+step, max(longest, row)
+		}
+		return sum, longest
+	}
+	if sum, longest := dark(15 * time.Second); sum > 4*time.Second || longest > 1200*time.Millisecond {
+		t.Errorf("dark for %v in 15 s, for %v at a time", sum, longest)
+	}
+	p.saysOf("wlan0", "dead", "questions over it are answered, and requests are not")
+	p.saysOf("lte0", "in-use", "wlan0 is dead")
+	if sum, longest := dark(30 * time.Minute); sum > 12*time.Second || longest > 1200*time.Millisecond {
+		t.Errorf("dark for %v in half an hour, for %v at a time", sum, longest)
+	}
+	if n := len(noted(p.node.notes, note.Lost)); n != 0 {
+		t.Errorf("%d registrations were lost", n)
+	}
+
+	p.round = nil
+	p.run(5 * time.Minute)
+	p.over("wlan0", 0, time.Second)
+	p.saysNot("wlan0", "questions")
+}
+
 // A home agent that the node has just met may not know questions: a deaf uplink that
 // comes up in that moment is registered over, once, and packets come again within two
 // seconds. Then the home agent is known.

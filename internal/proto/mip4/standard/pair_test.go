@@ -93,6 +93,7 @@ type pair struct {
 	narrow  bool                  // the NAT lets out nothing from there
 	down    map[string]bool
 	unheard map[netip.Addr]bool // what nothing of the home agent's reaches
+	round   map[netip.Addr]bool // whose way leads through the node's own tunnel: nothing passes while the home agent sends there
 	lossy   func() bool
 	sent    int // requests of the node
 	echoes  []time.Time
@@ -241,7 +242,7 @@ func (p *pair) send(from *host, s engine.Send) {
 		if _, ok := p.nat[s.Src.Addr()]; ok {
 			src = netip.AddrPortFrom(natAddress, p.translate(s))
 		}
-		if p.down[s.Link] || p.lossy() || p.loses(s.Link) {
+		if p.down[s.Link] || p.lossy() || p.loses(s.Link) || p.circles(s.Src.Addr()) {
 			return
 		}
 		p.later(p.way(s.Link)-25*time.Millisecond, p.agent, engine.Packet{Link: "eth0", Src: src, Dst: s.Dst, TTL: s.TTL, Data: data})
@@ -259,11 +260,15 @@ func (p *pair) send(from *host, s engine.Send) {
 			dst = netip.AddrPortFrom(inside, 40434)
 		}
 	}
-	if p.lossy() || p.unheard[dst.Addr()] {
+	if p.lossy() || p.unheard[dst.Addr()] || p.circles(dst.Addr()) {
 		return
 	}
 	p.later(25*time.Millisecond, p.node, engine.Packet{Src: netip.AddrPortFrom(agent, 434), Dst: dst, TTL: 60, Data: data})
 }
+
+// circles says that an address is one of round, and what the home agent sends there is
+// for itself again.
+func (p *pair) circles(a netip.Addr) bool { return p.round[a] && slices.Contains(p.sendsTo(), a) }
 
 // translate gives what leaves a port of the NAT. A mapping that was forgotten
 // is made anew, with another port.
@@ -326,7 +331,7 @@ func (p *pair) originate(h *host, packet []byte) {
 		}
 		header := encap.Header{Kind: t.Encap, Inner: t.Inside, HasKey: t.HasKey}
 		wide := p.widths[t.Link] == 0 || len(packet)+header.Overhead() <= p.widths[t.Link]
-		if !p.answers || slices.ContainsFunc(p.sendsTo(), func(a netip.Addr) bool { return p.unheard[a] }) || p.down[t.Link] || p.loses(t.Link) || !wide {
+		if !p.answers || slices.ContainsFunc(p.sendsTo(), func(a netip.Addr) bool { return p.unheard[a] || p.round[a] }) || p.down[t.Link] || p.loses(t.Link) || !wide {
 			return
 		}
 		took := p.way(t.Link)

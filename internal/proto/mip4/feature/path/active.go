@@ -69,6 +69,7 @@ func addMobile(cfg Config, n *mn.Node) error {
 	n.Moved.Add(Name, "watch", m.moved)
 	n.Timer(Name, m.deadline, m.due)
 	n.OnPlane(Name, m.plane)
+	n.OnUnreplied(m.unreplied)
 	return nil
 }
 
@@ -104,7 +105,7 @@ func (m *mobile) accepted(x *mn.Response) engine.Verdict {
 		m.inquired, m.inquiries, m.since = agent, 0, x.Now.Mono
 	}
 	t := m.track(x.Registration.Key.Link)
-	t.proven = true
+	t.proven, t.unreplied = true, false
 	if t.dead {
 		t.dead = false
 		if m.watched == x.Registration {

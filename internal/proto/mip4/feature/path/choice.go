@@ -83,6 +83,9 @@ func (m *mobile) choose(x *mn.Choice) engine.Verdict {
 
 func (m *mobile) deadWords(t *track, now time.Time) string {
 	s := fmt.Sprintf("dead for %v", now.Sub(t.since).Round(time.Second))
+	if t.unreplied && !t.good.IsZero() {
+		s += "; questions over it are answered, and requests are not: perhaps it leads through this node's own tunnel"
+	}
 	switch {
 	case !t.good.IsZero():
 		return s + fmt.Sprintf("; it answers again, and is preferred again after %v of that, of which %v have passed", t.hold, now.Sub(t.good).Round(time.Second))

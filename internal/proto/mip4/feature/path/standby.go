@@ -32,15 +32,16 @@ type track struct {
 	failed   time.Time     // the last failure, dead or not by now
 	failures int
 
-	next    time.Time // when to ask
-	asked   time.Time // the question that is unanswered; zero: none is
-	misses  int       // in a row
-	held    bool      // loss or round trip are beyond what the configuration allows
-	heldWhy string
-	settled bool      // ... for as long as it takes
-	better  time.Time // it has been clearly better than the path in use since then; zero: it is not
-	downs   []time.Time
-	flapped bool // it was held back for them
+	next      time.Time // when to ask
+	asked     time.Time // the question that is unanswered; zero: none is
+	misses    int       // in a row
+	unreplied bool      // requests over it were not answered since, though questions may be
+	held      bool      // loss or round trip are beyond what the configuration allows
+	heldWhy   string
+	settled   bool      // ... for as long as it takes
+	better    time.Time // it has been clearly better than the path in use since then; zero: it is not
+	downs     []time.Time
+	flapped   bool // it was held back for them
 }
 
 const (
@@ -290,6 +291,26 @@ func (m *mobile) miss(t *track, now time.Time) {
 		m.node.Tell(note.Note{Kind: PathDead, Level: note.Info, Link: t.link, Why: "a standby path: nothing is answered over it"})
 		m.node.Rechoose()
 	}
+}
+
+// unreplied: so many requests over a path that is preferred to the one in use were not
+// answered, and questions were. It is dead to the node: each request has the home agent
+// send there what may be lost. When its time is over, one more request is enough on a path
+// that loses none otherwise.
+func (m *mobile) unreplied(r *mn.Registration, requests int) {
+	t, now := m.track(r.Key.Link), m.node.Now().Mono
+	_, loss := t.outcomes.of(ofStandby)
+	needed := inARow(loss, missedMistake, missed, missedMost)
+	if t.unreplied {
+		needed = (needed + missed - 1) / missed
+	}
+	if t.dead || requests < needed || !m.answering(r.Key.HomeAgent) {
+		return
+	}
+	t.fail(now, m.cfg.FailBack)
+	t.unreplied = true
+	m.node.Tell(note.Note{Kind: PathDead, Level: note.Info, Link: t.link, Why: "a standby path: requests over it are not answered"})
+	m.node.Rechoose()
 }
 
 // reply takes an answer: any that is authentic came over the path.
