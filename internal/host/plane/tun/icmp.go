@@ -155,6 +155,10 @@ func (p *Plane) tunnelError(e *encap.TunnelError, now int64, relay *bucket) {
 			t.soft.why.Store(uint32(m.Type)<<8 | uint32(m.Code))
 			t.soft.whyUntil.Store(now + keepUnreachable)
 			p.heed(t, 0, now+keepUnreachable)
+		case tooBig && t.of.sentBy(e.Quote) && p.agentsOwn(t, e.Quote):
+			// The kernel would believe it for ten minutes, wherever the node goes meanwhile,
+			// and answer its probes in fragments: to it every path is too narrow then. What
+			// is too long and must not be fragmented, the plane says by itself.
 		case e.Quote != nil && !told && t.of.sentBy(e.Quote) && relay.take(now):
 			told = true
 			p.sendError(encap.ICMPError(m, anyAddress, e.Quote))
@@ -199,14 +203,19 @@ func (p *Plane) Learn(c forward.Carried) (lifted bool) {
 //
 //rfc:8899#4.6.2
 func (p *Plane) contradicted(t *tunnel, pkt []byte, now int64) {
-	end, src := t.soft.mtuUntil.Load(), word4(pkt[12:16])
-	if t.of.entry.Role != forward.HomeAgent || end <= now+keepDoubted ||
-		src != t.t.Local.Addr() && !slices.Contains(p.own.Load().identities, src) {
+	end := t.soft.mtuUntil.Load()
+	if end <= now+keepDoubted || !p.agentsOwn(t, pkt) {
 		return
 	}
 	if t.soft.mtuUntil.CompareAndSwap(end, now+keepDoubted) {
 		p.heed(t, int(t.soft.mtu.Load()), now+keepDoubted)
 	}
+}
+
+// agentsOwn says that a packet for a mobile node comes from the home agent itself.
+func (p *Plane) agentsOwn(t *tunnel, pkt []byte) bool {
+	src := word4(pkt[12:16])
+	return t.of.entry.Role == forward.HomeAgent && (src == t.t.Local.Addr() || slices.Contains(p.own.Load().identities, src))
 }
 
 // justSent reports whether something went into t within the last minute.

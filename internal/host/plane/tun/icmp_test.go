@@ -71,6 +71,33 @@ func TestForgedTooBig(t *testing.T) {
 	}
 }
 
+// The home agent's own kernel is not told: it would believe for ten minutes what a
+// router, or who pretends to be one, says of the network that the node is in, and answer
+// the node's probes in fragments wherever it goes. To it they all look too long then.
+func TestATooBigIsNotRelayedToTheHomeAgentItself(t *testing.T) {
+	b := newBench(t)
+	b.put(agentEntry(toCareOf(forward.Tunnel{Encap: encap.IPIP})))
+	probe, err := encap.AppendProbe(nil, encap.Echo{Type: encap.EchoReply, Src: haAddr, Dst: homeAddr, ID: 1, Seq: 1}, 1, 1480, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, own := range [][]byte{probe, udpPacket(haAddr, homeAddr, 1400, setDF)} {
+		quote, err := encap.Append(nil, &encap.Header{Kind: encap.IPIP, Src: haAddr, Dst: careOf, DF: true}, own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.fromKernel(udpPacket(haAddr, homeAddr, 100))
+		one(b, "packet", b.raw.out)
+		b.icmp(tooBig(600, quote))
+		none(b, "error relayed to the home agent", b.raw.out)
+		tun := b.p.agents(word(homeAddr))[0].tunnels[0]
+		if got := tun.soft.limit(tun.mtu, b.p.now()); got != 580 {
+			t.Errorf("%d octets may be sent, and a router said 580", got)
+		}
+		b.wait(time.Duration(keepMTU))
+	}
+}
+
 // At the home agent a forged "fragmentation needed" costs a node that probes its path
 // seconds, and not ten minutes: once the home agent answers a probe that is longer,
 // the node will tell what is true, and what routers said ends. A stranger's packet
