@@ -33,17 +33,26 @@
 //	foreign.go         registration through a foreign agent
 //	choose.go          which uplink registers when (Choose)
 //	agents.go          home agents: lists, names, discovery
+//	assigned.go        home agents that another one names
+//	keys.go            nodes that share no key with their home agent, or not yet
 //	registration.go    a registration and its deadlines
 //	request.go         requests and their retransmission (Request)
 //	identification.go  replay protection, seen from the mobile node
 //	reply.go           checks of replies (Reply)
 //	accept.go, deny.go what an answer leads to (Accepted, Denied)
+//	disown.go          what was accepted and cannot be used
+//	reclaim.go         a preferred path that answers no request
 //	home.go            returning home and leaving it (Home)
 //	validate.go        is a path good that nothing is registered over?
+//	redundant.go       which packets go over two uplinks
+//	networks.go        what is behind a mobile router
+//	standstill.go      a host that has stood still
 //	decision.go        why an uplink is used or not, in words
 //	forwarding.go      the forwarding entry that all this amounts to
 //	records.go         what outlives the process
 //	commands.go        what the operator sees and orders
+//	config.go, reconfigure.go
+//	                   the configuration, and another one
 //
 // What must not go in here: sockets, clocks, and anything that an optional
 // RFC adds.

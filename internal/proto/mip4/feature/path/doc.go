@@ -34,6 +34,7 @@
 // must have answered, or another one to the same home agent.
 //
 //	detector.go   is the path in use alive? pure arithmetic
+//	pauses.go     which silences are ordinary
 //	pace.go       the profiles
 //	active.go     echoes through the tunnel
 //	standby.go    questions over the other paths
