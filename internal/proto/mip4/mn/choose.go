@@ -64,7 +64,7 @@ func (n *Node) choose() {
 	if u := n.uplinks[n.active.Key.Link]; u != nil && u.attached {
 		n.begin(n.active, Register)
 	}
-	suspect := n.active.try != nil && n.active.try.transmissions > 1 && !n.carries()
+	suspect := n.active.try != nil && n.active.try.transmissions > 1 && !n.stillHeard()
 	for _, r := range n.registrations() {
 		if r == n.active || r.try == nil || slices.ContainsFunc(wanted, r.of) || n.postponed(r) && r.young(n.now.Mono) {
 			continue
@@ -81,11 +81,11 @@ func (n *Node) choose() {
 	}
 }
 
-// carries says that the path in use carries packets both ways although requests
+// stillHeard says that the path in use carries packets both ways although requests
 // over it, or their replies, were lost: something came back over it after the last
 // request but one. Such a path loses now and then, and a request over another one
 // would move the node there. It is believed as long as there is time for one request more.
-func (n *Node) carries() bool {
+func (n *Node) stillHeard() bool {
 	r := n.active
 	i := slices.IndexFunc(n.choice, r.of)
 	return i >= 0 && n.choice[i].Quality.Answered.After(r.try.before) && r.try.transmissions < believed &&
